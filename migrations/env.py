@@ -1,0 +1,46 @@
+"""Alembic's environment: the database comes from the caller, from ``-x url=...`` or from WALLE_DATABASE_URL."""
+
+from alembic import context
+from alembic.util import CommandError
+
+from walle.config import DatabaseConfig
+from walle.dialects import dialect_for
+from walle.errors import ConfigurationError, WalleError
+from walle.migrate import run_locked
+
+
+def database() -> DatabaseConfig:
+    """Find the database that is to be migrated."""
+    given = context.config.attributes.get("walle_config")
+    if isinstance(given, DatabaseConfig):
+        return given
+    options = context.get_x_argument(as_dictionary=True)
+    url = options.get("url")
+    config = DatabaseConfig.from_environment(url if isinstance(url, str) else None)
+    if config.url is None:
+        raise ConfigurationError("which database? Set WALLE_DATABASE_URL, or say: alembic -x url=research.db upgrade head")
+    return config
+
+
+def run() -> None:
+    """Migrate in one transaction, under a lock."""
+    if context.is_offline_mode():
+        raise CommandError("offline mode is not supported: the guards are set by looking at the database.")
+    config = database()
+    dialect = dialect_for(config)
+    if dialect.is_absent():
+        dialect.prepare_creation()
+    engine = dialect.sync_engine(create=True)
+    try:
+        with engine.connect() as connection:
+            run_locked(connection, dialect)
+    finally:
+        engine.dispose()
+
+
+try:
+    run()
+except WalleError as error:
+    if "walle_config" in context.config.attributes:
+        raise
+    raise CommandError(str(error)) from error  # the alembic command shows these without a traceback

@@ -1,0 +1,235 @@
+"""Where the database is: an address from an argument or the environment, checked and normalised."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from walle.errors import ConfigurationError
+
+__all__ = ["DatabaseConfig", "masked", "parse_url"]
+
+_ENVIRONMENT = "WALLE_DATABASE_"
+_SCHEMES = {
+    "sqlite": {"", "aiosqlite", "pysqlite"},
+    "postgres": {"", "asyncpg", "psycopg"},
+    "postgresql": {"", "asyncpg", "psycopg"},
+}
+_ALLOWED = (
+    "a path ('research.db'), 'sqlite:///research.db', 'sqlite:////absolute/research.db' or "
+    "'postgresql://user:password@host:5432/name'"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseConfig:
+    """The settings of a database connection.
+
+    Parameters
+    ----------
+    url : str, pathlib.Path, sqlalchemy.engine.URL or None
+        A path of a SQLite file, or a URL with the scheme ``sqlite``, ``postgresql`` or ``postgres`` (a driver such
+        as ``+asyncpg`` is accepted and dropped). None means that there is no database.
+    pool_size : int
+        Connections that are kept open, 1 to 1000.
+    pool_overflow : int
+        Further connections that may be opened for a moment, 0 to 1000.
+    echo : bool
+        Log every statement through the logger ``sqlalchemy.engine``.
+
+    Raises
+    ------
+    ConfigurationError
+        For an address or a number that cannot work.
+
+    Examples
+    --------
+    >>> DatabaseConfig(url="postgres://ann:secret@db.example/research")
+    DatabaseConfig(url='postgresql://ann:***@db.example/research', pool_size=5, pool_overflow=10, echo=False)
+    """
+
+    url: URL | str | Path | None = None
+    pool_size: int = 5
+    pool_overflow: int = 10
+    echo: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", None if self.url is None else parse_url(self.url))
+        for name, value, low in (("pool_size", self.pool_size, 1), ("pool_overflow", self.pool_overflow, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 1000:
+                raise ConfigurationError(f"{name}={value!r} is not a whole number from {low} to 1000.")
+        if not isinstance(self.echo, bool):
+            raise ConfigurationError(f"echo={self.echo!r} is neither True nor False.")
+
+    @classmethod
+    def from_environment(
+        cls,
+        url: URL | str | Path | None = None,
+        *,
+        pool_size: int | None = None,
+        pool_overflow: int | None = None,
+        echo: bool | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> DatabaseConfig:
+        """Fill what is not given from ``WALLE_DATABASE_URL``, ``_POOL_SIZE``, ``_POOL_OVERFLOW`` and ``_ECHO``.
+
+        Parameters
+        ----------
+        url, pool_size, pool_overflow, echo
+            As in the class; None means: from the environment, else the default.
+        environ : mapping, optional
+            Read instead of ``os.environ``.
+
+        Returns
+        -------
+        DatabaseConfig
+            Its ``url`` is None when there is none in either place (an empty variable counts as none).
+
+        Raises
+        ------
+        ConfigurationError
+            For a value that cannot work; the message names the variable.
+        """
+        source = os.environ if environ is None else environ
+        given: dict[str, int | bool | None] = {
+            "pool_size": pool_size,
+            "pool_overflow": pool_overflow,
+            "echo": echo,
+        }
+        settings: dict[str, int | bool] = {}
+        for name, value in given.items():
+            text = source.get(_ENVIRONMENT + name.upper(), "").strip()
+            if value is not None:
+                settings[name] = value
+            elif text:
+                settings[name] = _setting(name, text)
+        if url is None:
+            url = source.get(_ENVIRONMENT + "URL", "").strip() or None
+        return cls(url=url, **settings)  # type: ignore[arg-type]  # each setting has its field's type by _setting
+
+    @property
+    def address(self) -> URL:
+        """The normalised URL.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is none.
+        """
+        if not isinstance(self.url, URL):
+            raise ConfigurationError(f"no database is configured. Allowed: {_ALLOWED}.")
+        return self.url
+
+    def __repr__(self) -> str:
+        """Show the settings with the password masked."""
+        url = None if self.url is None else masked(self.address)
+        return (
+            f"DatabaseConfig(url={url!r}, pool_size={self.pool_size}, pool_overflow={self.pool_overflow}, "
+            f"echo={self.echo})"
+        )
+
+
+def parse_url(target: URL | str | Path) -> URL:
+    """Normalise a path or URL to ``sqlite`` or ``postgresql`` without a driver.
+
+    Parameters
+    ----------
+    target : URL, str or pathlib.Path
+        ``~`` is expanded and a relative path made absolute. Everything without ``://`` is a path.
+
+    Returns
+    -------
+    sqlalchemy.engine.URL
+
+    Raises
+    ------
+    ConfigurationError
+        For another scheme, an in-memory SQLite database, an empty or malformed address. Passwords are masked.
+    """
+    if isinstance(target, URL):
+        return _normalise(target)
+    if not isinstance(target, str | Path):
+        raise ConfigurationError(f"a database address is a path or a URL, not {type(target).__name__}. Allowed: {_ALLOWED}.")
+    text = str(target)
+    if "\0" in text:
+        raise ConfigurationError("the database address holds a NUL character.")
+    if not text.strip():
+        raise ConfigurationError(f"the database address is empty. Allowed: {_ALLOWED}.")
+    if isinstance(target, Path) or not re.match(r"[A-Za-z][\w+.-]*:", text) or re.match(r"[A-Za-z]:[\\/]", text):
+        return _sqlite_file(text)
+    if text == ":memory:" or "://" not in text:
+        raise ConfigurationError(f"{_mask_text(text)!r} is neither a path nor a URL. Allowed: {_ALLOWED}.")
+    try:
+        return _normalise(make_url(text))
+    except (ArgumentError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(f"{_mask_text(text)!r} is not a database URL. Allowed: {_ALLOWED}.") from None
+
+
+def masked(url: URL) -> str:
+    """Write a URL with every password in it replaced by ``***``."""
+    hidden = {
+        key: "***" if "password" in key.lower() or "passfile" in key.lower() else value for key, value in url.query.items()
+    }
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return url.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _normalise(url: URL) -> URL:
+    scheme, _, driver = url.drivername.partition("+")
+    if scheme not in _SCHEMES or driver not in _SCHEMES[scheme]:
+        raise ConfigurationError(f"the scheme {url.drivername!r} is not supported. Allowed: {_ALLOWED}.")
+    if scheme == "sqlite":
+        if url.query or url.host:
+            raise ConfigurationError(
+                f"{masked(url)!r}: options and hosts in a SQLite URL are not supported (three slashes start a path). "
+                f"Allowed: {_ALLOWED}."
+            )
+        return _sqlite_file(url.database or ":memory:")
+    if not url.database:
+        raise ConfigurationError(f"{masked(url)!r} names no database. Allowed: {_ALLOWED}.")
+    query = dict(url.query)
+    if driver == "asyncpg" and "ssl" in query:  # asyncpg's word for libpq's sslmode
+        query["sslmode"] = query.pop("ssl")
+    return url.set(drivername="postgresql", query=query)
+
+
+def _sqlite_file(text: str) -> URL:
+    if text == ":memory:":
+        raise ConfigurationError(
+            "':memory:' is not supported: every connection would see a database of its own. "
+            "Use a file (a temporary one will do), or walle.connect() without an address for in-memory events."
+        )
+    if text.startswith("file:"):
+        raise ConfigurationError(f"{text!r}: give the path itself. Allowed: {_ALLOWED}.")
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{text!r}: {error}") from None
+    return URL.create("sqlite", database=str(path))
+
+
+def _mask_text(text: str) -> str:
+    hidden = re.sub(r"://([^/:@]*):.*@", r"://\1:***@", text)
+    return re.sub(r"(?i)(password=)[^&\s]*", r"\1***", hidden)
+
+
+def _setting(name: str, text: str) -> int | bool:
+    variable = _ENVIRONMENT + name.upper()
+    if name == "echo":
+        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        if text.lower() not in words:
+            raise ConfigurationError(f"{variable}={text!r} is neither true nor false.")
+        return words[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigurationError(f"{variable}={text!r} is not a whole number.") from None

@@ -1,0 +1,338 @@
+"""The database: a lazy engine, sessions, and the two ways data moves (transactions in, columns out)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, CursorResult
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+from walle.config import DatabaseConfig
+from walle.dialects import Dialect, ReadJob, dialect_for
+from walle.dialects.base import BATCH_ROWS
+from walle.errors import ConfigurationError, DatabaseError, ReadOnly, StoreClosed
+
+__all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
+
+T = TypeVar("T")
+
+
+class Writer:
+    """One open transaction, as the repositories use it: statements that an interrupt stops, and bulk loads."""
+
+    def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
+        self.connection = connection
+        self.dialect = dialect
+
+    async def execute(
+        self, statement: sa.Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
+    ) -> CursorResult[Any]:
+        """Run one statement."""
+        return await self._interruptible(self.connection.execute(statement, parameters))
+
+    async def stage(self, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
+        """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
+        return await self._interruptible(self.dialect.stage(self.connection, table, frame))
+
+    async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
+        """Load a frame straight into a table where that is faster; False when nothing was written."""
+        return await self._interruptible(self.dialect.append(self.connection, table, frame))
+
+    async def _interruptible(self, work: Awaitable[T]) -> T:
+        # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                await self.dialect.interrupt(self.connection)
+                await asyncio.wait([task], timeout=0.05)
+            task.cancelled() or task.exception()
+            raise
+
+
+class Database:
+    """A lazy connection to one SQLite file or PostgreSQL database.
+
+    Nothing is opened before the first use. The tables must stand at the current revision: :func:`walle.connect`
+    and :mod:`walle.migrate` see to that.
+
+    Parameters
+    ----------
+    config : DatabaseConfig, str, Path or URL
+    read_only : bool
+        Make the database itself refuse writes.
+    columns : mapping of str to set of str, optional
+        The columns that are really there, for a database at another revision; None: those of the models.
+
+    Examples
+    --------
+    >>> database = Database("research.db")
+    >>> database
+    Database('sqlite:///.../research.db')
+    """
+
+    def __init__(
+        self,
+        config: DatabaseConfig | str | Path | URL,
+        *,
+        read_only: bool = False,
+        columns: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.config = config if isinstance(config, DatabaseConfig) else DatabaseConfig(url=config)
+        self.read_only = read_only
+        self.dialect = dialect_for(self.config, read_only=read_only)
+        self._columns = columns
+        self._lock = threading.Lock()
+        self._engine: AsyncEngine | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Show the address with the password masked."""
+        flags = ", read_only=True" if self.read_only else ""
+        return f"{type(self).__name__}({self.dialect.label!r}{flags})"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine that writes; made at the first use.
+
+        Raises
+        ------
+        StoreClosed
+            After :meth:`close`.
+        """
+        with self._lock:
+            self._check_open()
+            if self._engine is None:
+                self._engine = self.dialect.async_engine()
+            return self._engine
+
+    @property
+    def session_factory(self) -> async_sessionmaker[AsyncSession]:
+        """The factory of sessions; they expire nothing on commit."""
+        return async_sessionmaker(self.engine, expire_on_commit=False)
+
+    def has(self, table: sa.Table, column: str | None = None) -> bool:
+        """Tell whether a table (and column) is really in the database."""
+        if self._columns is None:
+            return True
+        present = self._columns.get(table.name)
+        return present is not None and (column is None or column in present)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Open a session; it rolls back on an error, and what is not committed at the end.
+
+        Yields
+        ------
+        AsyncSession
+            Pass it to repository calls as ``session=`` to make them one transaction; then ``await session.commit()``.
+
+        Examples
+        --------
+        ::
+
+            async with database.session() as session:
+                await orders.save(order, session=session)
+                await fills.append(fill, session=session)
+                await session.commit()
+        """
+        with self.errors():
+            async with self.session_factory() as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(
+        self,
+        session: AsyncSession | None = None,
+        *,
+        before: Callable[[Writer], Awaitable[object]] | None = None,
+    ) -> AsyncIterator[Writer]:
+        """Open a transaction that commits at the end, or join the caller's.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            The caller's: then this call is a savepoint in it, and nothing is committed here.
+        before : callable, optional
+            Run first; outside the write transaction where the database can stage rows there.
+
+        Raises
+        ------
+        ReadOnly
+            When the database was opened read-only.
+        """
+        if self.read_only:
+            raise ReadOnly(f"{self.dialect.label} was opened with read_only=True; open it without to write.")
+        with self.errors():
+            if session is not None:
+                connection = await session.connection()
+                async with connection.begin_nested():
+                    writer = Writer(connection, self.dialect)
+                    if before is not None:
+                        await before(writer)
+                    yield writer
+                return
+            async with self.engine.connect() as connection:
+                writer = Writer(connection, self.dialect)
+                if before is not None and self.dialect.stages_before_lock:
+                    await connection.execution_options(walle_deferred=True)
+                    async with connection.begin():
+                        await before(writer)
+                    await connection.execution_options(walle_deferred=False)
+                    before = None
+                async with connection.begin():
+                    if before is not None:
+                        await before(writer)
+                    yield writer
+
+    async def fetch(
+        self,
+        statement: sa.Select[Any],
+        schema: Mapping[str, pl.DataType],
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Run a statement and return its rows as one frame.
+
+        Parameters
+        ----------
+        statement : Select
+            Its columns in the order of the schema, each in its wire form.
+        schema : mapping of str to DataType
+            The wire types.
+        session : AsyncSession, optional
+            Read what its transaction sees; without, a connection of the reader's own is used.
+        """
+        with self.errors():
+            if session is not None:
+                return await self._fetch_in_session(statement, schema, session)
+            job = ReadJob()
+            return await self._in_thread(job, lambda: _concat(self.dialect.read(statement, schema, job), schema))
+
+    async def _fetch_in_session(
+        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], session: AsyncSession
+    ) -> pl.DataFrame:
+        result = await session.execute(statement)
+        parts = (
+            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
+            for rows in result.partitions(BATCH_ROWS)
+        )
+        return _concat(parts, schema)
+
+    async def _in_thread(self, job: ReadJob, work: Callable[[], T]) -> T:
+        with self._lock:
+            self._check_open()
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.config.pool_size, thread_name_prefix="walle-read")
+            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                job.stop()
+                await asyncio.wait([future], timeout=0.05)
+            future.cancelled() or future.exception()
+            raise
+
+    def batches(
+        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the rows of a statement in frames; blocking, in the caller's thread."""
+        self._check_open()
+        with self.errors():
+            yield from self.dialect.read(statement, schema, ReadJob())
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn a driver's error into one of :mod:`walle.errors`, keeping it as the cause."""
+        try:
+            yield
+        except Exception as error:
+            ours = self.dialect.translate(error)
+            if ours is not None:
+                raise ours from error
+            if isinstance(error, SQLAlchemyError):
+                raise DatabaseError(f"{self.dialect.label}: {error}") from error
+            raise
+
+    async def close(self) -> None:
+        """Close every connection; a second call does nothing."""
+        with self._lock:
+            self._closed = True
+            engine, self._engine = self._engine, None
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+        if engine is not None:
+            await engine.dispose()
+        self.dialect.close_readers()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed(f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...).")
+
+
+def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    frames = list(parts)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
+
+
+_global: Database | None = None
+
+
+async def init_database(config: DatabaseConfig | str | Path | URL | None = None, *, read_only: bool = False) -> Database:
+    """Make the process's one database; close the one before.
+
+    Parameters
+    ----------
+    config : DatabaseConfig, str, Path or URL, optional
+        None: from ``WALLE_DATABASE_URL``.
+    read_only : bool
+
+    Returns
+    -------
+    Database
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no address in either place, or it cannot work.
+    """
+    global _global
+    if config is None:
+        config = DatabaseConfig.from_environment()
+    database = Database(config, read_only=read_only)
+    await close_database()
+    _global = database
+    return database
+
+
+def get_database() -> Database:
+    """Return the process's one database.
+
+    Raises
+    ------
+    ConfigurationError
+        Before :func:`init_database`.
+    """
+    if _global is None:
+        raise ConfigurationError("no database yet: await init_database('research.db') first.")
+    return _global
+
+
+async def close_database() -> None:
+    """Close the process's one database; does nothing when there is none."""
+    global _global
+    database, _global = _global, None
+    if database is not None:
+        await database.close()

@@ -1,0 +1,30 @@
+"""All that differs between SQLite and PostgreSQL: one class per database behind one port."""
+
+from __future__ import annotations
+
+from walle.config import DatabaseConfig
+from walle.dialects.base import Dialect, ReadJob
+from walle.errors import ConfigurationError
+
+__all__ = ["Dialect", "ReadJob", "dialect_for"]
+
+
+def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
+    """Choose the dialect of an address; its driver is imported here, and not before.
+
+    Raises
+    ------
+    ConfigurationError
+        When the driver is not installed.
+    """
+    if config.address.get_backend_name() == "sqlite":
+        from walle.dialects.sqlite import SQLiteDialect
+
+        return SQLiteDialect(config, read_only=read_only)
+    try:
+        from walle.dialects.postgresql import PostgreSQLDialect
+    except ImportError as error:
+        raise ConfigurationError(
+            f"PostgreSQL needs further packages ({error.name} is missing): pip install 'walle[postgres]'."
+        ) from error
+    return PostgreSQLDialect(config, read_only=read_only)

@@ -1,0 +1,64 @@
+"""Triggers by which PostgreSQL itself keeps facts immutable, whoever connects (but an owner can drop them)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+__all__ = ["SQLSTATE", "install", "missing", "remove"]
+
+SQLSTATE = "WA001"
+"""The code of a refusal, by which the driver's error is known."""
+
+_FUNCTION = "walle_refuse_change"
+_TABLES = ("fills", "outbox", "bars")
+_TRIGGERS = {
+    "update": "BEFORE UPDATE ON {table} FOR EACH ROW",
+    "delete": "BEFORE DELETE ON {table} FOR EACH ROW",
+    "truncate": "BEFORE TRUNCATE ON {table} FOR EACH STATEMENT",
+}
+_BODY = f"""
+CREATE OR REPLACE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'bars' AND TG_OP = 'DELETE' AND current_setting('walle.maintenance', true) = 'on' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% are facts: % is refused',
+        CASE TG_TABLE_NAME WHEN 'outbox' THEN 'events' ELSE TG_TABLE_NAME END, TG_OP
+        USING ERRCODE = '{SQLSTATE}';
+END
+$$
+"""
+
+
+def install(connection: Connection) -> None:
+    """Create the function and the triggers; ALWAYS, so that a replication role does not pass them by."""
+    remove(connection)
+    connection.execute(sa.text(_BODY))
+    for table in _TABLES:
+        for what, form in _TRIGGERS.items():
+            name = _name(table, what)
+            connection.execute(
+                sa.text(f"CREATE TRIGGER {name} {form.format(table=table)} EXECUTE FUNCTION {_FUNCTION}()")
+            )
+            connection.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"))
+
+
+def remove(connection: Connection) -> None:
+    """Drop the function and with it the triggers."""
+    connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {_FUNCTION}() CASCADE"))
+
+
+def missing(connection: Connection) -> list[str]:
+    """Name the triggers that are not there or do not always fire."""
+    query = sa.text(
+        "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
+        f"WHERE proname = '{_FUNCTION}' AND tgenabled = 'A' AND tgrelid IN "
+        "(SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)"
+    )
+    present = set(connection.scalars(query))
+    return [_name(table, what) for table in _TABLES for what in _TRIGGERS if _name(table, what) not in present]
+
+
+def _name(table: str, what: str) -> str:
+    return f"walle_guard_{table}_{what}"

@@ -1,0 +1,82 @@
+"""Triggers by which SQLite itself keeps facts immutable, whoever writes the file.
+
+INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFORE INSERT trigger marks a key that is
+already there, and an AFTER INSERT trigger, which runs only when a row really went in, refuses a marked key: that can
+only have been a replacement. A plain INSERT still fails by its constraint, and ON CONFLICT DO NOTHING still does
+nothing.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+__all__ = ["BEGIN_MAINTENANCE", "END_MAINTENANCE", "PREFIX", "install", "missing", "remove"]
+
+PREFIX = "walle_guard_"
+"""Names of guards and of their helper tables start with this; migrations leave them alone."""
+
+BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason) VALUES ('sealing')"
+END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance"
+
+_HELPERS = {
+    "maintenance": "(reason TEXT NOT NULL)",
+    "marks": "(kind TEXT NOT NULL, a, b, c, PRIMARY KEY (kind, a, b, c)) WITHOUT ROWID",
+}
+_KEYS = {"fills": ("id",), "outbox": ("id",), "bars": ("symbol", "timeframe", "timestamp")}
+
+
+def _triggers() -> dict[str, str]:
+    statements = {}
+    for table, key in _KEYS.items():
+        refusal = f"SELECT RAISE(ABORT, '{table} are facts: {{}} is refused')".replace("outbox are", "events are")
+        same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+        taken = f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid))"
+        values = ", ".join([f"NEW.{column}" for column in key] + ["0"] * (3 - len(key)))
+        marked = f"kind = '{table}' AND (a, b, c) = ({values})"
+        marks = f"{PREFIX}marks"
+        allowed = f"WHEN NOT EXISTS (SELECT 1 FROM {PREFIX}maintenance)" if table == "bars" else ""
+        bodies = {
+            "update": f"BEFORE UPDATE ON {table} BEGIN {refusal.format('UPDATE')}; END",
+            "delete": f"BEFORE DELETE ON {table} {allowed} BEGIN {refusal.format('DELETE')}; END",
+            "mark": (
+                f"BEFORE INSERT ON {table} WHEN {taken} OR EXISTS (SELECT 1 FROM {marks} WHERE {marked}) BEGIN "
+                f"DELETE FROM {marks} WHERE {marked}; "
+                f"INSERT INTO {marks} SELECT '{table}', {values} WHERE {taken}; END"
+            ),
+            "replace": (
+                f"AFTER INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {marks} WHERE {marked}) "
+                f"BEGIN {refusal.format('REPLACE')}; END"
+            ),
+        }
+        for what, body in bodies.items():
+            name = f"{PREFIX}{table}_{what}"
+            statements[name] = f"CREATE TRIGGER {name} {body}"
+    return statements
+
+
+TRIGGERS = _triggers()
+
+
+def install(connection: Connection) -> None:
+    """Create helper tables and triggers, replacing what is there."""
+    remove(connection)
+    for name, columns in _HELPERS.items():
+        connection.exec_driver_sql(f"CREATE TABLE {PREFIX}{name} {columns}")
+    for statement in TRIGGERS.values():
+        connection.exec_driver_sql(statement)
+
+
+def remove(connection: Connection) -> None:
+    """Drop triggers and helper tables."""
+    for name in TRIGGERS:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    for name in _HELPERS:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {PREFIX}{name}")
+
+
+def missing(connection: Connection) -> list[str]:
+    """Name the triggers whose text is not in the schema."""
+    query = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    present = {row.name: row.sql for row in connection.execute(query)}
+    return [name for name, statement in TRIGGERS.items() if present.get(name) != statement]

@@ -1,0 +1,307 @@
+"""Every error that WallE raises.
+
+::
+
+    WalleError
+    ├── ConfigurationError (ValueError)     an address or setting that cannot work
+    ├── PersistenceUnavailable              no database is configured (in-memory mode)
+    ├── StoreClosed                         the store or database was closed before
+    ├── InputError (ValueError)             what was given cannot be stored or asked
+    │   ├── InvalidBars                     rows of an ingest that are not bars
+    │   ├── UnknownTimeframe
+    │   └── IllegalTransition               a run cannot go from this status to that
+    ├── NotFound (LookupError)
+    │   ├── UnknownSymbol
+    │   ├── UnknownRun
+    │   └── UnknownOrder
+    ├── Conflict                            the store already holds something else
+    │   ├── FillConflict                    the same fill id with another content
+    │   ├── StaleSnapshot                   an order snapshot older than the stored one
+    │   ├── LostUpdate                      somebody saved this run in between
+    │   ├── DuplicateKey                    a unique value is taken
+    │   └── ImmutableRecord                 a fact cannot be changed or deleted
+    ├── SchemaError
+    │   ├── SchemaOutdated                  tables are missing or older: walle upgrade
+    │   ├── SchemaTooNew                    written by a later WallE
+    │   ├── NotAWalleStore                  somebody else's file or database
+    │   └── UpgradeRefused                  a migration that would lose something
+    └── DatabaseError                       the database did not do it
+        ├── DatabaseUnavailable             not reachable
+        │   └── AuthenticationFailed
+        ├── DatabaseBusy                    locked by others for too long
+        ├── ReadOnly                        opened read-only, or not writable
+        ├── StorageFull
+        └── PrecisionError                  a stored number does not fit a frame
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "AuthenticationFailed",
+    "ConfigurationError",
+    "Conflict",
+    "DatabaseBusy",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "DuplicateKey",
+    "FillConflict",
+    "IllegalTransition",
+    "ImmutableRecord",
+    "InputError",
+    "InvalidBars",
+    "LostUpdate",
+    "NotAWalleStore",
+    "NotFound",
+    "PersistenceUnavailable",
+    "PrecisionError",
+    "ReadOnly",
+    "SchemaError",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "StaleSnapshot",
+    "StorageFull",
+    "StoreClosed",
+    "UnknownOrder",
+    "UnknownRun",
+    "UnknownSymbol",
+    "UnknownTimeframe",
+    "UpgradeRefused",
+    "WalleError",
+]
+
+
+class WalleError(Exception):
+    """The root of every error that WallE raises on purpose."""
+
+
+class ConfigurationError(WalleError, ValueError):
+    """A database address or a setting that cannot work; nothing was opened."""
+
+
+class PersistenceUnavailable(WalleError, RuntimeError):
+    """A durable operation was asked of a store that has no database."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs a database, and this store has none: it runs in memory and keeps nothing. "
+            "Give one: walle.connect('research.db') for a file, walle.connect('postgresql://user@host/name'), "
+            "or set WALLE_DATABASE_URL."
+        )
+
+
+class StoreClosed(WalleError, RuntimeError):
+    """The store, or the database below it, was closed before this call."""
+
+
+class InputError(WalleError, ValueError):
+    """What was given cannot be stored or asked for; nothing was written."""
+
+
+class InvalidBars(InputError):
+    """Rows of an ingest that are not bars; nothing of the call was written.
+
+    Attributes
+    ----------
+    rejected_rows : polars.DataFrame
+        Every refused row with its ``reason`` and its place ``row`` in the source.
+    counts : dict of str to int
+        How many rows each reason refused.
+    """
+
+    def __init__(self, message: str, rejected_rows: pl.DataFrame, counts: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.rejected_rows = rejected_rows
+        self.counts = dict(counts)
+
+
+class UnknownTimeframe(InputError):
+    """A timeframe that is not one of WallE's."""
+
+
+class IllegalTransition(InputError):
+    """A run cannot go from its stored status to the given one.
+
+    Attributes
+    ----------
+    run_id, current, requested : str
+    """
+
+    def __init__(self, run_id: str, current: str, requested: str, allowed: Sequence[str]) -> None:
+        where = f"it may become {', '.join(allowed)}" if allowed else "that status is final"
+        super().__init__(f"run {run_id!r} cannot go from {current!r} to {requested!r}: {where}.")
+        self.run_id, self.current, self.requested = run_id, current, requested
+
+
+class NotFound(WalleError, LookupError):
+    """Nothing of that name is stored."""
+
+
+class UnknownSymbol(NotFound):
+    """No bars of that symbol and timeframe are stored.
+
+    Attributes
+    ----------
+    symbol, timeframe : str
+    suggestions : list of str
+        Stored symbols that are spelled alike.
+    """
+
+    def __init__(self, symbol: str, timeframe: str, suggestions: Sequence[str], timeframes: Sequence[str]) -> None:
+        message = f"no bars for {symbol!r} {timeframe}"
+        if timeframes:
+            message += f"; timeframes stored for {symbol!r}: {', '.join(timeframes)}"
+        elif suggestions:
+            message += f"; did you mean {' or '.join(map(repr, suggestions))}?"
+        message += ". store.bars.series() lists what is stored."
+        super().__init__(message)
+        self.symbol, self.timeframe, self.suggestions = symbol, timeframe, list(suggestions)
+
+
+class UnknownRun(NotFound):
+    """No run of that id is stored."""
+
+    def __init__(self, run_id: str, suggestions: Sequence[str] = ()) -> None:
+        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
+        super().__init__(f"no run {run_id!r}{near}. store.runs.read() lists what is stored.")
+        self.run_id, self.suggestions = run_id, list(suggestions)
+
+
+class UnknownOrder(NotFound):
+    """No order of that id is stored."""
+
+    def __init__(self, order_id: str, field: str = "id") -> None:
+        super().__init__(f"no order with {field} {order_id!r}. store.orders.read() lists what is stored.")
+        self.order_id = order_id
+
+
+class Conflict(WalleError):
+    """The store already holds something else under that name."""
+
+
+class FillConflict(Conflict):
+    """A fill id came again with another content; the stored fill stays.
+
+    Attributes
+    ----------
+    fill_id : str
+    differences : dict of str to tuple
+        For each column that differs: the stored value, and the given one.
+    """
+
+    def __init__(self, fill_id: str, differences: Mapping[str, tuple[object, object]], others: int = 0) -> None:
+        shown = ", ".join(f"{name} is {old}, given {new}" for name, (old, new) in differences.items())
+        more = f" ({others} more fills conflict too.)" if others else ""
+        super().__init__(
+            f"fill {fill_id!r} is already stored with another content: {shown}. Fills are an audit trail: the "
+            f"stored one stays, and nothing of this call was written. A correction is a fill with an id of its own.{more}"
+        )
+        self.fill_id, self.differences = fill_id, dict(differences)
+
+
+class StaleSnapshot(Conflict):
+    """An order snapshot that is older than the stored one.
+
+    Attributes
+    ----------
+    order_id : str
+    """
+
+    def __init__(self, order_id: str, reason: str, others: int = 0) -> None:
+        more = f" ({others} more snapshots are stale too.)" if others else ""
+        super().__init__(f"stale snapshot of order {order_id!r}: {reason}. Nothing of this call was written.{more}")
+        self.order_id = order_id
+
+
+class LostUpdate(Conflict):
+    """Somebody else saved this run since it was read.
+
+    Attributes
+    ----------
+    run_id : str
+    given, stored : int
+        The revision that the given run was read at, and the one that is stored.
+    """
+
+    def __init__(self, run_id: str, given: int, stored: int) -> None:
+        start = (
+            f"run {run_id!r} is already stored (revision {stored})"
+            if given == 0
+            else f"run {run_id!r} was saved by somebody else: it was read at revision {given}, stored is {stored}"
+        )
+        super().__init__(
+            f"{start}. Read it again (store.runs.get({run_id!r})), apply the change to that record with "
+            "dataclasses.replace, and save it."
+        )
+        self.run_id, self.given, self.stored = run_id, given, stored
+
+
+class DuplicateKey(Conflict):
+    """A value that must be unique is already taken."""
+
+
+class ImmutableRecord(Conflict):
+    """The database refused to change or delete a fact."""
+
+
+class SchemaError(WalleError):
+    """The tables in the database are not the ones this WallE works with."""
+
+
+class SchemaOutdated(SchemaError):
+    """Tables are missing or of an older revision.
+
+    Attributes
+    ----------
+    revision : str or None
+        The revision that the database stands at; None when it has no tables yet.
+    """
+
+    def __init__(self, message: str, revision: str | None) -> None:
+        super().__init__(message)
+        self.revision = revision
+
+
+class SchemaTooNew(SchemaError):
+    """The database was written by a later WallE (or by another chain)."""
+
+
+class NotAWalleStore(SchemaError):
+    """The file or database belongs to somebody else; it was not touched."""
+
+
+class UpgradeRefused(SchemaError):
+    """A migration that would lose digits, characters or rows, or that needs a yes."""
+
+
+class DatabaseError(WalleError):
+    """The database did not do what was asked; the transaction was rolled back."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached or opened."""
+
+
+class AuthenticationFailed(DatabaseUnavailable):
+    """The server refused the user or the password."""
+
+
+class DatabaseBusy(DatabaseError):
+    """Others held a lock for longer than the time-out."""
+
+
+class ReadOnly(DatabaseError):
+    """The store was opened read-only, or its file or folder cannot be written."""
+
+
+class StorageFull(DatabaseError):
+    """The disk is full; the transaction was rolled back."""
+
+
+class PrecisionError(DatabaseError):
+    """A stored number has more digits than ``Decimal(38, 18)`` holds; nothing was rounded."""

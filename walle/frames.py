@@ -1,0 +1,231 @@
+"""The Polars schema of every public frame, and the way from a SELECT to such a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle.database import Database
+from walle.errors import PrecisionError
+from walle.types import wire
+from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+
+__all__ = [
+    "BARS",
+    "BAR_CONFLICTS",
+    "BAR_SERIES",
+    "DECIMAL",
+    "FILLS",
+    "HISTORY",
+    "INSTANT",
+    "ORDERS",
+    "OUTBOX",
+    "REJECTED_BARS",
+    "RUNS",
+    "expression",
+    "finish",
+    "read",
+    "to_float",
+    "wire_schema",
+]
+
+INSTANT = pl.Datetime("us", "UTC")
+DECIMAL = pl.Decimal(38, 18)
+_OHLCV: dict[str, pl.DataType] = {name: pl.Float64() for name in ("open", "high", "low", "close", "volume")}
+_SERIES: dict[str, pl.DataType] = {"symbol": pl.String(), "timeframe": pl.String()}
+
+BARS = pl.Schema({**_SERIES, "timestamp": INSTANT, **_OHLCV})
+"""One row is one bar; ``timestamp`` is its opening time in UTC. No nulls."""
+
+BAR_SERIES = pl.Schema({**_SERIES, "first": INSTANT, "last": INSTANT, "bars": pl.Int64()})
+"""One row per (symbol, timeframe): the opening times of its first and last bar, and how many there are. No nulls."""
+
+BAR_CONFLICTS = pl.Schema(
+    {
+        **_SERIES,
+        "timestamp": INSTANT,
+        **{f"stored_{name}": kind for name, kind in _OHLCV.items()},
+        **_OHLCV,
+    }
+)
+"""One row is a bar that came again with other values: those stored (they stay), and those refused. No nulls."""
+
+REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
+"""One row is a refused input row: its place in the source from 0, what could be read of it, and why."""
+
+ORDERS = pl.Schema(
+    {
+        "id": pl.String(),
+        "client_order_id": pl.String(),
+        "exchange_order_id": pl.String(),
+        "run_id": pl.String(),
+        "symbol": pl.String(),
+        "side": pl.String(),
+        "order_type": pl.String(),
+        "qty": DECIMAL,
+        "limit_price": DECIMAL,
+        "stop_price": DECIMAL,
+        "time_in_force": pl.String(),
+        "status": pl.String(),
+        "filled_qty": DECIMAL,
+        "filled_avg_price": DECIMAL,
+        "created_at": INSTANT,
+        "submitted_at": INSTANT,
+        "filled_at": INSTANT,
+        "cancelled_at": INSTANT,
+        "reject_reason": pl.String(),
+        "error_code": pl.String(),
+    }
+)
+"""One row is the last snapshot of an order; quantities in units, prices in the quote currency."""
+
+FILLS = pl.Schema(
+    {
+        "id": pl.String(),
+        "order_id": pl.String(),
+        "run_id": pl.String(),
+        "symbol": pl.String(),
+        "side": pl.String(),
+        "price": DECIMAL,
+        "quantity": DECIMAL,
+        "commission": DECIMAL,
+        "commission_currency": pl.String(),
+        "liquidity": pl.String(),
+        "filled_at": INSTANT,
+        "exchange_fill_id": pl.String(),
+    }
+)
+"""One row is one fill; where ``run_id`` or ``symbol`` was not written with it, those of its order stand."""
+
+RUNS = pl.Schema(
+    {
+        "id": pl.String(),
+        "strategy_id": pl.String(),
+        "mode": pl.String(),
+        "status": pl.String(),
+        "symbols": pl.List(pl.String()),
+        "timeframe": pl.String(),
+        "config": pl.String(),
+        "error": pl.String(),
+        "created_at": INSTANT,
+        "started_at": INSTANT,
+        "stopped_at": INSTANT,
+        "heartbeat_at": INSTANT,
+        "owner": pl.String(),
+        "revision": pl.Int64(),
+    }
+)
+"""One row is one run; ``config`` and ``owner`` are JSON texts."""
+
+OUTBOX = pl.Schema({"id": pl.Int64(), "type": pl.String(), "created_at": INSTANT, "payload": pl.String()})
+"""One row is one event; ``payload`` is its envelope as JSON text."""
+
+HISTORY = pl.Schema(
+    {
+        "time": INSTANT,
+        "kind": pl.String(),
+        "what": pl.String(),
+        "order_id": pl.String(),
+        "fill_id": pl.String(),
+        "symbol": pl.String(),
+        "side": pl.String(),
+        "quantity": DECIMAL,
+        "price": DECIMAL,
+    }
+)
+"""One row is one moment in a run's life: ``kind`` is run, order or fill, and ``what`` says what happened."""
+
+
+def wire_schema(schema: Mapping[str, pl.DataType], dialect: str) -> dict[str, pl.DataType]:
+    """Return the types in which the columns of a frame travel from a database."""
+    forms: dict[str, pl.DataType] = {}
+    for name, kind in schema.items():
+        if isinstance(kind, pl.Datetime):
+            forms[name] = pl.Int64() if dialect == "sqlite" else INSTANT
+        elif isinstance(kind, pl.Decimal | pl.List):
+            forms[name] = pl.String()
+        else:
+            forms[name] = kind
+    return forms
+
+
+def expression(database: Database, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    """Return a column in its wire form, or a typed null where the database does not have it."""
+    column = table.c[name]
+    if database.has(table, name):
+        return wire(column, database.dialect.name).label(name)
+    return wire(sa.cast(sa.null(), column.type), database.dialect.name).label(name)
+
+
+async def read(
+    database: Database,
+    statement: sa.Select[Any],
+    schema: Mapping[str, pl.DataType],
+    session: AsyncSession | None = None,
+) -> pl.DataFrame:
+    """Run a SELECT whose columns stand in the schema's order, and return the public frame."""
+    raw = await database.fetch(statement, wire_schema(schema, database.dialect.name), session)
+    return finish(raw, schema)
+
+
+def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Turn wire columns into those of a public frame, whole columns at a time.
+
+    Raises
+    ------
+    PrecisionError
+        For a stored number that ``Decimal(38, 18)`` cannot hold; Polars would round it silently.
+    """
+    columns = []
+    for name, kind in schema.items():
+        values = raw[name]
+        if isinstance(kind, pl.Decimal) and values.dtype == pl.String:
+            _check_digits(values)
+        if isinstance(kind, pl.List) and values.dtype == pl.String:
+            columns.append(values.str.json_decode(kind))
+        else:
+            columns.append(values if values.dtype == kind else values.cast(kind))
+    return pl.DataFrame(columns)
+
+
+def _check_digits(values: pl.Series) -> None:
+    fits = values.str.contains(rf"^-?\d{{0,{DECIMAL_INTEGER_DIGITS}}}(\.\d{{1,{DECIMAL_PLACES}}}0*)?$")
+    if not fits.all():
+        worst = values.filter(~fits)
+        raise PrecisionError(
+            f"column {values.name!r} holds {worst.len()} numbers beyond {DECIMAL_INTEGER_DIGITS} integer digits and "
+            f"{DECIMAL_PLACES} places, such as {worst[0]}; a frame would have to round them. Read them with SQL."
+        )
+
+
+def to_float(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return a frame with its decimals as Float64, for charts and numpy.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    columns : sequence of str, optional
+        Only these; all decimal columns by default.
+
+    Returns
+    -------
+    polars.DataFrame
+        The same rows and columns; each Decimal is the nearest float64.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> to_float(pl.DataFrame({"price": [Decimal("1.25")]})).schema
+    Schema({'price': Float64})
+    """
+    chosen = [
+        name
+        for name, kind in frame.schema.items()
+        if isinstance(kind, pl.Decimal) and (columns is None or name in columns)
+    ]
+    # by text: Polars' own cast divides a 128-bit integer as a float and loses the last digit
+    return frame.with_columns(pl.col(chosen).cast(pl.String).cast(pl.Float64)) if chosen else frame

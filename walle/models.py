@@ -1,0 +1,165 @@
+"""Every table, as SQLAlchemy knows it. The migrations build the same schema; ``alembic check`` compares the two."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from walle.types import ExactDecimal, Json, UtcInstant, big_key, utc_now
+
+__all__ = [
+    "HEAD",
+    "REVISIONS",
+    "bar_conflicts",
+    "bars",
+    "consumer_offsets",
+    "fills",
+    "metadata",
+    "orders",
+    "outbox",
+    "runs",
+]
+
+REVISIONS = (
+    "001_initial",
+    "a7efb08f089a",
+    "c3b4a5d6e7f8",
+    "d4e5f6a7b8c9",
+    "e6a1c0d2f4b8",
+    "f7b2d1e3a5c9",
+    "a8c3e2f4b6d0",
+)
+"""The chain from the oldest revision to the newest; a test holds it against the migrations."""
+
+BASE_REVISIONS = REVISIONS[:4]
+"""Those that the backend's own chain has too."""
+
+GUARDED_SINCE = "a8c3e2f4b6d0"
+"""The first revision at which the database itself keeps facts immutable."""
+
+HEAD = REVISIONS[-1]
+
+metadata = sa.MetaData()
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("payload", Json, nullable=False, doc="the whole event envelope"),
+    sa.Column("created_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_outbox_type", "type"),
+    sa.Index("ix_outbox_created_at", "created_at"),
+    sa.Index("idx_outbox_type_created", "type", "created_at"),
+    sqlite_autoincrement=True,
+)
+
+consumer_offsets = sa.Table(
+    "consumer_offsets",
+    metadata,
+    sa.Column("consumer_id", sa.Text, primary_key=True),
+    sa.Column("last_offset", sa.BigInteger, nullable=False, server_default="-1"),
+    sa.Column("updated_at", UtcInstant, nullable=False, server_default=utc_now()),
+)
+
+orders = sa.Table(
+    "veda_orders",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("client_order_id", sa.Text, nullable=False),
+    sa.Column("exchange_order_id", sa.Text),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("order_type", sa.Text, nullable=False),
+    sa.Column("qty", ExactDecimal, nullable=False),
+    sa.Column("limit_price", ExactDecimal),
+    sa.Column("stop_price", ExactDecimal),
+    sa.Column("time_in_force", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("filled_qty", ExactDecimal, nullable=False),
+    sa.Column("filled_avg_price", ExactDecimal),
+    sa.Column("created_at", UtcInstant, nullable=False),
+    sa.Column("submitted_at", UtcInstant),
+    sa.Column("filled_at", UtcInstant),
+    sa.Column("cancelled_at", UtcInstant),
+    sa.Column("reject_reason", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Index("ix_veda_orders_client_order_id", "client_order_id", unique=True),
+    sa.Index("ix_veda_orders_run_id", "run_id"),
+    sa.Index("ix_veda_orders_symbol", "symbol"),
+    sa.Index("ix_veda_orders_status", "status"),
+    sa.Index("idx_veda_orders_run_status", "run_id", "status"),
+    sa.Index("idx_veda_orders_symbol_status", "symbol", "status"),
+)
+
+bars = sa.Table(
+    "bars",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("timestamp", UtcInstant, nullable=False, doc="the opening time"),
+    sa.Column("open", sa.Double, nullable=False),
+    sa.Column("high", sa.Double, nullable=False),
+    sa.Column("low", sa.Double, nullable=False),
+    sa.Column("close", sa.Double, nullable=False),
+    sa.Column("volume", sa.Double, nullable=False),
+    sa.UniqueConstraint("symbol", "timeframe", "timestamp", name="uq_bar"),
+    sqlite_autoincrement=True,
+)
+
+bar_conflicts = sa.Table(
+    "bar_conflicts",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("timestamp", UtcInstant, nullable=False),
+    *(sa.Column(f"stored_{name}", sa.Double, nullable=False) for name in ("open", "high", "low", "close", "volume")),
+    *(sa.Column(name, sa.Double, nullable=False) for name in ("open", "high", "low", "close", "volume")),
+    sa.Column("source", sa.Text, doc="where the refused version came from"),
+    sa.Column("detected_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.UniqueConstraint(
+        "symbol", "timeframe", "timestamp", "open", "high", "low", "close", "volume", name="uq_bar_conflict"
+    ),
+    sqlite_autoincrement=True,
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("strategy_id", sa.Text, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("symbols", Json),
+    sa.Column("timeframe", sa.Text),
+    sa.Column("config", Json),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Column("started_at", UtcInstant),
+    sa.Column("stopped_at", UtcInstant),
+    sa.Column("heartbeat_at", UtcInstant),
+    sa.Column("owner", Json, doc="host, pid and start of the process that runs it"),
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Index("idx_runs_status_created", "status", "created_at"),
+)
+
+fills = sa.Table(
+    "fills",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("order_id", sa.Text, nullable=False),
+    sa.Column("price", ExactDecimal, nullable=False),
+    sa.Column("quantity", ExactDecimal, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("filled_at", UtcInstant, nullable=False),
+    sa.Column("exchange_fill_id", sa.Text),
+    sa.Column("run_id", sa.Text),
+    sa.Column("symbol", sa.Text),
+    sa.Column("commission", ExactDecimal),
+    sa.Column("commission_currency", sa.Text),
+    sa.Column("liquidity", sa.Text),
+    sa.Index("idx_fills_order_filled", "order_id", "filled_at"),
+    sa.Index("idx_fills_run_filled", "run_id", "filled_at"),
+)

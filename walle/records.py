@@ -1,0 +1,506 @@
+"""The facts that WallE keeps, as frozen records, and the words they use.
+
+A record is checked when it is made, so what exists can be stored. Records that come out of a database are not checked
+again: reading never fails on a word that another program wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, Self, TypeVar
+from uuid import uuid4
+
+from walle.errors import InputError
+from walle.values import check_decimal, check_instant, check_json, check_text
+
+__all__ = [
+    "Bar",
+    "Event",
+    "EventKind",
+    "Fill",
+    "Liquidity",
+    "Order",
+    "OrderStatus",
+    "OrderType",
+    "Owner",
+    "Run",
+    "RunMode",
+    "RunStatus",
+    "Side",
+    "TimeInForce",
+]
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class RunMode(StrEnum):
+    """What a run trades with."""
+
+    LIVE = "live"
+    PAPER = "paper"
+    BACKTEST = "backtest"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. ``lost``: it ran, and its process is gone."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    ERROR = "error"
+    LOST = "lost"
+
+    @property
+    def next(self) -> tuple[RunStatus, ...]:
+        """The statuses that may follow; empty when this one is final."""
+        return _TRANSITIONS[self]
+
+
+_TRANSITIONS = {
+    RunStatus.PENDING: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
+    RunStatus.RUNNING: (RunStatus.STOPPED, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.LOST),
+    RunStatus.LOST: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
+    RunStatus.STOPPED: (),
+    RunStatus.COMPLETED: (),
+    RunStatus.ERROR: (),
+}
+
+
+class Side(StrEnum):
+    """The direction of an order or fill."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """How an order is priced."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order stays in the market."""
+
+    DAY = "day"
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows: filled, cancelled, rejected or expired."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
+
+
+class Liquidity(StrEnum):
+    """Whether a fill made or took the market."""
+
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+class EventKind(StrEnum):
+    """An event tells what happened, a command what shall happen."""
+
+    EVENT = "evt"
+    COMMAND = "cmd"
+
+
+class _Record:
+    """What all records share: making one from a stored row without checking it."""
+
+    __slots__ = ()
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Make a record of a stored row; an unknown word stays the text it is, and a missing column None."""
+        record = object.__new__(cls)
+        for item in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = row.get(item.name)
+            known = cls._enums.get(item.name)
+            if known is not None and value in set(known):
+                value = known(value)
+            object.__setattr__(record, item.name, value)
+        return record
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _texts(self, maximum: int, *names: str, optional: Sequence[str] = ()) -> None:
+        for name in (*names, *optional):
+            value = getattr(self, name)
+            if value is not None or name in names:
+                self._set(name, check_text(value, self._name(name), maximum=maximum))
+
+    def _instants(self, *names: str, optional: Sequence[str] = ()) -> None:
+        for name in (*names, *optional):
+            value = getattr(self, name)
+            if value is not None or name in names:
+                self._set(name, check_instant(value, self._name(name)))
+
+    def _words(self) -> None:
+        for name, kind in self._enums.items():
+            value = getattr(self, name)
+            if value is None and name == "liquidity":
+                continue
+            try:
+                self._set(name, kind(value))
+            except ValueError:
+                raise InputError(f"{self._name(name)}={value!r} is not one of {', '.join(kind)}.") from None
+
+    def _name(self, field_name: str) -> str:
+        return f"{type(self).__name__}.{field_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar(_Record):
+    """One OHLCV bar.
+
+    Parameters
+    ----------
+    symbol : str
+    timeframe : str
+        One of :data:`walle.TIMEFRAMES`.
+    timestamp : datetime
+        The opening time; aware.
+    open, high, low, close : float
+        Finite, ``low <= open, close <= high``.
+    volume : float
+        Finite, 0 or above.
+
+    Raises
+    ------
+    InputError
+        For a naive timestamp or numbers that are no bar.
+    """
+
+    symbol: str
+    timeframe: str
+    timestamp: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+    def __post_init__(self) -> None:
+        self._texts(128, "symbol")
+        self._texts(8, "timeframe")
+        self._instants("timestamp")
+        for name in ("open", "high", "low", "close", "volume"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"{self._name(name)}={value!r} is not a finite number.")
+            self._set(name, float(value))
+        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
+            raise InputError(
+                f"Bar at {self.timestamp.isoformat()}: low={self.low}, open={self.open}, close={self.close}, "
+                f"high={self.high}; a bar has low <= open, close <= high."
+            )
+        if self.volume < 0:
+            raise InputError(f"Bar.volume={self.volume} is below 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that runs a run.
+
+    Parameters
+    ----------
+    host : str
+    pid : int
+    started : float
+        The start of the process in seconds since 1970 UTC; tells it from a later process with the same pid.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(_Record):
+    """One run of a strategy.
+
+    Parameters
+    ----------
+    id : str
+        At most 100 characters.
+    strategy_id : str
+    mode : RunMode
+        ``live``, ``paper`` or ``backtest``.
+    status : RunStatus
+        ``pending``, ``running``, ``stopped``, ``completed``, ``error`` or ``lost``.
+    symbols : tuple of str, optional
+    timeframe : str, optional
+    config : dict, optional
+        The parameters, as JSON.
+    error : str, optional
+    created_at : datetime
+        Aware; now by default.
+    started_at, stopped_at, heartbeat_at : datetime, optional
+    owner : Owner, optional
+        Written by the store when a run starts to run.
+    revision : int
+        How often it was saved; 0 before the first save. A save with an old revision raises ``LostUpdate``.
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, or a config that is no JSON.
+    """
+
+    _enums = {"mode": RunMode, "status": RunStatus}
+
+    id: str
+    strategy_id: str
+    mode: RunMode | str
+    status: RunStatus | str = RunStatus.PENDING
+    symbols: tuple[str, ...] | None = None
+    timeframe: str | None = None
+    config: dict[str, Any] | None = None
+    error: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    owner: Owner | None = None
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", "strategy_id")
+        self._texts(20, optional=["timeframe"])
+        self._words()
+        self._instants("created_at", optional=["started_at", "stopped_at", "heartbeat_at"])
+        if self.error is not None:
+            self._set("error", check_text(self.error, "Run.error", maximum=100_000, empty=True))
+        if self.symbols is not None:
+            if isinstance(self.symbols, str):
+                raise InputError(f"Run.symbols={self.symbols!r} is one text; give a list: [{self.symbols!r}].")
+            self._set("symbols", tuple(check_text(s, "Run.symbols", maximum=128) for s in self.symbols))
+        if self.config is not None:
+            if not isinstance(self.config, Mapping):
+                raise InputError(f"Run.config is a {type(self.config).__name__}, not a dict.")
+            self._set("config", check_json(self.config, "Run.config"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(_Record):
+    """A snapshot of one order.
+
+    Parameters
+    ----------
+    id, client_order_id : str
+        At most 100 characters; each unique.
+    exchange_order_id : str, optional
+    run_id, symbol : str
+    side, order_type, time_in_force, status
+        Words of :class:`Side`, :class:`OrderType`, :class:`TimeInForce` and :class:`OrderStatus`.
+    qty, filled_qty : Decimal
+        In units of the symbol; at most 20 integer digits and 18 places.
+    limit_price, stop_price, filled_avg_price : Decimal, optional
+        In the quote currency.
+    created_at : datetime
+        Aware.
+    submitted_at, filled_at, cancelled_at : datetime, optional
+    reject_reason, error_code : str, optional
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, a float, or a number that does not fit.
+    """
+
+    _enums = {"side": Side, "order_type": OrderType, "time_in_force": TimeInForce, "status": OrderStatus}
+
+    id: str
+    client_order_id: str
+    exchange_order_id: str | None = None
+    run_id: str
+    symbol: str
+    side: Side | str
+    order_type: OrderType | str
+    qty: Decimal
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce | str = TimeInForce.GTC
+    status: OrderStatus | str = OrderStatus.PENDING
+    filled_qty: Decimal = Decimal(0)
+    filled_avg_price: Decimal | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    submitted_at: datetime | None = None
+    filled_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    reject_reason: str | None = None
+    error_code: str | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", "client_order_id", "run_id", optional=["exchange_order_id", "error_code"])
+        self._texts(128, "symbol")
+        if self.reject_reason is not None:
+            check_text(self.reject_reason, "Order.reject_reason", maximum=10_000, empty=True)
+        self._words()
+        self._instants("created_at", optional=["submitted_at", "filled_at", "cancelled_at"])
+        self._set("qty", check_decimal(self.qty, "Order.qty", positive=True))
+        self._set("filled_qty", check_decimal(self.filled_qty, "Order.filled_qty", minimum=0))
+        for name in ("limit_price", "stop_price", "filled_avg_price"):
+            if getattr(self, name) is not None:
+                self._set(name, check_decimal(getattr(self, name), self._name(name)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill(_Record):
+    """One execution of an order, for ever.
+
+    Parameters
+    ----------
+    id : str
+        At most 100 characters; unique.
+    order_id : str
+    run_id : str, optional
+        Where it is None, the order's run counts.
+    symbol : str, optional
+    side : Side
+    price : Decimal
+        In the quote currency.
+    quantity : Decimal
+        In units of the symbol, above 0.
+    commission : Decimal, optional
+        In ``commission_currency``; negative for a rebate.
+    commission_currency : str, optional
+    liquidity : Liquidity, optional
+    filled_at : datetime
+        Aware.
+    exchange_fill_id : str, optional
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, a float, or a number that does not fit.
+    """
+
+    _enums = {"side": Side, "liquidity": Liquidity}
+
+    id: str
+    order_id: str
+    run_id: str | None = None
+    symbol: str | None = None
+    side: Side | str
+    price: Decimal
+    quantity: Decimal
+    commission: Decimal | None = None
+    commission_currency: str | None = None
+    liquidity: Liquidity | str | None = None
+    filled_at: datetime
+    exchange_fill_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", "order_id", optional=["run_id", "exchange_fill_id"])
+        self._texts(128, optional=["symbol"])
+        self._texts(20, optional=["commission_currency"])
+        self._words()
+        self._instants("filled_at")
+        self._set("price", check_decimal(self.price, "Fill.price"))
+        self._set("quantity", check_decimal(self.quantity, "Fill.quantity", positive=True))
+        if self.commission is not None:
+            self._set("commission", check_decimal(self.commission, "Fill.commission"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(_Record):
+    """The envelope of one event.
+
+    Parameters
+    ----------
+    type : str
+        ``namespace.PascalCase``, such as ``orders.Filled``.
+    payload : dict
+        The content, as JSON.
+    id, corr_id : str
+        New by default.
+    kind : EventKind
+        ``evt`` or ``cmd``.
+    version : int
+        Of the payload's form, from 1.
+    run_id, causation_id, trace_id, producer : str, optional
+    ts : datetime
+        Aware; now by default.
+    headers : dict
+        Further words about the event, as JSON.
+
+    Raises
+    ------
+    InputError
+        For another type name, a naive instant, or a payload that is no JSON.
+    """
+
+    _enums = {"kind": EventKind}
+
+    type: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: str(uuid4()))
+    kind: EventKind | str = EventKind.EVENT
+    version: int = 1
+    run_id: str | None = None
+    corr_id: str | None = field(default_factory=lambda: str(uuid4()))
+    causation_id: str | None = None
+    trace_id: str | None = None
+    ts: datetime = field(default_factory=lambda: datetime.now(UTC))
+    producer: str | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", "type", optional=["run_id", "corr_id", "causation_id", "trace_id", "producer"])
+        if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*", self.type):
+            raise InputError(f"Event.type={self.type!r} is not namespace.PascalCase, such as 'orders.Filled'.")
+        self._words()
+        self._instants("ts")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise InputError(f"Event.version={self.version!r} is not a whole number from 1.")
+        for name in ("payload", "headers"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(f"{self._name(name)} is a {type(getattr(self, name)).__name__}, not a dict.")
+            self._set(name, check_json(getattr(self, name), name))
+
+    def envelope(self) -> dict[str, Any]:
+        """Return the event as the JSON document that the outbox holds."""
+        names = ("id", "kind", "type", "version", "run_id", "corr_id", "causation_id", "trace_id")
+        head = {name: getattr(self, name) for name in names}
+        head["kind"] = str(self.kind)
+        return {
+            **head,
+            "ts": self.ts.isoformat(),
+            "producer": self.producer,
+            "headers": self.headers,
+            "payload": self.payload,
+        }

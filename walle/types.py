@@ -1,0 +1,174 @@
+"""Column types that mean the same on SQLite and PostgreSQL.
+
+SQLAlchemy's own types lose the zone of a datetime and the digits of a decimal on SQLite. Here an instant is an integer
+of microseconds since 1970 UTC there, an exact decimal canonical text (never compared or summed in SQL), and a JSON
+document compact text.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from walle.values import (
+    check_decimal,
+    check_instant,
+    check_json,
+    decimal_text,
+    from_microseconds,
+    json_text,
+    to_microseconds,
+)
+
+__all__ = ["ExactDecimal", "Json", "UtcInstant", "big_key", "bounded_text", "utc_now", "wire"]
+
+
+class UtcInstant(TypeDecorator[datetime]):
+    """An aware instant: timestamptz on PostgreSQL, microseconds since 1970 UTC on SQLite."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own type."""
+        kind: TypeEngine[Any] = sa.Integer() if dialect.name == "sqlite" else postgresql.TIMESTAMP(timezone=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive datetimes, whatever their column."""
+        if value is None:
+            return None
+        instant = check_instant(value, "instant")
+        return to_microseconds(instant) if dialect.name == "sqlite" else instant
+
+    def process_literal_param(self, value: datetime | None, dialect: Dialect) -> str:
+        """Write the instant into the statement itself, for readers without bound parameters."""
+        if value is None:
+            return "NULL"
+        instant = check_instant(value, "instant")
+        if dialect.name == "sqlite":
+            return str(to_microseconds(instant))
+        return f"TIMESTAMPTZ '{instant.isoformat(sep=' ')}'"
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return an aware datetime in UTC."""
+        if value is None:
+            return None
+        return from_microseconds(value) if dialect.name == "sqlite" else check_instant(value, "instant")
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """An exact decimal: numeric on PostgreSQL, canonical text on SQLite.
+
+    Parameters
+    ----------
+    precision, scale : int, optional
+        Of the numeric column; without, it has no ceiling and the check is ``Decimal(38, 18)``'s.
+    """
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def __init__(self, precision: int | None = None, scale: int | None = None) -> None:
+        super().__init__(precision, scale)
+        self.precision, self.scale = precision, scale
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own type; TEXT, because NUMERIC affinity makes '1.10' a REAL on SQLite."""
+        kind: TypeEngine[Any] = sa.Text() if dialect.name == "sqlite" else sa.Numeric(self.precision, self.scale)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Refuse what does not fit instead of rounding it."""
+        if value is None:
+            return None
+        exact = check_decimal(value, "decimal")
+        return decimal_text(exact) if dialect.name == "sqlite" else exact
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return a canonical Decimal."""
+        return None if value is None else Decimal(decimal_text(Decimal(value)))
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document: JSONB on PostgreSQL, compact text on SQLite."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own type."""
+        kind: TypeEngine[Any] = sa.Text() if dialect.name == "sqlite" else postgresql.JSONB(none_as_null=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Refuse what is not JSON on every store."""
+        if value is None:
+            return None
+        document = check_json(value, "document")
+        return json_text(document) if dialect.name == "sqlite" else document
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Return dicts, lists, texts and numbers."""
+        return json.loads(value) if dialect.name == "sqlite" and value is not None else value
+
+
+def big_key() -> TypeEngine[int]:
+    """Return a 64-bit autoincrement key; INTEGER on SQLite, which knows no other."""
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def bounded_text(length: int) -> TypeEngine[str]:
+    """Return varchar(length), as the base revisions have it; TEXT on SQLite, which ignores the length anyway."""
+    return sa.String(length).with_variant(sa.Text(), "sqlite")
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801  # a function in SQL, lower case like sqlalchemy.func's
+    """The database's clock as a column default."""
+
+    type = UtcInstant()
+    inherit_cache = True
+
+
+@compiles(utc_now)
+def _now(element: utc_now, compiler: SQLCompiler, **options: Any) -> str:
+    return "now()"
+
+
+@compiles(utc_now, "sqlite")
+def _now_in_microseconds(element: utc_now, compiler: SQLCompiler, **options: Any) -> str:
+    # unixepoch('subsec') came with SQLite 3.42; strftime's %f has milliseconds in every version
+    seconds = "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
+    return f"({seconds} + CAST(substr(strftime('%f', 'now'), 4, 3) AS INTEGER) * 1000)"
+
+
+def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
+    """Return the expression by which a column travels into a frame.
+
+    Instants travel as integers on SQLite, decimals and JSON as text everywhere, so a whole column is parsed at once.
+
+    Parameters
+    ----------
+    column : ColumnElement
+    dialect : str
+        ``sqlite`` or ``postgresql``.
+    """
+    kind = column.type
+    if isinstance(kind, UtcInstant):
+        return sa.type_coerce(column, sa.Integer()) if dialect == "sqlite" else column
+    if isinstance(kind, ExactDecimal | Json):
+        return sa.type_coerce(column, sa.Text()) if dialect == "sqlite" else sa.cast(column, sa.Text())
+    if isinstance(kind, sa.Double):
+        # float8 cast to numeric keeps 15 digits, so the cast only ever goes this way; a no-op on our own tables
+        return column if dialect == "sqlite" else sa.cast(column, sa.Double())
+    return column

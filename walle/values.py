@@ -1,0 +1,257 @@
+"""The rules of a single value: what an instant, an exact decimal, a text and a JSON document may be."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from walle.errors import InputError
+
+__all__ = [
+    "DECIMAL_INTEGER_DIGITS",
+    "DECIMAL_PLACES",
+    "EPOCH",
+    "check_decimal",
+    "check_instant",
+    "check_json",
+    "check_text",
+    "decimal_text",
+    "from_microseconds",
+    "json_text",
+    "parse_range",
+    "to_microseconds",
+]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DECIMAL_INTEGER_DIGITS = 20
+DECIMAL_PLACES = 18
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(instant: datetime) -> int:
+    """Count microseconds since 1970 UTC; exact for years 1 to 9999."""
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """Turn microseconds since 1970 UTC into an aware instant; the inverse of :func:`to_microseconds`."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+def check_instant(value: object, field: str) -> datetime:
+    """Return an aware datetime as the same instant in UTC.
+
+    Parameters
+    ----------
+    value : datetime
+        Must be aware; years 1 to 9999 in UTC.
+    field : str
+        What to call it in the error.
+
+    Raises
+    ------
+    InputError
+        For a naive datetime, another type, or an instant outside the years 1 to 9999 in UTC.
+    """
+    if not isinstance(value, datetime):
+        raise InputError(f"{field}={value!r} is not a datetime. Give an aware one: datetime(..., tzinfo=timezone.utc).")
+    if value.utcoffset() is None:
+        raise InputError(
+            f"{field}={value!r} has no time zone, so it names no instant. "
+            f"Say which: value.replace(tzinfo=timezone.utc), or tzinfo=ZoneInfo('America/New_York')."
+        )
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InputError(f"{field}={value!r} lies outside the years 1 to 9999 in UTC.") from None
+
+
+def parse_range(
+    start: datetime | date | str | None, end: datetime | date | str | None
+) -> tuple[datetime | None, datetime | None]:
+    """Read the ends of a half-open range ``[start, end)``.
+
+    Parameters
+    ----------
+    start, end : datetime, date, str or None
+        An aware datetime, or a date or ISO string; a date, or a string without a zone, means that time in UTC
+        (``"2024-01-31"`` is midnight UTC). None leaves that end open.
+
+    Returns
+    -------
+    tuple of datetime or None
+        Both in UTC.
+
+    Raises
+    ------
+    InputError
+        For a naive datetime, a text that is no ISO date, or an end before the start.
+    """
+    first, last = _range_end(start, "start"), _range_end(end, "end")
+    if first is not None and last is not None and last < first:
+        raise InputError(
+            f"the range ends before it starts: start={first.isoformat()}, end={last.isoformat()}. "
+            "A range is [start, end): the start is inside, the end is not."
+        )
+    return first, last
+
+
+def _range_end(value: datetime | date | str | None, field: str) -> datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            raise InputError(
+                f"{field}={value!r} is no ISO date or time. Write '2024-01-31' or '2024-01-31T09:30:00+00:00'."
+            ) from None
+        return check_instant(parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC), field)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return check_instant(value, field)
+
+
+def check_decimal(value: object, field: str, *, positive: bool = False, minimum: int | None = None) -> Decimal:
+    """Return an exact decimal that fits ``Decimal(38, 18)``.
+
+    Parameters
+    ----------
+    value : Decimal or int
+        Finite, at most 20 integer digits and 18 places.
+    field : str
+        What to call it in the error.
+    positive : bool
+        Refuse zero and below.
+    minimum : int, optional
+        Refuse what is below.
+
+    Raises
+    ------
+    InputError
+        For a float, another type, or a number that does not fit. It is never rounded.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    if not isinstance(value, Decimal):
+        hint = f" A float is not exact: write Decimal({str(value)!r})." if isinstance(value, float) else ""
+        raise InputError(f"{field}={value!r} is a {type(value).__name__}, not a Decimal.{hint}")
+    if not value.is_finite():
+        raise InputError(f"{field}={value} is not a finite number.")
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)  # only infinities and NaN have a letter here
+    trailing = 0
+    while trailing < len(digits) - 1 and digits[len(digits) - 1 - trailing] == 0:
+        trailing += 1
+    places = max(0, -(exponent + trailing))
+    integer_digits = len(digits) + exponent if any(digits) else 0
+    if places > DECIMAL_PLACES or integer_digits > DECIMAL_INTEGER_DIGITS:
+        raise InputError(
+            f"{field}={value} has {max(integer_digits, 0)} integer digits and {places} places; at most "
+            f"{DECIMAL_INTEGER_DIGITS} and {DECIMAL_PLACES} fit, and money is never rounded silently. "
+            "Quantize it first: value.quantize(Decimal('1e-8'))."
+        )
+    if positive and value <= 0:
+        raise InputError(f"{field}={value} must be above 0.")
+    if minimum is not None and value < minimum:
+        raise InputError(f"{field}={value} must be at least {minimum}.")
+    return value
+
+
+def decimal_text(value: Decimal) -> str:
+    """Write a decimal canonically: no exponent, no trailing zeros, no ``-0``.
+
+    Examples
+    --------
+    >>> decimal_text(Decimal("1.10")), decimal_text(Decimal("1E+3")), decimal_text(Decimal("-0.00"))
+    ('1.1', '1000', '0')
+    """
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def check_text(value: object, field: str, *, maximum: int, empty: bool = False) -> str:
+    """Return a text that both databases can hold.
+
+    Parameters
+    ----------
+    value : str
+    field : str
+        What to call it in the error.
+    maximum : int
+        The most characters.
+    empty : bool
+        Whether an empty text is allowed.
+
+    Raises
+    ------
+    InputError
+        For NUL characters, lone surrogates, an empty, padded or too long text, or another type.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{field}={value!r} is a {type(value).__name__}, not a text.")
+    if not value and not empty:
+        raise InputError(f"{field} is empty.")
+    if len(value) > maximum:
+        raise InputError(f"{field} has {len(value)} characters; at most {maximum} are allowed: {value[:40]!r}...")
+    problem = _unstorable(value)
+    if problem:
+        raise InputError(f"{field}={value[:80]!r} holds {problem}, which no database of ours can store.")
+    if value != value.strip() and not empty:
+        raise InputError(f"{field}={value!r} starts or ends with white space.")
+    return str(value)
+
+
+def check_json(value: object, field: str) -> Any:
+    """Return a JSON document as plain dicts, lists, texts and numbers.
+
+    Raises
+    ------
+    InputError
+        Naming the key whose value is not JSON: NaN, an infinity, NUL, a lone surrogate, a key that is no text, or
+        another type.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        problem = _unstorable(value)
+        if problem:
+            raise InputError(f"{field} holds {problem}, which is not allowed in JSON on every store.")
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"{field}={value} is not JSON: NaN and infinities have no form there. Use null.")
+        return float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(f"{field} has the key {key!r}; JSON keys are texts.")
+            check_json(key, f"{field}: the key {key!r}")
+        return {str(key): check_json(item, f"{field}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [check_json(item, f"{field}[{index}]") for index, item in enumerate(value)]
+    hint = " Write it as text." if isinstance(value, Decimal | date) else ""
+    raise InputError(f"{field}={value!r} is a {type(value).__name__}, which JSON cannot hold.{hint}")
+
+
+def json_text(value: object) -> str:
+    """Write a checked JSON document compactly."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _unstorable(text: str) -> str | None:
+    if "\0" in text:
+        return "a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a lone surrogate"
+    return None
