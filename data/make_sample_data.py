@@ -228,9 +228,7 @@ def make_trading(bars: Mapping[str, pl.DataFrame]) -> Trading:
     faults["over-filled"] = _plant_over_filled(backtest)
     faults["duplicate-exchange-fill-id"] = _plant_duplicate_exchange_fill_id(backtest)
     runs = [make_run(plan) for plan in PLANS]
-    orders = sorted(
-        (order for life in lives for order in life), key=lambda order: (order.created_at, order.id)
-    )
+    orders = sorted((order for life in lives for order in life), key=lambda order: (order.created_at, order.id))
     events = make_events(runs, orders)
     orphan = _orphan(bars)
     faults["unknown-order"] = (orphan.id,)
@@ -353,9 +351,7 @@ def write_all(output: Path) -> Trading:
     (output / "bars").mkdir(parents=True, exist_ok=True)
     for symbol, frame in bars.items():
         frame.write_parquet(output / "bars" / f"{symbol.replace('/', '_')}-1m.parquet", compression="zstd")
-    (output / "runs.json").write_text(
-        json.dumps(trading.runs, indent=2) + "\n", encoding="utf-8", newline="\n"
-    )
+    (output / "runs.json").write_text(json.dumps(trading.runs, indent=2) + "\n", encoding="utf-8", newline="\n")
     write_table(output / "orders.csv", ORDER_COLUMNS, trading.orders)
     write_table(output / "fills.csv", FILL_COLUMNS, trading.fills)
     with (output / "events.jsonl").open("w", encoding="utf-8", newline="\n") as file:

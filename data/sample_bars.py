@@ -162,9 +162,7 @@ class _Market:
             volume = instrument.volume * activity * (0.55 + 0.45 * move) * math.exp(rng.gauss(0.0, 0.4))
             floor = 10.0**-instrument.volume_places
             self._prices[index] = path[-1]
-            first, high, low, last = (
-                round(value, TICK_PLACES) for value in (path[0], max(path), min(path), path[-1])
-            )
+            first, high, low, last = (round(value, TICK_PLACES) for value in (path[0], max(path), min(path), path[-1]))
             bars.append((first, high, low, last, max(round(volume, instrument.volume_places), floor)))
         return bars
 

@@ -73,9 +73,7 @@ class _Chain:
     cause: str | None
     events: list[Envelope] = field(default_factory=list)
 
-    def add(
-        self, kind: str, event_type: str, moment: datetime, producer: str, payload: Mapping[str, Any]
-    ) -> None:
+    def add(self, kind: str, event_type: str, moment: datetime, producer: str, payload: Mapping[str, Any]) -> None:
         event_id = identifier("event", self.subject, str(len(self.events)), event_type)
         envelope: Envelope = {
             "id": event_id,

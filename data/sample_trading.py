@@ -127,9 +127,7 @@ class Simulation:
         elif not wants_long and book.position:
             self._trade(book, symbol, "sell", book.position, now, urgent=urgent)
 
-    def _trade(
-        self, book: _Book, symbol: str, side: str, qty: Decimal, now: datetime, *, urgent: bool
-    ) -> None:
+    def _trade(self, book: _Book, symbol: str, side: str, qty: Decimal, now: datetime, *, urgent: bool) -> None:
         last, before = book.closes[-1], book.closes[-2]
         if urgent or abs(last / before - 1) > self.plan.fast_market:
             self._submit(book, symbol, side, "market", qty, now)
@@ -145,9 +143,7 @@ class Simulation:
         if price is None or entry.filled_at is None:
             return
         stop = (price * (1 - self.plan.stop_loss)).quantize(TICK, ROUND_FLOOR)
-        limit = (
-            (stop * Decimal("0.997")).quantize(TICK, ROUND_FLOOR) if entry.filled_at.weekday() >= 5 else None
-        )
+        limit = (stop * Decimal("0.997")).quantize(TICK, ROUND_FLOOR) if entry.filled_at.weekday() >= 5 else None
         kind = "stop" if limit is None else "stop_limit"
         now = entry.filled_at + timedelta(milliseconds=self._rng.randint(200, 450))
         self._submit(book, entry.symbol, "sell", kind, book.position, now, limit=limit, stop=stop)

@@ -10,7 +10,13 @@ from walle.migrate import run_locked
 
 
 def database() -> DatabaseConfig:
-    """Find the database that is to be migrated."""
+    """Find the database that is to be migrated.
+
+    Raises
+    ------
+    ConfigurationError
+        When nobody said which.
+    """
     given = context.config.attributes.get("walle_config")
     if isinstance(given, DatabaseConfig):
         return given
@@ -18,12 +24,20 @@ def database() -> DatabaseConfig:
     url = options.get("url")
     config = DatabaseConfig.from_environment(url if isinstance(url, str) else None)
     if config.url is None:
-        raise ConfigurationError("which database? Set WALLE_DATABASE_URL, or say: alembic -x url=research.db upgrade head")
+        raise ConfigurationError(
+            "which database? Set WALLE_DATABASE_URL, or say: alembic -x url=research.db upgrade head"
+        )
     return config
 
 
 def run() -> None:
-    """Migrate in one transaction, under a lock."""
+    """Migrate in one transaction, under a lock.
+
+    Raises
+    ------
+    CommandError
+        In offline mode.
+    """
     if context.is_offline_mode():
         raise CommandError("offline mode is not supported: the guards are set by looking at the database.")
     config = database()

@@ -1,1 +1,133 @@
-"""WallE."""
+"""WallE: a research store for trading backtests.
+
+    >>> import walle
+    >>> store = walle.connect("research.db")
+    >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21")
+
+The sync facade is :func:`connect` and :class:`Store`; an engine uses :class:`Database` and the repositories, and awaits.
+"""
+
+from __future__ import annotations
+
+from walle.bars import IngestReport
+from walle.config import DatabaseConfig
+from walle.database import Database, close_database, get_database, init_database
+from walle.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    Conflict,
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseUnavailable,
+    DuplicateKey,
+    FillConflict,
+    IllegalTransition,
+    ImmutableRecord,
+    InputError,
+    InvalidBars,
+    LostUpdate,
+    NotAWalleStore,
+    NotFound,
+    PersistenceUnavailable,
+    PrecisionError,
+    ReadOnly,
+    SchemaError,
+    SchemaOutdated,
+    SchemaTooNew,
+    StaleSnapshot,
+    StorageFull,
+    StoreClosed,
+    UnknownOrder,
+    UnknownRun,
+    UnknownSymbol,
+    UnknownTimeframe,
+    UpgradeRefused,
+    WalleError,
+)
+from walle.fills import WriteReport
+from walle.frames import to_float, trim_zeros
+from walle.records import (
+    Bar,
+    Event,
+    EventKind,
+    Fill,
+    Liquidity,
+    Order,
+    OrderStatus,
+    OrderType,
+    Owner,
+    Run,
+    RunMode,
+    RunStatus,
+    Side,
+    TimeInForce,
+)
+from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.store import Store, StoreStatus, connect
+from walle.timeframe import TIMEFRAMES
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TIMEFRAMES",
+    "AuthenticationFailed",
+    "Bar",
+    "BarRepository",
+    "ConfigurationError",
+    "Conflict",
+    "Database",
+    "DatabaseBusy",
+    "DatabaseConfig",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "DuplicateKey",
+    "Event",
+    "EventKind",
+    "Fill",
+    "FillConflict",
+    "FillRepository",
+    "IllegalTransition",
+    "ImmutableRecord",
+    "IngestReport",
+    "InputError",
+    "InvalidBars",
+    "Liquidity",
+    "LostUpdate",
+    "NotAWalleStore",
+    "NotFound",
+    "Order",
+    "OrderRepository",
+    "OrderStatus",
+    "OrderType",
+    "Owner",
+    "PersistenceUnavailable",
+    "PrecisionError",
+    "ReadOnly",
+    "Run",
+    "RunMode",
+    "RunRepository",
+    "RunStatus",
+    "SchemaError",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "Side",
+    "StaleSnapshot",
+    "StorageFull",
+    "Store",
+    "StoreClosed",
+    "StoreStatus",
+    "TimeInForce",
+    "UnknownOrder",
+    "UnknownRun",
+    "UnknownSymbol",
+    "UnknownTimeframe",
+    "UpgradeRefused",
+    "WalleError",
+    "WriteReport",
+    "close_database",
+    "connect",
+    "get_database",
+    "init_database",
+    "to_float",
+    "trim_zeros",
+]

@@ -155,7 +155,9 @@ def parse_url(target: URL | str | Path) -> URL:
     if isinstance(target, URL):
         return _normalise(target)
     if not isinstance(target, str | Path):
-        raise ConfigurationError(f"a database address is a path or a URL, not {type(target).__name__}. Allowed: {_ALLOWED}.")
+        raise ConfigurationError(
+            f"a database address is a path or a URL, not {type(target).__name__}. Allowed: {_ALLOWED}."
+        )
     text = str(target)
     if "\0" in text:
         raise ConfigurationError("the database address holds a NUL character.")
@@ -166,17 +168,17 @@ def parse_url(target: URL | str | Path) -> URL:
     if text == ":memory:" or "://" not in text:
         raise ConfigurationError(f"{_mask_text(text)!r} is neither a path nor a URL. Allowed: {_ALLOWED}.")
     try:
-        return _normalise(make_url(text))
-    except (ArgumentError, ValueError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
+        url = make_url(text)
+    except (ArgumentError, ValueError):
         raise ConfigurationError(f"{_mask_text(text)!r} is not a database URL. Allowed: {_ALLOWED}.") from None
+    return _normalise(url)
 
 
 def masked(url: URL) -> str:
     """Write a URL with every password in it replaced by ``***``."""
     hidden = {
-        key: "***" if "password" in key.lower() or "passfile" in key.lower() else value for key, value in url.query.items()
+        key: "***" if "password" in key.lower() or "passfile" in key.lower() else value
+        for key, value in url.query.items()
     }
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
@@ -225,7 +227,16 @@ def _mask_text(text: str) -> str:
 def _setting(name: str, text: str) -> int | bool:
     variable = _ENVIRONMENT + name.upper()
     if name == "echo":
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         if text.lower() not in words:
             raise ConfigurationError(f"{variable}={text!r} is neither true nor false.")
         return words[text.lower()]

@@ -34,10 +34,21 @@ class Writer:
         self.dialect = dialect
 
     async def execute(
-        self, statement: sa.Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
+        self,
+        statement: sa.Executable,
+        parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
     ) -> CursorResult[Any]:
         """Run one statement."""
         return await self._interruptible(self.connection.execute(statement, parameters))
+
+    async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return the rows of a statement as a frame of wire columns, as this transaction sees them."""
+        result = await self.execute(statement)
+        parts = (
+            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
+            for rows in result.partitions(BATCH_ROWS)
+        )
+        return _concat(parts, schema)
 
     async def stage(self, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
@@ -215,21 +226,24 @@ class Database:
         """
         with self.errors():
             if session is not None:
-                return await self._fetch_in_session(statement, schema, session)
+                return await Writer(await session.connection(), self.dialect).fetch(statement, schema)
             job = ReadJob()
-            return await self._in_thread(job, lambda: _concat(self.dialect.read(statement, schema, job), schema))
+            return await self.in_thread(lambda: _concat(self.dialect.read(statement, schema, job), schema), job)
 
-    async def _fetch_in_session(
-        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], session: AsyncSession
-    ) -> pl.DataFrame:
-        result = await session.execute(statement)
-        parts = (
-            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
-            for rows in result.partitions(BATCH_ROWS)
-        )
-        return _concat(parts, schema)
+    async def in_thread(self, work: Callable[[], T], job: ReadJob | None = None) -> T:
+        """Run blocking work in a thread of this database's own, so that the caller's loop goes on.
 
-    async def _in_thread(self, job: ReadJob, work: Callable[[], T]) -> T:
+        Parameters
+        ----------
+        work : callable
+        job : ReadJob, optional
+            Told to stop on a cancellation, and waited for; without one, the work's result is dropped then.
+
+        Raises
+        ------
+        CancelledError
+            When the caller was cancelled.
+        """
         with self._lock:
             self._check_open()
             if self._threads is None:
@@ -238,15 +252,14 @@ class Database:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            while not future.done():
+            while job is not None and not future.done():
                 job.stop()
                 await asyncio.wait([future], timeout=0.05)
-            future.cancelled() or future.exception()
+            if future.done():
+                future.cancelled() or future.exception()
             raise
 
-    def batches(
-        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]
-    ) -> Iterator[pl.DataFrame]:
+    def batches(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
         """Yield the rows of a statement in frames; blocking, in the caller's thread."""
         self._check_open()
         with self.errors():
@@ -254,7 +267,13 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn a driver's error into one of :mod:`walle.errors`, keeping it as the cause."""
+        """Turn a driver's error into one of :mod:`walle.errors`, keeping it as the cause.
+
+        Raises
+        ------
+        DatabaseError
+            Or one of its kind.
+        """
         try:
             yield
         except Exception as error:
@@ -272,14 +291,16 @@ class Database:
             engine, self._engine = self._engine, None
             threads, self._threads = self._threads, None
         if threads is not None:
-            await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+            threads.shutdown()  # here, not in the loop's executor: at the interpreter's exit that starts no thread any more
         if engine is not None:
             await engine.dispose()
         self.dialect.close_readers()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreClosed(f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...).")
+            raise StoreClosed(
+                f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...)."
+            )
 
 
 def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -290,7 +311,9 @@ def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) ->
 _global: Database | None = None
 
 
-async def init_database(config: DatabaseConfig | str | Path | URL | None = None, *, read_only: bool = False) -> Database:
+async def init_database(
+    config: DatabaseConfig | str | Path | URL | None = None, *, read_only: bool = False
+) -> Database:
     """Make the process's one database; close the one before.
 
     Parameters

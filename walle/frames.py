@@ -23,13 +23,13 @@ __all__ = [
     "HISTORY",
     "INSTANT",
     "ORDERS",
-    "OUTBOX",
     "REJECTED_BARS",
     "RUNS",
     "expression",
     "finish",
     "read",
     "to_float",
+    "trim_zeros",
     "wire_schema",
 ]
 
@@ -120,9 +120,6 @@ RUNS = pl.Schema(
     }
 )
 """One row is one run; ``config`` and ``owner`` are JSON texts."""
-
-OUTBOX = pl.Schema({"id": pl.Int64(), "type": pl.String(), "created_at": INSTANT, "payload": pl.String()})
-"""One row is one event; ``payload`` is its envelope as JSON text."""
 
 HISTORY = pl.Schema(
     {
@@ -229,3 +226,35 @@ def to_float(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.Da
     ]
     # by text: Polars' own cast divides a 128-bit integer as a float and loses the last digit
     return frame.with_columns(pl.col(chosen).cast(pl.String).cast(pl.Float64)) if chosen else frame
+
+
+def trim_zeros(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame with its decimals as text without trailing zeros, for showing and exporting.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+
+    Returns
+    -------
+    polars.DataFrame
+        The same rows and columns; each Decimal is an exact text.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> trim_zeros(pl.DataFrame({"price": [Decimal("1.2500")]})).item()
+    '1.25'
+    """
+    chosen = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Decimal)]
+    return frame.with_columns(trimmed_text(pl.col(name)) for name in chosen)
+
+
+def trimmed_text(values: pl.Expr) -> pl.Expr:
+    """Write decimals as text without trailing zeros."""
+    text = values.cast(pl.String)
+    return (
+        pl.when(text.str.contains(".", literal=True))
+        .then(text.str.strip_chars_end("0").str.strip_chars_end("."))
+        .otherwise(text)
+    )

@@ -84,7 +84,7 @@ class Schema:
     @property
     def ours(self) -> bool:
         """Whether WallE, or the backend, made the tables."""
-        return self.revision is not None and _MARKS <= set(self.columns)
+        return self.revision is not None and set(self.columns) >= _MARKS
 
     @property
     def known(self) -> bool:
@@ -165,7 +165,9 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
 def _judge(schema: Schema, label: str, *, read_only: bool) -> None:
     if schema.empty:
         if read_only:
-            raise SchemaOutdated(f"{label} has no tables yet. Open it once without read_only=True, or run: walle upgrade", None)
+            raise SchemaOutdated(
+                f"{label} has no tables yet. Open it once without read_only=True, or run: walle upgrade", None
+            )
         raise SchemaOutdated(f"{label} has no tables yet. Make them: walle upgrade '{label}'", None)
     if not schema.ours:
         tables = ", ".join([*schema.foreign, *schema.columns][:5])
@@ -287,7 +289,8 @@ def check(config: DatabaseConfig) -> list[str]:
     dialect = dialect_for(config, read_only=True)
     with _connection(dialect) as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "include_name": _ours_by_name, "target_metadata": metadata}
+            connection,
+            opts={"compare_type": True, "include_name": _ours_by_name, "target_metadata": metadata},
         )
         differences = [str(item) for item in compare_metadata(context, metadata)]
         return differences + [f"guard {name} is missing" for name in dialect.missing_guards(connection)]

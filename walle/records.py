@@ -280,7 +280,7 @@ class Run(_Record):
         For an unknown word, a naive instant, or a config that is no JSON.
     """
 
-    _enums = {"mode": RunMode, "status": RunStatus}
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"mode": RunMode, "status": RunStatus}
 
     id: str
     strategy_id: str
@@ -341,7 +341,12 @@ class Order(_Record):
         For an unknown word, a naive instant, a float, or a number that does not fit.
     """
 
-    _enums = {"side": Side, "order_type": OrderType, "time_in_force": TimeInForce, "status": OrderStatus}
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {
+        "side": Side,
+        "order_type": OrderType,
+        "time_in_force": TimeInForce,
+        "status": OrderStatus,
+    }
 
     id: str
     client_order_id: str
@@ -409,7 +414,7 @@ class Fill(_Record):
         For an unknown word, a naive instant, a float, or a number that does not fit.
     """
 
-    _enums = {"side": Side, "liquidity": Liquidity}
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"side": Side, "liquidity": Liquidity}
 
     id: str
     order_id: str
@@ -464,7 +469,7 @@ class Event(_Record):
         For another type name, a naive instant, or a payload that is no JSON.
     """
 
-    _enums = {"kind": EventKind}
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": EventKind}
 
     type: str
     payload: dict[str, Any] = field(default_factory=dict)

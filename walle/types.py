@@ -133,7 +133,7 @@ def bounded_text(length: int) -> TypeEngine[str]:
     return sa.String(length).with_variant(sa.Text(), "sqlite")
 
 
-class utc_now(FunctionElement[datetime]):  # noqa: N801  # a function in SQL, lower case like sqlalchemy.func's
+class utc_now(FunctionElement[datetime]):  # a function in SQL, lower case like sqlalchemy.func's
     """The database's clock as a column default."""
 
     type = UtcInstant()

@@ -94,10 +94,15 @@ def downgrade() -> None:
         ]
     for table, texts in TEXTS.items():
         losses += [
-            (f"characters of {table}.{name}", f"SELECT left({name}, 60) FROM {table} WHERE length({name}) > {length}")
+            (
+                f"characters of {table}.{name}",
+                f"SELECT left({name}, 60) FROM {table} WHERE length({name}) > {length}",
+            )
             for name, length in texts.items()
         ]
-    losses += [(f"ids of {table}", f"SELECT id::text FROM {table} WHERE id > 2147483647") for table in ("bars", "outbox")]
+    losses += [
+        (f"ids of {table}", f"SELECT id::text FROM {table} WHERE id > 2147483647") for table in ("bars", "outbox")
+    ]
     refuse_loss(
         op.get_bind(),
         losses,
@@ -105,7 +110,9 @@ def downgrade() -> None:
         "Digits and characters can be cut off with: alembic -x discard=yes downgrade d4e5f6a7b8c9",
     )
     for table, texts in TEXTS.items():
-        changes = [f"ALTER COLUMN {name} TYPE varchar({size}) USING left({name}, {size})" for name, size in texts.items()]
+        changes = [
+            f"ALTER COLUMN {name} TYPE varchar({size}) USING left({name}, {size})" for name, size in texts.items()
+        ]
         op.execute(f"ALTER TABLE {table} {', '.join(changes)}")
     for table, columns in MONEY.items():
         op.execute(f"ALTER TABLE {table} {', '.join(f'ALTER COLUMN {name} TYPE numeric(18, 8)' for name in columns)}")

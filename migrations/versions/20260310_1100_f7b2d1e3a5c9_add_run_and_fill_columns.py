@@ -35,7 +35,10 @@ def downgrade() -> None:
     losses = [(f"values of fills.{name}", f"SELECT id FROM fills WHERE {name} IS NOT NULL") for name in FILLS]
     losses += [(f"values of runs.{name}", f"SELECT id FROM runs WHERE {name} IS NOT NULL") for name in RUNS[:2]]
     refuse_loss(
-        op.get_bind(), losses, "discard", "They can be thrown away with: alembic -x discard=yes downgrade e6a1c0d2f4b8"
+        op.get_bind(),
+        losses,
+        "discard",
+        "They can be thrown away with: alembic -x discard=yes downgrade e6a1c0d2f4b8",
     )
     op.drop_index("idx_fills_run_filled", "fills")
     for name in reversed(RUNS):

@@ -39,7 +39,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     refuse_loss(
         op.get_bind(),
-        [("rows of bar_conflicts", "SELECT symbol || ' ' || timeframe || ' ' || timestamp FROM bar_conflicts")],
+        [
+            (
+                "rows of bar_conflicts",
+                "SELECT symbol || ' ' || timeframe || ' ' || timestamp FROM bar_conflicts",
+            )
+        ],
         "discard",
         "They can be thrown away with: alembic -x discard=yes downgrade f7b2d1e3a5c9",
     )

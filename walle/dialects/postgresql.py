@@ -64,9 +64,7 @@ class PostgreSQLDialect(Dialect):
 
     def sync_engine(self, *, create: bool = False) -> Engine:
         """Make an engine without a pool; a PostgreSQL database is never created."""
-        return sa.create_engine(
-            self._url, echo=self.config.echo, poolclass=NullPool, connect_args=self._settings
-        )
+        return sa.create_engine(self._url, echo=self.config.echo, poolclass=NullPool, connect_args=self._settings)
 
     @property
     def _url(self) -> URL:
@@ -102,7 +100,7 @@ class PostgreSQLDialect(Dialect):
         _, parameters = dialect.create_connect_args(self._url)
         conninfo = make_conninfo(**{**parameters, **self._settings})
         return QueuePool(
-            lambda: adbc.connect(conninfo, autocommit=True),  # type: ignore[arg-type]  # a DBAPI connection of no dialect
+            lambda: adbc.connect(conninfo, autocommit=True),
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             reset_on_return=None,
@@ -121,7 +119,9 @@ class PostgreSQLDialect(Dialect):
         Values are written into the statement, because ADBC reads by COPY only when there are no parameters.
         """
         # numeric_dollar: psycopg's own paramstyle would double every %
-        style = postgresql.dialect(paramstyle="numeric_dollar")
+        style = postgresql.dialect(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+            paramstyle="numeric_dollar"
+        )
         text = str(statement.compile(dialect=style, compile_kwargs={"literal_binds": True}))
         connection = self._readers.connect()
         try:

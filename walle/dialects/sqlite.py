@@ -104,7 +104,13 @@ class SQLiteDialect(Dialect):
         return URL.create(driver, database=f"file:{quote(str(self.path))}", query=query)
 
     def is_absent(self) -> bool:
-        """Tell whether the file is absent or empty."""
+        """Tell whether the file is absent or empty.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            When the file cannot be looked at.
+        """
         try:
             return self.path.stat().st_size == 0
         except FileNotFoundError:
@@ -113,7 +119,15 @@ class SQLiteDialect(Dialect):
             raise DatabaseUnavailable(f"{self.path} cannot be opened: {error.strerror}.") from error
 
     def prepare_creation(self) -> None:
-        """Check that the folder is there and writable, and switch the new file to WAL."""
+        """Check that the folder is there and writable, and switch the new file to WAL.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            When the folder does not exist, or the address is one.
+        ReadOnly
+            When the folder cannot be written.
+        """
         folder = self.path.parent
         if self.path.is_dir():
             raise DatabaseUnavailable(f"{self.path} is a folder; name a file in it: {self.path / 'research.db'}.")
@@ -168,7 +182,9 @@ class SQLiteDialect(Dialect):
         """Fill a TEMP table: it lies outside the file, so no lock is held meanwhile."""
         name = f"walle_stage_{table.name}"
         columns = ", ".join(f'"{column}"' for column in frame.columns)
-        await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} AS SELECT {columns} FROM {table.name} WHERE 0")
+        await connection.exec_driver_sql(
+            f"CREATE TEMP TABLE IF NOT EXISTS {name} AS SELECT {columns} FROM {table.name} WHERE 0"
+        )
         await connection.exec_driver_sql(f"DELETE FROM temp.{name}")
         marks = ", ".join("?" * frame.width)
         insert = f"INSERT INTO temp.{name} ({columns}) VALUES ({marks})"
@@ -238,7 +254,9 @@ class SQLiteDialect(Dialect):
                 sqlite3.SQLITE_CONSTRAINT_UNIQUE,
                 sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
             ):
-                return DuplicateKey(f"already taken: {str(cause).rpartition(': ')[2]}. Nothing of this call was written.")
+                return DuplicateKey(
+                    f"already taken: {str(cause).rpartition(': ')[2]}. Nothing of this call was written."
+                )
         return DatabaseError(f"{self.path}: {cause}.")
 
     def _why_not(self) -> str:

@@ -31,7 +31,9 @@ def _triggers() -> dict[str, str]:
     for table, key in _KEYS.items():
         refusal = f"SELECT RAISE(ABORT, '{table} are facts: {{}} is refused')".replace("outbox are", "events are")
         same = " AND ".join(f"{column} = NEW.{column}" for column in key)
-        taken = f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid))"
+        taken = (
+            f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid))"
+        )
         values = ", ".join([f"NEW.{column}" for column in key] + ["0"] * (3 - len(key)))
         marked = f"kind = '{table}' AND (a, b, c) = ({values})"
         marks = f"{PREFIX}marks"

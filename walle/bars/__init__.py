@@ -1,0 +1,7 @@
+"""What is known about bars beyond storing them: reading and checking input, and telling what was done with it."""
+
+from walle.bars.check import Checked, check_bars
+from walle.bars.parse import parse_bars
+from walle.bars.report import IngestReport
+
+__all__ = ["Checked", "IngestReport", "check_bars", "parse_bars"]

@@ -1,0 +1,238 @@
+"""From what a user has (a Polars, pandas or Arrow frame, or records) to the columns of a bars frame."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.frames import BARS
+from walle.records import Bar
+from walle.timeframe import check_timeframe, is_calendar
+from walle.values import check_text
+
+__all__ = ["NUMBERS", "parse_bars", "to_polars"]
+
+NUMBERS = ("open", "high", "low", "close", "volume")
+
+
+def parse_bars(
+    source: object,
+    *,
+    symbol: str | None = None,
+    timeframe: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    timezone: str | None = None,
+) -> pl.DataFrame:
+    """Give a frame the columns and types of :data:`walle.frames.BARS`, row for row.
+
+    Values are not judged here: what cannot be read becomes null, and the row is refused by ``check_bars``.
+
+    Parameters
+    ----------
+    source : polars, pandas or Arrow frame, Bar, or iterable of Bar
+    symbol, timeframe : str, optional
+        For all rows; needed where the source has no such column.
+    columns : mapping of str to str or None, optional
+        Source name to our name, ``{"date": "timestamp"}``; ``{"volume": None}`` says that there is no volume (0 then).
+    timezone : str, optional
+        The IANA zone of naive times, such as ``America/New_York``.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of ``BARS``, the input's rows in the input's order.
+
+    Raises
+    ------
+    InputError
+        For a missing column, a wrong type, a naive time without ``timezone``, or an unknown name.
+    """
+    frame, without_volume = _rename(to_polars(source), columns)
+    if without_volume:
+        frame = frame.with_columns(volume=pl.lit(0.0))
+    frame = _constant(frame, "symbol", None if symbol is None else check_text(symbol, "symbol", maximum=128))
+    frame = _constant(frame, "timeframe", None if timeframe is None else check_timeframe(timeframe))
+    _require(frame)
+    for name in frame["timeframe"].unique().drop_nulls().to_list():
+        check_timeframe(name)
+    calendar = {name: is_calendar(name) for name in frame["timeframe"].unique().drop_nulls().to_list()}
+    return frame.select(
+        pl.col("symbol").cast(pl.String),
+        pl.col("timeframe").cast(pl.String),
+        _instants(frame["timestamp"], timezone, daily=bool(calendar) and all(calendar.values())),
+        *(_numbers(frame[name]) for name in NUMBERS),
+    ).cast(BARS)
+
+
+def to_polars(source: object) -> pl.DataFrame:
+    """Return any supported source as a Polars frame, sharing its memory where that is possible.
+
+    Raises
+    ------
+    InputError
+        For another type.
+    """
+    if isinstance(source, pl.DataFrame):
+        return source
+    if isinstance(source, pl.LazyFrame):
+        return source.collect()
+    if isinstance(source, Bar):
+        return _from_records([source])
+    module = type(source).__module__.partition(".")[0]
+    if module == "pandas":
+        return _from_pandas(source)
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+        return pl.DataFrame(source)  # type: ignore[arg-type]  # it has Arrow's protocol
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
+        records = list(source)
+        if all(isinstance(item, Bar) for item in records):
+            return _from_records(records)
+    raise InputError(
+        f"bars come as a Polars, pandas or Arrow frame, or as Bar records, not as {type(source).__name__}. "
+        "Read a file first: polars.read_parquet(path) or polars.read_csv(path, try_parse_dates=True)."
+    )
+
+
+def _from_records(records: list[Bar]) -> pl.DataFrame:
+    names = [item.name for item in dataclasses.fields(Bar)]
+    return pl.DataFrame({name: [getattr(record, name) for record in records] for name in names}, schema=BARS)
+
+
+def _from_pandas(source: Any) -> pl.DataFrame:
+    if not hasattr(source, "columns"):
+        raise InputError("bars come as a pandas DataFrame, not as a Series or an Index.")
+    index = source.index
+    if index.name is not None or type(index).__name__ == "DatetimeIndex":
+        name = index.name or "timestamp"
+        source = source.rename_axis(index=name).reset_index()
+    if getattr(source.columns, "nlevels", 1) > 1:
+        raise InputError(
+            "the pandas frame has columns of several levels; select one symbol's: frame.xs('SYMBOL', axis=1, level=1)."
+        )
+    return pl.from_pandas(source)
+
+
+def _rename(frame: pl.DataFrame, columns: Mapping[str, str | None] | None) -> tuple[pl.DataFrame, bool]:
+    given = dict(columns or {})
+    without_volume = given.get("volume", "") is None
+    if without_volume:
+        del given["volume"]
+    allowed = list(BARS)
+    for source_name, name in given.items():
+        if source_name not in frame.columns:
+            raise InputError(
+                f"columns names {source_name!r}, which the source does not have. It has: {', '.join(frame.columns)}."
+            )
+        if name not in allowed:
+            raise InputError(f"columns maps {source_name!r} to {name!r}; allowed are {', '.join(allowed)}.")
+    targets = [name for name in given.values() if name is not None]
+    if len(set(targets)) != len(targets):
+        raise InputError(f"columns maps two source columns to one name: {given}.")
+    frame = frame.drop([name for name in targets if name in frame.columns and name not in given])
+    return frame.rename({key: name for key, name in given.items() if name is not None}), without_volume
+
+
+def _constant(frame: pl.DataFrame, name: str, value: str | None) -> pl.DataFrame:
+    if value is None:
+        if name not in frame.columns:
+            raise InputError(f"which {name}? The source has no column {name!r}: say {name}='...'.")
+        if frame.schema[name] not in (pl.String, pl.Categorical, pl.Enum):
+            raise InputError(f"column {name!r} is {frame.schema[name]}, not text.")
+        return frame.with_columns(pl.col(name).cast(pl.String))
+    if name in frame.columns:
+        others = frame.filter(pl.col(name).cast(pl.String).ne_missing(value))
+        if others.height:
+            raise InputError(
+                f"{name}={value!r} was given, but the source has a column {name!r} with {others[name][0]!r}. "
+                f"Leave {name} out, or drop the column."
+            )
+    return frame.with_columns(pl.lit(value).alias(name))
+
+
+def _require(frame: pl.DataFrame) -> None:
+    missing = [name for name in BARS if name not in frame.columns]
+    if not missing:
+        return
+    near = {}
+    for name in missing:
+        found = difflib.get_close_matches(name, [c.lower() for c in frame.columns], 1, 0.6)
+        matches = [c for c in frame.columns if found and c.lower() == found[0]]
+        if name == "timestamp":
+            matches = matches or [
+                c for c in frame.columns if c.lower() in ("date", "time", "datetime", "ts", "open_time")
+            ]
+        if matches:
+            near[matches[0]] = name
+    hint = f" Perhaps columns={near!r}." if near else ""
+    if missing == ["volume"]:
+        hint = hint or " If there is none, say so: columns={'volume': None}; it is 0 then."
+    raise InputError(
+        f"the source lacks {', '.join(map(repr, missing))}; it has: {', '.join(frame.columns) or 'no column'}.{hint}"
+    )
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    kind = values.dtype
+    if kind.is_float() or kind == pl.Null:
+        # SQLite stores -0.0 as 0.0; adding zero makes both stores say the same
+        return values.cast(pl.Float64) + 0.0
+    if kind.is_integer():
+        if values.len() and not (values.cast(pl.Int128).abs() <= 2**53).all():
+            raise InputError(f"column {values.name!r} holds integers above 2**53, which float64 would round.")
+        return values.cast(pl.Float64)
+    raise InputError(
+        f"column {values.name!r} is {kind}; bars are float64. Convert it first: "
+        f"frame.with_columns(polars.col({values.name!r}).cast(polars.Float64))."
+    )
+
+
+def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Series:
+    kind = values.dtype
+    if kind == pl.Null:
+        return values.cast(BARS["timestamp"])
+    if kind == pl.Date:
+        if not daily:
+            raise InputError("column 'timestamp' holds dates, but bars below one day need times.")
+        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if not isinstance(kind, pl.Datetime):
+        raise InputError(
+            f"column 'timestamp' is {kind}, not a datetime. Convert it first: "
+            "polars.from_epoch('timestamp', 'ms').dt.replace_time_zone('UTC') for an epoch, "
+            "polars.col('timestamp').str.to_datetime(time_zone='UTC') for text."
+        )
+    exact = _to_microseconds(values, kind)
+    if daily:  # a source's local midnight becomes that date
+        wall = exact if kind.time_zone is None else exact.dt.replace_time_zone(None)
+        return wall.dt.replace_time_zone("UTC")
+    if kind.time_zone is not None:
+        return exact.dt.convert_time_zone("UTC")
+    if timezone is None:
+        raise InputError(
+            "column 'timestamp' has no time zone, so its times name no instant. Say which zone they are in: "
+            "timezone='UTC', or timezone='America/New_York'."
+        )
+    try:
+        # a time that a clock change skips or repeats is null here, and its row is refused
+        local = exact.dt.replace_time_zone(timezone, ambiguous="null", non_existent="null")
+    except pl.exceptions.ComputeError:
+        raise InputError(
+            f"timezone={timezone!r} is no IANA zone. Write 'UTC', 'Europe/London', 'America/New_York'."
+        ) from None
+    return local.dt.convert_time_zone("UTC")
+
+
+def _to_microseconds(values: pl.Series, kind: pl.Datetime) -> pl.Series:
+    if kind.time_unit == "ns":
+        finer = values.to_physical() % 1000 != 0
+        if finer.any():
+            place = finer.fill_null(False).arg_true()[0]
+            raise InputError(
+                f"column 'timestamp' holds times finer than a microsecond (row {place}: {values[place]}), which are never "
+                "rounded silently. Truncate them yourself: dt.truncate('1us')."
+            )
+    return values.dt.cast_time_unit("us")

@@ -1,0 +1,82 @@
+"""What a write of bars did."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from walle.frames import BAR_CONFLICTS, REJECTED_BARS
+
+__all__ = ["IngestReport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What became of every row of an ingest: ``rows == inserted + duplicates + conflicts + rejected``.
+
+    Parameters
+    ----------
+    inserted : int
+        Rows that are new in the store.
+    duplicates : int
+        Rows that were there already, with the same values.
+    conflicts : int
+        Rows that were there already with other values; the stored ones stay.
+    rejected : int
+        Rows that are no bars.
+    rejected_rows : polars.DataFrame
+        row, symbol, timeframe, timestamp, open, high, low, close, volume, reason.
+    conflict_rows : polars.DataFrame
+        symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused).
+    """
+
+    inserted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    rejected_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_BARS))
+    conflict_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BAR_CONFLICTS))
+
+    @property
+    def rows(self) -> int:
+        """How many rows were given."""
+        return self.inserted + self.duplicates + self.conflicts + self.rejected
+
+    @staticmethod
+    def total(reports: Iterable[IngestReport]) -> IngestReport:
+        """Add reports up."""
+        parts = list(reports)
+        return IngestReport(
+            inserted=sum(part.inserted for part in parts),
+            duplicates=sum(part.duplicates for part in parts),
+            conflicts=sum(part.conflicts for part in parts),
+            rejected=sum(part.rejected for part in parts),
+            rejected_rows=pl.concat([pl.DataFrame(schema=REJECTED_BARS), *(part.rejected_rows for part in parts)]),
+            conflict_rows=pl.concat([pl.DataFrame(schema=BAR_CONFLICTS), *(part.conflict_rows for part in parts)]),
+        )
+
+    def __repr__(self) -> str:
+        """Tell the counts in one line."""
+        return (
+            f"IngestReport({self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
+            f"{self.conflicts:,} conflicts, {self.rejected:,} rejected)"
+        )
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{value:,}</td></tr>"
+            for name, value in (
+                ("inserted", self.inserted),
+                ("duplicates", self.duplicates),
+                ("conflicts", self.conflicts),
+                ("rejected", self.rejected),
+            )
+        )
+        tables = ""
+        for title, frame in (("rejected_rows", self.rejected_rows), ("conflict_rows", self.conflict_rows)):
+            if frame.height:
+                tables += f"<details><summary>{title}</summary>{frame.head(10)._repr_html_()}</details>"
+        return f"<table><caption>Ingest of {self.rows:,} rows</caption>{cells}</table>{tables}"

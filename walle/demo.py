@@ -1,0 +1,93 @@
+"""The sample data as a store: two crypto pairs and two stocks, three runs, and what they did. All of it synthetic."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from walle.bars import IngestReport
+from walle.fills import WriteReport
+from walle.frames import FILLS, INSTANT, ORDERS
+from walle.records import Event, Run
+from walle.store import Store
+
+__all__ = ["data_folder", "load", "sample_bars", "sample_events", "sample_fills", "sample_orders", "sample_runs"]
+
+SERIES = {"BTC_USD": "BTC/USD", "ETH_USD": "ETH/USD", "ACME": "ACME", "GLOBEX": "GLOBEX"}
+
+
+def data_folder() -> Path:
+    """Return the folder of the sample data: the repository's, or the one inside an installed wheel."""
+    package = Path(__file__).parent
+    installed = package / "_data"
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+def sample_bars() -> dict[str, pl.DataFrame]:
+    """Return one minute bars by symbol: timestamp (UTC), open, high, low, close, volume."""
+    return {symbol: pl.read_parquet(data_folder() / "bars" / f"{name}-1m.parquet") for name, symbol in SERIES.items()}
+
+
+def sample_runs() -> list[Run]:
+    """Return a finished backtest, a paper run, and one that died."""
+    times = ("created_at", "started_at", "stopped_at")
+    runs = []
+    for row in json.loads((data_folder() / "runs.json").read_text()):
+        row.update({name: datetime.fromisoformat(row[name]) for name in times if row[name] is not None})
+        runs.append(Run(**row))
+    return runs
+
+
+def sample_orders() -> pl.DataFrame:
+    """Return the last snapshot of every order; columns of ``walle.frames.ORDERS``."""
+    return _read_csv("orders.csv", ORDERS)
+
+
+def sample_fills() -> pl.DataFrame:
+    """Return every fill; columns of ``walle.frames.FILLS``."""
+    return _read_csv("fills.csv", FILLS)
+
+
+def sample_events() -> list[Event]:
+    """Return every event, in order."""
+    events = []
+    for line in (data_folder() / "events.jsonl").read_text().splitlines():
+        envelope: dict[str, Any] = json.loads(line)
+        envelope["ts"] = datetime.fromisoformat(envelope["ts"])
+        events.append(Event(**envelope))
+    return events
+
+
+def _read_csv(name: str, schema: pl.Schema) -> pl.DataFrame:
+    text = pl.read_csv(data_folder() / name, infer_schema=False)
+    instants = [column for column, kind in schema.items() if kind == INSTANT]
+    return text.with_columns(pl.col(instants).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us"))
+
+
+def load(store: Store) -> tuple[IngestReport, WriteReport]:
+    """Store the sample data; what is there already stays.
+
+    Parameters
+    ----------
+    store : Store
+
+    Returns
+    -------
+    tuple of IngestReport and WriteReport
+        What became of the bars, and of the fills.
+    """
+    reports = [
+        store.bars.ingest(frame, symbol=symbol, timeframe="1m", provider="synthetic")
+        for symbol, frame in sample_bars().items()
+    ]
+    stored = set(store.runs.read()["id"])
+    for run in sample_runs():
+        if run.id not in stored:
+            store.runs.save(run)
+    store.orders.save(sample_orders())
+    fills = store.fills.append(sample_fills())
+    return IngestReport.total(reports), fills

@@ -1,0 +1,6 @@
+"""What is known about fills and orders beyond storing them."""
+
+from walle.fills.conform import fills_frame, orders_frame
+from walle.fills.report import WriteReport
+
+__all__ = ["WriteReport", "fills_frame", "orders_frame"]

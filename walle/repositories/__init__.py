@@ -1,0 +1,8 @@
+"""The async use-cases of the store; no object of the database's library leaves them."""
+
+from walle.repositories.bars import BarRepository
+from walle.repositories.fills import FillRepository
+from walle.repositories.orders import OrderRepository
+from walle.repositories.runs import RunRepository
+
+__all__ = ["BarRepository", "FillRepository", "OrderRepository", "RunRepository"]

@@ -1,0 +1,379 @@
+"""Bars: the one door to them, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from polars.io.plugins import register_io_source
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.bars import Checked, IngestReport, check_bars, parse_bars
+from walle.bars.parse import NUMBERS
+from walle.database import Database, Writer
+from walle.errors import InputError, UnknownSymbol
+from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, expression, finish, read, wire_schema
+from walle.records import Bar
+from walle.repositories.common import Time, in_range, insert_missing, near, one_of, same_key
+from walle.timeframe import check_timeframe
+from walle.types import wire
+
+__all__ = ["BarRepository"]
+
+KEY = ("symbol", "timeframe", "timestamp")
+_MANY_SERIES = 200
+
+
+class BarRepository:
+    """Bars of any number of series; the first write of a bar wins.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def upsert(
+        self,
+        source: object,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        on_invalid: str = "raise",
+        provider: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Store bars: all that are new, in one transaction, at any size.
+
+        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
+        one stays, and both versions are kept in the table ``bar_conflicts``.
+
+        Parameters
+        ----------
+        source : polars, pandas or Arrow frame, Bar, or iterable of Bar
+            A frame has the columns timestamp (aware, or naive with ``timezone``; the opening time), open, high, low,
+            close, volume, and symbol and timeframe where these are not given. Other columns are left alone.
+        symbol, timeframe : str, optional
+            For all rows.
+        columns : mapping, optional
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
+        timezone : str, optional
+            The IANA zone of naive times.
+        on_invalid : {"raise", "quarantine"}
+            Refuse everything when a row is no bar, or store the good rows and return the bad ones.
+        provider : str, optional
+            Who delivered the bars; kept with conflicts.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+
+        Raises
+        ------
+        InputError
+            For a source that cannot be read as bars.
+        InvalidBars
+            When rows are no bars and ``on_invalid="raise"``; nothing was written.
+        """
+        checked = await self._database.in_thread(
+            lambda: check_bars(
+                parse_bars(source, symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+                on_invalid=on_invalid,
+            )
+        )
+        rejected = IngestReport(rejected=checked.rejected.height, rejected_rows=checked.rejected)
+        if checked.bars.is_empty():
+            return rejected
+        return IngestReport.total([await self._store(checked, provider, session), rejected])
+
+    async def _store(self, checked: Checked, provider: str | None, session: AsyncSession | None) -> IngestReport:
+        staged: list[sa.TableClause] = []
+
+        async def stage(writer: Writer) -> None:
+            if writer.dialect.stages_before_lock:
+                staged.append(await writer.stage(models.bars, checked.bars))
+
+        async with self._database.write(session, before=stage) as writer:
+            reports = [await self._insert(writer, checked.bars, staged[0] if staged else None, provider)]
+            if checked.repeats.height:  # their first versions are stored now: all of these are duplicates or conflicts
+                repeats = await writer.stage(models.bars, checked.repeats)
+                reports.append(await self._insert(writer, checked.repeats, repeats, provider))
+        return IngestReport.total(reports)
+
+    async def _insert(
+        self, writer: Writer, bars: pl.DataFrame, staged: sa.TableClause | None, provider: str | None
+    ) -> IngestReport:
+        overlap = await self._overlaps(writer, bars)
+        if not overlap and staged is None and await writer.append(models.bars, bars):
+            return IngestReport(inserted=bars.height)
+        if staged is None:
+            staged, overlap = await writer.stage(models.bars, bars), True
+        inserted = (await writer.execute(insert_missing(models.bars, staged, KEY, anti_join=overlap))).rowcount
+        if inserted == bars.height:
+            return IngestReport(inserted=inserted)
+        conflicts = await self._conflicts(writer, staged, provider)
+        return IngestReport(
+            inserted=inserted,
+            duplicates=bars.height - inserted - conflicts.height,
+            conflicts=conflicts.height,
+            conflict_rows=conflicts,
+        )
+
+    async def _overlaps(self, writer: Writer, bars: pl.DataFrame) -> bool:
+        spans = bars.group_by("symbol", "timeframe").agg(
+            pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
+        )
+        if spans.height > _MANY_SERIES:
+            return True
+        table = models.bars
+        for symbol, timeframe, first, last in spans.iter_rows():
+            inside = sa.and_(
+                table.c.symbol == symbol,
+                table.c.timeframe == timeframe,
+                table.c.timestamp.between(first, last),
+            )
+            if (await writer.execute(sa.select(sa.exists().where(inside)))).scalar():
+                return True
+        return False
+
+    async def _conflicts(self, writer: Writer, staged: sa.TableClause, provider: str | None) -> pl.DataFrame:
+        table, kept = models.bars, models.bar_conflicts
+        differs = sa.or_(*(staged.c[name] != table.c[name] for name in NUMBERS))
+        versions = [
+            *(staged.c[name] for name in KEY),
+            *(table.c[name].label(f"stored_{name}") for name in NUMBERS),
+            *(staged.c[name] for name in NUMBERS),
+        ]
+        rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
+        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns)).order_by(
+            *(staged.c[name] for name in KEY)
+        )
+        travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
+        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS, writer.dialect.name)), BAR_CONFLICTS)
+        if found.height:
+            identity = (*KEY, *NUMBERS)
+            known = sa.exists().where(same_key(kept, staged, identity))
+            new = rows.add_columns(sa.literal(provider, sa.Text).label("source")).where(~known).distinct()
+            await writer.execute(
+                sa.insert(kept).from_select(
+                    [*BAR_CONFLICTS, "source"],
+                    new.suffix_with(f"ON CONFLICT ({', '.join(identity)}) DO NOTHING"),
+                )
+            )
+        return found
+
+    async def read(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        columns: Sequence[str] | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Read bars that opened in ``[start, end)``.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str
+            One symbol, or several for one long frame.
+        timeframe : str
+        start, end : datetime, date, str or None
+            The start is inside, the end is not: ``end="2024-01-31"`` leaves that day out. A date, or a text without a
+            zone, is UTC. None: from the first, to the last.
+        columns : sequence of str, optional
+            Only these, in this order.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            timestamp (UTC, the opening time), open, high, low, close, volume (Float64); for several symbols with symbol
+            before. Sorted by (symbol,) timestamp. Empty when no bar lies in the range.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a symbol and timeframe is stored at all; near names are offered.
+        UnknownTimeframe, InputError
+        """
+        statement, schema = self._select(symbol, timeframe, start, end, columns)
+        frame = await self._frame(statement, schema, session)
+        missing = self._symbols(symbol)
+        if "symbol" in frame.columns:
+            present = set(frame["symbol"].unique().to_list())
+            missing = [name for name in missing if name not in present]
+        if missing and (frame.is_empty() or not isinstance(symbol, str)):
+            await self._known(missing, timeframe, session)
+        return frame
+
+    async def scan(
+        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None
+    ) -> pl.LazyFrame:
+        """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
+
+        Parameters
+        ----------
+        symbol, timeframe, start, end
+            As in :meth:`read`.
+
+        Returns
+        -------
+        polars.LazyFrame
+            Every collect reads anew, in batches. Selected columns and ``head(n)`` are done by the database; filters on the
+            way, batch by batch: give the range as ``start`` and ``end``.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe, InputError
+            At once, not at the collect.
+        """
+        _, schema = self._select(symbol, timeframe, start, end, None)
+        await self._known(self._symbols(symbol), timeframe, None)
+        wire_form = wire_schema
+
+        def batches(
+            with_columns: list[str] | None,
+            predicate: pl.Expr | None,
+            n_rows: int | None,
+            batch_size: int | None,
+        ) -> Iterator[pl.DataFrame]:
+            statement, chosen = self._select(symbol, timeframe, start, end, with_columns)
+            if n_rows is not None:
+                statement = statement.limit(n_rows)
+            for raw in self._database.batches(statement, wire_form(chosen, self._database.dialect.name)):
+                frame = finish(raw, chosen)
+                yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(batches, schema=schema, validate_schema=True, is_pure=True)
+
+    async def count(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> int:
+        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol.
+
+        Raises
+        ------
+        UnknownTimeframe, InputError
+        """
+        if not self._database.has(models.bars):
+            return 0
+        statement = sa.select(sa.func.count().label("bars")).where(*self._where(symbol, timeframe, start, end))
+        return int((await self._database.fetch(statement, {"bars": pl.Int64()}, session)).item())
+
+    async def latest(self, symbol: str, timeframe: str, *, session: AsyncSession | None = None) -> Bar:
+        """Return the last bar of a series.
+
+        Raises
+        ------
+        UnknownSymbol
+            When there is none.
+        """
+        statement, schema = self._select(symbol, timeframe, None, None, None)
+        frame = await self._frame(
+            statement.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1), schema, session
+        )
+        if frame.is_empty():
+            await self._known([symbol], timeframe, session)
+        return Bar(symbol=symbol, timeframe=timeframe, **frame.row(0, named=True))
+
+    async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List what is stored.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
+        """
+        table = models.bars
+        if not self._database.has(table):
+            return pl.DataFrame(schema=BAR_SERIES)
+        time = expression(self._database, table, "timestamp")
+        statement = (
+            sa.select(
+                table.c.symbol,
+                table.c.timeframe,
+                sa.func.min(time),
+                sa.func.max(time),
+                sa.func.count().label("bars"),
+            )
+            .group_by(table.c.symbol, table.c.timeframe)
+            .order_by(table.c.symbol, table.c.timeframe)
+        )
+        return (await read(self._database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
+
+    def _symbols(self, symbol: str | Sequence[str]) -> list[str]:
+        names = [symbol] if isinstance(symbol, str) else list(symbol)
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"symbol={symbol!r} is neither a symbol nor a list of symbols.")
+        return names
+
+    def _where(
+        self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time
+    ) -> list[sa.ColumnElement[bool]]:
+        table = models.bars
+        return [
+            *one_of(table.c.symbol, self._symbols(symbol)),
+            table.c.timeframe == check_timeframe(timeframe),
+            *in_range(table.c.timestamp, start, end),
+        ]
+
+    def _select(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time,
+        end: Time,
+        columns: Sequence[str] | None,
+    ) -> tuple[sa.Select[Any], pl.Schema]:
+        table = models.bars
+        allowed = [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(symbol, str))]
+        chosen = allowed if columns is None else list(columns)
+        wrong = [name for name in chosen if name not in allowed]
+        if wrong or isinstance(columns, str) or len(set(chosen)) != len(chosen):
+            raise InputError(f"columns={columns!r}: choose from {', '.join(allowed)}, each once.")
+        statement = (
+            sa.select(*(expression(self._database, table, name) for name in chosen))
+            .where(*self._where(symbol, timeframe, start, end))
+            .order_by(*([] if isinstance(symbol, str) else [table.c.symbol]), table.c.timestamp)
+        )
+        return statement, pl.Schema({name: BARS[name] for name in chosen})
+
+    async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
+        if not schema:
+            raise InputError("columns=[] chooses nothing.")
+        if not self._database.has(models.bars):
+            return pl.DataFrame(schema=schema)
+        frame = await read(self._database, statement, schema, session)
+        # PostgreSQL sorts text by its collation; a frame's order is the same on both databases
+        return frame.sort("symbol", "timestamp") if {"symbol", "timestamp"} <= set(frame.columns) else frame
+
+    async def _known(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
+        table = models.bars
+        if not self._database.has(table):
+            raise UnknownSymbol(symbols[0], timeframe, [], [])
+        for symbol in symbols:
+            here = sa.exists().where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+            statement = sa.select(sa.case((here, 1), else_=0).label("here"))
+            if (await self._database.fetch(statement, {"here": pl.Int64()}, session)).item():
+                continue
+            series = await self.series(session=session)
+            timeframes = series.filter(pl.col("symbol") == symbol)["timeframe"].to_list()
+            raise UnknownSymbol(symbol, timeframe, near(symbol, series["symbol"].unique().sort().to_list()), timeframes)

@@ -1,0 +1,102 @@
+"""What the repositories share: set-based inserts, filters, and near names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from walle.database import Database
+from walle.errors import InputError, UnknownRun
+from walle.models import fills, orders, runs
+from walle.values import parse_range
+
+__all__ = ["Time", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
+
+Time = datetime | date | str | None
+"""An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""
+
+
+def same_key(left: sa.FromClause, right: sa.FromClause, key: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Join two tables on a key."""
+    return sa.and_(*(left.c[name] == right.c[name] for name in key))
+
+
+def insert_missing(table: sa.Table, staged: sa.TableClause, key: Sequence[str], *, anti_join: bool = True) -> sa.Insert:
+    """Insert the staged rows whose key is not in the table yet.
+
+    Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for each;
+    the clause stays for rows that another transaction commits meanwhile.
+    """
+    names = [column.name for column in staged.columns]
+    rows = sa.select(*(staged.c[name] for name in names)).where(sa.true())
+    if anti_join:
+        rows = rows.where(~sa.exists().where(same_key(table, staged, key)))
+    rows = rows.order_by(*(staged.c[name] for name in key)) if anti_join else rows
+    return sa.insert(table).from_select(names, rows.suffix_with(f"ON CONFLICT ({', '.join(key)}) DO NOTHING"))
+
+
+def in_range(column: sa.ColumnElement[Any], start: Time, end: Time) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a half-open range ``[start, end)``."""
+    first, last = parse_range(start, end)
+    conditions: list[sa.ColumnElement[bool]] = []
+    if first is not None:
+        conditions.append(column >= first)
+    if last is not None:
+        conditions.append(column < last)
+    return conditions
+
+
+def one_of(
+    column: sa.ColumnElement[Any], value: str | Iterable[str] | None, words: type[StrEnum] | None = None
+) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a column is one of some texts; none for None.
+
+    Raises
+    ------
+    InputError
+        For a word that does not exist.
+    """
+    if value is None:
+        return []
+    wanted = [value] if isinstance(value, str) else list(value)
+    for word in wanted:
+        if not isinstance(word, str):
+            raise InputError(f"{column.key}={word!r} is not a text.")
+        if words is not None and word not in set(words):
+            raise InputError(f"unknown {column.key} {word!r}. Allowed: {', '.join(words)}.")
+    return [column == str(wanted[0])] if len(wanted) == 1 else [column.in_([str(word) for word in wanted])]
+
+
+def near(word: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that are spelled like a word."""
+    by_lower = {name.lower(): name for name in known}
+    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, 3, 0.6)]
+
+
+async def known_run(database: Database, run_id: str) -> None:
+    """Do nothing when anything of a run is stored.
+
+    Raises
+    ------
+    UnknownRun
+        With near ids, when nothing is.
+    """
+    places = [
+        (table, name)
+        for table, name in ((runs, "id"), (orders, "run_id"), (fills, "run_id"))
+        if database.has(table, name)
+    ]
+    ids = sa.union(*(sa.select(table.c[name].label("id")) for table, name in places)).subquery() if places else None
+    if ids is None:
+        raise UnknownRun(run_id)
+    found = await database.fetch(sa.select(ids.c.id).where(ids.c.id == run_id).limit(1), {"id": pl.String()})
+    if found.height:
+        return
+    listed = await database.fetch(sa.select(ids.c.id).where(ids.c.id.is_not(None)).limit(10_000), {"id": pl.String()})
+    raise UnknownRun(run_id, near(run_id, listed["id"].to_list()))

@@ -1,0 +1,228 @@
+"""Orders: the last snapshot of each."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.database import Database, Writer
+from walle.errors import InputError, StaleSnapshot, UnknownOrder
+from walle.fills import WriteReport, orders_frame
+from walle.frames import ORDERS, expression, finish, read, wire_schema
+from walle.records import Order, OrderStatus
+from walle.repositories.common import Time, in_range, insert_missing, known_run, one_of, same_key
+from walle.values import decimal_text
+
+__all__ = ["OrderRepository"]
+
+_TERMINAL = [status.value for status in OrderStatus if status.terminal]
+
+
+class OrderRepository:
+    """Orders as snapshots: a later one replaces an earlier one, never the other way round.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(
+        self, orders: Order | Iterable[Order] | pl.DataFrame, *, session: AsyncSession | None = None
+    ) -> WriteReport:
+        """Store snapshots: new orders are inserted, known ones replaced; all of the call or nothing.
+
+        Parameters
+        ----------
+        orders : Order, iterable of Order, or polars.DataFrame
+            One snapshot per order.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        WriteReport
+
+        Raises
+        ------
+        StaleSnapshot
+            When a filled quantity would fall or a terminal status would change.
+        DuplicateKey
+            When a client_order_id belongs to another order.
+        InputError
+            For what is no order.
+        """
+        frame = orders_frame(orders)
+        if frame.is_empty():
+            return WriteReport()
+        if frame["id"].is_duplicated().any():
+            double = frame["id"].filter(frame["id"].is_duplicated())[0]
+            raise InputError(f"order {double!r} stands in this call more than once; give its last snapshot only.")
+        frame = frame.sort("id")  # in one order, so that two writers never wait for each other
+        async with self._database.write(session) as writer:
+            staged = await writer.stage(models.orders, frame)
+            # insert first: then every row exists and can be locked, also against a writer of the same new order
+            inserted = (await writer.execute(insert_missing(models.orders, staged, ["id"]))).rowcount
+            if inserted == frame.height:
+                return WriteReport(inserted=inserted)
+            stored = await self._lock(writer, staged)
+            _refuse_stale(stored, frame)
+            updated = await self._update(writer, staged)
+            return WriteReport(inserted=inserted, updated=updated, unchanged=frame.height - inserted - updated)
+
+    async def _lock(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
+        table = models.orders
+        statement = (
+            sa.select(*(expression(self._database, table, name) for name in ORDERS))
+            .where(table.c.id.in_(sa.select(staged.c.id)))
+            .order_by(table.c.id)
+            .with_for_update()
+        )
+        return finish(await writer.fetch(statement, wire_schema(ORDERS, writer.dialect.name)), ORDERS)
+
+    async def _update(self, writer: Writer, staged: sa.TableClause) -> int:
+        table = models.orders
+        names = [name for name in ORDERS if name != "id"]
+        differs = sa.or_(*(table.c[name].is_distinct_from(staged.c[name]) for name in names))
+        statement = (
+            sa.update(table)
+            .values({name: staged.c[name] for name in names})
+            .where(same_key(table, staged, ["id"]), differs)
+        )
+        return (await writer.execute(statement)).rowcount
+
+    async def get(self, order_id: str, *, session: AsyncSession | None = None) -> Order:
+        """Return one order.
+
+        Raises
+        ------
+        UnknownOrder
+            When there is none of that id.
+        """
+        return await self._one("id", order_id, session)
+
+    async def get_by_client_order_id(self, client_order_id: str, *, session: AsyncSession | None = None) -> Order:
+        """Return one order by the id that the client gave it.
+
+        Raises
+        ------
+        UnknownOrder
+            When there is none.
+        """
+        return await self._one("client_order_id", client_order_id, session)
+
+    async def _one(self, column: str, value: str, session: AsyncSession | None) -> Order:
+        frame = await self._frame([models.orders.c[column] == value], session)
+        if frame.is_empty():
+            raise UnknownOrder(value, column)
+        return _records(frame)[0]
+
+    async def list(
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        status: str | Iterable[str] | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> builtins.list[Order]:
+        """Return orders as records; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        UnknownRun, InputError
+        """
+        return _records(await self.read(run_id, symbol=symbol, status=status, start=start, end=end, session=session))
+
+    async def read(
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        status: str | Iterable[str] | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Read orders as a frame.
+
+        Parameters
+        ----------
+        run_id, symbol : str, optional
+        status : str or iterable of str, optional
+        start, end : datetime, date, str or None
+            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        session : AsyncSession, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ORDERS`; one row per order, sorted by created_at, then id.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For an unknown status or a bad range.
+        """
+        table = models.orders
+        frame = await self._frame(
+            [
+                *one_of(table.c.run_id, run_id),
+                *one_of(table.c.symbol, symbol),
+                *one_of(table.c.status, status, OrderStatus),
+                *in_range(table.c.created_at, start, end),
+            ],
+            session,
+        )
+        if run_id is not None and frame.is_empty() and session is None:
+            await known_run(self._database, run_id)
+        return frame
+
+    async def _frame(
+        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> pl.DataFrame:
+        table = models.orders
+        if not self._database.has(table):
+            return pl.DataFrame(schema=ORDERS)
+        statement: sa.Select[Any] = sa.select(*(expression(self._database, table, name) for name in ORDERS)).where(
+            *conditions
+        )
+        frame = await read(self._database, statement, ORDERS, session)
+        return frame.sort("created_at", "id")
+
+
+def _records(frame: pl.DataFrame) -> builtins.list[Order]:
+    return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+
+def canonical(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop the zeros that a frame's decimals carry to their 18th place."""
+    from decimal import Decimal
+
+    return {name: Decimal(decimal_text(value)) if isinstance(value, Decimal) else value for name, value in row.items()}
+
+
+def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
+    both = stored.join(given, on="id", suffix="_given")
+    falls = both.filter(pl.col("filled_qty_given") < pl.col("filled_qty"))
+    changes = both.filter(pl.col("status").is_in(_TERMINAL) & (pl.col("status_given") != pl.col("status")))
+    stale = pl.concat([falls, changes]).unique("id", maintain_order=True)
+    if stale.is_empty():
+        return
+    row = stale.row(0, named=True)
+    if row["filled_qty_given"] < row["filled_qty"]:
+        reason = f"{decimal_text(row['filled_qty'])} is already filled, and the snapshot says {decimal_text(row['filled_qty_given'])}"
+    else:
+        reason = f"it is already {row['status']!r}, which is final, and the snapshot says {row['status_given']!r}"
+    raise StaleSnapshot(row["id"], reason, stale.height - 1)

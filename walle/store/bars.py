@@ -1,0 +1,73 @@
+"""``store.bars``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from walle.bars import IngestReport
+from walle.records import Bar
+from walle.repositories import BarRepository
+from walle.repositories.common import Time
+from walle.store.noun import Noun, mirrors
+
+__all__ = ["Bars"]
+
+
+class Bars(Noun[BarRepository]):
+    """The bars of a store."""
+
+    _name = "bars"
+    _kind = BarRepository
+
+    @mirrors(BarRepository.upsert)
+    def ingest(
+        self,
+        source: object,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        on_invalid: str = "raise",
+        provider: str | None = None,
+    ) -> IngestReport:
+        return self._call(
+            BarRepository.upsert,
+            source,
+            symbol=symbol,
+            timeframe=timeframe,
+            columns=columns,
+            timezone=timezone,
+            on_invalid=on_invalid,
+            provider=provider,
+        )
+
+    @mirrors(BarRepository.read)
+    def read(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.read, symbol, timeframe, start, end, columns=columns)
+
+    @mirrors(BarRepository.scan)
+    def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
+        return self._call(BarRepository.scan, symbol, timeframe, start, end)
+
+    @mirrors(BarRepository.count)
+    def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None) -> int:
+        return self._call(BarRepository.count, symbol, timeframe, start, end)
+
+    @mirrors(BarRepository.latest)
+    def latest(self, symbol: str, timeframe: str) -> Bar:
+        return self._call(BarRepository.latest, symbol, timeframe)
+
+    @mirrors(BarRepository.series)
+    def series(self) -> pl.DataFrame:
+        return self._call(BarRepository.series)

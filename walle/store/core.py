@@ -1,0 +1,223 @@
+"""The store: opening it, and what it holds together."""
+
+from __future__ import annotations
+
+import html
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.engine import URL
+
+from walle import migrate
+from walle.config import DatabaseConfig
+from walle.database import Database
+from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed, WalleError
+from walle.models import HEAD
+from walle.store.bars import Bars
+from walle.store.fills import Fills
+from walle.store.orders import Orders
+from walle.store.portal import Portal
+from walle.store.runs import Runs
+from walle.store.status import StoreStatus
+
+__all__ = ["Store", "connect"]
+
+
+def connect(
+    target: str | Path | URL | None = None,
+    *,
+    read_only: bool = False,
+    pool_size: int | None = None,
+    pool_overflow: int | None = None,
+    echo: bool | None = None,
+) -> Store:
+    """Open a store.
+
+    Parameters
+    ----------
+    target : str, pathlib.Path, URL or None
+        A path of a SQLite file (made when absent), or a URL: ``sqlite:///research.db``,
+        ``postgresql://user:password@host/name``. None: ``WALLE_DATABASE_URL``; without that, a store in memory that is
+        not durable.
+    read_only : bool
+        Let the database itself refuse writes. Then a database at any revision opens, the backend's included.
+    pool_size, pool_overflow, echo
+        See :class:`walle.DatabaseConfig`; ``WALLE_DATABASE_POOL_SIZE`` and so on by default.
+
+    Returns
+    -------
+    Store
+        Also a context manager.
+
+    Raises
+    ------
+    ConfigurationError
+        For an address that cannot work.
+    SchemaOutdated, SchemaTooNew, NotAWalleStore
+        When the tables are not the ones that this WallE works with; nothing is migrated behind your back.
+    DatabaseUnavailable, AuthenticationFailed, ReadOnly
+        When the database cannot be opened.
+
+    Examples
+    --------
+    >>> store = walle.connect("research.db")
+    >>> store.bars.series()
+    """
+    config = DatabaseConfig.from_environment(target, pool_size=pool_size, pool_overflow=pool_overflow, echo=echo)
+    if config.url is None:
+        return Store(None)
+    schema = migrate.prepare(config, read_only=read_only)
+    columns = None if schema.revision == HEAD else schema.columns
+    return Store(Database(config, read_only=read_only, columns=columns))
+
+
+class Store:
+    """Bars, orders, fills and runs, for a notebook or a script; made by :func:`walle.connect`.
+
+    Usable from any thread, and inside a running event loop. A store that is never closed is closed at the exit.
+
+    Attributes
+    ----------
+    bars : walle.store.bars.Bars
+    orders : walle.store.orders.Orders
+    fills : walle.store.fills.Fills
+    runs : walle.store.runs.Runs
+    """
+
+    def __init__(self, database: Database | None) -> None:
+        self._database = database
+        self._portal = Portal("walle-store") if database is not None else None
+        self.bars = Bars(database, self._portal)
+        self.orders = Orders(database, self._portal)
+        self.fills = Fills(database, self._portal)
+        self.runs = Runs(database, self._portal)
+        self._closed = False
+        self._finalizer = weakref.finalize(self, _close, database, self._portal)
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is a database that keeps what is written."""
+        return self._database is not None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened with ``read_only=True``."""
+        return self._database is not None and self._database.read_only
+
+    def status(self) -> StoreStatus:
+        """Look at the state of the schema and of its guards.
+
+        Returns
+        -------
+        StoreStatus
+            Print it, or use ``.ok`` and ``.as_dict()``.
+
+        Raises
+        ------
+        StoreClosed
+        DatabaseUnavailable
+        """
+        self._check_open()
+        if self._database is None:
+            return StoreStatus(
+                address=None, database="memory", durable=False, read_only=False, revision=None, head=HEAD
+            )
+        return look(self._database.config, read_only=self._database.read_only)
+
+    def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False) -> list[str]:
+        """Bring the schema to the current revision.
+
+        Parameters
+        ----------
+        confirmed, allow_rounding : bool
+            See :func:`walle.migrate.upgrade`.
+
+        Returns
+        -------
+        list of str
+            The revisions that were run; empty when there was nothing to do.
+
+        Raises
+        ------
+        UpgradeRefused
+            When a yes is needed, or values would be lost.
+        ReadOnly
+            When the store was opened with ``read_only=True``.
+        PersistenceUnavailable
+            Without a database.
+        """
+        self._check_open()
+        if self._database is None:
+            raise PersistenceUnavailable("store.upgrade()")
+        if self._database.read_only:
+            raise ReadOnly(f"{self._database.dialect.label} was opened with read_only=True; run: walle upgrade")
+        return migrate.upgrade(self._database.config, confirmed=confirmed, allow_rounding=allow_rounding)
+
+    def close(self) -> None:
+        """Close every connection and end the store's thread; a second call does nothing."""
+        self._closed = True
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show the address with the password masked."""
+        if self._database is None:
+            return "Store(in memory, durable=False: nothing is kept)"
+        flags = ", read_only=True" if self.read_only else ""
+        return f"Store({self._database.dialect.label!r}{flags}{', closed' if self._closed else ''})"
+
+    def _repr_html_(self) -> str:
+        title = f"<b>{html.escape(repr(self))}</b>"
+        if self._database is None or self._closed:
+            return title
+        try:
+            series, runs = self.bars.series(), self.runs.read()
+        except WalleError as error:
+            return f"{title}<br>{html.escape(str(error))}"
+        text = f"{series.height} series, {int(series['bars'].sum()):,} bars, {runs.height} runs"
+        return f"{title}<br>{html.escape(text)}{series.head(10)._repr_html_()}"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed("this store was closed. Open it again with walle.connect(...).")
+
+
+def look(config: DatabaseConfig, *, read_only: bool = True) -> StoreStatus:
+    """Look at the schema of a database, whatever its revision.
+
+    Raises
+    ------
+    DatabaseUnavailable, NotAWalleStore
+    """
+    schema = migrate.inspect(config)
+    known = schema.revision is None or schema.known
+    return StoreStatus(
+        address=Database(config).dialect.label,
+        database=config.address.get_backend_name(),
+        durable=True,
+        read_only=read_only,
+        revision=schema.revision,
+        head=HEAD,
+        pending=tuple(migrate.pending(config)) if known else (),
+        missing_guards=schema.missing_guards,
+    )
+
+
+def _close(database: Database | None, portal: Portal | None) -> None:
+    if database is None or portal is None:
+        return
+    try:
+        portal.call(database.close)  # the engine first: its threads end only when they are told
+    finally:
+        portal.close()

@@ -1,0 +1,56 @@
+"""What the parts of a store share: the way to the async repository of the same name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Generic, TypeVar
+
+from walle.database import Database
+from walle.errors import PersistenceUnavailable
+from walle.store.portal import Portal
+
+__all__ = ["Noun", "mirrors"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Noun(Generic[R]):
+    """One part of a store, such as ``store.bars``.
+
+    Parameters
+    ----------
+    database : Database or None
+        None: the store is in memory, and every call raises ``PersistenceUnavailable``.
+    portal : Portal or None
+    """
+
+    _name: ClassVar[str]
+    _kind: ClassVar[type[Any]]
+
+    def __init__(self, database: Database | None, portal: Portal | None) -> None:
+        self._portal = portal
+        self._repository: R | None = None if database is None else type(self)._kind(database)
+
+    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+        if self._portal is None or self._repository is None:
+            raise PersistenceUnavailable(f"store.{self._name}.{method.__name__}")
+        return self._portal.call(method, self._repository, *args, **options)
+
+    def __repr__(self) -> str:
+        """Name the part and its methods."""
+        methods = sorted(name for name in dir(type(self)) if not name.startswith("_"))
+        return f"store.{self._name}: {', '.join(methods)}"
+
+
+def mirrors(method: Callable[..., Any]) -> Callable[[F], F]:
+    """Give a facade's method the documentation of the async one, without its session."""
+
+    def copy(function: F) -> F:
+        text = re.sub(r"\n +session : AsyncSession, optional(\n {12}[^\n]*)*", "", method.__doc__ or "")
+        function.__doc__ = text
+        return function
+
+    return copy

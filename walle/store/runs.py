@@ -1,0 +1,55 @@
+"""``store.runs``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import polars as pl
+
+from walle.records import Run
+from walle.repositories import RunRepository
+from walle.repositories.common import Time
+from walle.repositories.runs import LEASE
+from walle.store.noun import Noun, mirrors
+
+__all__ = ["Runs"]
+
+
+class Runs(Noun[RunRepository]):
+    """The runs of a store."""
+
+    _name = "runs"
+    _kind = RunRepository
+
+    @mirrors(RunRepository.save)
+    def save(self, run: Run) -> Run:
+        return self._call(RunRepository.save, run)
+
+    @mirrors(RunRepository.get)
+    def get(self, run_id: str) -> Run:
+        return self._call(RunRepository.get, run_id)
+
+    @mirrors(RunRepository.read)
+    def read(
+        self,
+        *,
+        status: str | Iterable[str] | None = None,
+        mode: str | Iterable[str] | None = None,
+        strategy_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+    ) -> pl.DataFrame:
+        return self._call(RunRepository.read, status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
+
+    @mirrors(RunRepository.history)
+    def history(self, run_id: str) -> pl.DataFrame:
+        return self._call(RunRepository.history, run_id)
+
+    @mirrors(RunRepository.heartbeat)
+    def heartbeat(self, run_id: str) -> None:
+        return self._call(RunRepository.heartbeat, run_id)
+
+    @mirrors(RunRepository.recover)
+    def recover(self, lease: timedelta = LEASE) -> list[Run]:
+        return self._call(RunRepository.recover, lease)

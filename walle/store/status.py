@@ -1,0 +1,66 @@
+"""What a store is, at a glance."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["StoreStatus"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """The state of a store.
+
+    Parameters
+    ----------
+    address : str or None
+        With the password masked; None for a store in memory.
+    database : str
+        ``sqlite``, ``postgresql`` or ``memory``.
+    durable : bool
+        Whether anything is kept.
+    read_only : bool
+    revision, head : str or None
+        The revision of the tables, and the one that this WallE works with.
+    pending : tuple of str
+        Revisions that ``walle upgrade`` would run.
+    missing_guards : tuple of str
+        Guards of immutability that should be there and are not.
+    """
+
+    address: str | None
+    database: str
+    durable: bool
+    read_only: bool
+    revision: str | None
+    head: str
+    pending: tuple[str, ...] = ()
+    missing_guards: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the store is durable, at the head revision, with every guard in place."""
+        return self.durable and self.revision == self.head and not self.missing_guards
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as plain values, for JSON."""
+        plain = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()} | {
+            "ok": self.ok
+        }
+
+    def __str__(self) -> str:
+        """Tell the state in a few lines."""
+        if not self.durable:
+            return "in memory: nothing is kept. Set WALLE_DATABASE_URL or give a path for a store that lasts."
+        lines = [
+            f"address   {self.address}",
+            f"database  {self.database}{' (read-only)' if self.read_only else ''}",
+            f"revision  {self.revision}{' (up to date)' if self.revision == self.head else f', head is {self.head}'}",
+        ]
+        if self.pending:
+            lines.append(f"pending   {', '.join(self.pending)}: walle upgrade")
+        guards = "all in place" if not self.missing_guards else f"missing: {', '.join(self.missing_guards)}"
+        return "\n".join([*lines, f"guards    {guards}"])
