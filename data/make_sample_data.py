@@ -205,6 +205,8 @@ def make_run(plan: Plan) -> dict[str, Any]:
         "created_at": instant(plan.start - timedelta(seconds=12)),
         "started_at": instant(plan.start - timedelta(seconds=2)),
         "stopped_at": None if plan.dies_after else instant(plan.end + timedelta(seconds=3)),
+        "heartbeat_at": instant(plan.dies_after) if plan.dies_after else None,
+        "owner": {"host": "research-box", "pid": 4711, "started": plan.start.timestamp()} if plan.dies_after else None,
     }
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.fills import WriteReport
 from walle.frames import FILLS, INSTANT, ORDERS
-from walle.records import Event, Run
+from walle.records import Event, Owner, Run
 from walle.store import Store
 
 __all__ = ["data_folder", "load", "sample_bars", "sample_events", "sample_fills", "sample_orders", "sample_runs"]
@@ -34,10 +34,11 @@ def sample_bars() -> dict[str, pl.DataFrame]:
 
 def sample_runs() -> list[Run]:
     """Return a finished backtest, a paper run, and one that died."""
-    times = ("created_at", "started_at", "stopped_at")
+    times = ("created_at", "started_at", "stopped_at", "heartbeat_at")
     runs = []
     for row in json.loads((data_folder() / "runs.json").read_text()):
         row.update({name: datetime.fromisoformat(row[name]) for name in times if row[name] is not None})
+        row["owner"] = None if row["owner"] is None else Owner(**row["owner"])
         runs.append(Run(**row))
     return runs
 

@@ -158,7 +158,7 @@ class UnknownSymbol(NotFound):
             message += f"; timeframes stored for {symbol!r}: {', '.join(timeframes)}"
         elif suggestions:
             message += f"; did you mean {' or '.join(map(repr, suggestions))}?"
-        message += ". store.bars.series() lists what is stored."
+        message += (" " if message.endswith("?") else ". ") + "store.bars.series() lists what is stored."
         super().__init__(message)
         self.symbol, self.timeframe, self.suggestions = symbol, timeframe, list(suggestions)
 
@@ -167,8 +167,8 @@ class UnknownRun(NotFound):
     """No run of that id is stored."""
 
     def __init__(self, run_id: str, suggestions: Sequence[str] = ()) -> None:
-        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
-        super().__init__(f"no run {run_id!r}{near}. store.runs.read() lists what is stored.")
+        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
+        super().__init__(f"no run {run_id!r}{near} store.runs.read() lists what is stored.")
         self.run_id, self.suggestions = run_id, list(suggestions)
 
 

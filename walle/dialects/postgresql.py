@@ -96,8 +96,8 @@ class PostgreSQLDialect(Dialect):
 
     @cached_property
     def _readers(self) -> QueuePool:
-        dialect = sa.create_engine(self._url, connect_args=self._settings).dialect
-        _, parameters = dialect.create_connect_args(self._url)
+        _, parameters = sa.create_engine(self._url).dialect.create_connect_args(self._url)
+        parameters.pop("context", None)  # psycopg's own, not libpq's
         conninfo = make_conninfo(**{**parameters, **self._settings})
         return QueuePool(
             lambda: adbc.connect(conninfo, autocommit=True),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -14,9 +15,9 @@ import sqlalchemy as sa
 from walle.database import Database
 from walle.errors import InputError, UnknownRun
 from walle.models import fills, orders, runs
-from walle.values import parse_range
+from walle.values import decimal_text, parse_range
 
-__all__ = ["Time", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
+__all__ = ["Time", "canonical", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
 
 Time = datetime | date | str | None
 """An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""
@@ -100,3 +101,15 @@ async def known_run(database: Database, run_id: str) -> None:
         return
     listed = await database.fetch(sa.select(ids.c.id).where(ids.c.id.is_not(None)).limit(10_000), {"id": pl.String()})
     raise UnknownRun(run_id, near(run_id, listed["id"].to_list()))
+
+
+def canonical(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the zeros that a frame's decimals carry to their 18th place, and name UTC as Python does."""
+    plain = {}
+    for name, value in row.items():
+        if isinstance(value, Decimal):
+            value = Decimal(decimal_text(value))
+        elif isinstance(value, datetime):
+            value = value.replace(tzinfo=UTC)
+        plain[name] = value
+    return plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -16,8 +17,7 @@ from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
 from walle.frames import FILLS, expression, finish, read, wire_schema
 from walle.records import Fill
-from walle.repositories.common import Time, in_range, insert_missing, known_run, one_of, same_key
-from walle.repositories.orders import canonical
+from walle.repositories.common import Time, canonical, in_range, insert_missing, known_run, one_of, same_key
 from walle.types import wire
 from walle.values import decimal_text
 
@@ -197,10 +197,10 @@ def _refuse_double(frame: pl.DataFrame) -> None:
 
 
 def _conflict(stored: dict[str, Any], given: dict[str, Any], others: int) -> FillConflict:
-    def shown(value: Any) -> object:
-        from decimal import Decimal
-
-        return decimal_text(value) if isinstance(value, Decimal) else value
-
-    differences = {name: (shown(value), shown(given[name])) for name, value in stored.items() if value != given[name]}
+    stored, given = canonical(stored), canonical(given)
+    differences = {name: (_shown(value), _shown(given[name])) for name, value in stored.items() if value != given[name]}
     return FillConflict(stored["id"], differences, others)
+
+
+def _shown(value: Any) -> object:
+    return decimal_text(value) if isinstance(value, Decimal) else value

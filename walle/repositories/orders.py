@@ -16,7 +16,7 @@ from walle.errors import InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
 from walle.frames import ORDERS, expression, finish, read, wire_schema
 from walle.records import Order, OrderStatus
-from walle.repositories.common import Time, in_range, insert_missing, known_run, one_of, same_key
+from walle.repositories.common import Time, canonical, in_range, insert_missing, known_run, one_of, same_key
 from walle.values import decimal_text
 
 __all__ = ["OrderRepository"]
@@ -204,13 +204,6 @@ class OrderRepository:
 
 def _records(frame: pl.DataFrame) -> builtins.list[Order]:
     return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
-
-
-def canonical(row: dict[str, Any]) -> dict[str, Any]:
-    """Drop the zeros that a frame's decimals carry to their 18th place."""
-    from decimal import Decimal
-
-    return {name: Decimal(decimal_text(value)) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:

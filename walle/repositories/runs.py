@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from walle.database import Database, Writer
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, LostUpdate, UnknownRun
 from walle.frames import RUNS, expression, read
 from walle.records import Owner, Run, RunMode, RunStatus
-from walle.repositories.common import Time, in_range, known_run, one_of
+from walle.repositories.common import Time, canonical, in_range, known_run, one_of
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.runs import history, is_alive, this_process
@@ -70,11 +71,14 @@ class RunRepository:
             if stored is not None and run.status != stored.status:
                 _check_transition(run, stored)
             starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
+            owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
+            if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
+                owner, heartbeat_at = this_process(), datetime.now(UTC)
             saved = dataclasses.replace(
                 run,
                 revision=run.revision + 1,
-                owner=this_process() if starts else stored.owner if stored else run.owner,
-                heartbeat_at=datetime.now(UTC) if starts else stored.heartbeat_at if stored else run.heartbeat_at,
+                owner=owner,
+                heartbeat_at=heartbeat_at,
             )
             table = models.runs
             if stored is not None:
@@ -259,8 +263,6 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _record(row: dict[str, Any]) -> Run:
-    import json
-
     for name in ("config", "owner"):
         if isinstance(row[name], str):
             row[name] = json.loads(row[name])
@@ -269,7 +271,7 @@ def _record(row: dict[str, Any]) -> Run:
     row["owner"] = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"]) if known else None
     row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
     row["revision"] = row["revision"] or 0
-    return Run.from_row(row)
+    return Run.from_row(canonical(row))
 
 
 def _check_transition(run: Run, stored: Run) -> None:

@@ -1,0 +1,107 @@
+"""Real databases for every test: SQLite files, and one PostgreSQL server that the tests start themselves."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+import walle
+from tests.postgres import Server, start_server
+from walle import migrate
+from walle.config import DatabaseConfig
+from walle.database import Database
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WALLE_")]:
+            patch.delenv(name)
+        patch.setenv("WALLE_PROGRESS", "0")
+        yield
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server over loopback with scram passwords."""
+    folder = Path(tempfile.mkdtemp(prefix="walle-pg-"))  # short: a socket's path has at most 107 characters
+    running = start_server(folder)
+    try:
+        migrate.upgrade(DatabaseConfig(url=running.create("walle_template")))
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    walle.connect(path).close()
+    return path
+
+
+@pytest.fixture
+def sqlite_address(sqlite_template: Path, tmp_path: Path) -> str:
+    """The path of a new SQLite store."""
+    path = tmp_path / f"store{next(_numbers)}.db"
+    shutil.copy(sqlite_template, path)
+    return str(path)
+
+
+@pytest.fixture
+def postgres_address(server: Server) -> Iterator[str]:
+    """The URL of a new PostgreSQL store."""
+    name = f"store_{os.getpid()}_{next(_numbers)}"
+    yield server.create(name, template="walle_template")
+    server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest) -> str:
+    """A new store at the head revision, once on each database."""
+    value = request.getfixturevalue("sqlite_address" if request.param == "sqlite" else "postgres_address")
+    assert isinstance(value, str)
+    return value
+
+
+@pytest.fixture
+def empty_postgres(server: Server) -> Iterator[str]:
+    """The URL of a PostgreSQL database without tables."""
+    name = f"empty_{os.getpid()}_{next(_numbers)}"
+    yield server.create(name)
+    server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables, once on each: an absent file, or an empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / f"absent{next(_numbers)}.db")
+    value = request.getfixturevalue("empty_postgres")
+    assert isinstance(value, str)
+    return value
+
+
+@pytest_asyncio.fixture
+async def database(address: str) -> AsyncIterator[Database]:
+    """The async database of a new store."""
+    opened = Database(address)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def store(address: str) -> Iterator[walle.Store]:
+    """A new store."""
+    with walle.connect(address) as opened:
+        yield opened
