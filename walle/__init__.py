@@ -4,7 +4,7 @@
     >>> store = walle.connect("research.db")
     >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21")
 
-The sync facade is :func:`connect` and :class:`Store`; an engine uses :class:`Database` and the repositories, and awaits.
+The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`Database` and the repositories.
 """
 
 from __future__ import annotations

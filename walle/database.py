@@ -291,7 +291,7 @@ class Database:
             engine, self._engine = self._engine, None
             threads, self._threads = self._threads, None
         if threads is not None:
-            threads.shutdown()  # here, not in the loop's executor: at the interpreter's exit that starts no thread any more
+            threads.shutdown()  # not in the loop's executor: at the interpreter's exit that starts no thread any more
         if engine is not None:
             await engine.dispose()
         self.dialect.close_readers()

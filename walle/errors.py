@@ -199,7 +199,7 @@ class FillConflict(Conflict):
         more = f" ({others} more fills conflict too.)" if others else ""
         super().__init__(
             f"fill {fill_id!r} is already stored with another content: {shown}. Fills are an audit trail: the "
-            f"stored one stays, and nothing of this call was written. A correction is a fill with an id of its own.{more}"
+            f"stored one stays, and nothing of this call was written. A correction is a fill with its own id.{more}"
         )
         self.fill_id, self.differences = fill_id, dict(differences)
 

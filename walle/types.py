@@ -8,6 +8,7 @@ document compact text.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -51,14 +52,16 @@ class UtcInstant(TypeDecorator[datetime]):
         instant = check_instant(value, "instant")
         return to_microseconds(instant) if dialect.name == "sqlite" else instant
 
-    def process_literal_param(self, value: datetime | None, dialect: Dialect) -> str:
-        """Write the instant into the statement itself, for readers without bound parameters."""
-        if value is None:
-            return "NULL"
-        instant = check_instant(value, "instant")
-        if dialect.name == "sqlite":
-            return str(to_microseconds(instant))
-        return f"TIMESTAMPTZ '{instant.isoformat(sep=' ')}'"
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        """Write instants into the statement itself, for readers without bound parameters."""
+
+        def write(value: Any) -> str:
+            instant = check_instant(value, "instant")
+            if dialect.name == "sqlite":
+                return str(to_microseconds(instant))
+            return f"TIMESTAMPTZ '{instant.isoformat(sep=' ')}'"
+
+        return write
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return an aware datetime in UTC."""

@@ -59,7 +59,7 @@ def upgrade() -> None:
         op.get_bind(),
         losses,
         "allow-rounding",
-        "To round them to the nearest float64: walle upgrade --allow-rounding, or alembic -x allow-rounding=yes upgrade head",
+        "To round them: walle upgrade --allow-rounding, or alembic -x allow-rounding=yes upgrade head",
     )
     changes = [f"ALTER COLUMN {name} TYPE double precision" for name in PRICES]
     op.execute(f"ALTER TABLE bars {', '.join(changes)}")

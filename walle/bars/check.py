@@ -119,7 +119,7 @@ def _refusal(rejected: pl.DataFrame, total: int) -> tuple[str, pl.DataFrame, dic
     listed = "; ".join(f"{reason}: {count}" for reason, count in counts.items())
     message = (
         f"{rejected.height} of {total} rows are not bars, so nothing was written ({listed}).\n{shown}\n"
-        "Mend the source, or take the good rows with on_invalid='quarantine'; the error's .rejected_rows has all of them."
+        "Mend the source, or take the good rows with on_invalid='quarantine'; the error's .rejected_rows has them all."
     )
     return message, rejected, counts
 

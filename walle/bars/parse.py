@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -17,6 +17,7 @@ from walle.values import check_text
 
 __all__ = ["NUMBERS", "parse_bars", "to_polars"]
 
+_TIME_WORDS = ("date", "datetime", "time", "ts", "open_time", "ts_event")
 NUMBERS = ("open", "high", "low", "close", "volume")
 
 
@@ -55,9 +56,10 @@ def parse_bars(
     frame, without_volume = _rename(to_polars(source), columns)
     if without_volume:
         frame = frame.with_columns(volume=pl.lit(0.0))
+    given = frame.columns
     frame = _constant(frame, "symbol", None if symbol is None else check_text(symbol, "symbol", maximum=128))
     frame = _constant(frame, "timeframe", None if timeframe is None else check_timeframe(timeframe))
-    _require(frame)
+    _require(frame, given)
     for name in frame["timeframe"].unique().drop_nulls().to_list():
         check_timeframe(name)
     calendar = {name: is_calendar(name) for name in frame["timeframe"].unique().drop_nulls().to_list()}
@@ -154,33 +156,31 @@ def _constant(frame: pl.DataFrame, name: str, value: str | None) -> pl.DataFrame
     return frame.with_columns(pl.lit(value).alias(name))
 
 
-def _require(frame: pl.DataFrame) -> None:
+def _require(frame: pl.DataFrame, given: Sequence[str]) -> None:
     missing = [name for name in BARS if name not in frame.columns]
     if not missing:
         return
-    near = {}
+    others = {column.lower(): column for column in given if column not in BARS}
+    perhaps = {}
     for name in missing:
-        found = difflib.get_close_matches(name, [c.lower() for c in frame.columns], 1, 0.6)
-        matches = [c for c in frame.columns if found and c.lower() == found[0]]
-        if name == "timestamp":
-            matches = matches or [
-                c for c in frame.columns if c.lower() in ("date", "time", "datetime", "ts", "open_time")
-            ]
-        if matches:
-            near[matches[0]] = name
-    hint = f" Perhaps columns={near!r}." if near else ""
+        words = _TIME_WORDS if name == "timestamp" else [name]
+        near = [word for word in words if word in others] or difflib.get_close_matches(name, others, 1, 0.6)
+        if near:
+            perhaps[others[near[0]]] = name
+    hint = f" Perhaps columns={perhaps!r}." if perhaps else ""
     if missing == ["volume"]:
         hint = hint or " If there is none, say so: columns={'volume': None}; it is 0 then."
     raise InputError(
-        f"the source lacks {', '.join(map(repr, missing))}; it has: {', '.join(frame.columns) or 'no column'}.{hint}"
+        f"the source lacks {', '.join(map(repr, missing))}; it has: {', '.join(given) or 'no column'}.{hint}"
     )
 
 
 def _numbers(values: pl.Series) -> pl.Series:
     kind = values.dtype
     if kind.is_float() or kind == pl.Null:
-        # SQLite stores -0.0 as 0.0; adding zero makes both stores say the same
-        return values.cast(pl.Float64) + 0.0
+        numbers = values.cast(pl.Float64)
+        # SQLite stores -0.0 as 0.0: so that both stores say the same, it is 0.0 on both
+        return numbers.set(numbers == 0, 0.0) if (numbers == 0).any() else numbers
     if kind.is_integer():
         if values.len() and not (values.cast(pl.Int128).abs() <= 2**53).all():
             raise InputError(f"column {values.name!r} holds integers above 2**53, which float64 would round.")
@@ -232,7 +232,7 @@ def _to_microseconds(values: pl.Series, kind: pl.Datetime) -> pl.Series:
         if finer.any():
             place = finer.fill_null(False).arg_true()[0]
             raise InputError(
-                f"column 'timestamp' holds times finer than a microsecond (row {place}: {values[place]}), which are never "
-                "rounded silently. Truncate them yourself: dt.truncate('1us')."
+                f"column 'timestamp' holds times finer than a microsecond (row {place}: {values[place]}), which are "
+                "never rounded silently. Truncate them yourself: dt.truncate('1us')."
             )
     return values.dt.cast_time_unit("us")

@@ -154,7 +154,8 @@ class PostgreSQLDialect(Dialect):
         name = f"walle_stage_{table.name}"
         columns = ", ".join(f'"{column}"' for column in frame.columns)
         await connection.exec_driver_sql(
-            f"CREATE TEMP TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table.name} WITH NO DATA"
+            f"CREATE TEMP TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS "
+            f"AS SELECT {columns} FROM {table.name} WITH NO DATA"
         )
         await connection.exec_driver_sql(f"TRUNCATE pg_temp.{name}")
         await self._copy(connection, f"pg_temp.{name}", frame)

@@ -109,8 +109,10 @@ class SQLiteDialect(Dialect):
         Raises
         ------
         DatabaseUnavailable
-            When the file cannot be looked at.
+            When the file cannot be looked at, or the address is a folder.
         """
+        if self.path.is_dir():
+            raise DatabaseUnavailable(f"{self.path} is a folder; name a file in it: {self.path / 'research.db'}.")
         try:
             return self.path.stat().st_size == 0
         except FileNotFoundError:
@@ -124,13 +126,11 @@ class SQLiteDialect(Dialect):
         Raises
         ------
         DatabaseUnavailable
-            When the folder does not exist, or the address is one.
+            When the folder does not exist.
         ReadOnly
             When the folder cannot be written.
         """
         folder = self.path.parent
-        if self.path.is_dir():
-            raise DatabaseUnavailable(f"{self.path} is a folder; name a file in it: {self.path / 'research.db'}.")
         if not folder.is_dir():
             raise DatabaseUnavailable(f"{folder} does not exist; make it first, or name another place.")
         if not os.access(folder, os.W_OK):

@@ -134,7 +134,7 @@ def _check_decimals(values: pl.Series, name: str) -> pl.Series:
     kind = values.dtype
     if kind.is_float():
         raise InputError(
-            f"{name} is {kind}; money is exact and never taken from floats. Round it to the venue's step and convert it: "
+            f"{name} is {kind}; money is exact and never taken from floats. Round it to the venue's step: "
             f"polars.col({values.name!r}).round(8).cast(polars.String), or read it as text."
         )
     if not (kind.is_integer() or isinstance(kind, pl.Decimal) or kind == pl.String):

@@ -231,8 +231,8 @@ class BarRepository:
         Returns
         -------
         polars.LazyFrame
-            Every collect reads anew, in batches. Selected columns and ``head(n)`` are done by the database; filters on the
-            way, batch by batch: give the range as ``start`` and ``end``.
+            Every collect reads anew, in batches. Selected columns and ``head(n)`` are done by the database; filters on
+            the way, batch by batch: give the range as ``start`` and ``end``.
 
         Raises
         ------

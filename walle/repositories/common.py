@@ -31,15 +31,16 @@ def same_key(left: sa.FromClause, right: sa.FromClause, key: Sequence[str]) -> s
 def insert_missing(table: sa.Table, staged: sa.TableClause, key: Sequence[str], *, anti_join: bool = True) -> sa.Insert:
     """Insert the staged rows whose key is not in the table yet.
 
-    Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for each;
-    the clause stays for rows that another transaction commits meanwhile.
+    Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for
+    each; the clause stays for rows that another transaction commits meanwhile.
     """
     names = [column.name for column in staged.columns]
     rows = sa.select(*(staged.c[name] for name in names)).where(sa.true())
     if anti_join:
         rows = rows.where(~sa.exists().where(same_key(table, staged, key)))
     rows = rows.order_by(*(staged.c[name] for name in key)) if anti_join else rows
-    return sa.insert(table).from_select(names, rows.suffix_with(f"ON CONFLICT ({', '.join(key)}) DO NOTHING"))
+    rows = rows.suffix_with(f"ON CONFLICT ({', '.join(key)}) DO NOTHING")
+    return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 
 
 def in_range(column: sa.ColumnElement[Any], start: Time, end: Time) -> list[sa.ColumnElement[bool]]:

@@ -215,7 +215,8 @@ def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
         return
     row = stale.row(0, named=True)
     if row["filled_qty_given"] < row["filled_qty"]:
-        reason = f"{decimal_text(row['filled_qty'])} is already filled, and the snapshot says {decimal_text(row['filled_qty_given'])}"
+        filled, given_qty = decimal_text(row["filled_qty"]), decimal_text(row["filled_qty_given"])
+        reason = f"{filled} is already filled, and the snapshot says {given_qty}"
     else:
         reason = f"it is already {row['status']!r}, which is final, and the snapshot says {row['status_given']!r}"
     raise StaleSnapshot(row["id"], reason, stale.height - 1)

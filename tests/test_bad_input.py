@@ -1,0 +1,321 @@
+"""A wrong input gets an answer worth reading, and nothing is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import walle
+from tests.postgres import PASSWORD, Server
+from tests.samples import START, bars, fill, order, run
+from walle import errors
+from walle.config import DatabaseConfig
+
+NAN = float("nan")
+
+
+def changed(**columns: Any) -> pl.DataFrame:
+    """Five bars, the third with other values."""
+    frame = bars(5)
+    return frame.with_columns(
+        pl.when(pl.int_range(5) == 2).then(pl.lit(value)).otherwise(pl.col(name)).alias(name)
+        for name, value in columns.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (bars(5).with_columns(pl.col("timestamp").dt.replace_time_zone(None)), "no time zone.*timezone='UTC'"),
+        (bars(5).drop("close"), "lacks 'close'; it has: timestamp, open, high, low, volume"),
+        (bars(5).drop("volume"), r"columns=\{'volume': None\}"),
+        (bars(5).rename({"timestamp": "date"}), r"columns=\{'date': 'timestamp'\}"),
+        (bars(5).rename({"close": "Close"}), r"columns=\{'Close': 'close'\}"),
+        (changed(close=None), "close is missing: 1"),
+        (changed(timestamp=None), "timestamp is missing"),
+        (changed(open=NAN), "open is NaN or infinite: 1"),
+        (changed(volume=NAN), "volume is NaN or infinite"),
+        (changed(high=float("inf")), "high is NaN or infinite"),
+        (changed(high=50.0), "high is below low: 1"),
+        (changed(open=500.0), "open lies outside low..high"),
+        (changed(close=1.0), "close lies outside low..high"),
+        (changed(volume=-1.0), "volume is below 0"),
+        (bars(5).with_columns(pl.col("close").cast(pl.String)), "column 'close' is String; bars are float64"),
+        (bars(5).with_columns(pl.col("close").cast(pl.Decimal(20, 8))), "column 'close' is Decimal"),
+        (bars(5).with_columns(close=pl.lit(2**53 + 1)), r"above 2\*\*53"),
+        (bars(5).with_columns(pl.col("timestamp").dt.epoch("ms")), "is Int64, not a datetime.*from_epoch"),
+        (bars(5).with_columns(pl.col("timestamp").cast(pl.String)), "is String, not a datetime.*to_datetime"),
+        (bars(5).with_columns(pl.col("timestamp").dt.date()), "holds dates, but bars below one day need times"),
+        (
+            bars(5).with_columns(pl.col("timestamp").dt.cast_time_unit("ns") + pl.duration(nanoseconds=1)),
+            "finer than a microsecond",
+        ),
+        ("bars.csv", "not as str. Read a file first"),
+        ([1, 2], "not as list"),
+        (pd.Series([1.0], name="close"), "not as a Series"),
+    ],
+)
+def test_bars_that_are_none_are_refused(store: walle.Store, frame: object, message: str) -> None:
+    with pytest.raises(errors.InputError, match=f"(?s){message}"):
+        store.bars.ingest(frame, symbol="A", timeframe="1m")
+    assert store.bars.series().is_empty()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"symbol": "A", "timeframe": "5min"}, "unknown timeframe '5min'. Did you mean '5m'?"),
+        ({"symbol": "A", "timeframe": "1H"}, "Did you mean '1h'?"),
+        ({"symbol": "A", "timeframe": "month"}, "Did you mean '1M'?"),
+        ({"symbol": "A", "timeframe": "7m"}, "Allowed: 1s 5s"),
+        ({"timeframe": "1m"}, "which symbol?"),
+        ({"symbol": "A"}, "which timeframe?"),
+        ({"symbol": "A\0B", "timeframe": "1m"}, "NUL"),
+        ({"symbol": "A\ud800", "timeframe": "1m"}, "lone surrogate"),
+        ({"symbol": " A", "timeframe": "1m"}, "white space"),
+        ({"symbol": "", "timeframe": "1m"}, "symbol is empty"),
+        ({"symbol": "A" * 129, "timeframe": "1m"}, "at most 128"),
+        ({"symbol": "A", "timeframe": "1m", "columns": {"data": "close"}}, "'data', which the source does not have"),
+        ({"symbol": "A", "timeframe": "1m", "columns": {"close": "last"}}, "to 'last'; allowed are"),
+        ({"symbol": "A", "timeframe": "1m", "on_invalid": "drop"}, "neither 'raise' nor 'quarantine'"),
+    ],
+)
+def test_wrong_arguments_of_an_ingest_are_named(store: walle.Store, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(errors.InputError) as caught:
+        store.bars.ingest(bars(5), **options)
+    assert message in str(caught.value)
+    assert store.bars.series().is_empty()
+
+
+def test_an_unknown_zone_is_named(store: walle.Store) -> None:
+    naive = bars(5).with_columns(pl.col("timestamp").dt.replace_time_zone(None))
+    with pytest.raises(errors.InputError, match="timezone='Mars/Olympus' is no IANA zone"):
+        store.bars.ingest(naive, symbol="A", timeframe="1m", timezone="Mars/Olympus")
+    skipped = naive.with_columns(timestamp=pl.lit(datetime(2025, 3, 9, 2, 30))).head(1)
+    with pytest.raises(errors.InvalidBars, match="skipped or repeated by a clock change"):
+        store.bars.ingest(skipped, symbol="A", timeframe="1m", timezone="America/New_York")
+    report = store.bars.ingest(naive, symbol="A", timeframe="1m", timezone="America/New_York")
+    assert report.inserted == 5
+    assert store.bars.read("A", "1m")["timestamp"][0] == START + timedelta(hours=5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (datetime(2025, 1, 1), None, "start=.*has no time zone.*timezone.utc"),
+        (None, datetime(2025, 1, 1), "end=.*has no time zone"),
+        ("2025-02-01", "2025-01-31", "ends before it starts"),
+        ("01/02/2025", None, "no ISO date"),
+        (5, None, "not a datetime"),
+        (
+            datetime(1, 1, 1, tzinfo=UTC).replace(tzinfo=__import__("zoneinfo").ZoneInfo("Asia/Tokyo")),
+            None,
+            "years 1 to 9999",
+        ),
+    ],
+)
+def test_a_bad_range_is_refused_everywhere(store: walle.Store, start: Any, end: Any, message: str) -> None:
+    reads: list[Callable[[], object]] = [
+        lambda: store.bars.read("A", "1m", start, end),
+        lambda: store.bars.scan("A", "1m", start, end),
+        lambda: store.orders.read(start=start, end=end),
+        lambda: store.fills.read(start=start, end=end),
+        lambda: store.runs.read(start=start, end=end),
+    ]
+    for read in reads:
+        with pytest.raises(errors.InputError, match=f"(?s){message}"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: run(status="hibernating"), "status='hibernating' is not one of pending, running"),
+        (lambda: run(mode="demo"), "mode='demo' is not one of live, paper, backtest"),
+        (lambda: run(created_at=datetime(2025, 1, 1)), "Run.created_at=.*no time zone"),
+        (lambda: run(config={"a": {"b": NAN}}), "Run.config.a.b=nan is not JSON"),
+        (lambda: run(config={"a": ["x\0"]}), r"Run.config.a\[0\] holds a NUL"),
+        (lambda: run(config={1: 2}), "the key 1; JSON keys are texts"),
+        (lambda: run(config={"at": START}), "datetime, which JSON cannot hold"),
+        (lambda: run(config={"\ud800": 1}), "lone surrogate"),
+        (lambda: run(id=""), "Run.id is empty"),
+        (lambda: run(symbols="BTC/USD"), r"give a list: \['BTC/USD'\]"),
+        (lambda: order(side="long"), "side='long' is not one of buy, sell"),
+        (lambda: order(qty=1.5), r"is a float, not a Decimal. A float is not exact: write Decimal\('1.5'\)"),
+        (lambda: order(qty=Decimal(0)), "must be above 0"),
+        (lambda: order(filled_qty=Decimal(-1)), "at least 0"),
+        (lambda: order(limit_price=Decimal("NaN")), "not a finite number"),
+        (lambda: order(reject_reason="a\0"), "NUL"),
+        (lambda: fill(price=Decimal("1e-19")), "19 places; at most 20 and 18 fit"),
+        (lambda: fill(price=Decimal("1e20")), "21 integer digits"),
+        (lambda: fill(filled_at="2025-01-01"), "not a datetime"),
+        (
+            lambda: walle.Bar(symbol="A", timeframe="1m", timestamp=START, open=1, high=1, low=2, close=1, volume=0),
+            "low <=",
+        ),
+        (lambda: walle.Event(type="Filled"), "not namespace.PascalCase"),
+        (lambda: walle.Event(type="orders.Filled", payload={"price": Decimal(1)}), "payload.price=.*Write it as text"),
+    ],
+)
+def test_a_record_that_cannot_be_stored_cannot_be_made(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(errors.InputError, match=f"(?s){message}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mysql://user:secret@host/db", "scheme 'mysql' is not supported"),
+        ("postgresql+pg8000://user:secret@host/db", "scheme 'postgresql+pg8000' is not supported"),
+        (":memory:", "':memory:' is not supported"),
+        ("sqlite://", "':memory:' is not supported"),
+        ("sqlite:///:memory:", "':memory:' is not supported"),
+        ("sqlite:///x.db?mode=ro", "not supported"),
+        ("", "is empty"),
+        ("postgresql://user:secret@host:port/db", "is not a database URL"),
+        ("postgresql://user:secret@host", "names no database"),
+        ("mailto:someone", "neither a path nor a URL"),
+        (42, "not int"),
+    ],
+)
+def test_an_address_that_cannot_work_is_refused(target: Any, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError) as caught:
+        walle.connect(target)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:p@h/d",
+        "postgresql://u:p@h/d",
+        "postgresql+asyncpg://u:p@h/d?ssl=require",
+        "postgresql+psycopg://u:p@h/d",
+    ],
+)
+def test_every_spelling_of_an_address_means_the_same(url: str) -> None:
+    address = DatabaseConfig(url=url).address
+    assert (address.drivername, address.password, address.database) == ("postgresql", "p", "d")
+    assert dict(address.query) == ({"sslmode": "require"} if "ssl" in url else {})
+
+
+def test_settings_come_from_the_environment_and_are_checked() -> None:
+    environ = {"WALLE_DATABASE_URL": "~/x.db", "WALLE_DATABASE_POOL_SIZE": "7", "WALLE_DATABASE_ECHO": "yes"}
+    config = DatabaseConfig.from_environment(environ=environ)
+    assert (config.pool_size, config.echo, config.address.database) == (7, True, str(Path.home() / "x.db"))
+    assert DatabaseConfig.from_environment("y.db", pool_size=2, environ=environ).pool_size == 2
+    assert DatabaseConfig.from_environment(environ={"WALLE_DATABASE_URL": " "}).url is None
+    for name, value in (("POOL_SIZE", "many"), ("POOL_SIZE", "0"), ("ECHO", "perhaps"), ("POOL_OVERFLOW", "-1")):
+        with pytest.raises(errors.ConfigurationError, match=f"(?i){name}"):
+            DatabaseConfig.from_environment(environ={f"WALLE_DATABASE_{name}": value})
+
+
+def test_a_password_is_shown_nowhere(server: Server, postgres_address: str) -> None:
+    assert "***" in repr(DatabaseConfig(url=postgres_address))
+    with walle.connect(postgres_address) as store:
+        shown = [repr(store), store._repr_html_(), str(store.status()), repr(store.status()), repr(store._database)]
+    wrong = server.url("postgres", password="Tr0ub4dor")
+    with pytest.raises(errors.AuthenticationFailed, match="refused the user or the password") as caught:
+        walle.connect(wrong)
+    shown += [str(caught.value), repr(caught.value)]
+    with pytest.raises(errors.ConfigurationError) as bad:
+        walle.connect("postgresql://u@h:x/d?password=Tr0ub4dor")
+    shown.append(str(bad.value))
+    for text in shown:
+        assert PASSWORD not in text
+        assert "correct%20horse" not in text
+        assert "Tr0ub4dor" not in text
+
+
+def test_an_unreachable_server_is_named() -> None:
+    with pytest.raises(errors.DatabaseUnavailable, match=r"127.0.0.1:1/db cannot be reached"):
+        walle.connect("postgresql://u:secret@127.0.0.1:1/db")
+
+
+def test_what_is_no_store_is_not_touched(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database " * 100)
+    with pytest.raises(errors.NotAWalleStore, match=r"notes.txt is not a SQLite database"):
+        walle.connect(text)
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE customers (id INTEGER)")
+    connection.close()
+    before = foreign.read_bytes()
+    with pytest.raises(errors.NotAWalleStore, match="holds the tables customers"):
+        walle.connect(foreign)
+    assert foreign.read_bytes() == before
+    with pytest.raises(errors.DatabaseUnavailable, match="is a folder; name a file in it"):
+        walle.connect(tmp_path)
+    with pytest.raises(errors.DatabaseUnavailable, match="does not exist; make it first"):
+        walle.connect(tmp_path / "no" / "store.db")
+    with pytest.raises(errors.DatabaseUnavailable, match="no file"):
+        walle.connect(tmp_path / "absent.db", read_only=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign.db", "notes.txt"]
+
+
+def test_a_read_only_store_refuses_writes(address: str) -> None:
+    with walle.connect(address) as store:
+        store.bars.ingest(bars(3), symbol="A", timeframe="1m")
+    with walle.connect(address, read_only=True) as store:
+        assert store.bars.read("A", "1m").height == 3
+        for write in (
+            lambda: store.bars.ingest(bars(5), symbol="A", timeframe="1m"),
+            lambda: store.orders.save(order()),
+            lambda: store.fills.append(fill()),
+            lambda: store.runs.save(run()),
+            lambda: store.upgrade(),
+        ):
+            with pytest.raises(errors.ReadOnly, match="read_only=True"):
+                write()
+        assert "read_only=True" in repr(store)
+        assert store.bars.series()["bars"].to_list() == [3]
+
+
+def test_a_store_without_a_database_says_what_to_do() -> None:
+    with walle.connect() as store:
+        assert store.durable is False
+        assert "not" in repr(store) or "nothing is kept" in repr(store)
+        for call in (
+            lambda: store.bars.series(),
+            lambda: store.bars.ingest(bars(), symbol="A", timeframe="1m"),
+            lambda: store.orders.read(),
+            lambda: store.fills.append(fill()),
+            lambda: store.runs.recover(),
+            lambda: store.upgrade(),
+        ):
+            with pytest.raises(
+                errors.PersistenceUnavailable, match=r"walle.connect\('research.db'\).*WALLE_DATABASE_URL"
+            ):
+                call()
+        assert not store.status().ok
+
+
+def test_a_url_that_fails_never_becomes_a_store_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WALLE_DATABASE_URL", "postgresql://u@127.0.0.1:1/db")
+    with pytest.raises(errors.DatabaseUnavailable):
+        walle.connect()
+
+
+@pytest.mark.parametrize("kind", ["polars", "lazy", "pandas", "pandas index", "arrow"])
+def test_frames_of_every_library_go_in(store: walle.Store, kind: str) -> None:
+    frame = bars(20)
+    table = frame.to_arrow()
+    sources = {
+        "polars": frame,
+        "lazy": frame.lazy(),
+        "pandas": table.to_pandas(),
+        "pandas index": table.to_pandas().set_index("timestamp"),
+        "arrow": table,
+    }
+    assert store.bars.ingest(sources[kind], symbol="A", timeframe="1m").inserted == 20
+    assert store.bars.read("A", "1m").equals(frame)
