@@ -46,25 +46,11 @@ from walle.errors import (
 )
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
-from walle.records import (
-    Bar,
-    Event,
-    EventKind,
-    Fill,
-    Liquidity,
-    Order,
-    OrderStatus,
-    OrderType,
-    Owner,
-    Run,
-    RunMode,
-    RunStatus,
-    Side,
-    TimeInForce,
-)
+from walle.records import Bar, Event, Fill, Order, Owner, Run
 from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
 from walle.store import Store, StoreStatus, connect
 from walle.timeframe import TIMEFRAMES
+from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 
 __version__ = "0.1.0"
 

@@ -54,6 +54,16 @@ class Writer:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
         return await self._interruptible(self.dialect.stage(self.connection, table, frame))
 
+    async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
+        """Run an insert of rows whose keys are not in the table, and return how many went in."""
+        bulk = rows >= BATCH_ROWS
+        if bulk:
+            await self.dialect.begin_bulk_insert(self.connection, table)
+        inserted = (await self.execute(statement)).rowcount
+        if bulk:
+            await self.dialect.end_bulk_insert(self.connection, table)
+        return inserted
+
     async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
         """Load a frame straight into a table where that is faster; False when nothing was written."""
         return await self._interruptible(self.dialect.append(self.connection, table, frame))

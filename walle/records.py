@@ -1,4 +1,4 @@
-"""The facts that WallE keeps, as frozen records, and the words they use.
+"""The facts that WallE keeps, as frozen records.
 
 A record is checked when it is made, so what exists can be stored. Records that come out of a database are not checked
 again: reading never fails on a word that another program wrote.
@@ -14,125 +14,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from walle.errors import InputError
 from walle.values import check_decimal, check_instant, check_json, check_text
+from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 
 __all__ = [
     "Bar",
     "Event",
-    "EventKind",
     "Fill",
-    "Liquidity",
     "Order",
-    "OrderStatus",
-    "OrderType",
     "Owner",
     "Run",
-    "RunMode",
-    "RunStatus",
-    "Side",
-    "TimeInForce",
 ]
-
-E = TypeVar("E", bound=StrEnum)
-
-
-class RunMode(StrEnum):
-    """What a run trades with."""
-
-    LIVE = "live"
-    PAPER = "paper"
-    BACKTEST = "backtest"
-
-
-class RunStatus(StrEnum):
-    """Where a run stands. ``lost``: it ran, and its process is gone."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    COMPLETED = "completed"
-    ERROR = "error"
-    LOST = "lost"
-
-    @property
-    def next(self) -> tuple[RunStatus, ...]:
-        """The statuses that may follow; empty when this one is final."""
-        return _TRANSITIONS[self]
-
-
-_TRANSITIONS = {
-    RunStatus.PENDING: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
-    RunStatus.RUNNING: (RunStatus.STOPPED, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.LOST),
-    RunStatus.LOST: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
-    RunStatus.STOPPED: (),
-    RunStatus.COMPLETED: (),
-    RunStatus.ERROR: (),
-}
-
-
-class Side(StrEnum):
-    """The direction of an order or fill."""
-
-    BUY = "buy"
-    SELL = "sell"
-
-
-class OrderType(StrEnum):
-    """How an order is priced."""
-
-    MARKET = "market"
-    LIMIT = "limit"
-    STOP = "stop"
-    STOP_LIMIT = "stop_limit"
-
-
-class TimeInForce(StrEnum):
-    """How long an order stays in the market."""
-
-    DAY = "day"
-    GTC = "gtc"
-    IOC = "ioc"
-    FOK = "fok"
-
-
-class OrderStatus(StrEnum):
-    """Where an order stands."""
-
-    PENDING = "pending"
-    SUBMITTING = "submitting"
-    SUBMITTED = "submitted"
-    ACCEPTED = "accepted"
-    PARTIAL = "partial"
-    FILLED = "filled"
-    CANCELLED = "cancelled"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether nothing follows: filled, cancelled, rejected or expired."""
-        return self in _TERMINAL
-
-
-_TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
-
-
-class Liquidity(StrEnum):
-    """Whether a fill made or took the market."""
-
-    MAKER = "maker"
-    TAKER = "taker"
-
-
-class EventKind(StrEnum):
-    """An event tells what happened, a command what shall happen."""
-
-    EVENT = "evt"
-    COMMAND = "cmd"
 
 
 class _Record:

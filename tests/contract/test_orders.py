@@ -12,8 +12,9 @@ from tests.samples import START, fill, order, run
 from walle.database import Database
 from walle.errors import DuplicateKey, InputError, StaleSnapshot, UnknownOrder, UnknownRun
 from walle.frames import ORDERS
-from walle.records import Order, OrderStatus
+from walle.records import Order
 from walle.repositories import FillRepository, OrderRepository, RunRepository
+from walle.words import OrderStatus
 
 
 @pytest.fixture

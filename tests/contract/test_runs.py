@@ -9,9 +9,10 @@ from tests.samples import START, fill, order, run
 from walle.database import Database
 from walle.errors import IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.frames import HISTORY, RUNS
-from walle.records import Run, RunStatus
+from walle.records import Run
 from walle.repositories import FillRepository, OrderRepository, RunRepository
 from walle.runs import this_process
+from walle.words import RunStatus
 
 
 @pytest.fixture

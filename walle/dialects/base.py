@@ -151,6 +151,14 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Spare an anti-joined insert of many rows the guards that look at each row; this transaction only."""
+
+    @abstractmethod
+    async def end_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Put those guards back, in the same transaction."""
+
+    @abstractmethod
     async def interrupt(self, connection: AsyncConnection) -> None:
         """Stop the statement that runs on a connection."""
 

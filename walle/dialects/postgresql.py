@@ -184,6 +184,12 @@ class PostgreSQLDialect(Dialect):
             for part in _bars_in_binary(frame) if bars else _rows_in_csv(frame):
                 await copy.write(part)
 
+    async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Nothing to do: no guard here looks at inserts."""
+
+    async def end_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Nothing to do."""
+
     async def interrupt(self, connection: AsyncConnection) -> None:
         """Stop the running statement by a cancel request."""
         driver = (await connection.get_raw_connection()).driver_connection

@@ -11,7 +11,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-__all__ = ["BEGIN_MAINTENANCE", "END_MAINTENANCE", "PREFIX", "install", "missing", "remove"]
+__all__ = [
+    "BEGIN_MAINTENANCE",
+    "END_MAINTENANCE",
+    "PREFIX",
+    "TRIGGERS",
+    "insert_guards",
+    "install",
+    "missing",
+    "remove",
+]
 
 PREFIX = "walle_guard_"
 """Names of guards and of their helper tables start with this; migrations leave them alone."""
@@ -58,6 +67,11 @@ def _triggers() -> dict[str, str]:
 
 
 TRIGGERS = _triggers()
+
+
+def insert_guards(table: str) -> list[str]:
+    """Name the triggers that look at every inserted row."""
+    return [f"{PREFIX}{table}_mark", f"{PREFIX}{table}_replace"]
 
 
 def install(connection: Connection) -> None:

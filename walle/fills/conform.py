@@ -12,8 +12,9 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.frames import DECIMAL, FILLS, INSTANT, ORDERS
-from walle.records import Fill, Liquidity, Order, OrderStatus, OrderType, Side, TimeInForce
+from walle.records import Fill, Order
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+from walle.words import Liquidity, OrderStatus, OrderType, Side, TimeInForce
 
 __all__ = ["fills_frame", "orders_frame"]
 

@@ -117,7 +117,8 @@ class BarRepository:
             return IngestReport(inserted=bars.height)
         if staged is None:
             staged, overlap = await writer.stage(models.bars, bars), True
-        inserted = (await writer.execute(insert_missing(models.bars, staged, KEY, anti_join=overlap))).rowcount
+        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap)
+        inserted = await writer.insert(models.bars, statement, bars.height)
         if inserted == bars.height:
             return IngestReport(inserted=inserted)
         conflicts = await self._conflicts(writer, staged, provider)

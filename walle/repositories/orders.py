@@ -15,9 +15,10 @@ from walle.database import Database, Writer
 from walle.errors import InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
 from walle.frames import ORDERS, expression, finish, read, wire_schema
-from walle.records import Order, OrderStatus
+from walle.records import Order
 from walle.repositories.common import Time, canonical, in_range, insert_missing, known_run, one_of, same_key
 from walle.values import decimal_text
+from walle.words import OrderStatus
 
 __all__ = ["OrderRepository"]
 

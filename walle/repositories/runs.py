@@ -17,11 +17,12 @@ from walle import models
 from walle.database import Database, Writer
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, LostUpdate, UnknownRun
 from walle.frames import RUNS, expression, read
-from walle.records import Owner, Run, RunMode, RunStatus
+from walle.records import Owner, Run
 from walle.repositories.common import Time, canonical, in_range, known_run, one_of
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.runs import history, is_alive, this_process
+from walle.words import RunMode, RunStatus
 
 __all__ = ["LEASE", "RunRepository"]
 

@@ -1,0 +1,135 @@
+"""How fast WallE moves bars, as ratios against named peers in the same run.
+
+    python -m tests.benchmarks                      # 1,000,000 bars, both databases, about two minutes
+    python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite
+
+Every round makes a new store and runs WallE and its peer one after the other; the ratio is of that pair, and the table
+shows the median of the rounds. Below 1 WallE is the faster one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from tests.benchmarks import postgresql, sqlite
+from tests.benchmarks.measure import Measured
+
+__all__ = ["main"]
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    peer: str
+    goal: float
+    pairs: list[Measured] = field(default_factory=list)
+
+    def cells(self) -> dict[str, str]:
+        ours = statistics.median(pair.ours for pair in self.pairs)
+        theirs = statistics.median(pair.theirs for pair in self.pairs)
+        ratio = statistics.median(pair.ours / pair.theirs for pair in self.pairs)
+        return {
+            "what": self.what,
+            "WallE": f"{ours:.2f} s",
+            "peer": self.peer,
+            "peer's time": f"{theirs:.2f} s",
+            "ratio": f"{ratio:.2f}",
+            "goal": f"<= {self.goal}",
+        }
+
+
+def make_bars(rows: int) -> pl.DataFrame:
+    """Return one-minute bars of a random walk: timestamp, open, high, low, close, volume."""
+    generator = random.Random(7)
+    steps = pl.Series([generator.gauss(0, 0.05) for _ in range(rows)])
+    close = 100 + steps.cum_sum()
+    start = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+    times = (pl.int_range(0, rows, eager=True) * 60_000_000 + start).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    frame = pl.DataFrame({"timestamp": times, "open": close.shift(1).fill_null(100.0), "close": close})
+    return frame.select(
+        "timestamp",
+        "open",
+        high=pl.max_horizontal("open", "close") + 0.01,
+        low=pl.min_horizontal("open", "close") - 0.01,
+        close="close",
+        volume=steps.abs() * 1000,
+    )
+
+
+def run(rows: int, rounds: int, databases: Sequence[str]) -> list[Row]:
+    """Measure everything.
+
+    Parameters
+    ----------
+    rows, rounds : int
+    databases : sequence of str
+        ``sqlite``, ``postgresql``.
+    """
+    frame = make_bars(rows)
+    table: list[Row] = []
+    for name in databases:
+        cases = (sqlite if name == "sqlite" else postgresql).CASES
+        with _place(name) as place:
+            lines = [Row(case.what, case.peer, case.goal) for case in cases]
+            for _ in range(rounds):
+                for line, case in zip(lines, cases, strict=True):
+                    line.pairs.append(case.measure(place(), frame))
+            table += lines
+    return table
+
+
+class _place:
+    """New stores, one after the other."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> Callable[[], str]:
+        self.folder = tempfile.TemporaryDirectory(prefix="walle-bench-")
+        folder = Path(self.folder.name)
+        places: Iterator[str] = sqlite.places(folder) if self.name == "sqlite" else postgresql.places(folder)
+        self.places = places
+        return lambda: next(places)
+
+    def __exit__(self, *_: object) -> None:
+        close = getattr(self.places, "close", None)
+        if close is not None:
+            close()
+        self.folder.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
+    options = parser.parse_args(arguments)
+    rows = run(options.rows, options.rounds, options.database or ["sqlite", "postgresql"])
+    print(f"{options.rows:,} bars, median of {options.rounds} rounds; below 1 WallE is the faster one\n")
+    with pl.Config(
+        tbl_formatting="ASCII_MARKDOWN",
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=200,
+        fmt_str_lengths=100,
+    ):
+        print(pl.DataFrame([row.cells() for row in rows]))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import walle
+from walle.cli import main
+
+WALLE = [sys.executable, "-m", "walle.cli"]
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*WALLE, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(walle.__file__).parents[1]), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path: Path) -> None:
+    first = run("demo", cwd=tmp_path)
+    assert (first.returncode, first.stderr) == (0, "")
+    for part in (
+        "47,345 bars and 273 fills",
+        "Series",
+        "ETH/USD",
+        "19953",
+        "bt-sma-eth-001",
+        "paper-sma-btc-003",
+        "Next,",
+    ):
+        assert part in first.stdout
+    assert "their process is gone: paper-sma-btc-003" in first.stdout
+    second = run("demo", str(tmp_path))
+    assert second.returncode == 0
+    assert "nothing new" in second.stdout
+    with walle.connect(tmp_path / "walle-demo.db", read_only=True) as store:
+        assert store.bars.series()["bars"].sum() == 47_345
+        assert store.fills.read().height == 273
+        assert store.status().ok
+
+
+def test_the_demo_needs_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["demo", str(tmp_path / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    (tmp_path / "walle-demo.db").write_text("somebody's notes " * 50)
+    assert main(["demo", str(tmp_path)]) == 1
+    assert "is not a SQLite database" in capsys.readouterr().err
+
+
+def test_status_tells_the_state_and_its_exit_code(
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["status", address]) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert main(["status", "--json", address]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["durable"], answer["pending"], answer["missing_guards"]) == (True, True, [], [])
+    assert main(["status", str(tmp_path / "absent.db")]) == 1
+    assert "there is no file" in capsys.readouterr().err
+    assert not (tmp_path / "absent.db").exists()
+    assert main(["status"]) == 1
+    assert "in memory: nothing is kept" in capsys.readouterr().out
+    assert main(["status", "mysql://x/y"]) == 2
+    assert "not supported" in capsys.readouterr().err
+
+
+def test_status_names_a_guard_that_somebody_dropped(sqlite_address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(sqlite_address) as connection:
+        connection.execute("DROP TRIGGER walle_guard_fills_delete")
+    connection.close()
+    assert main(["status", sqlite_address]) == 1
+    assert "missing: walle_guard_fills_delete" in capsys.readouterr().out
+
+
+def test_upgrade_makes_the_tables_and_says_what_it_did(empty_postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", empty_postgres]) == 1
+    capsys.readouterr()
+    assert main(["upgrade", empty_postgres]) == 0
+    shown = capsys.readouterr().out
+    assert "upgraded by 001_initial" in shown
+    assert "***" in shown
+    assert main(["upgrade", empty_postgres]) == 0
+    assert "already up to date" in capsys.readouterr().out
+
+
+def test_the_address_may_come_from_the_environment(
+    sqlite_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["upgrade"]) == 2
+    assert "WALLE_DATABASE_URL" in capsys.readouterr().err
+    monkeypatch.setenv("WALLE_DATABASE_URL", sqlite_address)
+    assert main(["upgrade"]) == 0
+    assert main(["status"]) == 0
+
+
+def test_wrong_words_end_with_2_and_no_traceback() -> None:
+    for arguments in ([], ["dmeo"], ["status", "--yaml"]):
+        answer = run(*arguments)
+        assert answer.returncode == 2
+        assert "usage: walle" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert run("--version").stdout == f"walle {walle.__version__}\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m walle.cli demo {tmp_path} | head -1"
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stderr == ""

@@ -1,0 +1,102 @@
+"""The words that records use: one enumeration for every column that holds one of a few texts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["EventKind", "Liquidity", "OrderStatus", "OrderType", "RunMode", "RunStatus", "Side", "TimeInForce"]
+
+
+class RunMode(StrEnum):
+    """What a run trades with."""
+
+    LIVE = "live"
+    PAPER = "paper"
+    BACKTEST = "backtest"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. ``lost``: it ran, and its process is gone."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    ERROR = "error"
+    LOST = "lost"
+
+    @property
+    def next(self) -> tuple[RunStatus, ...]:
+        """The statuses that may follow; empty when this one is final."""
+        return _TRANSITIONS[self]
+
+
+_TRANSITIONS = {
+    RunStatus.PENDING: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
+    RunStatus.RUNNING: (RunStatus.STOPPED, RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.LOST),
+    RunStatus.LOST: (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.ERROR),
+    RunStatus.STOPPED: (),
+    RunStatus.COMPLETED: (),
+    RunStatus.ERROR: (),
+}
+
+
+class Side(StrEnum):
+    """The direction of an order or fill."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """How an order is priced."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order stays in the market."""
+
+    DAY = "day"
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows: filled, cancelled, rejected or expired."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
+
+
+class Liquidity(StrEnum):
+    """Whether a fill made or took the market."""
+
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+class EventKind(StrEnum):
+    """An event tells what happened, a command what shall happen."""
+
+    EVENT = "evt"
+    COMMAND = "cmd"
