@@ -120,8 +120,18 @@ def test_a_server_that_shows_fewer_digits_of_floats_loses_none(empty_postgres: s
 
 
 LOSSES = {
-    "digits of bars.close": ("bars", NEW_BARS, ("LOSS", "1m", WHEN, 1.0, 1.0, 1.0, 0.1 + 0.2, 1.0), "0.30000000000000004"),
-    "digits of fills.price": ("fills", FILLS, ("LOSS", "o", Decimal("0.123456789"), Decimal(1), "buy", WHEN), "0.123456789"),
+    "digits of bars.close": (
+        "bars",
+        NEW_BARS,
+        ("LOSS", "1m", WHEN, 1.0, 1.0, 1.0, 0.1 + 0.2, 1.0),
+        "0.30000000000000004",
+    ),
+    "digits of fills.price": (
+        "fills",
+        FILLS,
+        ("LOSS", "o", Decimal("0.123456789"), Decimal(1), "buy", WHEN),
+        "0.123456789",
+    ),
     "characters of fills.side": ("fills", FILLS, ("LOSS", "o", Decimal(1), Decimal(1), "b" * 11, WHEN), "bbbbbbbbbbb"),
     "characters of bars.symbol": ("bars", NEW_BARS, bar(1.0, "S" * 33), "S" * 33),
 }

@@ -216,8 +216,8 @@ def to_float(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.Da
     Examples
     --------
     >>> from decimal import Decimal
-    >>> to_float(pl.DataFrame({"price": [Decimal("1.25")]})).schema
-    Schema({'price': Float64})
+    >>> to_float(pl.DataFrame({"price": [Decimal("1.25")]})).item()
+    1.25
     """
     chosen = [
         name

@@ -43,6 +43,7 @@ class Portal:
         self._thread = threading.Thread(target=serve, name=name, daemon=True)
         self._thread.start()
         self._loop, self._stop = ready.result()
+        self._lock = threading.Lock()
         self._closed = False
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
@@ -53,40 +54,34 @@ class Portal:
         Raises
         ------
         StoreClosed
-            After :meth:`close`.
+            After :meth:`close`, or when another thread closes the portal meanwhile.
         WalleError
             When it is called from the loop's own thread, where it could only wait for itself.
         """
-        if self._closed:
-            raise StoreClosed("this store was closed. Open it again with walle.connect(...).")
         if threading.current_thread() is self._thread:
             raise WalleError("the sync store was called from inside its own event loop; await the repositories there.")
-        done = threading.Event()
-        tasks: list[asyncio.Task[T]] = []
-
-        def start() -> None:
-            task = self._loop.create_task(function(*args, **options))
-            tasks.append(task)
-            task.add_done_callback(lambda _: done.set())
-
-        self._loop.call_soon_threadsafe(start)
+        call = _Call(function, args, options)
         try:
-            while not done.wait(SLICE):
-                pass
-        except BaseException:
-            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            while not done.wait(SLICE):
-                pass
-            if not tasks[0].cancelled():
-                tasks[0].exception()  # seen: the interrupt is what the caller hears of
+            with self._lock:  # nothing is handed to a loop that has been told to stop: it would never be done
+                if self._closed:
+                    raise StoreClosed(_CLOSED)
+                self._loop.call_soon_threadsafe(call.start)
+            call.wait()
+        except KeyboardInterrupt:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(call.cancel)
+                call.wait()
             raise
-        return tasks[0].result()
+        if call.task.cancelled() and self._closed:
+            raise StoreClosed(_CLOSED)
+        return call.task.result()
 
     def close(self) -> None:
         """Stop the loop and end the thread; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._loop.call_soon_threadsafe(self._stop.set)
         if threading.current_thread() is not self._thread:
             self._thread.join()
