@@ -61,27 +61,34 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "consumer_offsets": [("sink ü", 7, _MICRO), ("never", -1, _FIRST), ("big", 2**62, _LAST)],
     "veda_orders": [
-        ("o1", "c1", None, "r1", "BTC/USD", "buy", "market", _D("0.1"), None, None)
-        + ("gtc", "pending", _D("0"), None, _MICRO, None, None, None, None, None),
-        ("o2", "c2", "venue 😀", "r1", "Größe", "sell", "stop_limit", _D("12345.67890123"), _D("0.00000001"))
-        + (_D("-37.63"), "ioc", "rejected", _D("9999999999.99999999"), _D("1.10000000"), _OLD, _OLD, _LAST, _FIRST)
-        + ("zu wenig\nGeld 'x' \"y\" % \\", "E'42"),
-        ("o3" + "é" * 34, "c" * 36, "", "r2", "s" * 50, "hold", "foreign word", _D("0"), _D("0"), _D("0"))
-        + ("?", "NULL", _D("0.12345678"), _D("0"), _LAST, None, _MICRO, None, "", "null"),
+        (
+            *("o1", "c1", None, "r1", "BTC/USD", "buy", "market", _D("0.1"), None, None),
+            *("gtc", "pending", _D("0"), None, _MICRO, None, None, None, None, None),
+        ),
+        (
+            *("o2", "c2", "venue 😀", "r1", "Größe", "sell", "stop_limit", _D("12345.67890123"), _D("0.00000001")),
+            *(_D("-37.63"), "ioc", "rejected", _D("9999999999.99999999"), _D("1.10000000"), _OLD, _OLD, _LAST, _FIRST),
+            *("zu wenig\nGeld 'x' \"y\" % \\", "E'42"),
+        ),
+        (
+            *("o3" + "é" * 34, "c" * 36, "", "r2", "s" * 50, "hold", "foreign word", _D("0"), _D("0"), _D("0")),
+            *("?", "NULL", _D("0.12345678"), _D("0"), _LAST, None, _MICRO, None, "", "null"),
+        ),
     ],
     "bars": _BARS,
     "runs": [
         (
-            "r1",
-            "sma",
-            "backtest",
-            "completed",
-            ["BTC/USD", "漢"],
-            "1m",
-            {"fast": 5, "deep": {"a": [1, 2.5, None]}},
-            None,
-        )
-        + (_MICRO, _MICRO, _LAST),
+            *(
+                "r1",
+                "sma",
+                "backtest",
+                "completed",
+                ["BTC/USD", "漢"],
+                "1m",
+                {"fast": 5, "deep": {"a": [1, 2.5, None]}},
+            ),
+            *(None, _MICRO, _MICRO, _LAST),
+        ),
         ("r2", "ü'%", "foreign", "exploded", [], None, None, "e" * 2000, _FIRST, None, None),
         ("r3", "s", "live", "running", None, "", {}, "", _OLD, _OLD, None),
     ],

@@ -319,3 +319,13 @@ def test_frames_of_every_library_go_in(store: walle.Store, kind: str) -> None:
     }
     assert store.bars.ingest(sources[kind], symbol="A", timeframe="1m").inserted == 20
     assert store.bars.read("A", "1m").equals(frame)
+
+
+@pytest.mark.parametrize("name", ["we?ird #1 %20.db", "ünï cødé.db", "a&b=c;d.db", "-x", "it's.db"])
+def test_a_file_may_have_any_name_and_is_whole_after_close(tmp_path: Path, name: str) -> None:
+    with walle.connect(tmp_path / name) as store:
+        store.bars.ingest(bars(20), symbol="A", timeframe="1m")
+        assert store.bars.read("A", "1m").height == 20
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # one file to copy, nothing beside it
+    with walle.connect(tmp_path / name, read_only=True) as store:
+        assert store.bars.count("A", "1m") == 20

@@ -268,8 +268,8 @@ def columns_of(raw: Raw, table: str) -> list[str]:
     return [
         str(line)
         for (line,) in raw.rows(
-            "SELECT attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' "
-            "END || coalesce(' default ' || pg_get_expr(adbin, adrelid), '') FROM pg_attribute "
+            "SELECT attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' "
+            "ELSE '' END || coalesce(' default ' || pg_get_expr(adbin, adrelid), '') FROM pg_attribute "
             "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
             f"WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         )

@@ -30,7 +30,8 @@ def everything(raw: Raw) -> list[object]:
     if not raw.sqlite:
         columns = raw.rows(
             "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, attnum"
+            "WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) "
+            "ORDER BY 1, attnum"
         )
     rows = [sorted(map(repr, raw.rows(f"SELECT * FROM {table}"))) for table in tables]
     return [tables, columns, rows, raw.triggers()]
@@ -160,13 +161,17 @@ def test_on_postgresql_a_downgrade_that_cuts_digits_or_characters_is_refused(pos
         ("bars", NEW_BARS, bar(1e10), "bars.open"),
         ("fills", FILLS, ("f", "o", Decimal(1), Decimal("9999999999.999999999"), "buy", WHEN), "fills.quantity"),
         ("bars", ["id", *NEW_BARS], (2**31, *bar(1.0)), "ids of bars"),
+        ("fills", FILLS, ("x" * 100 + "2", "o", Decimal(1), Decimal(1), "buy", WHEN), "fills.id that would become"),
+        ("bars", NEW_BARS, bar(1.0, "S" * 32 + "2"), "bars.symbol that would become the same"),
     ],
-    ids=["integer digits", "a rounding that needs one more digit", "ids"],
+    ids=["integer digits", "a rounding that needs one more digit", "ids", "keys of fills", "keys of bars"],
 )
 def test_on_postgresql_what_no_cut_makes_fit_is_refused_also_with_discard(
     postgres_address: str, table: str, columns: list[str], row: tuple[Any, ...], word: str
 ) -> None:
     raw, where = Raw(postgres_address), config(postgres_address)
+    raw.insert("fills", FILLS, [("x" * 100 + "1", "o", Decimal(1), Decimal(1), "buy", WHEN)])
+    raw.insert("bars", NEW_BARS, [bar(1.0, "S" * 32 + "1")])
     raw.insert(table, columns, [row])
     before = everything(raw)
     for discard in (False, True):

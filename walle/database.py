@@ -14,7 +14,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, CursorResult
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
 
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
@@ -67,6 +67,10 @@ class Writer:
     async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
         """Load a frame straight into a table where that is faster; False when nothing was written."""
         return await self._interruptible(self.dialect.append(self.connection, table, frame))
+
+    async def commit(self, transaction: AsyncTransaction) -> None:
+        """Commit; a cancellation waits until it is known whether that went through."""
+        await self._interruptible(transaction.commit())
 
     async def _interruptible(self, work: Awaitable[T]) -> T:
         # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
@@ -208,14 +212,16 @@ class Database:
                 writer = Writer(connection, self.dialect)
                 if before is not None and self.dialect.stages_before_lock:
                     await connection.execution_options(walle_deferred=True)
-                    async with connection.begin():
+                    async with connection.begin() as transaction:
                         await before(writer)
+                        await writer.commit(transaction)
                     await connection.execution_options(walle_deferred=False)
                     before = None
-                async with connection.begin():
+                async with connection.begin() as transaction:
                     if before is not None:
                         await before(writer)
                     yield writer
+                    await writer.commit(transaction)
 
     async def fetch(
         self,
@@ -258,10 +264,12 @@ class Database:
             self._check_open()
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.config.pool_size, thread_name_prefix="walle-read")
-            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            queued = self._threads.submit(work)
+        future = asyncio.wrap_future(queued)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
+            queued.cancel()  # when it still waits for a thread; what runs is stopped by its job
             while job is not None and not future.done():
                 job.stop()
                 await asyncio.wait([future], timeout=0.05)
@@ -302,9 +310,9 @@ class Database:
             threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown()  # not in the loop's executor: at the interpreter's exit that starts no thread any more
+        self.dialect.close_readers()  # first: SQLite folds the -wal into the file when the last to leave may write
         if engine is not None:
             await engine.dispose()
-        self.dialect.close_readers()
 
     def _check_open(self) -> None:
         if self._closed:

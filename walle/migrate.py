@@ -87,6 +87,20 @@ class Schema:
         return self.revision is not None and set(self.columns) >= _MARKS
 
     @property
+    def lacking(self) -> tuple[str, ...]:
+        """Tables and columns that the head revision has and this database, which says it stands there, has not."""
+        if self.revision != HEAD:
+            return ()
+        tables = [name for name in metadata.tables if name not in self.columns]
+        columns = [
+            f"{table.name}.{column}"
+            for table in metadata.tables.values()
+            for column in (item.name for item in table.columns)
+            if column not in self.columns.get(table.name, {column})
+        ]
+        return (*tables, *columns)
+
+    @property
     def known(self) -> bool:
         """Whether the revision is one of this WallE's chain."""
         return self.revision in REVISIONS
@@ -151,6 +165,7 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     dialect = dialect_for(config, read_only=read_only)
     if dialect.is_absent() and not read_only:
         dialect.prepare_creation()
+    # not read-only when writes follow: a read-only connection would leave a -shm file behind
     schema = inspect(config, read_only=read_only)
     if schema.empty and dialect.name == "sqlite" and not read_only:
         # a crash between the making of the file and its schema leaves an empty database: it is made whole here
@@ -169,9 +184,12 @@ def _judge(schema: Schema, label: str, *, read_only: bool) -> None:
                 f"{label} has no tables yet. Open it once without read_only=True, or run: walle upgrade", None
             )
         raise SchemaOutdated(f"{label} has no tables yet. Make them: walle upgrade '{label}'", None)
-    if not schema.ours:
-        tables = ", ".join([*schema.foreign, *schema.columns][:5])
-        raise NotAWalleStore(f"{label} is not a WallE store (it holds the tables {tables}); it was not touched.")
+    _refuse_foreign(schema, label)
+    if schema.lacking:
+        raise SchemaError(
+            f"{label} stands at revision {schema.revision!r} but lacks {', '.join(schema.lacking)}: it was changed by "
+            "hand, or is half a copy. It was not touched; restore it from a whole copy."
+        )
     if read_only:
         return
     if not schema.known:
@@ -185,6 +203,16 @@ def _judge(schema: Schema, label: str, *, read_only: bool) -> None:
             f"walle upgrade '{label}' (or WALLE_DATABASE_URL), or open it with read_only=True.",
             schema.revision,
         )
+
+
+def _refuse_foreign(schema: Schema, label: str) -> None:
+    if schema.ours or schema.empty:
+        return
+    tables = ", ".join(sorted({*schema.foreign, *schema.columns})[:5])
+    held = f"it holds the tables {tables}" if tables else f"it holds nothing but the revision {schema.revision!r}"
+    if schema.revision is None and set(schema.columns) >= _MARKS:
+        held += f", and no revision in {_VERSION_TABLE}"
+    raise NotAWalleStore(f"{label} is not a WallE store ({held}); it was not touched.")
 
 
 def current(config: DatabaseConfig) -> str | None:
@@ -241,8 +269,7 @@ def upgrade(
     schema = inspect(config, read_only=False)
     label = masked(config.address)
     if not schema.empty:
-        if not schema.ours:
-            _judge(schema, label, read_only=False)
+        _refuse_foreign(schema, label)
         before = pending(config)
         if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and before:
             raise UpgradeRefused(
@@ -270,8 +297,12 @@ def downgrade(config: DatabaseConfig, revision: str, *, discard: bool = False) -
     Raises
     ------
     UpgradeRefused
-        Naming what would be lost.
+        Naming what would be lost, or what the earlier revision cannot hold in any form.
+    NotAWalleStore, DatabaseUnavailable
+        When there is nothing of ours to downgrade.
     """
+    if inspect(config).empty:
+        return
     _alembic(config, "downgrade", revision, {"discard": "yes"} if discard else {})
 
 
@@ -303,7 +334,7 @@ def guarded(revision: str | None) -> bool:
     )
 
 
-def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], option: str, hint: str) -> None:
+def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], option: str | None, hint: str) -> None:
     """Raise when any of the queries finds values that a migration would lose, naming the first of them.
 
     Parameters
@@ -311,8 +342,8 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
     connection : Connection
     losses : sequence of (what, query)
         A query gives one text per lost value.
-    option : str
-        The ``-x`` option by which a user allows the loss.
+    option : str or None
+        The ``-x`` option by which a user allows the loss; None: nothing allows it.
     hint : str
         How to allow it.
 
@@ -323,7 +354,7 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
     """
     from alembic import context
 
-    if option in context.get_x_argument(as_dictionary=True):
+    if option is not None and option in context.get_x_argument(as_dictionary=True):
         return
     found = []
     for what, query in losses:
@@ -336,11 +367,18 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
 
 
 def run_locked(connection: Connection, dialect: Dialect) -> None:
-    """Run the migrations that Alembic's context asks for, in one transaction, and set the guards right."""
+    """Run the migrations that Alembic's context asks for, in one transaction, and set the guards right.
+
+    Raises
+    ------
+    NotAWalleStore
+        When the tables are somebody else's; the ``alembic`` command comes here without a look at them before.
+    """
     from alembic import context
 
     with connection.begin():
         dialect.begin_migration(connection)
+        _refuse_foreign(_inspect(connection, dialect), dialect.label)
         context.configure(
             connection=connection,
             target_metadata=metadata,
@@ -419,15 +457,17 @@ def _inspect(connection: Connection, dialect: Dialect) -> Schema:
     inspector = sa.inspect(connection)
     names = set(inspector.get_table_names())
     ours = {name for name in metadata.tables if name in names}
+    versioned = _VERSION_TABLE in names and "version_num" in {
+        item["name"] for item in inspector.get_columns(_VERSION_TABLE)
+    }
+    known = ours | {_VERSION_TABLE} if versioned else ours
     # WallE's helpers carry its name; everything else is somebody else's
-    foreign = {name for name in names - ours - {_VERSION_TABLE} if not name.startswith("walle_")}
+    foreign = {name for name in names - known if not name.startswith("walle_")}
     columns = {name: frozenset(item["name"] for item in inspector.get_columns(name)) for name in ours}
     revision = None
-    if _VERSION_TABLE in names:
+    if versioned:
         revisions = connection.scalars(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).all()
         revision = ", ".join(sorted(map(str, revisions))) or None
-    if _VERSION_TABLE not in names and ours:
-        foreign |= ours
     populated = any(connection.scalar(sa.text(f"SELECT EXISTS (SELECT 1 FROM {name})")) for name in sorted(ours))
     missing = dialect.missing_guards(connection) if guarded(revision) and revision in REVISIONS else []
     return Schema(revision, columns, tuple(sorted(foreign)), populated, tuple(missing))

@@ -6,6 +6,8 @@ Revision ID: e6a1c0d2f4b8
 Revises: d4e5f6a7b8c9
 """
 
+from collections.abc import Iterator
+
 from alembic import op
 
 from walle.migrate import refuse_loss
@@ -40,11 +42,19 @@ TEXTS = {
     "runs": {"id": 100, "strategy_id": 100, "mode": 20, "status": 20, "timeframe": 20, "error": 2000},
     "fills": {"id": 100, "order_id": 100, "side": 10, "exchange_fill_id": 100},
 }
+UNIQUE = {
+    "consumer_offsets": ("consumer_id",),
+    "veda_orders": ("id",),
+    "bars": ("symbol", "timeframe", "timestamp"),
+    "runs": ("id",),
+    "fills": ("id",),
+}
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         return
+    op.execute("SET LOCAL extra_float_digits = 1")  # with 0, a float8 would show 15 digits only
     # float8 -> text gives the shortest text that returns the same float: equal to the decimal, nothing is lost.
     # A direct cast float8 -> numeric would keep 15 digits and find losses where there are none.
     losses = [
@@ -75,23 +85,15 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         return
-    limit = "10000000000"  # numeric(18, 8) holds ten integer digits
+    op.execute("SET LOCAL extra_float_digits = 1")
+    refuse_loss(op.get_bind(), [*_impossible()], None, "Nothing can cut that to fit: stay at this revision.")
     losses = [
         (
-            f"digits of bars.{name}",
-            f"SELECT symbol || ' ' || timeframe || ' ' || timestamp || ' ' || {name} FROM bars "
-            f"WHERE round({name}::text::numeric, 8) <> {name}::text::numeric OR abs({name}) >= {limit}",
+            f"digits of {table}.{name}",
+            f"SELECT {row} || ' ' || {name} FROM {table} WHERE round({exact}, 8) <> {exact}",
         )
-        for name in PRICES
+        for table, name, exact, row in _numbers()
     ]
-    for table, columns in MONEY.items():
-        losses += [
-            (
-                f"digits of {table}.{name}",
-                f"SELECT id || ' ' || {name} FROM {table} WHERE round({name}, 8) <> {name} OR abs({name}) >= {limit}",
-            )
-            for name in columns
-        ]
     for table, texts in TEXTS.items():
         losses += [
             (
@@ -100,9 +102,6 @@ def downgrade() -> None:
             )
             for name, length in texts.items()
         ]
-    losses += [
-        (f"ids of {table}", f"SELECT id::text FROM {table} WHERE id > 2147483647") for table in ("bars", "outbox")
-    ]
     refuse_loss(
         op.get_bind(),
         losses,
@@ -121,3 +120,25 @@ def downgrade() -> None:
         op.execute(f"ALTER SEQUENCE {table}_id_seq AS integer")
     changes = [f"ALTER COLUMN {name} TYPE numeric(18, 8) USING {name}::text::numeric" for name in PRICES]
     op.execute(f"ALTER TABLE bars {', '.join(changes)}")
+
+
+def _numbers() -> Iterator[tuple[str, str, str, str]]:
+    """Yield of each column that becomes numeric(18, 8): table, column, its exact value, what names its row."""
+    for name in PRICES:
+        yield "bars", name, f"{name}::text::numeric", "symbol || ' ' || timeframe || ' ' || timestamp"
+    for table, columns in MONEY.items():
+        for name in columns:
+            yield table, name, name, "id"
+
+
+def _impossible() -> Iterator[tuple[str, str]]:
+    for table, name, exact, row in _numbers():
+        # ten integer digits fit, and NaN, which PostgreSQL sorts above infinity
+        beyond = f"round(abs({exact}), 8) BETWEEN 10000000000 AND 'Infinity'"
+        yield f"integer digits of {table}.{name}", f"SELECT {row} || ' ' || {name} FROM {table} WHERE {beyond}"
+    for table in ("bars", "outbox"):
+        yield f"ids of {table}", f"SELECT id::text FROM {table} WHERE id > 2147483647"
+    for table, key in UNIQUE.items():
+        cut = [f"left({name}, {TEXTS[table][name]})" if name in TEXTS[table] else name for name in key]
+        query = f"SELECT {cut[0]} FROM {table} GROUP BY {', '.join(cut)} HAVING count(*) > 1"
+        yield f"different {table}.{key[0]} that would become the same", query

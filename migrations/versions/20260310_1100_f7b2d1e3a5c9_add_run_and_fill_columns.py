@@ -34,6 +34,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     losses = [(f"values of fills.{name}", f"SELECT id FROM fills WHERE {name} IS NOT NULL") for name in FILLS]
     losses += [(f"values of runs.{name}", f"SELECT id FROM runs WHERE {name} IS NOT NULL") for name in RUNS[:2]]
+    losses.append(("values of runs.revision", "SELECT id FROM runs WHERE revision <> 1"))
     refuse_loss(
         op.get_bind(),
         losses,

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from adbc_driver_postgresql import dbapi as adbc
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -99,13 +100,14 @@ class PostgreSQLDialect(Dialect):
         _, parameters = sa.create_engine(self._url).dialect.create_connect_args(self._url)
         parameters.pop("context", None)  # psycopg's own, not libpq's
         conninfo = make_conninfo(**{**parameters, **self._settings})
-        return QueuePool(
+        pool = QueuePool(
             lambda: adbc.connect(conninfo, autocommit=True),
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             reset_on_return=None,
-            recycle=300,
         )
+        event.listen(pool, "checkout", _refuse_dead)  # a restarted server must not cost a reader an error
+        return pool
 
     @cached_property
     def _lock(self) -> threading.Lock:
@@ -248,6 +250,15 @@ class PostgreSQLDialect(Dialect):
         if not state or state[:2] in ("08", "57") or state in ("3D000", "53300"):
             return DatabaseUnavailable(f"{where} cannot be reached: {text}.")
         return DatabaseError(f"{where}: {text} (SQLSTATE {state}).")
+
+
+def _refuse_dead(connection: Any, *_: object) -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+    except adbc_driver_manager.Error as error:
+        raise DisconnectionError("the pool opens another connection") from error
 
 
 def _rows_in_csv(frame: pl.DataFrame) -> Iterator[bytes]:

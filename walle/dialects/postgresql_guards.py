@@ -17,8 +17,7 @@ _TRIGGERS = {
     "delete": "BEFORE DELETE ON {table} FOR EACH ROW",
     "truncate": "BEFORE TRUNCATE ON {table} FOR EACH STATEMENT",
 }
-_BODY = f"""
-CREATE OR REPLACE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
+_SOURCE = f"""
 BEGIN
     IF TG_TABLE_NAME = 'bars' AND TG_OP = 'DELETE' AND current_setting('walle.maintenance', true) = 'on' THEN
         RETURN OLD;
@@ -27,14 +26,13 @@ BEGIN
         CASE TG_TABLE_NAME WHEN 'outbox' THEN 'events' ELSE TG_TABLE_NAME END, TG_OP
         USING ERRCODE = '{SQLSTATE}';
 END
-$$
 """
 
 
 def install(connection: Connection) -> None:
     """Create the function and the triggers; ALWAYS, so that a replication role does not pass them by."""
     remove(connection)
-    connection.execute(sa.text(_BODY))
+    connection.execute(sa.text(f"CREATE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $${_SOURCE}$$"))
     for table in _TABLES:
         for what, form in _TRIGGERS.items():
             name = _name(table, what)
@@ -50,13 +48,13 @@ def remove(connection: Connection) -> None:
 
 
 def missing(connection: Connection) -> list[str]:
-    """Name the triggers that are not there or do not always fire."""
+    """Name the triggers that are not there, do not always fire, or call another function than ours."""
     query = sa.text(
         "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
-        f"WHERE proname = '{_FUNCTION}' AND tgenabled = 'A' AND tgrelid IN "
+        f"WHERE proname = '{_FUNCTION}' AND prosrc = :source AND tgenabled = 'A' AND tgqual IS NULL AND tgrelid IN "
         "(SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)"
     )
-    present = set(connection.scalars(query))
+    present = set(connection.scalars(query, {"source": _SOURCE}))
     return [_name(table, what) for table in _TABLES for what in _TRIGGERS if _name(table, what) not in present]
 
 

@@ -3,7 +3,7 @@
 INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFORE INSERT trigger marks a key that is
 already there, and an AFTER INSERT trigger, which runs only when a row really went in, refuses a marked key: that can
 only have been a replacement. A plain INSERT still fails by its constraint, and ON CONFLICT DO NOTHING still does
-nothing.
+nothing. To a BEFORE trigger SQLite shows a row id that it has not chosen yet as -1, so that id itself is refused.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ __all__ = [
 PREFIX = "walle_guard_"
 """Names of guards and of their helper tables start with this; migrations leave them alone."""
 
-BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason) VALUES ('sealing')"
+BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason, never) VALUES ('sealing', 'committed')"
 END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance"
 
 _HELPERS = {
-    "maintenance": "(reason TEXT NOT NULL)",
+    # the marker refers to a row that never is: a commit that forgot to remove it fails by this foreign key
+    "maintenance": (
+        f"(reason TEXT PRIMARY KEY, never TEXT NOT NULL REFERENCES {PREFIX}maintenance (reason) "
+        "DEFERRABLE INITIALLY DEFERRED)"
+    ),
     "marks": "(kind TEXT NOT NULL, a, b, c, PRIMARY KEY (kind, a, b, c)) WITHOUT ROWID",
 }
 _KEYS = {"fills": ("id",), "outbox": ("id",), "bars": ("symbol", "timeframe", "timestamp")}
@@ -40,9 +44,8 @@ def _triggers() -> dict[str, str]:
     for table, key in _KEYS.items():
         refusal = f"SELECT RAISE(ABORT, '{table} are facts: {{}} is refused')".replace("outbox are", "events are")
         same = " AND ".join(f"{column} = NEW.{column}" for column in key)
-        taken = (
-            f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid))"
-        )
+        chosen = f"NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"
+        taken = f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR {chosen})"
         values = ", ".join([f"NEW.{column}" for column in key] + ["0"] * (3 - len(key)))
         marked = f"kind = '{table}' AND (a, b, c) = ({values})"
         marks = f"{PREFIX}marks"
@@ -56,8 +59,8 @@ def _triggers() -> dict[str, str]:
                 f"INSERT INTO {marks} SELECT '{table}', {values} WHERE {taken}; END"
             ),
             "replace": (
-                f"AFTER INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {marks} WHERE {marked}) "
-                f"BEGIN {refusal.format('REPLACE')}; END"
+                f"AFTER INSERT ON {table} WHEN NEW.rowid = -1 OR EXISTS (SELECT 1 FROM {marks} WHERE {marked}) "
+                f"BEGIN {refusal.format('the row id -1')} WHERE NEW.rowid = -1; {refusal.format('REPLACE')}; END"
             ),
         }
         for what, body in bodies.items():
@@ -92,7 +95,11 @@ def remove(connection: Connection) -> None:
 
 
 def missing(connection: Connection) -> list[str]:
-    """Name the triggers whose text is not in the schema."""
-    query = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-    present = {row.name: row.sql for row in connection.execute(query)}
-    return [name for name, statement in TRIGGERS.items() if present.get(name) != statement]
+    """Name the triggers and helper tables that are not there as they should be, and a marker that was left behind."""
+    present = {row.name: row.sql for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master"))}
+    wanted = TRIGGERS | {f"{PREFIX}{name}": f"CREATE TABLE {PREFIX}{name} {form}" for name, form in _HELPERS.items()}
+    found = [name for name, statement in wanted.items() if present.get(name) != statement]
+    marker = f"{PREFIX}maintenance"
+    if marker not in found and connection.scalar(sa.text(f"SELECT count(*) FROM {marker}")):
+        found.append(f"{marker} (its marker was left behind)")
+    return found

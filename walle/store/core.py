@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -88,13 +87,13 @@ class Store:
 
     def __init__(self, database: Database | None) -> None:
         self._database = database
-        self._portal = Portal("walle-store") if database is not None else None
+        # the portal closes the database as the last thing in its loop, also when the store was forgotten
+        self._portal = Portal("walle-store", database.close) if database is not None else None
         self.bars = Bars(database, self._portal)
         self.orders = Orders(database, self._portal)
         self.fills = Fills(database, self._portal)
         self.runs = Runs(database, self._portal)
         self._closed = False
-        self._finalizer = weakref.finalize(self, _close, database, self._portal)
 
     @property
     def durable(self) -> bool:
@@ -158,7 +157,8 @@ class Store:
     def close(self) -> None:
         """Close every connection and end the store's thread; a second call does nothing."""
         self._closed = True
-        self._finalizer()
+        if self._portal is not None:
+            self._portal.close()
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -212,12 +212,3 @@ def look(config: DatabaseConfig, *, read_only: bool = True) -> StoreStatus:
         pending=tuple(migrate.pending(config)) if known else (),
         missing_guards=schema.missing_guards,
     )
-
-
-def _close(database: Database | None, portal: Portal | None) -> None:
-    if database is None or portal is None:
-        return
-    try:
-        portal.call(database.close)  # the engine first: its threads end only when they are told
-    finally:
-        portal.close()

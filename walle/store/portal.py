@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
+import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from walle.errors import StoreClosed, WalleError
 
@@ -18,33 +21,115 @@ SLICE = 0.1
 """Seconds between two looks for an interrupt; importing Polars makes an unsliced wait deaf to Ctrl-C."""
 
 
+_CLOSED = "this store was closed. Open it again with walle.connect(...)."
+
+
+class _Work(Generic[T]):
+    """One coroutine on its way into the loop; started and dropped only there."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.coroutine = coroutine
+        self.done = threading.Event()
+        self.task: asyncio.Task[T] | None = None
+        self._dropped = False
+
+    def start(self) -> None:
+        if not self._dropped:
+            self.task = asyncio.get_running_loop().create_task(self.coroutine)
+            self.task.add_done_callback(self._end)
+
+    def drop(self) -> None:
+        self._dropped = True
+        if self.task is None:
+            self.done.set()
+        else:
+            self.task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen: after an interrupt nobody asks for it
+        self.done.set()
+
+
+class _Server:
+    """The thread and its loop. It knows nothing of the portal, so that a forgotten portal can be collected."""
+
+    def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
+        self.lock = threading.Lock()
+        self.stopped = False
+        self._last = last
+        self._ready: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
+            concurrent.futures.Future()
+        )
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        if last is not None:
+            _running.add(self)
+        self.thread.start()
+        self.loop, self._stop = self._ready.result()
+
+    def _serve(self) -> None:
+        try:
+            # psycopg needs a selector loop; python -X dev would print every step of a large write as slow
+            with asyncio.Runner(debug=False, loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._until_stopped())
+        except BaseException as error:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+        finally:
+            _running.discard(self)
+
+    async def _until_stopped(self) -> None:
+        stop = asyncio.Event()
+        self._ready.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+        work = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        if self._last is not None:
+            await self._last()
+
+    def stop(self) -> None:
+        with self.lock:
+            if not self.stopped:
+                self.stopped = True
+                self.loop.call_soon_threadsafe(self._stop.set)
+
+    def wait(self) -> None:
+        while not self._ended.done():
+            self.thread.join(SLICE)
+        self._ended.result()
+
+
+_running: set[_Server] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    for server in tuple(_running):
+        server.stop()
+        server.wait()
+
+
 class Portal:
     """A thread with an event loop, and the door into it.
+
+    A portal that nobody holds any more ends by itself, and so do those that are left when the interpreter exits.
 
     Parameters
     ----------
     name : str
         Of the thread.
+    last : callable, optional
+        A coroutine function that runs in the loop before it ends.
     """
 
-    def __init__(self, name: str) -> None:
-        ready: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = concurrent.futures.Future()
-
-        def serve() -> None:  # a closure: the thread must not keep the portal, or its store, alive
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # psycopg needs a selector loop
-
-                async def until_stopped() -> None:
-                    stop = asyncio.Event()
-                    ready.set_result((asyncio.get_running_loop(), stop))
-                    await stop.wait()
-
-                runner.run(until_stopped())
-
-        self._thread = threading.Thread(target=serve, name=name, daemon=True)
-        self._thread.start()
-        self._loop, self._stop = ready.result()
-        self._lock = threading.Lock()
-        self._closed = False
+    def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None = None) -> None:
+        self._server = _Server(name, last)
+        # only told, not waited for: the collector may run in the loop's thread, or in one that the loop waits for
+        weakref.finalize(self, self._server.stop).atexit = False
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         """Run a coroutine function in the loop and return its result, or raise its own error.
@@ -58,30 +143,37 @@ class Portal:
         WalleError
             When it is called from the loop's own thread, where it could only wait for itself.
         """
-        if threading.current_thread() is self._thread:
+        server = self._server
+        if threading.current_thread() is server.thread:
             raise WalleError("the sync store was called from inside its own event loop; await the repositories there.")
-        call = _Call(function, args, options)
+        work, handed = _Work(function(*args, **options)), False
         try:
-            with self._lock:  # nothing is handed to a loop that has been told to stop: it would never be done
-                if self._closed:
+            with server.lock:  # a loop that was told to stop takes nothing more: it would never be done
+                if server.stopped:
                     raise StoreClosed(_CLOSED)
-                self._loop.call_soon_threadsafe(call.start)
-            call.wait()
-        except KeyboardInterrupt:
-            if not self._closed:
-                self._loop.call_soon_threadsafe(call.cancel)
-                call.wait()
+                handed = True
+                server.loop.call_soon_threadsafe(work.start)
+            self._wait(work)
+            if work.task is None or (work.task.cancelled() and server.stopped):
+                raise StoreClosed(_CLOSED)  # another thread closed the store meanwhile
+            return work.task.result()
+        except BaseException:
+            if handed and not work.done.is_set():
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the work
+                    server.loop.call_soon_threadsafe(work.drop)
+                self._wait(work)
             raise
-        if call.task.cancelled() and self._closed:
-            raise StoreClosed(_CLOSED)
-        return call.task.result()
+        finally:
+            if work.task is None:
+                work.coroutine.close()  # never started: else "was never awaited"
+            del work  # an error's traceback holds this frame, and the task the error
+
+    def _wait(self, work: _Work[T]) -> None:
+        while self._server.thread.is_alive() and not work.done.wait(SLICE):
+            pass
 
     def close(self) -> None:
-        """Stop the loop and end the thread; a second call does nothing."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._loop.call_soon_threadsafe(self._stop.set)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        """Stop what runs, and end the thread; a second call does nothing."""
+        self._server.stop()
+        if threading.current_thread() is not self._server.thread:
+            self._server.wait()

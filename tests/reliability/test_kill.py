@@ -1,0 +1,76 @@
+"""A process that is killed outright leaves all of a write or nothing, and a store that works."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+from polars.testing import assert_frame_equal
+
+import walle
+from tests.reliability.material import SYMBOL, big_bars, contents, counted
+from tests.reliability.processes import command, sizes
+from tests.samples import fill
+
+_seconds: dict[tuple[bool, int], float] = {}
+
+
+def seconds_of_an_ingest(address: str, count: int) -> float:
+    """Measure an undisturbed ingest, once per database and size; its bars lie far behind those of the tests."""
+    key = ("://" in address, count)
+    if key not in _seconds:
+        with command("ingest", address, 10 * count, count) as child:
+            inserted, _, elapsed = child.succeed().lines[-1].split(" ")[1:]
+        assert int(inserted) == count
+        _seconds[key] = float(elapsed)
+    return _seconds[key]
+
+
+@sizes(
+    "turn, count",
+    always=[(turn / 4, 100_000) for turn in range(4)],
+    full=[(turn / 20, 1_000_000) for turn in range(20)],
+)
+def test_a_killed_ingest_leaves_all_bars_or_none(address: str, turn: float, count: int) -> None:
+    chance = random.Random(f"{turn} {count}")
+    frame, moment = big_bars(count), (turn + chance.uniform(0, 0.3)) * seconds_of_an_ingest(address, count)
+    with walle.connect(address) as store:
+        known = chance.choice([0, count // 10])  # with some of its bars there already it takes another way in
+        if known:
+            store.bars.ingest(frame.slice(count // 2, known), symbol=SYMBOL, timeframe="1m")
+        before = counted(store)
+
+    with command("ingest", address, 0, count) as child:
+        child.expect("go")
+        time.sleep(moment)
+        child.signal(signal.SIGKILL)
+        child.wait()
+
+    with walle.connect(address) as store:
+        assert store.status().ok
+        after = counted(store)
+        assert after in (before, before + count - known)
+        assert store.fills.append(fill()).inserted == 1
+        report = store.bars.ingest(frame, symbol=SYMBOL, timeframe="1m")
+        # a PostgreSQL server may finish a commit that it had received after the count above
+        assert report.inserted in (before + count - known - after, 0)
+        assert report.inserted + report.duplicates == count
+        assert counted(store) == before + count - known
+        assert_frame_equal(contents(store).head(count), frame)
+
+
+@sizes("turn", always=range(4), full=range(20))
+def test_a_fill_that_was_acknowledged_survives_a_kill(address: str, turn: int) -> None:
+    chance = random.Random(turn)
+    with command("append", address) as child:
+        for _ in range(chance.randrange(1, 60)):
+            child.expect("stored")
+        time.sleep(chance.uniform(0, 0.01))
+        child.signal(signal.SIGKILL)
+        acknowledged = [line.split(" ")[1] for line in child.wait().lines]
+    with walle.connect(address) as store:
+        stored = set(store.fills.read()["id"])
+        assert stored >= set(acknowledged)
+        assert len(stored) <= len(acknowledged) + 1  # one may have been stored and not yet told
+        assert store.fills.append(fill(5_000_000)).inserted == 1

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+import walle
+from tests.postgres import Server
+from tests.samples import bars, fill
+
+
+def end_all_connections(server: Server, address: str) -> None:
+    with server.admin() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [address.rpartition("/")[2]]
+        )
+
+
+def test_a_restarted_server_costs_no_error(server: Server, postgres_address: str) -> None:
+    with walle.connect(postgres_address) as store:
+        store.bars.ingest(bars(3), symbol="A", timeframe="1m")
+        assert store.bars.read("A", "1m").height == 3
+        end_all_connections(server, postgres_address)
+        assert store.bars.read("A", "1m").height == 3
+        end_all_connections(server, postgres_address)
+        assert store.fills.append(fill()).inserted == 1
+
+
+def test_refused_bars_burn_no_number_of_the_sequence(postgres_address: str) -> None:
+    with walle.connect(postgres_address) as store:
+        for _ in range(5):
+            store.bars.ingest(bars(1000), symbol="A", timeframe="1m")
+        store.bars.ingest(bars(1001), symbol="A", timeframe="1m")
+    with psycopg.connect(postgres_address) as connection:
+        assert connection.execute("SELECT last_value FROM bars_id_seq").fetchone() == (1001,)
+
+
+def test_the_sessions_zone_of_a_server_changes_nothing(server: Server, postgres_address: str) -> None:
+    with server.admin() as connection:
+        connection.execute(f"ALTER DATABASE {postgres_address.rpartition('/')[2]} SET timezone = 'Asia/Tokyo'")
+    with walle.connect(postgres_address) as store:
+        store.fills.append(fill())
+        got = store.fills.get("fill-1")
+        assert got == fill()
+        assert got is not None
+        assert str(got.filled_at.tzinfo) == "UTC"
+        assert store.fills.read()["filled_at"][0] == fill().filled_at
+
+
+@pytest.mark.parametrize("extra", ["application_name=a%20b", "options=-c%20statement_timeout%3D0", "sslmode=prefer"])
+def test_options_in_the_address_reach_both_drivers(postgres_address: str, extra: str) -> None:
+    with walle.connect(f"{postgres_address}?{extra}") as store:
+        store.bars.ingest(bars(3), symbol="A", timeframe="1m")
+        assert store.bars.read("A", "1m").height == 3
+
+
+def test_an_engine_that_does_not_own_the_tables_cannot_drop_the_guards(server: Server, postgres_address: str) -> None:
+    name = postgres_address.rpartition("/")[2]
+    with server.admin() as connection:
+        connection.execute("DROP ROLE IF EXISTS engine")
+        connection.execute("CREATE ROLE engine LOGIN PASSWORD 'engine'")
+    with psycopg.connect(postgres_address, autocommit=True) as connection:
+        connection.execute("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO engine")
+        connection.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO engine")
+    address = server.url(name, user="engine", password="engine")
+    with walle.connect(address) as store:
+        assert store.bars.ingest(bars(3), symbol="A", timeframe="1m").inserted == 3
+        assert store.bars.ingest(bars(3), symbol="A", timeframe="1m").duplicates == 3
+        store.fills.append(fill())
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in ("DROP FUNCTION walle_refuse_change() CASCADE", "ALTER TABLE fills DISABLE TRIGGER ALL"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with server.admin(name) as connection:
+        connection.execute("DROP OWNED BY engine")
+        connection.execute("DROP ROLE engine")
