@@ -42,12 +42,15 @@ def run() -> None:
         raise CommandError("offline mode is not supported: the guards are set by looking at the database.")
     config = database()
     dialect = dialect_for(config)
-    if dialect.is_absent():
+    # the alembic command says what it was asked for; walle.migrate asks for changes only
+    command = getattr(context.config.cmd_opts, "cmd", None)
+    changes = command is None or command[0].__name__ in ("upgrade", "downgrade", "stamp")
+    if changes and dialect.is_absent():
         dialect.prepare_creation()
-    engine = dialect.sync_engine(create=True)
+    engine = dialect.sync_engine(create=changes)
     try:
         with engine.connect() as connection:
-            run_locked(connection, dialect)
+            run_locked(connection, dialect, changes=changes)
     finally:
         engine.dispose()
 

@@ -103,7 +103,6 @@ async def test_maintenance_that_is_never_ended_does_not_outlive_its_transaction(
     refuse(filled, "DELETE FROM bars", "bars")
 
 
-@pytest.mark.xfail(reason="SQLAlchemy takes a failed COMMIT for an end; SQLite leaves the transaction and its lock")
 async def test_on_sqlite_a_commit_that_fails_leaves_no_lock_behind(sqlite_address: str) -> None:
     raw = Raw(sqlite_address)
     fill_tables(raw, TABLES[BASE])

@@ -157,7 +157,9 @@ def test_a_database_of_somebody_else_is_not_touched(empty_address: str, statemen
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("content", [b"xy", b"symbol,price\nBTC,1\n" * 1000, b"SQLite format 3\0" + b"garbage" * 300])
+@pytest.mark.parametrize(
+    "content", [b"x", b"xy", b"symbol,price\nBTC,1\n" * 1000, b"SQLite format 3\0" + b"garbage" * 300]
+)
 def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path, content: bytes, read_only: bool) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)

@@ -74,7 +74,7 @@ class Writer:
 
     async def _interruptible(self, work: Awaitable[T]) -> T:
         # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(cancelled_by_interrupt(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -267,7 +267,7 @@ class Database:
             queued = self._threads.submit(work)
         future = asyncio.wrap_future(queued)
         try:
-            return await asyncio.shield(future)
+            return await cancelled_by_interrupt(asyncio.shield(future))
         except asyncio.CancelledError:
             queued.cancel()  # when it still waits for a thread; what runs is stopped by its job
             while job is not None and not future.done():
@@ -319,6 +319,22 @@ class Database:
             raise StoreClosed(
                 f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...)."
             )
+
+
+async def cancelled_by_interrupt(work: Awaitable[T]) -> T:
+    """Await work that may meet Ctrl-C: Polars raises KeyboardInterrupt in any thread that it works in.
+
+    Out of a task that error would end the whole event loop; the thread that shall hear of Ctrl-C hears of it anyway.
+
+    Raises
+    ------
+    CancelledError
+        For a KeyboardInterrupt.
+    """
+    try:
+        return await work
+    except KeyboardInterrupt as error:
+        raise asyncio.CancelledError from error
 
 
 def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

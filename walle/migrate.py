@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +18,12 @@ from sqlalchemy.engine import Connection
 from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
 from walle.errors import (
-    DatabaseUnavailable,
-    NotAWalleStore,
     SchemaError,
-    SchemaOutdated,
     SchemaTooNew,
     UpgradeRefused,
 )
-from walle.models import BASE_REVISIONS, GUARDED_SINCE, HEAD, REVISIONS, metadata
+from walle.models import BASE_REVISIONS, REVISIONS, metadata
+from walle.schema import Schema, guarded, inspect, look_at, looking, refuse_foreign, require
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -48,98 +45,12 @@ __all__ = [
 
 log = logging.getLogger("walle")
 
-_VERSION_TABLE = "alembic_version"
-_MARKS = {"outbox", "consumer_offsets"}  # both stand from the first revision on
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """What was found in a database.
-
-    Parameters
-    ----------
-    revision : str or None
-        As it stands in the database; None when nothing was migrated there.
-    columns : dict of str to frozenset of str
-        WallE's tables that are there, with their columns.
-    foreign : tuple of str
-        Tables that are not WallE's.
-    populated : bool
-        Whether any of WallE's tables holds a row.
-    missing_guards : tuple of str
-        Guards of immutability that should be there and are not.
-    """
-
-    revision: str | None
-    columns: Mapping[str, frozenset[str]]
-    foreign: tuple[str, ...]
-    populated: bool
-    missing_guards: tuple[str, ...]
-
-    @property
-    def empty(self) -> bool:
-        """Whether the database has no table at all."""
-        return self.revision is None and not self.columns and not self.foreign
-
-    @property
-    def ours(self) -> bool:
-        """Whether WallE, or the backend, made the tables."""
-        return self.revision is not None and set(self.columns) >= _MARKS
-
-    @property
-    def lacking(self) -> tuple[str, ...]:
-        """Tables and columns that the head revision has and this database, which says it stands there, has not."""
-        if self.revision != HEAD:
-            return ()
-        tables = [name for name in metadata.tables if name not in self.columns]
-        columns = [
-            f"{table.name}.{column}"
-            for table in metadata.tables.values()
-            for column in (item.name for item in table.columns)
-            if column not in self.columns.get(table.name, {column})
-        ]
-        return (*tables, *columns)
-
-    @property
-    def known(self) -> bool:
-        """Whether the revision is one of this WallE's chain."""
-        return self.revision in REVISIONS
-
 
 def script_location() -> Path:
     """Return the folder of the migrations: the repository's, or the one inside an installed wheel."""
     package = Path(__file__).parent
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
-    """Look at a database without changing it.
-
-    Parameters
-    ----------
-    config : DatabaseConfig
-    read_only : bool
-        How to open it.
-
-    Returns
-    -------
-    Schema
-
-    Raises
-    ------
-    DatabaseUnavailable
-        When it cannot be opened.
-    NotAWalleStore
-        When the file is no database.
-    """
-    dialect = dialect_for(config, read_only=read_only)
-    if dialect.is_absent():
-        if config.address.get_backend_name() == "sqlite" and not Path(str(config.address.database)).exists():
-            raise DatabaseUnavailable(f"there is no file {config.address.database}.")
-        return Schema(None, {}, (), False, ())
-    with _connection(dialect) as connection:
-        return _inspect(connection, dialect)
 
 
 def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
@@ -173,46 +84,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
         upgrade(config)
         log.info("made a new store: %s", dialect.label)
         schema = inspect(config)
-    _judge(schema, dialect.label, read_only=read_only)
+    require(schema, dialect.label, read_only=read_only)
     return schema
-
-
-def _judge(schema: Schema, label: str, *, read_only: bool) -> None:
-    if schema.empty:
-        if read_only:
-            raise SchemaOutdated(
-                f"{label} has no tables yet. Open it once without read_only=True, or run: walle upgrade", None
-            )
-        raise SchemaOutdated(f"{label} has no tables yet. Make them: walle upgrade '{label}'", None)
-    _refuse_foreign(schema, label)
-    if schema.lacking:
-        raise SchemaError(
-            f"{label} stands at revision {schema.revision!r} but lacks {', '.join(schema.lacking)}: it was changed by "
-            "hand, or is half a copy. It was not touched; restore it from a whole copy."
-        )
-    if read_only:
-        return
-    if not schema.known:
-        raise SchemaTooNew(
-            f"{label} stands at revision {schema.revision!r}, which this WallE does not know. Install a newer WallE, "
-            "or open it with read_only=True."
-        )
-    if schema.revision != HEAD:
-        raise SchemaOutdated(
-            f"{label} stands at revision {schema.revision!r}, this WallE works with {HEAD!r}. Upgrade it: "
-            f"walle upgrade '{label}' (or WALLE_DATABASE_URL), or open it with read_only=True.",
-            schema.revision,
-        )
-
-
-def _refuse_foreign(schema: Schema, label: str) -> None:
-    if schema.ours or schema.empty:
-        return
-    tables = ", ".join(sorted({*schema.foreign, *schema.columns})[:5])
-    held = f"it holds the tables {tables}" if tables else f"it holds nothing but the revision {schema.revision!r}"
-    if schema.revision is None and set(schema.columns) >= _MARKS:
-        held += f", and no revision in {_VERSION_TABLE}"
-    raise NotAWalleStore(f"{label} is not a WallE store ({held}); it was not touched.")
 
 
 def current(config: DatabaseConfig) -> str | None:
@@ -268,16 +141,16 @@ def upgrade(
         dialect.prepare_creation()
     schema = inspect(config, read_only=False)
     label = masked(config.address)
-    if not schema.empty:
-        _refuse_foreign(schema, label)
-        before = pending(config)
-        if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and before:
-            raise UpgradeRefused(
-                f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
-                "backend's own migration chain will not know the database any more. If that is meant: "
-                f"walle upgrade --yes '{label}'"
-            )
-    ran = pending(config) if not schema.empty else list(REVISIONS)
+    refuse_foreign(schema, label)
+    ran = pending(config)
+    if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and ran:
+        raise UpgradeRefused(
+            f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
+            "backend's own migration chain will not know the database any more. If that is meant: "
+            f"walle upgrade --yes '{label}'"
+        )
+    if revision == "head" and not ran and not schema.missing_guards:
+        return []  # without a look for a lock
     _alembic(config, "upgrade", revision, {"allow-rounding": "yes"} if allow_rounding else {})
     after = current(config)
     return ran[: ran.index(after) + 1] if after in ran else []
@@ -318,20 +191,13 @@ def check(config: DatabaseConfig) -> list[str]:
     from alembic.migration import MigrationContext
 
     dialect = dialect_for(config, read_only=True)
-    with _connection(dialect) as connection:
+    with looking(dialect) as connection:
         context = MigrationContext.configure(
             connection,
             opts={"compare_type": True, "include_name": _ours_by_name, "target_metadata": metadata},
         )
         differences = [str(item) for item in compare_metadata(context, metadata)]
         return differences + [f"guard {name} is missing" for name in dialect.missing_guards(connection)]
-
-
-def guarded(revision: str | None) -> bool:
-    """Tell whether the database keeps facts immutable itself at a revision (an unknown one counts as later)."""
-    return revision is not None and (
-        revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
-    )
 
 
 def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], option: str | None, hint: str) -> None:
@@ -366,8 +232,15 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
         raise UpgradeRefused(f"this migration would lose {'; '.join(found)}. Nothing was changed. {hint}")
 
 
-def run_locked(connection: Connection, dialect: Dialect) -> None:
+def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True) -> None:
     """Run the migrations that Alembic's context asks for, in one transaction, and set the guards right.
+
+    Parameters
+    ----------
+    connection : Connection
+    dialect : Dialect
+    changes : bool
+        False for a command that only looks: then nothing is locked and no guard is touched.
 
     Raises
     ------
@@ -377,8 +250,9 @@ def run_locked(connection: Connection, dialect: Dialect) -> None:
     from alembic import context
 
     with connection.begin():
-        dialect.begin_migration(connection)
-        _refuse_foreign(_inspect(connection, dialect), dialect.label)
+        if changes:
+            dialect.begin_migration(connection)
+        refuse_foreign(look_at(connection, dialect), dialect.label)
         context.configure(
             connection=connection,
             target_metadata=metadata,
@@ -388,11 +262,12 @@ def run_locked(connection: Connection, dialect: Dialect) -> None:
             render_as_batch=dialect.name == "sqlite",
         )
         migrations = context.get_context()
-        # a batch rebuild drops triggers without a word, and a dropped column may stand in one
-        dialect.remove_guards(connection)
+        if changes:
+            # a batch rebuild drops triggers without a word, and a dropped column may stand in one
+            dialect.remove_guards(connection)
         with context.begin_transaction():
             context.run_migrations()
-        if guarded(migrations.get_current_revision()):
+        if changes and guarded(migrations.get_current_revision()):
             dialect.install_guards(connection)
 
 
@@ -424,50 +299,3 @@ def _settings(config: DatabaseConfig, options: Mapping[str, str]) -> Config:
     settings = Config(cmd_opts=words, attributes={"walle_config": config})
     settings.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     return settings
-
-
-class _connection:
-    """A connection for looking, whose driver errors are ours; a class so that it reads as one line."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-
-    def __enter__(self) -> Connection:
-        self.engine = self.dialect.sync_engine()
-        try:
-            self.connection = self.engine.connect()
-            # deferred: looking must not wait for a writer
-            self.connection.execution_options(walle_deferred=True)
-            self.connection.execute(sa.select(1))
-        except Exception as error:
-            self.engine.dispose()
-            ours = self.dialect.translate(error)
-            raise (ours or error) from error
-        return self.connection
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.connection.close()
-        self.engine.dispose()
-        ours = self.dialect.translate(error) if error is not None else None
-        if ours is not None:
-            raise ours from error
-
-
-def _inspect(connection: Connection, dialect: Dialect) -> Schema:
-    inspector = sa.inspect(connection)
-    names = set(inspector.get_table_names())
-    ours = {name for name in metadata.tables if name in names}
-    versioned = _VERSION_TABLE in names and "version_num" in {
-        item["name"] for item in inspector.get_columns(_VERSION_TABLE)
-    }
-    known = ours | {_VERSION_TABLE} if versioned else ours
-    # WallE's helpers carry its name; everything else is somebody else's
-    foreign = {name for name in names - known if not name.startswith("walle_")}
-    columns = {name: frozenset(item["name"] for item in inspector.get_columns(name)) for name in ours}
-    revision = None
-    if versioned:
-        revisions = connection.scalars(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).all()
-        revision = ", ".join(sorted(map(str, revisions))) or None
-    populated = any(connection.scalar(sa.text(f"SELECT EXISTS (SELECT 1 FROM {name})")) for name in sorted(ours))
-    missing = dialect.missing_guards(connection) if guarded(revision) and revision in REVISIONS else []
-    return Schema(revision, columns, tuple(sorted(foreign)), populated, tuple(missing))

@@ -69,7 +69,7 @@ def interrupted(address: str, moment: str, count: str) -> None:
             print("interrupted", time.monotonic())
         print("bars", counted(store))
         print("fills", store.fills.append(fill()).inserted, store.fills.read().height)
-        print("again", store.bars.ingest(frame, symbol=SYMBOL, timeframe="1m").rows, counted(store))
+        print("again", store.bars.ingest(frame.head(1000), symbol=SYMBOL, timeframe="1m").rows)
 
 
 def waiting(address: str) -> None:

@@ -29,7 +29,7 @@ def seconds_of_an_ingest(address: str, count: int) -> float:
 
 @sizes(
     "turn, count",
-    always=[(turn / 4, 100_000) for turn in range(4)],
+    always=[(turn / 4, 50_000) for turn in range(4)],
     full=[(turn / 20, 1_000_000) for turn in range(20)],
 )
 def test_a_killed_ingest_leaves_all_bars_or_none(address: str, turn: float, count: int) -> None:

@@ -118,7 +118,7 @@ def test_of_two_writers_of_the_same_new_fact_one_inserts(
     assert seen.total() == count
 
 
-@sizes("count", always=[60], full=[300])
+@sizes("count", always=[40], full=[300])
 def test_snapshots_saved_at_once_never_lower_what_is_filled(address: str, count: int) -> None:
     with walle.connect(address) as store:
         store.orders.save([order(number, status="partial") for number in range(5)])

@@ -90,7 +90,8 @@ class PostgreSQLDialect(Dialect):
         """Nothing to do: a database on a server is made by its administrator."""
 
     def begin_migration(self, connection: Connection) -> None:
-        """Take an advisory lock that ends with the transaction."""
+        """Take an advisory lock that ends with the transaction; an idle transaction of others must not hang it."""
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
     # reading in columns

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, PoolResetState
 
 from walle.dialects import sqlite_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
@@ -40,7 +40,10 @@ __all__ = ["SQLiteDialect"]
 log = logging.getLogger("walle")
 
 BUSY_TIMEOUT = 60.0
-"""Seconds that a statement waits for another process's write lock."""
+"""Seconds that a transaction waits for another process's write lock."""
+
+BUSY_SLICE = 0.25
+"""Seconds that SQLite itself waits before it is asked again: nothing interrupts it meanwhile."""
 
 
 class SQLiteDialect(Dialect):
@@ -68,7 +71,7 @@ class SQLiteDialect(Dialect):
             echo=self.config.echo,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
-            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT},
+            connect_args={"isolation_level": None, "timeout": BUSY_SLICE},
         )
         _set_manners(engine.sync_engine, read_only=self.read_only)
         return engine
@@ -108,13 +111,18 @@ class SQLiteDialect(Dialect):
 
         Raises
         ------
+        NotAWalleStore
+            When the file holds a single byte.
         DatabaseUnavailable
             When the file cannot be looked at, or the address is a folder.
         """
         if self.path.is_dir():
             raise DatabaseUnavailable(f"{self.path} is a folder; name a file in it: {self.path / 'research.db'}.")
         try:
-            return self.path.stat().st_size == 0
+            size = self.path.stat().st_size
+            if size == 1:  # SQLite takes a single byte for an empty file, and would write over it
+                raise NotAWalleStore(f"{self.path} is not a SQLite database; it was not touched.")
+            return size == 0
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -143,7 +151,7 @@ class SQLiteDialect(Dialect):
                     connection.execute("PRAGMA journal_mode=WAL")
                     return
                 except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    if not _is_busy(error) or time.monotonic() > deadline:
                         raise self.translate(error) or error from error
                     time.sleep(0.02)
         finally:
@@ -291,8 +299,27 @@ def _set_manners(engine: Engine, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # a deferred transaction that reads first and writes later fails at once when another wrote in between
-        deferred = read_only or connection.get_execution_options().get("walle_deferred", False)
-        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+        if read_only or connection.get_execution_options().get("walle_deferred", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except DBAPIError as error:
+                if not _is_busy(error.orig) or time.monotonic() > deadline:
+                    raise
+
+    @event.listens_for(engine, "reset")
+    def roll_back(connection: Any, _: Any, state: PoolResetState) -> None:
+        # SQLAlchemy takes a failed COMMIT for an end; SQLite keeps the transaction, and with it the lock of the file
+        if not state.terminate_only:
+            connection.rollback()
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _storage_form(column: sa.Column[Any], values: pl.Series) -> pl.Series:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from walle.database import cancelled_by_interrupt
 from walle.errors import StoreClosed, WalleError
 
 __all__ = ["Portal"]
@@ -27,7 +28,8 @@ _CLOSED = "this store was closed. Open it again with walle.connect(...)."
 class _Work(Generic[T]):
     """One coroutine on its way into the loop; started and dropped only there."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -> None:
+        self._running = running
         self.coroutine = coroutine
         self.done = threading.Event()
         self.task: asyncio.Task[T] | None = None
@@ -35,7 +37,8 @@ class _Work(Generic[T]):
 
     def start(self) -> None:
         if not self._dropped:
-            self.task = asyncio.get_running_loop().create_task(self.coroutine)
+            self.task = asyncio.get_running_loop().create_task(cancelled_by_interrupt(self.coroutine))
+            self._running.add(self.task)
             self.task.add_done_callback(self._end)
 
     def drop(self) -> None:
@@ -48,6 +51,8 @@ class _Work(Generic[T]):
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
             task.exception()  # seen: after an interrupt nobody asks for it
+        self.coroutine.close()  # when it was cancelled before its first step: else "was never awaited"
+        self._running.discard(task)
         self.done.set()
 
 
@@ -57,6 +62,7 @@ class _Server:
     def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
         self.lock = threading.Lock()
         self.stopped = False
+        self.work: set[asyncio.Task[Any]] = set()
         self._last = last
         self._ready: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
             concurrent.futures.Future()
@@ -84,7 +90,7 @@ class _Server:
         stop = asyncio.Event()
         self._ready.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
-        work = asyncio.all_tasks() - {asyncio.current_task()}
+        work = tuple(self.work)  # not all tasks: a statement that is cancelled directly is not interrupted but awaited
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -140,13 +146,14 @@ class Portal:
         ------
         StoreClosed
             After :meth:`close`, or when another thread closes the portal meanwhile.
+        KeyboardInterrupt
         WalleError
             When it is called from the loop's own thread, where it could only wait for itself.
         """
         server = self._server
         if threading.current_thread() is server.thread:
             raise WalleError("the sync store was called from inside its own event loop; await the repositories there.")
-        work, handed = _Work(function(*args, **options)), False
+        work, handed = _Work(function(*args, **options), server.work), False
         try:
             with server.lock:  # a loop that was told to stop takes nothing more: it would never be done
                 if server.stopped:
@@ -154,8 +161,10 @@ class Portal:
                 handed = True
                 server.loop.call_soon_threadsafe(work.start)
             self._wait(work)
-            if work.task is None or (work.task.cancelled() and server.stopped):
-                raise StoreClosed(_CLOSED)  # another thread closed the store meanwhile
+            if work.task is None or work.task.cancelled():
+                if server.stopped:
+                    raise StoreClosed(_CLOSED)  # another thread closed the store meanwhile
+                raise KeyboardInterrupt
             return work.task.result()
         except BaseException:
             if handed and not work.done.is_set():
@@ -165,7 +174,7 @@ class Portal:
             raise
         finally:
             if work.task is None:
-                work.coroutine.close()  # never started: else "was never awaited"
+                work.coroutine.close()
             del work  # an error's traceback holds this frame, and the task the error
 
     def _wait(self, work: _Work[T]) -> None:
