@@ -144,12 +144,12 @@ def test_a_bad_range_is_refused_everywhere(store: walle.Store, start: Any, end: 
         (lambda: run(config={"a": {"b": NAN}}), "Run.config.a.b=nan is not JSON"),
         (lambda: run(config={"a": ["x\0"]}), r"Run.config.a\[0\] holds a NUL"),
         (lambda: run(config={1: 2}), "the key 1; JSON keys are texts"),
-        (lambda: run(config={"at": START}), "datetime, which JSON cannot hold"),
+        (lambda: run(config={"at": START}), r"\(datetime\) is nothing that JSON can hold"),
         (lambda: run(config={"\ud800": 1}), "lone surrogate"),
         (lambda: run(id=""), "Run.id is empty"),
         (lambda: run(symbols="BTC/USD"), r"give a list: \['BTC/USD'\]"),
         (lambda: order(side="long"), "side='long' is not one of buy, sell"),
-        (lambda: order(qty=1.5), r"is a float, not a Decimal. A float is not exact: write Decimal\('1.5'\)"),
+        (lambda: order(qty=1.5), r"\(float\) is not a Decimal. A float is not exact. Write Decimal\('1.5'\)"),
         (lambda: order(qty=Decimal(0)), "must be above 0"),
         (lambda: order(filled_qty=Decimal(-1)), "at least 0"),
         (lambda: order(limit_price=Decimal("NaN")), "not a finite number"),
@@ -178,7 +178,8 @@ def test_a_record_that_cannot_be_stored_cannot_be_made(make: Callable[[], object
         (":memory:", "':memory:' is not supported"),
         ("sqlite://", "':memory:' is not supported"),
         ("sqlite:///:memory:", "':memory:' is not supported"),
-        ("sqlite:///x.db?mode=ro", "not supported"),
+        ("sqlite:///x.db?mode=ro", "'sqlite:///x.db?mode=ro': a SQLite URL has no host and no options"),
+        ("sqlite://x.db", "'sqlite://x.db': a SQLite URL has no host"),
         ("", "is empty"),
         ("postgresql://user:secret@host:port/db", "is not a database URL"),
         ("postgresql://user:secret@host", "names no database"),
@@ -329,3 +330,43 @@ def test_a_file_may_have_any_name_and_is_whole_after_close(tmp_path: Path, name:
     assert [path.name for path in tmp_path.iterdir()] == [name]  # one file to copy, nothing beside it
     with walle.connect(tmp_path / name, read_only=True) as store:
         assert store.bars.count("A", "1m") == 20
+
+
+def test_a_wrong_type_is_named_and_never_reaches_the_driver(store: walle.Store) -> None:
+    wrong: list[Callable[[Any], object]] = [
+        lambda value: store.bars.read(value, "1m"),
+        lambda value: store.bars.latest(value, "1m"),
+        lambda value: store.fills.read(value),
+        lambda value: store.fills.read(symbol=value),
+        lambda value: store.orders.read(value),
+        lambda value: store.runs.get(value),
+        lambda value: store.runs.history(value),
+        lambda value: store.runs.save(value),
+        lambda value: store.runs.read(status=value),
+    ]
+    for call in wrong:
+        for value in (5, object(), [5]):
+            with pytest.raises(errors.InputError):
+                call(value)
+    with pytest.raises(errors.InputError, match=r"convert it: polars.DataFrame\(frame\)"):
+        store.fills.append(pd.DataFrame({"id": ["a"]}))
+    with pytest.raises(errors.InputError, match="no column 'prices'"):
+        walle.to_float(store.fills.read(), ["prices"])
+
+
+def test_an_empty_database_is_made_by_following_the_message(empty_postgres: str) -> None:
+    with pytest.raises(errors.SchemaOutdated, match=r"walle.upgrade\(address\)") as caught:
+        walle.connect(empty_postgres)
+    assert "***' " not in str(caught.value)
+    assert len(walle.upgrade(empty_postgres)) == 7
+    assert walle.upgrade(empty_postgres) == []
+    with walle.connect(empty_postgres) as store:
+        assert store.status().ok
+        assert store.upgrade() == []
+
+
+def test_a_store_does_not_travel(store: walle.Store) -> None:
+    import pickle
+
+    with pytest.raises(TypeError, match="Connect in each process"):
+        pickle.dumps(store)

@@ -48,7 +48,7 @@ from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
 from walle.records import Bar, Event, Fill, Order, Owner, Run
 from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
-from walle.store import Store, StoreStatus, connect
+from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
 from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 
@@ -116,4 +116,5 @@ __all__ = [
     "init_database",
     "to_float",
     "trim_zeros",
+    "upgrade",
 ]

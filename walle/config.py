@@ -192,7 +192,7 @@ def _normalise(url: URL) -> URL:
     if scheme == "sqlite":
         if url.query or url.host:
             raise ConfigurationError(
-                f"{masked(url)!r}: options and hosts in a SQLite URL are not supported (three slashes start a path). "
+                f"{url.render_as_string()!r}: a SQLite URL has no host and no options; three slashes start its path. "
                 f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")

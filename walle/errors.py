@@ -232,11 +232,11 @@ class LostUpdate(Conflict):
         start = (
             f"run {run_id!r} is already stored (revision {stored})"
             if given == 0
-            else f"run {run_id!r} was saved by somebody else: it was read at revision {given}, stored is {stored}"
+            else f"run {run_id!r} was saved since: it was read at revision {given}, stored is {stored}"
         )
         super().__init__(
-            f"{start}. Read it again (store.runs.get({run_id!r})), apply the change to that record with "
-            "dataclasses.replace, and save it."
+            f"{start}. Go on with what save() returned, or read it again (store.runs.get({run_id!r})), change that "
+            "record with dataclasses.replace and save it. A new run has a new id."
         )
         self.run_id, self.given, self.stored = run_id, given, stored
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
-from walle.errors import PrecisionError
+from walle.errors import InputError, PrecisionError
 from walle.types import wire
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
 
@@ -25,6 +25,7 @@ __all__ = [
     "ORDERS",
     "REJECTED_BARS",
     "RUNS",
+    "STORED_CONFLICTS",
     "expression",
     "finish",
     "read",
@@ -53,6 +54,9 @@ BAR_CONFLICTS = pl.Schema(
     }
 )
 """One row is a bar that came again with other values: those stored (they stay), and those refused. No nulls."""
+
+STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
+"""The same, as it is kept: with the provider of the refused version, and the time (UTC) when it came."""
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its place in the source from 0, what could be read of it, and why."""
@@ -213,12 +217,20 @@ def to_float(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.Da
     polars.DataFrame
         The same rows and columns; each Decimal is the nearest float64.
 
+    Raises
+    ------
+    InputError
+        For a column that the frame does not have.
+
     Examples
     --------
     >>> from decimal import Decimal
     >>> to_float(pl.DataFrame({"price": [Decimal("1.25")]})).item()
     1.25
     """
+    unknown = [name for name in columns or () if name not in frame.columns]
+    if unknown:
+        raise InputError(f"the frame has no column {unknown[0]!r}; it has: {', '.join(frame.columns)}.")
     chosen = [
         name
         for name, kind in frame.schema.items()

@@ -101,12 +101,15 @@ def pending(config: DatabaseConfig) -> list[str]:
     SchemaTooNew
         When the database stands at a revision of another chain.
     """
-    revision = current(config)
-    if revision is None:
+    return _pending(inspect(config), masked(config.address))
+
+
+def _pending(schema: Schema, label: str) -> list[str]:
+    if schema.revision is None:
         return list(REVISIONS)
-    if revision not in REVISIONS:
-        raise SchemaTooNew(f"{masked(config.address)} stands at revision {revision!r}, which this WallE does not know.")
-    return list(REVISIONS[REVISIONS.index(revision) + 1 :])
+    if schema.revision not in REVISIONS:
+        raise SchemaTooNew(f"{label} stands at revision {schema.revision!r}, which this WallE does not know.")
+    return list(REVISIONS[REVISIONS.index(schema.revision) + 1 :])
 
 
 def upgrade(
@@ -142,7 +145,7 @@ def upgrade(
     schema = inspect(config, read_only=False)
     label = masked(config.address)
     refuse_foreign(schema, label)
-    ran = pending(config)
+    ran = _pending(schema, label)
     if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and ran:
         raise UpgradeRefused(
             f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
@@ -152,7 +155,7 @@ def upgrade(
     if revision == "head" and not ran and not schema.missing_guards:
         return []  # without a look for a lock
     _alembic(config, "upgrade", revision, {"allow-rounding": "yes"} if allow_rounding else {})
-    after = current(config)
+    after = inspect(config, read_only=False).revision  # a read-only look would leave a -shm file behind
     return ran[: ran.index(after) + 1] if after in ran else []
 
 

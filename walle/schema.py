@@ -112,12 +112,15 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
     SchemaError
         When the database lacks what its revision has.
     """
+    # a masked password cannot be pasted back, so the address is not shown as a command there
+    how = f"walle upgrade '{label}'" if "***" not in label else "walle upgrade, with its address in WALLE_DATABASE_URL"
+    upgrade = f"{how} (in Python: walle.upgrade(address))"
     if schema.empty:
         if read_only:
             raise SchemaOutdated(
-                f"{label} has no tables yet. Open it once without read_only=True, or run: walle upgrade", None
+                f"{label} has no tables yet, so there is nothing to read. Make them first: {upgrade}", None
             )
-        raise SchemaOutdated(f"{label} has no tables yet. Make them: walle upgrade '{label}'", None)
+        raise SchemaOutdated(f"{label} has no tables yet. Make them: {upgrade}", None)
     refuse_foreign(schema, label)
     if schema.lacking:
         raise SchemaError(
@@ -134,7 +137,7 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
     if schema.revision != HEAD:
         raise SchemaOutdated(
             f"{label} stands at revision {schema.revision!r}, this WallE works with {HEAD!r}. Upgrade it: "
-            f"walle upgrade '{label}' (or WALLE_DATABASE_URL), or open it with read_only=True.",
+            f"{upgrade}, or open it with read_only=True.",
             schema.revision,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -138,8 +139,9 @@ def check_decimal(value: object, field: str, *, positive: bool = False, minimum:
     if isinstance(value, int) and not isinstance(value, bool):
         value = Decimal(value)
     if not isinstance(value, Decimal):
-        hint = f" A float is not exact: write Decimal({str(value)!r})." if isinstance(value, float) else ""
-        raise InputError(f"{field}={value!r} is a {type(value).__name__}, not a Decimal.{hint}")
+        hint = f" Write Decimal({str(value)!r})." if isinstance(value, float | str) else ""
+        inexact = " A float is not exact." if isinstance(value, float) else ""
+        raise InputError(f"{field}={value!r} ({type(value).__name__}) is not a Decimal.{inexact}{hint}")
     if not value.is_finite():
         raise InputError(f"{field}={value} is not a finite number.")
     _, digits, exponent = value.as_tuple()
@@ -224,9 +226,9 @@ def check_json(value: object, field: str) -> Any:
         if problem:
             raise InputError(f"{field} holds {problem}, which is not allowed in JSON on every store.")
         return str(value)
-    if isinstance(value, int):
+    if isinstance(value, numbers.Integral):
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, numbers.Real):
         if not math.isfinite(value):
             raise InputError(f"{field}={value} is not JSON: NaN and infinities have no form there. Use null.")
         return float(value)
@@ -239,7 +241,7 @@ def check_json(value: object, field: str) -> Any:
     if isinstance(value, list | tuple):
         return [check_json(item, f"{field}[{index}]") for index, item in enumerate(value)]
     hint = " Write it as text." if isinstance(value, Decimal | date) else ""
-    raise InputError(f"{field}={value!r} is a {type(value).__name__}, which JSON cannot hold.{hint}")
+    raise InputError(f"{field}={value!r} ({type(value).__name__}) is nothing that JSON can hold.{hint}")
 
 
 def json_text(value: object) -> str:

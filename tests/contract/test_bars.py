@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tests.samples import START, bars
 from walle.database import Database
 from walle.errors import InputError, InvalidBars, UnknownSymbol
-from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS
+from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS
 from walle.records import Bar
 from walle.repositories import BarRepository
 
@@ -200,3 +200,30 @@ async def test_daily_bars_carry_the_date_of_their_session(repository: BarReposit
         await repository.upsert(frame, symbol="A", timeframe="1w")
     with pytest.raises(InvalidBars, match="on the first"):
         await repository.upsert(frame, symbol="A", timeframe="1M")
+
+
+async def test_bars_that_lie_closer_than_their_timeframe_are_of_another_one(repository: BarRepository) -> None:
+    with pytest.raises(InvalidBars, match="another timeframe"):
+        await repository.upsert(bars(5, minutes=5), symbol="A", timeframe="1h")
+    assert (await repository.series()).is_empty()
+    report = await repository.upsert(bars(5, minutes=30), symbol="A", timeframe="1h", on_invalid="quarantine")
+    assert (report.inserted, report.rejected) == (1, 4)
+    assert report.rejected_rows["row"].to_list() == [1, 2, 3, 4]
+    assert (await repository.upsert(bars(5, minutes=60), symbol="B", timeframe="1h")).inserted == 5
+    assert (await repository.upsert(bars(5, minutes=7), symbol="C", timeframe="5m")).inserted == 5
+
+
+async def test_conflicts_are_listed(repository: BarRepository) -> None:
+    await repository.upsert(bars(3), symbol="A", timeframe="1m")
+    other = bars(3).with_columns(volume=pl.col("volume") + 1)
+    await repository.upsert(other, symbol="A", timeframe="1m", provider="second")
+    kept = await repository.conflicts()
+    assert kept.schema == STORED_CONFLICTS
+    assert kept.select("symbol", "stored_volume", "volume", "source").rows() == [
+        ("A", 0.0, 1.0, "second"),
+        ("A", 1.0, 2.0, "second"),
+        ("A", 2.0, 3.0, "second"),
+    ]
+    assert (await repository.conflicts("A", "1m")).height == 3
+    assert (await repository.conflicts(["B"])).schema == STORED_CONFLICTS
+    assert (await repository.conflicts(timeframe="1h")).is_empty()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.samples import START, fill, order, run
 from walle.database import Database
-from walle.errors import DuplicateKey, InputError, StaleSnapshot, UnknownOrder, UnknownRun
+from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder, UnknownRun
 from walle.frames import ORDERS
 from walle.records import Order
 from walle.repositories import FillRepository, OrderRepository, RunRepository
@@ -150,3 +150,11 @@ async def test_one_transaction_holds_an_order_its_fill_and_its_run(database: Dat
         await session.commit()
     kept: list[Order] = await orders.list()
     assert {item.id for item in kept} == {"order-1", "order-2"}
+
+
+@pytest.mark.parametrize("change", [{"symbol": "ETH/USD"}, {"side": "sell"}, {"run_id": "r"}, {"client_order_id": "c"}])
+async def test_a_snapshot_cannot_make_another_order_of_it(repository: OrderRepository, change: dict[str, Any]) -> None:
+    await repository.save(order())
+    with pytest.raises(Conflict, match=f"{next(iter(change))} is .*, given"):
+        await repository.save([order(2), order(**change)])
+    assert await repository.list() == [order()]

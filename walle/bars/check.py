@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import polars as pl
 
 from walle.errors import InputError, InvalidBars
 from walle.frames import BARS, REJECTED_BARS
-from walle.timeframe import CALENDAR_TIMEFRAMES
+from walle.timeframe import CALENDAR_TIMEFRAMES, length
 
 __all__ = ["Checked", "check_bars"]
 
+_KEY = ["symbol", "timeframe", "timestamp"]
 _PRICES = ("open", "high", "low", "close")
 
 
@@ -68,7 +70,29 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
             raise InvalidBars(*_refusal(rejected, frame.height))
         frame = frame.filter(~bad)
     bars, repeats = _first_of_each_key(frame)
+    crowded = _opens_too_early(bars)
+    if crowded.any():
+        why = pl.lit("it opens before the bar before it has ended: another timeframe?").alias("reason")
+        keys = bars.filter(crowded).select(_KEY)
+        early = frame.with_row_index("row").join(keys, on=_KEY, how="semi", maintain_order="left")
+        early = early.with_columns(why).cast({"row": pl.Int64}).select(list(REJECTED_BARS))
+        if on_invalid == "raise":
+            raise InvalidBars(*_refusal(early, frame.height))
+        rejected = pl.concat([rejected, early])
+        bars, repeats = bars.filter(~crowded), repeats.join(keys, on=_KEY, how="anti", maintain_order="left")
     return Checked(bars, repeats, rejected)
+
+
+def _opens_too_early(bars: pl.DataFrame) -> pl.Series:
+    lengths = {name: length(name) // timedelta(microseconds=1) for name in bars["timeframe"].unique().to_list()}
+    lengths |= {"1M": timedelta(days=28) // timedelta(microseconds=1)} if "1M" in lengths else {}
+    times = pl.col("timestamp").to_physical()
+    if not lengths:
+        return pl.Series(dtype=pl.Boolean)
+    if len(lengths) == 1 and bars["symbol"].n_unique() == 1:
+        return bars.select((times.diff() < next(iter(lengths.values()))).fill_null(False)).to_series()
+    shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
+    return bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
 
 
 def _reason() -> pl.Expr:
@@ -110,6 +134,7 @@ def _refusal(rejected: pl.DataFrame, total: int) -> tuple[str, pl.DataFrame, dic
     counts = dict(rejected.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows())
     with pl.Config(
         tbl_rows=5,
+        fmt_str_lengths=80,
         tbl_cols=-1,
         tbl_width_chars=160,
         tbl_hide_dataframe_shape=True,
@@ -125,7 +150,6 @@ def _refusal(rejected: pl.DataFrame, total: int) -> tuple[str, pl.DataFrame, dic
 
 
 def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    key = ["symbol", "timeframe", "timestamp"]
     one_series = (
         frame.height
         and frame.select(
@@ -135,6 +159,6 @@ def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]
     )
     if one_series and (frame["timestamp"].to_physical().diff().drop_nulls() > 0).all():
         return frame, pl.DataFrame(schema=BARS)  # already in order and without repeats: most sources are
-    ordered = frame.sort(key, maintain_order=True)
-    first = ordered.select(pl.struct(key).is_first_distinct()).to_series()
+    ordered = frame.sort(_KEY, maintain_order=True)
+    first = ordered.select(pl.struct(_KEY).is_first_distinct()).to_series()
     return ordered.filter(first), ordered.filter(~first)

@@ -62,7 +62,8 @@ class IngestReport:
         """Tell the counts in one line."""
         return (
             f"IngestReport({self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
-            f"{self.conflicts:,} conflicts, {self.rejected:,} rejected)"
+            f"{self.conflicts:,} conflicts{' (.conflict_rows)' if self.conflicts else ''}, "
+            f"{self.rejected:,} rejected{' (.rejected_rows)' if self.rejected else ''})"
         )
 
     def _repr_html_(self) -> str:

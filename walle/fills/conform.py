@@ -69,6 +69,8 @@ def _conform(source: object, record: type[Fill] | type[Order], schema: pl.Schema
         source = source.collect()
     if isinstance(source, pl.DataFrame):
         return _check_frame(source, record, schema, noun)
+    if type(source).__module__.partition(".")[0] in ("pandas", "pyarrow"):
+        raise InputError(f"{noun} come as records or as a Polars frame; convert it: polars.DataFrame(frame).")
     if isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
         records = list(source)
         strangers = [item for item in records if not isinstance(item, record)]

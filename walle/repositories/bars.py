@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -15,9 +15,9 @@ from walle.bars import Checked, IngestReport, check_bars, parse_bars
 from walle.bars.parse import NUMBERS
 from walle.database import Database, Writer
 from walle.errors import InputError, UnknownSymbol
-from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, expression, finish, read, wire_schema
+from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
 from walle.records import Bar
-from walle.repositories.common import Time, in_range, insert_missing, near, one_of, same_key
+from walle.repositories.common import Time, check_name, in_range, insert_missing, near, one_of, same_key
 from walle.timeframe import check_timeframe
 from walle.types import wire
 
@@ -287,6 +287,7 @@ class BarRepository:
         UnknownSymbol
             When there is none.
         """
+        check_name(symbol, "symbol")
         statement, schema = self._select(symbol, timeframe, None, None, None)
         frame = await self._frame(
             statement.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1), schema, session
@@ -320,8 +321,44 @@ class BarRepository:
         )
         return (await read(self._database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
 
+    async def conflicts(
+        self,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List the bars that came again with other values than the stored ones.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused),
+            source, detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp, detected_at.
+
+        Raises
+        ------
+        UnknownTimeframe, InputError
+        """
+        table = models.bar_conflicts
+        conditions = [] if symbol is None else one_of(table.c.symbol, self._symbols(symbol))
+        if timeframe is not None:
+            conditions.append(table.c.timeframe == check_timeframe(timeframe))
+        if not self._database.has(table):
+            return pl.DataFrame(schema=STORED_CONFLICTS)
+        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
+        frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
+        return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
+
     def _symbols(self, symbol: str | Sequence[str]) -> list[str]:
-        names = [symbol] if isinstance(symbol, str) else list(symbol)
+        names = [symbol] if isinstance(symbol, str) else list(symbol) if isinstance(symbol, Iterable) else []
         if not names or not all(isinstance(name, str) and name for name in names):
             raise InputError(f"symbol={symbol!r} is neither a symbol nor a list of symbols.")
         return names

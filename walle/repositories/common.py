@@ -17,7 +17,7 @@ from walle.errors import InputError, UnknownRun
 from walle.models import fills, orders, runs
 from walle.values import decimal_text, parse_range
 
-__all__ = ["Time", "canonical", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
+__all__ = ["Time", "canonical", "check_name", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
 
 Time = datetime | date | str | None
 """An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""
@@ -43,6 +43,19 @@ def insert_missing(table: sa.Table, staged: sa.TableClause, key: Sequence[str], 
     return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 
 
+def check_name(value: object, field: str) -> str:
+    """Return a name to look for.
+
+    Raises
+    ------
+    InputError
+        For anything but a text.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{field}={value!r} ({type(value).__name__}) is not a text; give one {field}.")
+    return value
+
+
 def in_range(column: sa.ColumnElement[Any], start: Time, end: Time) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a half-open range ``[start, end)``."""
     first, last = parse_range(start, end)
@@ -66,6 +79,8 @@ def one_of(
     """
     if value is None:
         return []
+    if not isinstance(value, str | Iterable):
+        raise InputError(f"{column.key}={value!r} ({type(value).__name__}) is neither a text nor a list of texts.")
     wanted = [value] if isinstance(value, str) else list(value)
     for word in wanted:
         if not isinstance(word, str):

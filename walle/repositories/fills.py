@@ -17,7 +17,7 @@ from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
 from walle.frames import FILLS, expression, finish, read, wire_schema
 from walle.records import Fill
-from walle.repositories.common import Time, canonical, in_range, insert_missing, known_run, one_of, same_key
+from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, known_run, one_of, same_key
 from walle.types import wire
 from walle.values import decimal_text
 
@@ -165,7 +165,7 @@ class FillRepository:
         statement: sa.Select[Any] = sa.select(*chosen).where(
             *self._of_run(run_id),
             *one_of(table.c.order_id, order_id),
-            *([effective == symbol] if symbol is not None else []),
+            *([effective == check_name(symbol, "symbol")] if symbol is not None else []),
             *in_range(table.c.filled_at, start, end),
         )
         if joins:
@@ -182,6 +182,7 @@ class FillRepository:
     def _of_run(self, run_id: str | None) -> builtins.list[sa.ColumnElement[bool]]:
         if run_id is None:
             return []
+        check_name(run_id, "run_id")
         own, orders = self._own("run_id"), models.orders
         conditions = [own == run_id]
         if self._database.has(orders):

@@ -12,16 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import InputError, StaleSnapshot, UnknownOrder
+from walle.errors import Conflict, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
 from walle.frames import ORDERS, expression, finish, read, wire_schema
 from walle.records import Order
-from walle.repositories.common import Time, canonical, in_range, insert_missing, known_run, one_of, same_key
+from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, known_run, one_of, same_key
 from walle.values import decimal_text
 from walle.words import OrderStatus
 
 __all__ = ["OrderRepository"]
 
+_IDENTITY = ("client_order_id", "run_id", "symbol", "side")
 _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 
 
@@ -56,6 +57,8 @@ class OrderRepository:
         ------
         StaleSnapshot
             When a filled quantity would fall or a terminal status would change.
+        Conflict
+            When the snapshot has another client_order_id, run_id, symbol or side than the stored one.
         DuplicateKey
             When a client_order_id belongs to another order.
         InputError
@@ -177,6 +180,8 @@ class OrderRepository:
             For an unknown status or a bad range.
         """
         table = models.orders
+        if run_id is not None:
+            check_name(run_id, "run_id")
         frame = await self._frame(
             [
                 *one_of(table.c.run_id, run_id),
@@ -209,6 +214,17 @@ def _records(frame: pl.DataFrame) -> builtins.list[Order]:
 
 def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
     both = stored.join(given, on="id", suffix="_given")
+    others = both.filter(pl.any_horizontal(pl.col(name) != pl.col(f"{name}_given") for name in _IDENTITY))
+    if others.height:
+        row = others.row(0, named=True)
+        changed = [f"{name} is {row[name]!r}, given {row[f'{name}_given']!r}" for name in _IDENTITY]
+        differences = "; ".join(
+            text for text, name in zip(changed, _IDENTITY, strict=True) if row[name] != row[f"{name}_given"]
+        )
+        raise Conflict(
+            f"order {row['id']!r} is another order: {differences}. A snapshot tells the state of one order; another "
+            "order has another id. Nothing of this call was written."
+        )
     falls = both.filter(pl.col("filled_qty_given") < pl.col("filled_qty"))
     changes = both.filter(pl.col("status").is_in(_TERMINAL) & (pl.col("status_given") != pl.col("status")))
     stale = pl.concat([falls, changes]).unique("id", maintain_order=True)

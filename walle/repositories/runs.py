@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import Conflict, DuplicateKey, IllegalTransition, LostUpdate, UnknownRun
+from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.frames import RUNS, expression, read
 from walle.records import Owner, Run
-from walle.repositories.common import Time, canonical, in_range, known_run, one_of
+from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.runs import history, is_alive, this_process
@@ -64,7 +64,11 @@ class RunRepository:
             When somebody saved the run since it was read, or a new one's id is taken.
         IllegalTransition
             When the status cannot follow the stored one.
+        InputError
+            For anything but a Run.
         """
+        if not isinstance(run, Run):
+            raise InputError(f"a run is a walle.Run record, not a {type(run).__name__}; save one at a time.")
         async with self._database.write(session) as writer:
             stored = await self._locked(writer, run.id)
             if (stored.revision if stored else 0) != run.revision:
@@ -144,7 +148,7 @@ class RunRepository:
         UnknownRun
             When it is not stored; near ids are offered.
         """
-        found = await self._records([models.runs.c.id == run_id], session)
+        found = await self._records([models.runs.c.id == check_name(run_id, "run_id")], session)
         if not found:
             await known_run(self._database, run_id)
             raise UnknownRun(run_id)
@@ -218,7 +222,7 @@ class RunRepository:
         UnknownRun
             When nothing at all is stored of it; near ids are offered.
         """
-        await known_run(self._database, run_id)
+        await known_run(self._database, check_name(run_id, "run_id"))
         runs = (await self.read()).filter(pl.col("id") == run_id)
         orders = await OrderRepository(self._database).read(run_id)
         fills = await FillRepository(self._database).read(run_id)

@@ -71,3 +71,7 @@ class Bars(Noun[BarRepository]):
     @mirrors(BarRepository.series)
     def series(self) -> pl.DataFrame:
         return self._call(BarRepository.series)
+
+    @mirrors(BarRepository.conflicts)
+    def conflicts(self, symbol: str | Sequence[str] | None = None, timeframe: str | None = None) -> pl.DataFrame:
+        return self._call(BarRepository.conflicts, symbol, timeframe)

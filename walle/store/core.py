@@ -21,7 +21,7 @@ from walle.store.portal import Portal
 from walle.store.runs import Runs
 from walle.store.status import StoreStatus
 
-__all__ = ["Store", "connect"]
+__all__ = ["Store", "connect", "upgrade"]
 
 
 def connect(
@@ -70,6 +70,38 @@ def connect(
     schema = migrate.prepare(config, read_only=read_only)
     columns = None if schema.revision == HEAD else schema.columns
     return Store(Database(config, read_only=read_only, columns=columns))
+
+
+def upgrade(
+    target: str | Path | URL | None = None, *, confirmed: bool = False, allow_rounding: bool = False
+) -> list[str]:
+    """Bring the tables of a database to the current revision; make them in an empty one.
+
+    Parameters
+    ----------
+    target : str, pathlib.Path, URL or None
+        As in :func:`connect`; None: ``WALLE_DATABASE_URL``.
+    confirmed : bool
+        Yes to upgrading a filled database that the backend's own chain made, which will not know it any more.
+    allow_rounding : bool
+        Let bars that float64 cannot hold be rounded to the nearest float64.
+
+    Returns
+    -------
+    list of str
+        The revisions that were run; empty when there was nothing to do.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no address in either place.
+    UpgradeRefused
+        When a yes is needed, or values would be lost.
+    NotAWalleStore, SchemaTooNew
+        When the database is not ours to upgrade.
+    """
+    config = DatabaseConfig.from_environment(target)
+    return migrate.upgrade(DatabaseConfig(url=config.address), confirmed=confirmed, allow_rounding=allow_rounding)
 
 
 class Store:
@@ -151,7 +183,9 @@ class Store:
         if self._database is None:
             raise PersistenceUnavailable("store.upgrade()")
         if self._database.read_only:
-            raise ReadOnly(f"{self._database.dialect.label} was opened with read_only=True; run: walle upgrade")
+            raise ReadOnly(
+                f"{self._database.dialect.label} was opened with read_only=True; use walle.upgrade(address)."
+            )
         return migrate.upgrade(self._database.config, confirmed=confirmed, allow_rounding=allow_rounding)
 
     def close(self) -> None:
@@ -169,6 +203,16 @@ class Store:
     ) -> None:
         """Close the store."""
         self.close()
+
+    def __reduce__(self) -> str:
+        """Refuse pickling: connections do not travel.
+
+        Raises
+        ------
+        TypeError
+            Saying what to do instead.
+        """
+        raise TypeError("a store cannot be pickled: its connections belong to this process. Connect in each process.")
 
     def __repr__(self) -> str:
         """Show the address with the password masked."""

@@ -36,7 +36,8 @@ class Noun(Generic[R]):
 
     def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         if self._portal is None or self._repository is None:
-            raise PersistenceUnavailable(f"store.{self._name}.{method.__name__}")
+            name = "ingest" if method.__name__ == "upsert" else method.__name__
+            raise PersistenceUnavailable(f"store.{self._name}.{name}")
         return self._portal.call(method, self._repository, *args, **options)
 
     def __repr__(self) -> str:

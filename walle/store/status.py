@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,9 @@ class StoreStatus:
             "ok": self.ok
         }
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         """Tell the state in a few lines."""
         if not self.durable:
@@ -62,5 +66,7 @@ class StoreStatus:
         ]
         if self.pending:
             lines.append(f"pending   {', '.join(self.pending)}: walle upgrade")
+        if self.revision is None:
+            return "\n".join([*lines[:2], "revision  none: there are no tables yet. Make them: walle upgrade"])
         guards = "all in place" if not self.missing_guards else f"missing: {', '.join(self.missing_guards)}"
         return "\n".join([*lines, f"guards    {guards}"])

@@ -1,0 +1,7 @@
+"""``python -m walle``."""
+
+from walle.cli import main
+
+__all__: list[str] = []
+
+raise SystemExit(main())
