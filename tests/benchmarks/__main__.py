@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from pathlib import Path
 import polars as pl
 
 from tests.benchmarks import postgresql, sqlite
-from tests.benchmarks.measure import Measured
+from tests.benchmarks.measure import Measured, seconds
 
 __all__ = ["main"]
 
@@ -109,6 +111,12 @@ class _place:
         self.folder.cleanup()
 
 
+def import_seconds(module: str, rounds: int = 7) -> float:
+    """Import a module in a new interpreter, several times, and return the shortest time."""
+    command = [sys.executable, "-c", f"import {module}"]
+    return min(seconds(lambda: subprocess.run(command, check=True)) for _ in range(rounds))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fmt_str_lengths=100,
     ):
         print(pl.DataFrame([row.cells() for row in rows]))
+    print(f"\nimport walle: {import_seconds('walle'):.2f} s; import polars alone: {import_seconds('polars'):.2f} s")
     return 0
 
 
