@@ -70,15 +70,11 @@ def test_a_run_of_this_very_process_is_alive(store: walle.Store) -> None:
 
 
 @pytest.mark.parametrize("status", ["completed", "stopped", "error", "lost"])
-def test_a_run_that_has_ended_is_not_recovered(address: str, status: str) -> None:
-    with walle.connect(address) as store:
-        with command("own", address, "run-1") as child:
-            child.expect("running")
-            child.signal(signal.SIGKILL)
-            child.wait()
-        (dead,) = store.runs.recover()
-        store.runs.save(dataclasses.replace(dead, status=status))
-        assert recovered(store) == []
+def test_a_run_that_has_ended_is_not_recovered(store: walle.Store, status: str) -> None:
+    save_running(store, None)
+    (dead,) = store.runs.recover()
+    store.runs.save(dataclasses.replace(dead, status=status))
+    assert recovered(store) == []
 
 
 def test_a_pending_run_is_not_recovered(store: walle.Store) -> None:

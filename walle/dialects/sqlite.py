@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -44,6 +45,11 @@ BUSY_TIMEOUT = 60.0
 
 BUSY_SLICE = 0.25
 """Seconds that SQLite itself waits before it is asked again: nothing interrupts it meanwhile."""
+
+STAGE_ROWS = 8_192
+"""Rows that are staged between two looks for an interrupt: some 10 ms."""
+
+_INTERRUPTED = "walle_interrupted"
 
 
 class SQLiteDialect(Dialect):
@@ -187,7 +193,13 @@ class SQLiteDialect(Dialect):
     # writing in columns
 
     async def stage(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
-        """Fill a TEMP table: it lies outside the file, so no lock is held meanwhile."""
+        """Fill a TEMP table: it lies outside the file, so no lock is held meanwhile.
+
+        Raises
+        ------
+        CancelledError
+            Between two batches after :meth:`interrupt`.
+        """
         name = f"walle_stage_{table.name}"
         columns = ", ".join(f'"{column}"' for column in frame.columns)
         await connection.exec_driver_sql(
@@ -197,7 +209,10 @@ class SQLiteDialect(Dialect):
         marks = ", ".join("?" * frame.width)
         insert = f"INSERT INTO temp.{name} ({columns}) VALUES ({marks})"
         storage = frame.with_columns(_storage_form(table.c[column], frame[column]) for column in frame.columns)
-        for part in storage.iter_slices(BATCH_ROWS):
+        connection.info.pop(_INTERRUPTED, None)
+        for part in storage.iter_slices(STAGE_ROWS):
+            if connection.info.get(_INTERRUPTED):
+                raise asyncio.CancelledError
             await connection.exec_driver_sql(insert, part.rows())
         return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="temp")
 
@@ -219,7 +234,11 @@ class SQLiteDialect(Dialect):
             await connection.exec_driver_sql(sqlite_guards.TRIGGERS[name])
 
     async def interrupt(self, connection: AsyncConnection) -> None:
-        """Stop the running statement by sqlite3_interrupt."""
+        """Stop the running statement by sqlite3_interrupt; staging stops before its next batch.
+
+        An executemany hears of it only while a row goes in, which is hardly ever while the caller has the GIL.
+        """
+        connection.info[_INTERRUPTED] = True
         driver = (await connection.get_raw_connection()).driver_connection
         if driver is not None:
             await driver.interrupt()

@@ -28,8 +28,10 @@ def same_key(left: sa.FromClause, right: sa.FromClause, key: Sequence[str]) -> s
     return sa.and_(*(left.c[name] == right.c[name] for name in key))
 
 
-def insert_missing(table: sa.Table, staged: sa.TableClause, key: Sequence[str], *, anti_join: bool = True) -> sa.Insert:
-    """Insert the staged rows whose key is not in the table yet.
+def insert_missing(
+    table: sa.Table, staged: sa.TableClause, key: Sequence[str], *, anti_join: bool = True, any_key: bool = False
+) -> sa.Insert:
+    """Insert the staged rows whose key is not in the table yet; with ``any_key`` none of its unique keys.
 
     Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for
     each; the clause stays for rows that another transaction commits meanwhile.
@@ -39,7 +41,7 @@ def insert_missing(table: sa.Table, staged: sa.TableClause, key: Sequence[str], 
     if anti_join:
         rows = rows.where(~sa.exists().where(same_key(table, staged, key)))
     rows = rows.order_by(*(staged.c[name] for name in key)) if anti_join else rows
-    rows = rows.suffix_with(f"ON CONFLICT ({', '.join(key)}) DO NOTHING")
+    rows = rows.suffix_with(f"ON CONFLICT {'' if any_key else '(' + ', '.join(key) + ') '}DO NOTHING")
     return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import Conflict, InputError, StaleSnapshot, UnknownOrder
+from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
 from walle.frames import ORDERS, expression, finish, read, wire_schema
 from walle.records import Order
@@ -74,10 +74,13 @@ class OrderRepository:
         async with self._database.write(session) as writer:
             staged = await writer.stage(models.orders, frame)
             # insert first: then every row exists and can be locked, also against a writer of the same new order
-            inserted = (await writer.execute(insert_missing(models.orders, staged, ["id"]))).rowcount
+            # any key: a writer of the same new order may be met at its client_order_id, before its id
+            insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+            inserted = (await writer.execute(insert)).rowcount
             if inserted == frame.height:
                 return WriteReport(inserted=inserted)
             stored = await self._lock(writer, staged)
+            _refuse_taken(stored, frame)
             _refuse_stale(stored, frame)
             updated = await self._update(writer, staged)
             return WriteReport(inserted=inserted, updated=updated, unchanged=frame.height - inserted - updated)
@@ -210,6 +213,16 @@ class OrderRepository:
 
 def _records(frame: pl.DataFrame) -> builtins.list[Order]:
     return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+
+def _refuse_taken(stored: pl.DataFrame, given: pl.DataFrame) -> None:
+    taken = given.join(stored, on="id", how="anti", maintain_order="left")
+    if taken.height:
+        order_id, name = taken.select("id", "client_order_id").row(0)
+        raise DuplicateKey(
+            f"already taken: client_order_id {name!r} of order {order_id!r} belongs to another order. "
+            "Nothing of this call was written."
+        )
 
 
 def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
