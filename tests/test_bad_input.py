@@ -102,6 +102,8 @@ def test_an_unknown_zone_is_named(store: walle.Store) -> None:
     skipped = naive.with_columns(timestamp=pl.lit(datetime(2025, 3, 9, 2, 30))).head(1)
     with pytest.raises(errors.InvalidBars, match="skipped or repeated by a clock change"):
         store.bars.ingest(skipped, symbol="A", timeframe="1m", timezone="America/New_York")
+    with pytest.raises(errors.InputError, match=r"'timestamp' is in UTC\. Leave it out"):
+        store.bars.ingest(bars(5), symbol="A", timeframe="1m", timezone="America/New_York")
     report = store.bars.ingest(naive, symbol="A", timeframe="1m", timezone="America/New_York")
     assert report.inserted == 5
     assert store.bars.read("A", "1m")["timestamp"][0] == START + timedelta(hours=5)

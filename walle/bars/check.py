@@ -109,7 +109,7 @@ def _reason() -> pl.Expr:
         ("open lies outside low..high", ~pl.col("open").is_between("low", "high")),
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),
         ("volume is below 0", pl.col("volume") < 0),
-        ("a bar of 1d, 1w or 1M opens at midnight", calendar & ~midnight),
+        ("a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone)", calendar & ~midnight),
         (
             "a bar of 1w opens on a Monday",
             (pl.col("timeframe") == "1w") & (pl.col("timestamp").dt.weekday() != 1),

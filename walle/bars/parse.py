@@ -209,6 +209,11 @@ def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Ser
             "polars.from_epoch('timestamp', 'ms').dt.replace_time_zone('UTC') for an epoch, "
             "polars.col('timestamp').str.to_datetime(time_zone='UTC') for text."
         )
+    if kind.time_zone is not None and timezone is not None:
+        raise InputError(
+            f"timezone={timezone!r} is for times without a zone, and column 'timestamp' is in {kind.time_zone}. "
+            "Leave it out."
+        )
     exact = _to_microseconds(values, kind)
     if daily:  # a source's local midnight becomes that date
         wall = exact if kind.time_zone is None else exact.dt.replace_time_zone(None)

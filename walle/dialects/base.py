@@ -14,13 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from walle.config import DatabaseConfig, masked
 from walle.errors import WalleError
 
-__all__ = ["BATCH_ROWS", "GUARDED", "Dialect", "ReadJob"]
+__all__ = ["BATCH_ROWS", "Dialect", "ReadJob"]
 
 BATCH_ROWS = 65_536
 """Rows that are moved at once: large enough for speed, small enough to be interrupted within a blink."""
-
-GUARDED = ("fills", "outbox", "bars")
-"""The tables whose rows the database itself refuses to change."""
 
 
 class ReadJob:
