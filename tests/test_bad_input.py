@@ -372,3 +372,49 @@ def test_a_store_does_not_travel(store: walle.Store) -> None:
 
     with pytest.raises(TypeError, match="Connect in each process"):
         pickle.dumps(store)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("ann:s3cret@db.example/research", "looks like a URL without its scheme"),
+        ("postgresql:ann:s3cret@host/db", "without its scheme"),
+        ("postgresql://ann:s3c@ret@host/db", "%40"),
+        ("host=db user=ann password=s3cret dbname=x", "libpq connection string"),
+    ],
+)
+def test_an_address_of_another_form_is_no_file_and_shows_no_password(target: str, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=message) as caught:
+        walle.connect(target)
+    for part in ("s3c", "cret"):
+        assert part not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"volume": None}}, "but the source has one"),
+        ({"columns": ["volume"]}, "not a mapping"),
+        ({"provider": "a\0b"}, "NUL"),
+        ({"provider": Path("x")}, "not a text"),
+    ],
+)
+def test_options_that_would_lose_something_are_refused(
+    store: walle.Store, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(errors.InputError, match=message):
+        store.bars.ingest(bars(5), symbol="A", timeframe="1m", **options)
+    assert store.bars.series().is_empty()
+
+
+def test_times_of_another_unit_and_far_years_are_refused(store: walle.Store) -> None:
+    wrong = bars(5).with_columns((pl.col("timestamp").dt.epoch("us") * 1000).cast(pl.Datetime("ms", "UTC")))
+    with pytest.raises(errors.InputError, match="years 1 to 9999"):
+        store.bars.ingest(wrong, symbol="A", timeframe="1m")
+    store.fills.append(fill())
+    far = store.fills.read().with_columns(pl.col("filled_at").dt.offset_by("12000y"), id=pl.lit("far"))
+    with pytest.raises(errors.InputError, match="years 1 to 9999"):
+        store.fills.append(far)
+    padded = fill(2, price=Decimal("1." + "0" * 40), quantity=Decimal("0." + "0" * 17 + "1" + "0" * 30))
+    store.fills.append(padded)
+    assert store.fills.get("fill-2") == padded

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import psycopg
 import pytest
 
 import walle
 from tests.postgres import Server
-from tests.samples import bars, fill
+from tests.samples import bars, fill, order
+from walle import migrate
+from walle.config import DatabaseConfig
+from walle.database import Database
+from walle.repositories import OrderRepository
 
 
 def end_all_connections(server: Server, address: str) -> None:
@@ -73,3 +79,42 @@ def test_an_engine_that_does_not_own_the_tables_cannot_drop_the_guards(server: S
     with server.admin(name) as connection:
         connection.execute("DROP OWNED BY engine")
         connection.execute("DROP ROLE engine")
+
+
+def test_the_guards_stand_beside_the_tables_whatever_comes_first_in_the_search_path(postgres_address: str) -> None:
+    with psycopg.connect(postgres_address, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA team")
+        connection.execute("DROP FUNCTION walle_refuse_change() CASCADE")
+    address = f"{postgres_address}?options=-c%20search_path%3Dteam%2Cpublic"
+    with walle.connect(address) as store:
+        assert not store.status().ok
+    assert walle.upgrade(address) == []
+    with walle.connect(address) as store:
+        assert store.status().ok
+    with psycopg.connect(postgres_address, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA team CASCADE")
+    with walle.connect(postgres_address) as store:
+        assert store.status().ok
+
+
+def test_single_writes_do_not_bloat_the_catalogue(postgres_address: str) -> None:
+    with walle.connect(postgres_address) as store:
+        store.fills.append(fill(0))
+        with psycopg.connect(postgres_address, autocommit=True) as connection:
+            query = "SELECT count(*), max(relfilenode) FROM pg_class WHERE relname = 'walle_stage_fills'"
+            before = connection.execute(query).fetchone()
+            for number in range(1, 20):
+                store.fills.append(fill(number))
+            assert connection.execute(query).fetchone() == before
+
+
+async def test_an_engine_over_an_older_schema_is_refused_before_it_rounds(empty_postgres: str) -> None:
+    config = DatabaseConfig(url=empty_postgres)
+    migrate.upgrade(config, "d4e5f6a7b8c9")
+    database = Database(empty_postgres)
+    with pytest.raises(walle.SchemaOutdated, match="stands at revision 'd4e5f6a7b8c9'"):
+        await OrderRepository(database).save(order(qty=Decimal("1.123456789012")))
+    migrate.upgrade(config)
+    await OrderRepository(database).save(order(qty=Decimal("1.123456789012")))
+    assert (await OrderRepository(database).get("order-1")).qty == Decimal("1.123456789012")
+    await database.close()

@@ -163,6 +163,10 @@ def parse_url(target: URL | str | Path) -> URL:
         raise ConfigurationError("the database address holds a NUL character.")
     if not text.strip():
         raise ConfigurationError(f"the database address is empty. Allowed: {_ALLOWED}.")
+    if re.search(r"(?i)\b(host|dbname|password)\s*=", text) and "://" not in text:
+        raise ConfigurationError(f"a libpq connection string is not supported; write it as a URL. Allowed: {_ALLOWED}.")
+    if "@" in text and ":" in text.split("@")[0] and "://" not in text and not isinstance(target, Path):
+        raise ConfigurationError(f"{_mask_text(text)!r} looks like a URL without its scheme. Allowed: {_ALLOWED}.")
     if isinstance(target, Path) or not re.match(r"[A-Za-z][\w+.-]*:", text) or re.match(r"[A-Za-z]:[\\/]", text):
         return _sqlite_file(text)
     if text == ":memory:" or "://" not in text:
@@ -196,6 +200,8 @@ def _normalise(url: URL) -> URL:
                 f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")
+    if url.host is not None and "@" in url.host:
+        raise ConfigurationError("an @ in a user name or password of a URL is written as %40, a / as %2F, a : as %3A.")
     if not url.database:
         raise ConfigurationError(f"{masked(url)!r} names no database. Allowed: {_ALLOWED}.")
     query = dict(url.query)
@@ -208,7 +214,7 @@ def _sqlite_file(text: str) -> URL:
     if text == ":memory:":
         raise ConfigurationError(
             "':memory:' is not supported: every connection would see a database of its own. "
-            "Use a file (a temporary one will do), or walle.connect() without an address for in-memory events."
+            "Use a file (a temporary one will do)."
         )
     if text.startswith("file:"):
         raise ConfigurationError(f"{text!r}: give the path itself. Allowed: {_ALLOWED}.")
@@ -220,7 +226,7 @@ def _sqlite_file(text: str) -> URL:
 
 
 def _mask_text(text: str) -> str:
-    hidden = re.sub(r"://([^/:@]*):.*@", r"://\1:***@", text)
+    hidden = re.sub(r"^((?:[A-Za-z][\w+.-]*:)?(?://)?[^/:@]*):.*@", r"\1:***@", text)
     return re.sub(r"(?i)(password=)[^&\s]*", r"\1***", hidden)
 
 

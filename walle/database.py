@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, A
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
-from walle.errors import ConfigurationError, DatabaseError, ReadOnly, StoreClosed
+from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed
+from walle.models import HEAD
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
 
@@ -121,6 +122,8 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
+        self._at_head = False
+        self._jobs: set[ReadJob] = set()
 
     def __repr__(self) -> str:
         """Show the address with the password masked."""
@@ -157,6 +160,9 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """Open a session; it rolls back on an error, and what is not committed at the end.
+
+        On SQLite a session holds the file's one write lock from its first statement on, also when it only reads: pass
+        it to every repository call inside it, or they wait for each other.
 
         Yields
         ------
@@ -203,6 +209,7 @@ class Database:
             if session is not None:
                 connection = await session.connection()
                 async with connection.begin_nested():
+                    await self._require_head(connection)
                     writer = Writer(connection, self.dialect)
                     if before is not None:
                         await before(writer)
@@ -218,10 +225,26 @@ class Database:
                     await connection.execution_options(walle_deferred=False)
                     before = None
                 async with connection.begin() as transaction:
+                    await self._require_head(connection)
                     if before is not None:
                         await before(writer)
                     yield writer
                     await writer.commit(transaction)
+
+    async def _require_head(self, connection: AsyncConnection) -> None:
+        if self._at_head:
+            return
+        # an older schema would take the rows and round them: numeric(18, 8) keeps eight places
+        present = await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version"))
+        query = sa.text("SELECT version_num FROM alembic_version")
+        revision = (await connection.execute(query)).scalar() if present else None
+        if revision != HEAD:
+            raise SchemaOutdated(
+                f"{self.dialect.label} stands at revision {revision!r}, and this WallE writes to {HEAD!r}. "
+                "Upgrade it: walle upgrade (in Python: walle.upgrade(address)).",
+                revision,
+            )
+        self._at_head = True
 
     async def fetch(
         self,
@@ -244,7 +267,11 @@ class Database:
             if session is not None:
                 return await Writer(await session.connection(), self.dialect).fetch(statement, schema)
             job = ReadJob()
-            return await self.in_thread(lambda: _concat(self.dialect.read(statement, schema, job), schema), job)
+            self._jobs.add(job)
+            try:
+                return await self.in_thread(lambda: _concat(self.dialect.read(statement, schema, job), schema), job)
+            finally:
+                self._jobs.discard(job)
 
     async def in_thread(self, work: Callable[[], T], job: ReadJob | None = None) -> T:
         """Run blocking work in a thread of this database's own, so that the caller's loop goes on.
@@ -308,6 +335,8 @@ class Database:
             self._closed = True
             engine, self._engine = self._engine, None
             threads, self._threads = self._threads, None
+        for job in tuple(self._jobs):
+            job.stop()  # the loop stands still until the last read has ended
         if threads is not None:
             threads.shutdown()  # not in the loop's executor: at the interpreter's exit that starts no thread any more
         self.dialect.close_readers()  # first: SQLite folds the -wal into the file when the last to leave may write

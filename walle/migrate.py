@@ -149,8 +149,8 @@ def upgrade(
     if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and ran:
         raise UpgradeRefused(
             f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
-            "backend's own migration chain will not know the database any more. If that is meant: "
-            f"walle upgrade --yes '{label}'"
+            "backend's own migration chain will not know the database any more. If that is meant: walle upgrade --yes, "
+            "or walle.upgrade(address, confirmed=True)."
         )
     if revision == "head" and not ran and not schema.missing_guards:
         return []  # without a look for a lock

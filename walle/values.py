@@ -149,7 +149,7 @@ def check_decimal(value: object, field: str, *, positive: bool = False, minimum:
     trailing = 0
     while trailing < len(digits) - 1 and digits[len(digits) - 1 - trailing] == 0:
         trailing += 1
-    places = max(0, -(exponent + trailing))
+    places = max(0, -(exponent + trailing)) if any(digits) else 0
     integer_digits = len(digits) + exponent if any(digits) else 0
     if places > DECIMAL_PLACES or integer_digits > DECIMAL_INTEGER_DIGITS:
         raise InputError(

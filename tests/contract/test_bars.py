@@ -206,9 +206,10 @@ async def test_bars_that_lie_closer_than_their_timeframe_are_of_another_one(repo
     with pytest.raises(InvalidBars, match="another timeframe"):
         await repository.upsert(bars(5, minutes=5), symbol="A", timeframe="1h")
     assert (await repository.series()).is_empty()
-    report = await repository.upsert(bars(5, minutes=30), symbol="A", timeframe="1h", on_invalid="quarantine")
-    assert (report.inserted, report.rejected) == (1, 4)
-    assert report.rejected_rows["row"].to_list() == [1, 2, 3, 4]
+    broken = bars(6, minutes=30).with_columns(volume=pl.when(pl.int_range(6) == 0).then(-1.0).otherwise("volume"))
+    with pytest.raises(InvalidBars) as caught:
+        await repository.upsert(broken, symbol="A", timeframe="1h", on_invalid="quarantine")
+    assert caught.value.rejected_rows["row"].to_list() == [2, 3, 4, 5]
     assert (await repository.upsert(bars(5, minutes=60), symbol="B", timeframe="1h")).inserted == 5
     assert (await repository.upsert(bars(5, minutes=7), symbol="C", timeframe="5m")).inserted == 5
 

@@ -53,12 +53,14 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
     Raises
     ------
     InvalidBars
-        With every refused row; the message shows the first ones and all counts.
+        With every refused row; the message shows the first ones and all counts. Bars that open before the bar before
+        them has ended stop a call under quarantine too.
     InputError
         For another ``on_invalid``.
     """
     if on_invalid not in ("raise", "quarantine"):
         raise InputError(f"on_invalid={on_invalid!r} is neither 'raise' nor 'quarantine'.")
+    given = frame
     reason = frame.select(_reason()).to_series()
     rejected = pl.DataFrame(schema=REJECTED_BARS)
     if reason.null_count() < frame.height:
@@ -74,12 +76,10 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
     if crowded.any():
         why = pl.lit("it opens before the bar before it has ended: another timeframe?").alias("reason")
         keys = bars.filter(crowded).select(_KEY)
-        early = frame.with_row_index("row").join(keys, on=_KEY, how="semi", maintain_order="left")
+        early = given.with_row_index("row").join(keys, on=_KEY, how="semi", maintain_order="left")
         early = early.with_columns(why).cast({"row": pl.Int64}).select(list(REJECTED_BARS))
-        if on_invalid == "raise":
-            raise InvalidBars(*_refusal(early, frame.height))
-        rejected = pl.concat([rejected, early])
-        bars, repeats = bars.filter(~crowded), repeats.join(keys, on=_KEY, how="anti", maintain_order="left")
+        # also under quarantine: which of two such bars is the good one cannot be told
+        raise InvalidBars(*_refusal(early, given.height))
     return Checked(bars, repeats, rejected)
 
 

@@ -19,6 +19,7 @@ from walle.values import check_text
 __all__ = ["NUMBERS", "parse_bars", "to_polars"]
 
 _TIME_WORDS = ("date", "datetime", "time", "ts", "open_time", "ts_event")
+_LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
 NUMBERS = ("open", "high", "low", "close", "volume")
 
 
@@ -120,14 +121,25 @@ def _from_pandas(source: Any) -> pl.DataFrame:
         raise InputError(
             "the pandas frame has columns of several levels; select one symbol's: frame.xs('SYMBOL', axis=1, level=1)."
         )
-    return pl.from_pandas(source)
+    try:
+        return pl.from_pandas(source)
+    except (ValueError, TypeError) as error:  # columns of mixed types, or two of one name
+        raise InputError(f"the pandas frame cannot be read in columns: {error}") from error
 
 
 def _rename(frame: pl.DataFrame, columns: Mapping[str, str | None] | None) -> tuple[pl.DataFrame, bool]:
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InputError(
+            f"columns={columns!r} is not a mapping of source names to ours: columns={{'date': 'timestamp'}}."
+        )
     given = dict(columns or {})
     without_volume = given.get("volume", "") is None
     if without_volume:
         del given["volume"]
+        if "volume" in frame.columns or "volume" in given.values():
+            raise InputError(
+                "columns={'volume': None} says that there is no volume, but the source has one. Leave it out."
+            )
     allowed = list(BARS)
     for source_name, name in given.items():
         if source_name not in frame.columns:
@@ -220,6 +232,8 @@ def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Ser
         return wall.dt.replace_time_zone("UTC")
     if kind.time_zone is not None:
         return exact.dt.convert_time_zone("UTC")
+    if timezone is not None and not (isinstance(timezone, str) and timezone):
+        raise InputError(f"timezone={timezone!r} is not the name of an IANA zone, such as 'America/New_York'.")
     if timezone is None:
         raise InputError(
             "column 'timestamp' has no time zone, so its times name no instant. Say which zone they are in: "
@@ -244,4 +258,6 @@ def _to_microseconds(values: pl.Series, kind: pl.Datetime) -> pl.Series:
                 f"column 'timestamp' holds times finer than a microsecond (row {place}: {values[place]}), which are "
                 "never rounded silently. Truncate them yourself: dt.truncate('1us')."
             )
+    if kind.time_unit == "ms" and not (values.to_physical().abs() <= _LAST_MILLISECOND).all():
+        raise InputError("column 'timestamp' holds times outside the years 1 to 9999. Is its epoch in another unit?")
     return values.dt.cast_time_unit("us")

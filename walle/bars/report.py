@@ -48,7 +48,9 @@ class IngestReport:
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
         """Add reports up."""
-        parts = list(reports)
+        parts = [report for report in reports if report.rows]
+        if len(parts) <= 1:
+            return parts[0] if parts else IngestReport()
         return IngestReport(
             inserted=sum(part.inserted for part in parts),
             duplicates=sum(part.duplicates for part in parts),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -110,10 +109,6 @@ class PostgreSQLDialect(Dialect):
         event.listen(pool, "checkout", _refuse_dead)  # a restarted server must not cost a reader an error
         return pool
 
-    @cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
-
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Iterator[pl.DataFrame]:
@@ -132,11 +127,16 @@ class PostgreSQLDialect(Dialect):
             with raw.cursor() as cursor:
                 job.interruptible_by(cursor.adbc_cancel)
                 cursor.execute(text)
-                for batch in cursor.fetch_record_batch():
-                    if job.stopped:
-                        return
-                    frame = pl.DataFrame(pl.from_arrow(batch))
-                    yield frame.rename(dict(zip(frame.columns, schema, strict=True)))
+                try:
+                    for batch in cursor.fetch_record_batch():
+                        if job.stopped:
+                            break
+                        frame = pl.DataFrame(pl.from_arrow(batch))
+                        yield frame.rename(dict(zip(frame.columns, schema, strict=True)))
+                finally:
+                    job.interruptible_by(None)  # before the cursor closes: a closed one cannot be cancelled
+            if job.stopped:
+                connection.invalidate()  # half read
         except BaseException:
             connection.invalidate()
             raise
@@ -155,12 +155,11 @@ class PostgreSQLDialect(Dialect):
     async def stage(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
         """Fill a temporary table that this connection keeps, so that its making does not bloat the catalogue."""
         name = f"walle_stage_{table.name}"
-        columns = ", ".join(f'"{column}"' for column in frame.columns)
-        await connection.exec_driver_sql(
-            f"CREATE TEMP TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS "
-            f"AS SELECT {columns} FROM {table.name} WITH NO DATA"
-        )
-        await connection.exec_driver_sql(f"TRUNCATE pg_temp.{name}")
+        types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in frame.columns}
+        columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
+        await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
+        # not TRUNCATE, which writes to the catalogue each time; it is only ever filled within one transaction
+        await connection.exec_driver_sql(f"DELETE FROM pg_temp.{name}")
         await self._copy(connection, f"pg_temp.{name}", frame)
         if frame.height > 10_000:
             await connection.exec_driver_sql(f"ANALYZE pg_temp.{name}")  # the planner knows nothing of it otherwise
@@ -248,9 +247,10 @@ class PostgreSQLDialect(Dialect):
             return StorageFull(f"{where}: {text}; nothing of this call was written.")
         if state in ("55P03", "40P01", "40001"):
             return DatabaseBusy(f"{where}: {text}. Try again.")
-        if not state or state[:2] in ("08", "57") or state in ("3D000", "53300"):
+        lost = not state and not isinstance(cause, psycopg.DataError | psycopg.ProgrammingError)
+        if lost or state[:2] in ("08", "57") or state in ("3D000", "53300"):
             return DatabaseUnavailable(f"{where} cannot be reached: {text}.")
-        return DatabaseError(f"{where}: {text} (SQLSTATE {state}).")
+        return DatabaseError(f"{where}: {text}{f' (SQLSTATE {state})' if state else ''}.")
 
 
 def _refuse_dead(connection: Any, *_: object) -> None:

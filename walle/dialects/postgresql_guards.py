@@ -32,19 +32,20 @@ END
 def install(connection: Connection) -> None:
     """Create the function and the triggers; ALWAYS, so that a replication role does not pass them by."""
     remove(connection)
-    connection.execute(sa.text(f"CREATE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $${_SOURCE}$$"))
+    function = _function(connection)
+    connection.execute(sa.text(f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $${_SOURCE}$$"))
     for table in _TABLES:
         for what, form in _TRIGGERS.items():
             name = _name(table, what)
             connection.execute(
-                sa.text(f"CREATE TRIGGER {name} {form.format(table=table)} EXECUTE FUNCTION {_FUNCTION}()")
+                sa.text(f"CREATE TRIGGER {name} {form.format(table=table)} EXECUTE FUNCTION {function}()")
             )
             connection.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"))
 
 
 def remove(connection: Connection) -> None:
     """Drop the function and with it the triggers."""
-    connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {_FUNCTION}() CASCADE"))
+    connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {_function(connection)}() CASCADE"))
 
 
 def missing(connection: Connection) -> list[str]:
@@ -52,10 +53,17 @@ def missing(connection: Connection) -> list[str]:
     query = sa.text(
         "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
         f"WHERE proname = '{_FUNCTION}' AND prosrc = :source AND tgenabled = 'A' AND tgqual IS NULL AND tgrelid IN "
-        "(SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)"
+        "(SELECT to_regclass(name) FROM unnest(ARRAY['fills', 'outbox', 'bars']) AS name)"
     )
     present = set(connection.scalars(query, {"source": _SOURCE}))
     return [_name(table, what) for table in _TABLES for what in _TRIGGERS if _name(table, what) not in present]
+
+
+def _function(connection: Connection) -> str:
+    # beside the tables, whatever comes first in the search path: who drops that schema shall not drop the guards
+    query = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('outbox')"
+    schema = connection.scalar(sa.text(query)) or connection.scalar(sa.text("SELECT quote_ident(current_schema())"))
+    return f"{schema}.{_FUNCTION}"
 
 
 def _name(table: str, what: str) -> str:

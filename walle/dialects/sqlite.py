@@ -279,7 +279,9 @@ class SQLiteDialect(Dialect):
             case sqlite3.SQLITE_CORRUPT:
                 return DatabaseError(f"{self.path} is damaged ({cause}). Restore it from a copy.")
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return DatabaseBusy(f"{self.path} was locked by another process for {BUSY_TIMEOUT:.0f} s.")
+                return DatabaseBusy(
+                    f"{self.path} was locked for {BUSY_TIMEOUT:.0f} s by another process, or by an open session."
+                )
             case sqlite3.SQLITE_READONLY if self.read_only:
                 return ReadOnly(f"{self.path} was opened with read_only=True; open it without to write.")
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:

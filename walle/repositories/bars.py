@@ -17,9 +17,10 @@ from walle.database import Database, Writer
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
 from walle.records import Bar
-from walle.repositories.common import Time, check_name, in_range, insert_missing, near, one_of, same_key
+from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, near, one_of, same_key
 from walle.timeframe import check_timeframe
 from walle.types import wire
+from walle.values import check_text
 
 __all__ = ["BarRepository"]
 
@@ -84,6 +85,8 @@ class BarRepository:
         InvalidBars
             When rows are no bars and ``on_invalid="raise"``; nothing was written.
         """
+        if provider is not None:
+            check_text(provider, "provider", maximum=200)
         checked = await self._database.in_thread(
             lambda: check_bars(
                 parse_bars(source, symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
@@ -107,6 +110,8 @@ class BarRepository:
             if checked.repeats.height:  # their first versions are stored now: all of these are duplicates or conflicts
                 repeats = await writer.stage(models.bars, checked.repeats)
                 reports.append(await self._insert(writer, checked.repeats, repeats, provider))
+            if staged:
+                await writer.execute(sa.delete(staged[0]))  # the connection goes on, and would keep the rows
         return IngestReport.total(reports)
 
     async def _insert(
@@ -294,7 +299,7 @@ class BarRepository:
         )
         if frame.is_empty():
             await self._known([symbol], timeframe, session)
-        return Bar(symbol=symbol, timeframe=timeframe, **frame.row(0, named=True))
+        return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
         """List what is stored.

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from walle.database import Database
 from walle.errors import InputError, UnknownRun
 from walle.models import fills, orders, runs
-from walle.values import decimal_text, parse_range
+from walle.values import check_text, decimal_text, parse_range
 
 __all__ = ["Time", "canonical", "check_name", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
 
@@ -55,7 +55,7 @@ def check_name(value: object, field: str) -> str:
     """
     if not isinstance(value, str):
         raise InputError(f"{field}={value!r} ({type(value).__name__}) is not a text; give one {field}.")
-    return value
+    return check_text(value, field, maximum=1000, empty=True)
 
 
 def in_range(column: sa.ColumnElement[Any], start: Time, end: Time) -> list[sa.ColumnElement[bool]]:
@@ -87,6 +87,7 @@ def one_of(
     for word in wanted:
         if not isinstance(word, str):
             raise InputError(f"{column.key}={word!r} is not a text.")
+        check_text(word, str(column.key), maximum=1000, empty=True)
         if words is not None and word not in set(words):
             raise InputError(f"unknown {column.key} {word!r}. Allowed: {', '.join(words)}.")
     return [column == str(wanted[0])] if len(wanted) == 1 else [column.in_([str(word) for word in wanted])]

@@ -86,7 +86,7 @@ class FillRepository:
 
     async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill | None:
         """Return one fill as it was written, or None when there is none of that id."""
-        found = await self._records([models.fills.c.id == fill_id], session)
+        found = await self._records([models.fills.c.id == check_name(fill_id, "fill_id")], session)
         return found[0] if found else None
 
     async def list(

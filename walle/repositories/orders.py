@@ -127,7 +127,7 @@ class OrderRepository:
         return await self._one("client_order_id", client_order_id, session)
 
     async def _one(self, column: str, value: str, session: AsyncSession | None) -> Order:
-        frame = await self._frame([models.orders.c[column] == value], session)
+        frame = await self._frame([models.orders.c[column] == check_name(value, column)], session)
         if frame.is_empty():
             raise UnknownOrder(value, column)
         return _records(frame)[0]

@@ -64,6 +64,8 @@ class RunRepository:
             When somebody saved the run since it was read, or a new one's id is taken.
         IllegalTransition
             When the status cannot follow the stored one.
+        Conflict
+            When a run is to be ``lost`` that gave a sign of life since it was read.
         InputError
             For anything but a Run.
         """
@@ -75,6 +77,8 @@ class RunRepository:
                 raise LostUpdate(run.id, run.revision, stored.revision if stored else 0)
             if stored is not None and run.status != stored.status:
                 _check_transition(run, stored)
+                if run.status == RunStatus.LOST and run.heartbeat_at != stored.heartbeat_at:
+                    raise Conflict(f"run {run.id!r} is not lost: its process gave a sign of life since it was read.")
             starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
             owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
             if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
@@ -107,7 +111,7 @@ class RunRepository:
         IllegalTransition
             When it is not running.
         Conflict
-            When another living process of this host owns it.
+            When another process runs it that lives, or on another host gave a sign of life within the lease.
         """
         async with self._database.write(session) as writer:
             stored = await self._locked(writer, run_id)
@@ -116,9 +120,9 @@ class RunRepository:
             if stored.status != RunStatus.RUNNING:
                 raise IllegalTransition(run_id, str(stored.status), "running (a heartbeat)", ())
             me = this_process()
-            if stored.owner is not None and stored.owner.pid != me.pid and is_alive(stored.owner):
+            if stored.owner is not None and not _same(stored.owner, me) and _lives(stored, datetime.now(UTC), LEASE):
                 raise Conflict(
-                    f"run {run_id!r} is run by the living process {stored.owner.pid} on {stored.owner.host}."
+                    f"run {run_id!r} is run by process {stored.owner.pid} on {stored.owner.host}, which lives."
                 )
             values = {"heartbeat_at": datetime.now(UTC), "owner": dataclasses.asdict(me)}
             await writer.execute(sa.update(models.runs).where(models.runs.c.id == run_id).values(values))
@@ -202,12 +206,8 @@ class RunRepository:
         InputError
             For an unknown status or mode, or a bad range.
         """
-        table = models.runs
-        if not self._database.has(table):
-            return pl.DataFrame(schema=RUNS)
         conditions = _conditions(status, mode, strategy_id, start, end)
-        statement: sa.Select[Any] = sa.select(*(self._column(name) for name in RUNS)).where(*conditions)
-        return (await read(self._database, statement, RUNS, session)).sort("created_at", "id")
+        return await self._frame(conditions, session)
 
     async def history(self, run_id: str) -> pl.DataFrame:
         """Read the life of a run: its own moments, its orders' and its fills', in the order of time.
@@ -223,7 +223,7 @@ class RunRepository:
             When nothing at all is stored of it; near ids are offered.
         """
         await known_run(self._database, check_name(run_id, "run_id"))
-        runs = (await self.read()).filter(pl.col("id") == run_id)
+        runs = await self._frame([models.runs.c.id == run_id], None)
         orders = await OrderRepository(self._database).read(run_id)
         fills = await FillRepository(self._database).read(run_id)
         return history(runs, orders, fills)
@@ -244,12 +244,15 @@ class RunRepository:
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> builtins.list[Run]:
-        table = models.runs
-        if not self._database.has(table):
-            return []
+        return [_record(row) for row in (await self._frame(conditions, session)).iter_rows(named=True)]
+
+    async def _frame(
+        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> pl.DataFrame:
+        if not self._database.has(models.runs):
+            return pl.DataFrame(schema=RUNS)
         statement: sa.Select[Any] = sa.select(*(self._column(name) for name in RUNS)).where(*conditions)
-        frame = (await read(self._database, statement, RUNS, session)).sort("created_at", "id")
-        return [_record(row) for row in frame.iter_rows(named=True)]
+        return (await read(self._database, statement, RUNS, session)).sort("created_at", "id")
 
     async def _locked(self, writer: Writer, run_id: str) -> Run | None:
         table = models.runs
@@ -299,6 +302,10 @@ def _conditions(
         *one_of(table.c.strategy_id, strategy_id),
         *in_range(table.c.created_at, start, end),
     ]
+
+
+def _same(one: Owner, other: Owner) -> bool:
+    return (one.host, one.pid) == (other.host, other.pid) and abs(one.started - other.started) < 2
 
 
 def _lives(run: Run, now: datetime, lease: timedelta) -> bool:

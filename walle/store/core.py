@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy.engine import URL
 
 from walle import migrate
-from walle.config import DatabaseConfig
+from walle.config import DatabaseConfig, masked
 from walle.database import Database
 from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed, WalleError
 from walle.models import HEAD
@@ -237,7 +237,7 @@ class Store:
             raise StoreClosed("this store was closed. Open it again with walle.connect(...).")
 
 
-def look(config: DatabaseConfig, *, read_only: bool = True) -> StoreStatus:
+def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
     """Look at the schema of a database, whatever its revision.
 
     Raises
@@ -247,7 +247,7 @@ def look(config: DatabaseConfig, *, read_only: bool = True) -> StoreStatus:
     schema = migrate.inspect(config)
     known = schema.revision is None or schema.known
     return StoreStatus(
-        address=Database(config).dialect.label,
+        address=masked(config.address),
         database=config.address.get_backend_name(),
         durable=True,
         read_only=read_only,
