@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -19,7 +19,17 @@ from uuid import uuid4
 
 from walle.errors import InputError
 from walle.values import check_decimal, check_instant, check_json, check_text
-from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
+from walle.words import (
+    CALENDAR_TIMEFRAMES,
+    EventKind,
+    Liquidity,
+    OrderStatus,
+    OrderType,
+    RunMode,
+    RunStatus,
+    Side,
+    TimeInForce,
+)
 
 __all__ = [
     "Bar",
@@ -88,7 +98,7 @@ class Bar(_Record):
     timeframe : str
         One of :data:`walle.TIMEFRAMES`.
     timestamp : datetime
-        The opening time; aware.
+        The opening time; aware. For ``1d``, ``1w`` and ``1M`` the date at midnight, in any zone or none.
     open, high, low, close : float
         Finite, ``low <= open, close <= high``.
     volume : float
@@ -112,6 +122,9 @@ class Bar(_Record):
     def __post_init__(self) -> None:
         self._texts(128, "symbol")
         self._texts(8, "timeframe")
+        opened = self.timestamp
+        if self.timeframe in CALENDAR_TIMEFRAMES and isinstance(opened, datetime) and opened.time() == time():
+            self._set("timestamp", datetime(opened.year, opened.month, opened.day, tzinfo=UTC))
         self._instants("timestamp")
         for name in ("open", "high", "low", "close", "volume"):
             value = getattr(self, name)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from walle.errors import UnknownTimeframe
+from walle.words import CALENDAR_TIMEFRAMES
 
 __all__ = ["CALENDAR_TIMEFRAMES", "TIMEFRAMES", "check_timeframe", "is_calendar", "length"]
 
@@ -34,9 +35,6 @@ TIMEFRAMES: Mapping[str, timedelta] = MappingProxyType(
     }
 )
 """Every timeframe with its (for ``1M``, longest) length."""
-
-CALENDAR_TIMEFRAMES = ("1d", "1w", "1M")
-"""Those whose bars carry the date of their session or period at 00:00 UTC."""
 
 _SPELLINGS = {
     "m": ("min", "minute", "t"),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["EventKind", "Liquidity", "OrderStatus", "OrderType", "RunMode", "RunStatus", "Side", "TimeInForce"]
+__all__ = [
+    "CALENDAR_TIMEFRAMES",
+    "EventKind",
+    "Liquidity",
+    "OrderStatus",
+    "OrderType",
+    "RunMode",
+    "RunStatus",
+    "Side",
+    "TimeInForce",
+]
+
+
+CALENDAR_TIMEFRAMES = ("1d", "1w", "1M")
+"""Timeframes whose bars carry the date of their session or period at 00:00 UTC."""
 
 
 class RunMode(StrEnum):

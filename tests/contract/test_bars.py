@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -194,6 +195,11 @@ async def test_daily_bars_carry_the_date_of_their_session(repository: BarReposit
     for symbol, source in sources.items():
         await repository.upsert(source, symbol=symbol, timeframe="1d")
         assert (await repository.read(symbol, "1d"))["timestamp"].to_list() == expected, symbol
+    for zone in (None, ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")):
+        record = Bar(
+            symbol="R", timeframe="1d", timestamp=days[0].replace(tzinfo=zone), open=1, high=1, low=1, close=1, volume=0
+        )
+        assert record.timestamp == expected[0]
     with pytest.raises(InvalidBars, match="opens at midnight"):
         await repository.upsert(bars(2), symbol="A", timeframe="1d")
     with pytest.raises(InvalidBars, match="on a Monday"):

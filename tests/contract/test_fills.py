@@ -111,3 +111,18 @@ async def test_a_bad_frame_names_column_and_rule(repository: FillRepository, cha
     with pytest.raises(InputError, match=message):
         await repository.append(frame.with_columns(change))
     assert (await repository.read()).height == 1
+
+
+async def test_many_fills_go_in_at_once_and_are_guarded_after(database: Database, repository: FillRepository) -> None:
+    await repository.append(fill())
+    one = await repository.read()
+    many = pl.concat([one.with_columns(id=pl.lit(f"part-{part}-")) for part in range(7)])
+    many = many.select(pl.all().repeat_by(10_000).explode()).with_columns(
+        id=pl.col("id") + pl.int_range(pl.len()).cast(pl.String)
+    )
+    assert await repository.append(pl.concat([one, many])) == WriteReport(inserted=70_000, unchanged=1)
+    assert (await repository.read()).height == 70_001
+    with pytest.raises(FillConflict):
+        await repository.append(many.with_columns(side=pl.lit("sell")))
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(database.dialect.missing_guards) == []

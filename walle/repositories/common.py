@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -11,13 +12,26 @@ from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle.database import Database
+from walle.database import Database, Writer
+from walle.dialects.base import BATCH_ROWS
 from walle.errors import InputError, UnknownRun
 from walle.models import fills, orders, runs
 from walle.values import check_text, decimal_text, parse_range
 
-__all__ = ["Time", "canonical", "check_name", "in_range", "insert_missing", "known_run", "near", "one_of", "same_key"]
+__all__ = [
+    "Time",
+    "canonical",
+    "check_name",
+    "in_range",
+    "insert_missing",
+    "known_run",
+    "near",
+    "one_of",
+    "same_key",
+    "write_staged",
+]
 
 Time = datetime | date | str | None
 """An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""
@@ -43,6 +57,21 @@ def insert_missing(
     rows = rows.order_by(*(staged.c[name] for name in key)) if anti_join else rows
     rows = rows.suffix_with(f"ON CONFLICT {'' if any_key else '(' + ', '.join(key) + ') '}DO NOTHING")
     return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
+
+
+@asynccontextmanager
+async def write_staged(
+    database: Database, table: sa.Table, frame: pl.DataFrame, session: AsyncSession | None
+) -> AsyncIterator[tuple[Writer, sa.TableClause]]:
+    """Open a transaction in which a frame lies staged; many rows are staged before SQLite's write lock is taken."""
+    early: list[sa.TableClause] = []
+
+    async def stage(writer: Writer) -> None:
+        if writer.dialect.stages_before_lock:
+            early.append(await writer.stage(table, frame))
+
+    async with database.write(session, before=stage if frame.height >= BATCH_ROWS else None) as writer:
+        yield writer, early[0] if early else await writer.stage(table, frame)
 
 
 def check_name(value: object, field: str) -> str:

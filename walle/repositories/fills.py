@@ -17,7 +17,17 @@ from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
 from walle.frames import FILLS, expression, finish, read, wire_schema
 from walle.records import Fill
-from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, known_run, one_of, same_key
+from walle.repositories.common import (
+    Time,
+    canonical,
+    check_name,
+    in_range,
+    insert_missing,
+    known_run,
+    one_of,
+    same_key,
+    write_staged,
+)
 from walle.types import wire
 from walle.values import decimal_text
 
@@ -63,9 +73,8 @@ class FillRepository:
         frame = given.unique(maintain_order=True)
         if frame["id"].is_duplicated().any():
             _refuse_double(frame)
-        async with self._database.write(session) as writer:
-            staged = await writer.stage(models.fills, frame)
-            inserted = (await writer.execute(insert_missing(models.fills, staged, ["id"]))).rowcount
+        async with write_staged(self._database, models.fills, frame, session) as (writer, staged):
+            inserted = await writer.insert(models.fills, insert_missing(models.fills, staged, ["id"]), frame.height)
             if inserted < frame.height:
                 await self._refuse_other_content(writer, staged)
         return WriteReport(inserted=inserted, unchanged=given.height - inserted)

@@ -16,7 +16,17 @@ from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, Unkn
 from walle.fills import WriteReport, orders_frame
 from walle.frames import ORDERS, expression, finish, read, wire_schema
 from walle.records import Order
-from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, known_run, one_of, same_key
+from walle.repositories.common import (
+    Time,
+    canonical,
+    check_name,
+    in_range,
+    insert_missing,
+    known_run,
+    one_of,
+    same_key,
+    write_staged,
+)
 from walle.values import decimal_text
 from walle.words import OrderStatus
 
@@ -71,8 +81,7 @@ class OrderRepository:
             double = frame["id"].filter(frame["id"].is_duplicated())[0]
             raise InputError(f"order {double!r} stands in this call more than once; give its last snapshot only.")
         frame = frame.sort("id")  # in one order, so that two writers never wait for each other
-        async with self._database.write(session) as writer:
-            staged = await writer.stage(models.orders, frame)
+        async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
             # insert first: then every row exists and can be locked, also against a writer of the same new order
             # any key: a writer of the same new order may be met at its client_order_id, before its id
             insert = insert_missing(models.orders, staged, ["id"], any_key=True)
