@@ -17,6 +17,7 @@ from tests.postgres import Server, start_server
 from walle import migrate
 from walle.config import DatabaseConfig
 from walle.database import Database
+from walle.events import EventLog
 
 _numbers = itertools.count()
 
@@ -98,6 +99,20 @@ async def database(address: str) -> AsyncIterator[Database]:
     opened = Database(address)
     yield opened
     await opened.close()
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "postgresql"])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[EventLog]:
+    """A new event log: in memory, and once on each database."""
+    database = None
+    if request.param != "memory":
+        name = "sqlite_address" if request.param == "sqlite" else "postgres_address"
+        database = Database(request.getfixturevalue(name))
+    opened = EventLog(database)
+    yield opened
+    await opened.close()
+    if database is not None:
+        await database.close()
 
 
 @pytest.fixture

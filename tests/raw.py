@@ -25,7 +25,7 @@ TABLES = {
     "c3b4a5d6e7f8": ("outbox", "consumer_offsets", "veda_orders", "bars"),
     "d4e5f6a7b8c9": ("outbox", "consumer_offsets", "veda_orders", "bars", "runs", "fills"),
 }
-HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], "bar_conflicts", "alembic_version"}
+HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], "bar_conflicts", "parked_events", "offset_resets", "alembic_version"}
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _OLD = datetime(1883, 11, 18, 17, 0, 0, 1, tzinfo=UTC)
@@ -103,7 +103,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 def guards(raw: Raw) -> set[str]:
     """Name the triggers that must be there at the head revision."""
     kinds = ("update", "delete", "mark", "replace") if raw.sqlite else ("update", "delete", "truncate")
-    return {f"walle_guard_{table}_{kind}" for table in ("fills", "outbox", "bars") for kind in kinds}
+    return {f"walle_guard_{table}_{kind}" for table in ("fills", "outbox", "bars", "offset_resets") for kind in kinds}
 
 
 class Raw:

@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from walle.envelope import Event
 from walle.records import Fill, Order, Run
 
-__all__ = ["START", "bars", "fill", "order", "run"]
+__all__ = ["START", "bars", "event", "fill", "order", "run"]
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -78,5 +79,23 @@ def run(number: int = 1, **changes: Any) -> Run:
         timeframe="1m",
         config={"fast": 5, "nested": {"list": [1, 2.5, "x", None, True]}},
         created_at=START + timedelta(seconds=number),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def event(number: int = 1, **changes: Any) -> Event:
+    """An order's event with every field set."""
+    base = Event(
+        type="orders.Placed",
+        id=f"event-{number}",
+        run_id="run-1",
+        corr_id=f"corr-{number}",
+        causation_id="cause",
+        trace_id="trace",
+        version=2,
+        ts=START + timedelta(seconds=number),
+        producer="engine",
+        headers={"attempt": number},
+        payload={"qty": "2.5", "nested": {"list": [1, 2.5, "x", None, True]}, "text": 'ü 漢字 😀 "quoted" \\ \n'},
     )
     return dataclasses.replace(base, **changes)

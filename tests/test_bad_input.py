@@ -360,7 +360,7 @@ def test_an_empty_database_is_made_by_following_the_message(empty_postgres: str)
     with pytest.raises(errors.SchemaOutdated, match=r"walle.upgrade\(address\)") as caught:
         walle.connect(empty_postgres)
     assert "***' " not in str(caught.value)
-    assert len(walle.upgrade(empty_postgres)) == 7
+    assert len(walle.upgrade(empty_postgres)) == 8
     assert walle.upgrade(empty_postgres) == []
     with walle.connect(empty_postgres) as store:
         assert store.status().ok

@@ -31,7 +31,7 @@ def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path:
     first = run("demo", cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
     for part in (
-        "47,345 bars and 273 fills",
+        "47,345 bars, 273 fills and 680 events",
         "Series",
         "ETH/USD",
         "19953",
@@ -47,6 +47,7 @@ def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path:
     with walle.connect(tmp_path / "walle-demo.db", read_only=True) as store:
         assert store.bars.series()["bars"].sum() == 47_345
         assert store.fills.read().height == 273
+        assert store.events.read().height == 680
         assert store.status().ok
 
 
@@ -70,7 +71,7 @@ def test_status_tells_the_state_and_its_exit_code(
     assert "there is no file" in capsys.readouterr().err
     assert not (tmp_path / "absent.db").exists()
     assert main(["status"]) == 1
-    assert "in memory: nothing is kept" in capsys.readouterr().out
+    assert "in memory, durable=False: events work" in capsys.readouterr().out
     assert main(["status", "mysql://x/y"]) == 2
     assert "not supported" in capsys.readouterr().err
 

@@ -167,7 +167,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "bbbbbbbbbbbb"
-down_revision = "a8c3e2f4b6d0"
+down_revision = "b9d4f3a5c7e1"
 
 
 def upgrade():

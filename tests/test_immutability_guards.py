@@ -232,12 +232,12 @@ def test_on_sqlite_a_broken_helper_of_the_guards_is_named_and_mended(
         ("ALTER TABLE bars ENABLE TRIGGER walle_guard_bars_delete", ["bars_delete"]),
         (
             "DROP FUNCTION walle_refuse_change CASCADE",
-            [f"{t}_{k}" for t in FACTS for k in ("update", "delete", "truncate")],
+            [f"{t}_{k}" for t in (*FACTS, "offset_resets") for k in ("update", "delete", "truncate")],
         ),
         (
             "CREATE OR REPLACE FUNCTION walle_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
             "'BEGIN RETURN NULL; END'",
-            [f"{t}_{k}" for t in FACTS for k in ("update", "delete", "truncate")],
+            [f"{t}_{k}" for t in (*FACTS, "offset_resets") for k in ("update", "delete", "truncate")],
         ),
     ],
     ids=["disabled", "no longer always", "function dropped", "function replaced"],

@@ -17,8 +17,8 @@ from walle import migrate, models
 from walle.config import DatabaseConfig
 
 ROOT = Path(__file__).parents[1]
-HEAD = "a8c3e2f4b6d0"
-CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", HEAD]
+HEAD = "b9d4f3a5c7e1"
+CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", HEAD]
 
 
 def config(address: str) -> DatabaseConfig:
@@ -260,6 +260,14 @@ BASE_INDEXES = {
 }
 NEW_COLUMNS = {
     "runs": ["heartbeat_at timestamp with time zone", "owner jsonb", "revision bigint not null default '1'::bigint"],
+    "consumer_offsets": [
+        "epoch bigint not null default '0'::bigint",
+        "owner jsonb",
+        "heartbeat_at timestamp with time zone",
+        "succeeded_at timestamp with time zone",
+        "failed_at timestamp with time zone",
+        "error text",
+    ],
     "fills": ["run_id text", "symbol text", "commission numeric", "commission_currency text", "liquidity text"],
 }
 
@@ -316,5 +324,7 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
     assert raw.rows("SELECT sequencename, data_type::text, max_value, cache_size FROM pg_sequences ORDER BY 1") == [
         ("bar_conflicts_id_seq", "bigint", 2**63 - 1, 1),
         ("bars_id_seq", "bigint", 2**63 - 1, 1),
+        ("offset_resets_id_seq", "bigint", 2**63 - 1, 1),
         ("outbox_id_seq", "bigint", 2**63 - 1, 1),
+        ("parked_events_id_seq", "bigint", 2**63 - 1, 1),
     ]

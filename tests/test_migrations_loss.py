@@ -67,7 +67,7 @@ def test_a_later_revision_needs_no_yes(empty_address: str) -> None:
     raw = Raw(empty_address)
     migrate.upgrade(config(empty_address), "e6a1c0d2f4b8")
     fill_tables(raw, TABLES[BASE])
-    assert migrate.upgrade(config(empty_address)) == CHAIN[-2:]
+    assert migrate.upgrade(config(empty_address)) == CHAIN[-3:]
 
 
 # bars that float64 cannot hold
@@ -229,7 +229,32 @@ def test_a_downgrade_that_drops_conflicting_bars_is_refused(address: str) -> Non
         migrate.downgrade(where, BASE)
     assert everything(raw) == before
     migrate.downgrade(where, BASE, discard=True)
-    assert raw.tables() == HEAD_TABLES - {"bar_conflicts"}
+    assert raw.tables() == HEAD_TABLES - {"bar_conflicts", "parked_events", "offset_resets"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        (
+            "INSERT INTO parked_events (consumer_id, event, error, tries) VALUES ('sink', 7, 'bad', 3)",
+            "parked events: 1, such as sink 7",
+        ),
+        (
+            "INSERT INTO offset_resets (consumer_id, from_offset, to_offset, reason, reset_by) "
+            "VALUES ('sink', 7, -1, 'a bug', 'ann@desk')",
+            "offset resets: 1, such as sink 7 -> -1",
+        ),
+        ("UPDATE consumer_offsets SET error = 'bad' WHERE consumer_id = 'big'", "errors of consumers: 1, such as big"),
+    ],
+)
+def test_a_downgrade_that_drops_what_consumers_left_is_refused(address: str, statement: str, what: str) -> None:
+    raw, where = Raw(address), config(address)
+    fill_tables(raw, TABLES[BASE])
+    raw.run(statement)
+    with pytest.raises(UpgradeRefused, match=what):
+        migrate.downgrade(where, BASE)
+    migrate.downgrade(where, BASE, discard=True)
+    assert read_tables(raw, ["consumer_offsets"]) == expected_tables(["consumer_offsets"], floats=False)
 
 
 @pytest.mark.parametrize("table", TABLES[BASE])

@@ -93,7 +93,7 @@ def test_an_empty_postgresql_database_is_left_empty(empty_postgres: str, read_on
     assert Raw(empty_postgres).tables() == set()
 
 
-@pytest.mark.parametrize("revision", [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9"])
+@pytest.mark.parametrize("revision", [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0"])
 def test_an_older_schema_asks_for_an_upgrade_and_is_not_touched(empty_address: str, revision: str) -> None:
     raw = Raw(empty_address)
     migrate.upgrade(config(empty_address), revision)

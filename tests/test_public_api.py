@@ -31,8 +31,9 @@ def test_every_public_name_is_documented() -> None:
     for name in walle.__all__:
         if name != "TIMEFRAMES":
             assert (getattr(walle, name).__doc__ or "").strip(), name
-    for noun in ("bars", "orders", "fills", "runs"):
-        kind = type(getattr(walle.connect(), noun))
+    store = walle.connect()
+    for noun in ("bars", "orders", "fills", "runs", "events"):
+        kind = type(getattr(store, noun))
         for name, method in vars(kind).items():
             if not name.startswith("_"):
                 assert (method.__doc__ or "").strip(), f"{noun}.{name}"

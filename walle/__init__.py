@@ -12,15 +12,20 @@ from __future__ import annotations
 from walle.bars import IngestReport
 from walle.config import DatabaseConfig
 from walle.database import Database, close_database, get_database, init_database
+from walle.envelope import Event
 from walle.errors import (
     AuthenticationFailed,
     ConfigurationError,
     Conflict,
+    ConsumerBusy,
+    ConsumerFenced,
     DatabaseBusy,
     DatabaseError,
     DatabaseUnavailable,
     DuplicateKey,
+    EventTooLarge,
     FillConflict,
+    HandlerFailed,
     IllegalTransition,
     ImmutableRecord,
     InputError,
@@ -37,16 +42,20 @@ from walle.errors import (
     StaleSnapshot,
     StorageFull,
     StoreClosed,
+    UnknownConsumer,
+    UnknownEvent,
     UnknownOrder,
     UnknownRun,
     UnknownSymbol,
     UnknownTimeframe,
+    UnsafeEventSource,
     UpgradeRefused,
     WalleError,
 )
+from walle.events import Consumer, EventLog, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
-from walle.records import Bar, Event, Fill, Order, Owner, Run
+from walle.records import Bar, Fill, Order, Owner, Run
 from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
@@ -61,6 +70,9 @@ __all__ = [
     "BarRepository",
     "ConfigurationError",
     "Conflict",
+    "Consumer",
+    "ConsumerBusy",
+    "ConsumerFenced",
     "Database",
     "DatabaseBusy",
     "DatabaseConfig",
@@ -69,9 +81,12 @@ __all__ = [
     "DuplicateKey",
     "Event",
     "EventKind",
+    "EventLog",
+    "EventTooLarge",
     "Fill",
     "FillConflict",
     "FillRepository",
+    "HandlerFailed",
     "IllegalTransition",
     "ImmutableRecord",
     "IngestReport",
@@ -89,6 +104,7 @@ __all__ = [
     "PersistenceUnavailable",
     "PrecisionError",
     "ReadOnly",
+    "ResetReport",
     "Run",
     "RunMode",
     "RunRepository",
@@ -103,10 +119,13 @@ __all__ = [
     "StoreClosed",
     "StoreStatus",
     "TimeInForce",
+    "UnknownConsumer",
+    "UnknownEvent",
     "UnknownOrder",
     "UnknownRun",
     "UnknownSymbol",
     "UnknownTimeframe",
+    "UnsafeEventSource",
     "UpgradeRefused",
     "WalleError",
     "WriteReport",

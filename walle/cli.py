@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 import walle
-from walle import demo, migrate
+from walle import cli_events, demo, migrate
 from walle.config import DatabaseConfig, masked
 from walle.errors import ConfigurationError, WalleError
 from walle.frames import trim_zeros
@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--yes", action="store_true", help="also a filled database that the backend's own chain made")
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
     command.set_defaults(run=_upgrade)
+
+    cli_events.add_commands(commands, where, _show)
     return parser
 
 
@@ -92,10 +94,9 @@ def _demo(options: argparse.Namespace) -> int:
         )
     path = folder / DEMO_FILE
     with walle.connect(path) as store:
-        bars, fills = demo.load(store)
-        new = (
-            f"{bars.inserted:,} bars and {fills.inserted:,} fills" if bars.inserted or fills.inserted else "nothing new"
-        )
+        bars, fills, stored = demo.load(store)
+        loaded = f"{bars.inserted:,} bars, {fills.inserted:,} fills and {stored:,} events"
+        new = loaded if bars.inserted or fills.inserted or stored else "nothing new"
         print(f"{path}: {new} (all of it is synthetic data, of no real market)\n")
         run = store.runs.read(mode="backtest").row(0, named=True)["id"]
         _show("Series", store.bars.series())
@@ -116,12 +117,18 @@ def _demo(options: argparse.Namespace) -> int:
         frame = store.fills.read(run)
         shown = ["filled_at", "order_id", "symbol", "side", "quantity", "price", "commission", "liquidity"]
         _show(f"Fills of {run} (first 8 of {frame.height})", trim_zeros(frame.select(shown).head(8)))
+        events = store.events.read(run_id=run, columns=["type", "ts"])
+        counts = events.group_by("type", maintain_order=True).agg(
+            events=pl.len(), first=pl.min("ts"), last=pl.max("ts")
+        )
+        _show(f"Events of {run}", counts)
     print(
         "Next, in Python:\n"
         "    import walle\n"
         f"    store = walle.connect({str(path)!r})\n"
         "    store.bars.read('BTC/USD', '1m', '2025-11-20', '2025-11-21')\n"
         f"    store.runs.history({run!r})\n"
+        f"    store.events.read(types='orders.*', run_id={run!r})\n"
         "Or open notebooks/01_quickstart.ipynb."
     )
     return 0

@@ -42,6 +42,9 @@ class DatabaseConfig:
         Further connections that may be opened for a moment, 0 to 1000.
     echo : bool
         Log every statement through the logger ``sqlalchemy.engine``.
+    transaction_pooler : bool
+        A pooler hands PostgreSQL's connections from transaction to transaction: no LISTEN, no session locks and no
+        prepared statements then. Events are polled, and consumers hold an expiring lease.
 
     Raises
     ------
@@ -58,14 +61,16 @@ class DatabaseConfig:
     pool_size: int = 5
     pool_overflow: int = 10
     echo: bool = False
+    transaction_pooler: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", None if self.url is None else parse_url(self.url))
         for name, value, low in (("pool_size", self.pool_size, 1), ("pool_overflow", self.pool_overflow, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 1000:
                 raise ConfigurationError(f"{name}={value!r} is not a whole number from {low} to 1000.")
-        if not isinstance(self.echo, bool):
-            raise ConfigurationError(f"echo={self.echo!r} is neither True nor False.")
+        for name, flag in (("echo", self.echo), ("transaction_pooler", self.transaction_pooler)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{name}={flag!r} is neither True nor False.")
 
     @classmethod
     def from_environment(
@@ -75,13 +80,14 @@ class DatabaseConfig:
         pool_size: int | None = None,
         pool_overflow: int | None = None,
         echo: bool | None = None,
+        transaction_pooler: bool | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> DatabaseConfig:
-        """Fill what is not given from ``WALLE_DATABASE_URL``, ``_POOL_SIZE``, ``_POOL_OVERFLOW`` and ``_ECHO``.
+        """Fill what is not given from ``WALLE_DATABASE_URL``, ``_POOL_SIZE``, ``_POOL_OVERFLOW`` and so on.
 
         Parameters
         ----------
-        url, pool_size, pool_overflow, echo
+        url, pool_size, pool_overflow, echo, transaction_pooler
             As in the class; None means: from the environment, else the default.
         environ : mapping, optional
             Read instead of ``os.environ``.
@@ -101,6 +107,7 @@ class DatabaseConfig:
             "pool_size": pool_size,
             "pool_overflow": pool_overflow,
             "echo": echo,
+            "transaction_pooler": transaction_pooler,
         }
         settings: dict[str, int | bool] = {}
         for name, value in given.items():
@@ -131,7 +138,7 @@ class DatabaseConfig:
         url = None if self.url is None else masked(self.address)
         return (
             f"DatabaseConfig(url={url!r}, pool_size={self.pool_size}, pool_overflow={self.pool_overflow}, "
-            f"echo={self.echo})"
+            f"echo={self.echo}{', transaction_pooler=True' if self.transaction_pooler else ''})"
         )
 
 
@@ -232,7 +239,7 @@ def _mask_text(text: str) -> str:
 
 def _setting(name: str, text: str) -> int | bool:
     variable = _ENVIRONMENT + name.upper()
-    if name == "echo":
+    if name in ("echo", "transaction_pooler"):
         words = {
             "1": True,
             "true": True,

@@ -65,6 +65,10 @@ class Writer:
             await self.dialect.end_bulk_insert(self.connection, table)
         return inserted
 
+    async def insert_events(self, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
+        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox.OutboxDialect.insert`."""
+        return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
+
     async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
         """Load a frame straight into a table where that is faster; False when nothing was written."""
         return await self._interruptible(self.dialect.append(self.connection, table, frame))
@@ -124,6 +128,7 @@ class Database:
         self._closed = False
         self._at_head = False
         self._jobs: set[ReadJob] = set()
+        self._before_close: list[Callable[[], Awaitable[object]]] = []
 
     def __repr__(self) -> str:
         """Show the address with the password masked."""
@@ -329,8 +334,14 @@ class Database:
                 raise DatabaseError(f"{self.dialect.label}: {error}") from error
             raise
 
+    def before_close(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have something awaited before the connections are closed, such as the end of a background task."""
+        self._before_close.append(work)
+
     async def close(self) -> None:
         """Close every connection; a second call does nothing."""
+        while self._before_close:
+            await self._before_close.pop()()
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None

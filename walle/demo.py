@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from walle.bars import IngestReport
+from walle.envelope import Event
 from walle.fills import WriteReport
 from walle.frames import FILLS, INSTANT, ORDERS
-from walle.records import Event, Owner, Run
+from walle.records import Owner, Run
 from walle.store import Store
 
 __all__ = ["data_folder", "load", "sample_bars", "sample_events", "sample_fills", "sample_orders", "sample_runs"]
@@ -55,12 +55,7 @@ def sample_fills() -> pl.DataFrame:
 
 def sample_events() -> list[Event]:
     """Return every event, in order."""
-    events = []
-    for line in (data_folder() / "events.jsonl").read_text().splitlines():
-        envelope: dict[str, Any] = json.loads(line)
-        envelope["ts"] = datetime.fromisoformat(envelope["ts"])
-        events.append(Event(**envelope))
-    return events
+    return [Event.from_json(line) for line in (data_folder() / "events.jsonl").read_text().splitlines()]
 
 
 def _read_csv(name: str, schema: pl.Schema) -> pl.DataFrame:
@@ -69,7 +64,7 @@ def _read_csv(name: str, schema: pl.Schema) -> pl.DataFrame:
     return text.with_columns(pl.col(instants).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us"))
 
 
-def load(store: Store) -> tuple[IngestReport, WriteReport]:
+def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
     """Store the sample data; what is there already stays.
 
     Parameters
@@ -78,8 +73,8 @@ def load(store: Store) -> tuple[IngestReport, WriteReport]:
 
     Returns
     -------
-    tuple of IngestReport and WriteReport
-        What became of the bars, and of the fills.
+    tuple of IngestReport, WriteReport and int
+        What became of the bars and of the fills, and how many events were new.
     """
     reports = [
         store.bars.ingest(frame, symbol=symbol, timeframe="1m", provider="synthetic")
@@ -91,4 +86,6 @@ def load(store: Store) -> tuple[IngestReport, WriteReport]:
             store.runs.save(run)
     store.orders.save(sample_orders())
     fills = store.fills.append(sample_fills())
-    return IngestReport.total(reports), fills
+    known = set(store.events.read(columns=["event_id"])["event_id"])
+    events = store.events.append(event for event in sample_events() if event.id not in known)
+    return IngestReport.total(reports), fills, len(events)

@@ -8,18 +8,24 @@
     ├── StoreClosed                         the store or database was closed before
     ├── InputError (ValueError)             what was given cannot be stored or asked
     │   ├── InvalidBars                     rows of an ingest that are not bars
+    │   ├── EventTooLarge                   an event above the limit of bytes
     │   ├── UnknownTimeframe
     │   └── IllegalTransition               a run cannot go from this status to that
     ├── NotFound (LookupError)
     │   ├── UnknownSymbol
     │   ├── UnknownRun
-    │   └── UnknownOrder
+    │   ├── UnknownOrder
+    │   ├── UnknownEvent
+    │   └── UnknownConsumer
     ├── Conflict                            the store already holds something else
     │   ├── FillConflict                    the same fill id with another content
     │   ├── StaleSnapshot                   an order snapshot older than the stored one
     │   ├── LostUpdate                      somebody saved this run in between
     │   ├── DuplicateKey                    a unique value is taken
+    │   ├── ConsumerBusy                    another process consumes under this name
+    │   ├── ConsumerFenced                  this consumer was replaced by another
     │   └── ImmutableRecord                 a fact cannot be changed or deleted
+    ├── HandlerFailed                       a consumer's handler failed for the last time
     ├── SchemaError
     │   ├── SchemaOutdated                  tables are missing or older: walle upgrade
     │   ├── SchemaTooNew                    written by a later WallE
@@ -31,6 +37,7 @@
         ├── DatabaseBusy                    locked by others for too long
         ├── ReadOnly                        opened read-only, or not writable
         ├── StorageFull
+        ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
         └── PrecisionError                  a stored number does not fit a frame
 """
 
@@ -46,11 +53,15 @@ __all__ = [
     "AuthenticationFailed",
     "ConfigurationError",
     "Conflict",
+    "ConsumerBusy",
+    "ConsumerFenced",
     "DatabaseBusy",
     "DatabaseError",
     "DatabaseUnavailable",
     "DuplicateKey",
+    "EventTooLarge",
     "FillConflict",
+    "HandlerFailed",
     "IllegalTransition",
     "ImmutableRecord",
     "InputError",
@@ -67,10 +78,13 @@ __all__ = [
     "StaleSnapshot",
     "StorageFull",
     "StoreClosed",
+    "UnknownConsumer",
+    "UnknownEvent",
     "UnknownOrder",
     "UnknownRun",
     "UnknownSymbol",
     "UnknownTimeframe",
+    "UnsafeEventSource",
     "UpgradeRefused",
     "WalleError",
 ]
@@ -118,6 +132,23 @@ class InvalidBars(InputError):
         super().__init__(message)
         self.rejected_rows = rejected_rows
         self.counts = dict(counts)
+
+
+class EventTooLarge(InputError):
+    """An event whose envelope has more bytes as JSON than the log allows; nothing was written.
+
+    Attributes
+    ----------
+    size, limit : int
+        In bytes.
+    """
+
+    def __init__(self, event_type: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"event {event_type} has {size:,} bytes as JSON; at most {limit:,} are allowed. Keep large content "
+            "elsewhere and refer to it, or raise max_bytes of the EventLog (of store.events)."
+        )
+        self.size, self.limit = size, limit
 
 
 class UnknownTimeframe(InputError):
@@ -178,6 +209,30 @@ class UnknownOrder(NotFound):
     def __init__(self, order_id: str, field: str = "id") -> None:
         super().__init__(f"no order with {field} {order_id!r}. store.orders.read() lists what is stored.")
         self.order_id = order_id
+
+
+class UnknownEvent(NotFound):
+    """No event of that id is stored."""
+
+    def __init__(self, event: int | str) -> None:
+        super().__init__(f"no event {event!r}: it was never stored, or its transaction was rolled back.")
+        self.event = event
+
+
+class UnknownConsumer(NotFound):
+    """No consumer of that name has ever consumed.
+
+    Attributes
+    ----------
+    consumer_id : str
+    suggestions : list of str
+        Known names that are spelled alike.
+    """
+
+    def __init__(self, consumer_id: str, suggestions: Sequence[str] = ()) -> None:
+        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
+        super().__init__(f"no consumer {consumer_id!r}{near} store.events.consumers() lists those that there are.")
+        self.consumer_id, self.suggestions = consumer_id, list(suggestions)
 
 
 class Conflict(WalleError):
@@ -245,6 +300,60 @@ class DuplicateKey(Conflict):
     """A value that must be unique is already taken."""
 
 
+class ConsumerBusy(Conflict):
+    """Another process that lives consumes under this name.
+
+    Attributes
+    ----------
+    consumer_id : str
+    """
+
+    def __init__(self, consumer_id: str, holder: str) -> None:
+        super().__init__(
+            f"consumer {consumer_id!r} is run by {holder}, which lives. Stop that one first, consume under another "
+            "name, or take its place (take_over=True): its next commit then fails."
+        )
+        self.consumer_id = consumer_id
+
+
+class ConsumerFenced(Conflict):
+    """Another consumer took this one's name, so nothing was committed; what was handled since may be handled twice.
+
+    Attributes
+    ----------
+    consumer_id : str
+    epoch : int
+        That of the claim which ended.
+    """
+
+    def __init__(self, consumer_id: str, epoch: int) -> None:
+        super().__init__(
+            f"consumer {consumer_id!r} was taken over by another process (this claim's epoch was {epoch}); nothing was "
+            "committed, and the other one goes on from the last commit."
+        )
+        self.consumer_id, self.epoch = consumer_id, epoch
+
+
+class HandlerFailed(WalleError):
+    """A consumer's handler failed as often as it may; the cause is the handler's own last error.
+
+    Attributes
+    ----------
+    consumer_id : str
+    event : int
+        The id of the event that was not handled; the offset stays before it.
+    """
+
+    def __init__(self, consumer_id: str, event: int, event_type: str, tries: int, error: BaseException) -> None:
+        times = "once" if tries == 1 else f"{tries} times"
+        super().__init__(
+            f"consumer {consumer_id!r} stopped before event {event} ({event_type}): its handler failed {times}, last "
+            f"with {type(error).__name__}: {str(error)[:1000]}. The event is handled again at the next start; "
+            "on_poison='park' would set it aside and go on."
+        )
+        self.consumer_id, self.event = consumer_id, event
+
+
 class ImmutableRecord(Conflict):
     """The database refused to change or delete a fact."""
 
@@ -301,6 +410,10 @@ class ReadOnly(DatabaseError):
 
 class StorageFull(DatabaseError):
     """The disk is full; the transaction was rolled back."""
+
+
+class UnsafeEventSource(DatabaseError):
+    """Events could be skipped on this database, so none is read: a standby, or a sequence that hands out blocks."""
 
 
 class PrecisionError(DatabaseError):

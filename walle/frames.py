@@ -18,12 +18,16 @@ __all__ = [
     "BARS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
+    "CONSUMERS",
     "DECIMAL",
+    "EVENTS",
     "FILLS",
     "HISTORY",
     "INSTANT",
     "ORDERS",
+    "PARKED",
     "REJECTED_BARS",
+    "RESETS",
     "RUNS",
     "STORED_CONFLICTS",
     "expression",
@@ -139,6 +143,81 @@ HISTORY = pl.Schema(
     }
 )
 """One row is one moment in a run's life: ``kind`` is run, order or fill, and ``what`` says what happened."""
+
+
+EVENTS = pl.Schema(
+    {
+        "id": pl.Int64(),
+        "type": pl.String(),
+        "created_at": INSTANT,
+        "event_id": pl.String(),
+        "kind": pl.String(),
+        "version": pl.Int64(),
+        "run_id": pl.String(),
+        "corr_id": pl.String(),
+        "causation_id": pl.String(),
+        "trace_id": pl.String(),
+        "ts": INSTANT,
+        "producer": pl.String(),
+        "headers": pl.String(),
+        "payload": pl.String(),
+    }
+)
+"""One row is one event. ``id`` is its place in the log and ``event_id`` the envelope's own id, ``created_at`` the time
+when it was stored and ``ts`` its own; headers and payload are JSON texts. Only id, type and created_at are never null:
+another program may have left out the rest."""
+
+CONSUMERS = pl.Schema(
+    {
+        "consumer_id": pl.String(),
+        "state": pl.String(),
+        "offset": pl.Int64(),
+        "lag": pl.Int64(),
+        "lag_seconds": pl.Float64(),
+        "held": pl.Int64(),
+        "held_by": pl.String(),
+        "parked": pl.Int64(),
+        "epoch": pl.Int64(),
+        "owner": pl.String(),
+        "heartbeat_at": INSTANT,
+        "succeeded_at": INSTANT,
+        "failed_at": INSTANT,
+        "error": pl.String(),
+        "updated_at": INSTANT,
+    }
+)
+"""One row is one consumer. ``state``: running, stalled (no heartbeat for its lease), dead (its process is gone) or
+stopped. ``offset`` is the id of the last event that it settled, -1 before the first; ``lag`` the committed events after
+it, of any type, and ``lag_seconds`` the age of the first of them (0 without). ``held`` of them wait behind a gap in the
+ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay."""
+
+PARKED = pl.Schema(
+    {
+        "consumer_id": pl.String(),
+        "id": pl.Int64(),
+        "type": pl.String(),
+        "error": pl.String(),
+        "tries": pl.Int64(),
+        "parked_at": INSTANT,
+        "requested_at": INSTANT,
+        "replayed_at": INSTANT,
+        "envelope": pl.String(),
+    }
+)
+"""One row is an event that a consumer set aside: its ``id`` in the log, what the handler failed with and how often;
+when a replay was asked for, and when it succeeded (null before)."""
+
+RESETS = pl.Schema(
+    {
+        "consumer_id": pl.String(),
+        "from_offset": pl.Int64(),
+        "to_offset": pl.Int64(),
+        "reason": pl.String(),
+        "reset_by": pl.String(),
+        "reset_at": INSTANT,
+    }
+)
+"""One row is one reset of a consumer's offset: from where to where, why, by whom (user@host) and when. No nulls."""
 
 
 def wire_schema(schema: Mapping[str, pl.DataType], dialect: str) -> dict[str, pl.DataType]:

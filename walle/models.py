@@ -14,8 +14,10 @@ __all__ = [
     "consumer_offsets",
     "fills",
     "metadata",
+    "offset_resets",
     "orders",
     "outbox",
+    "parked_events",
     "runs",
 ]
 
@@ -27,6 +29,7 @@ REVISIONS = (
     "e6a1c0d2f4b8",
     "f7b2d1e3a5c9",
     "a8c3e2f4b6d0",
+    "b9d4f3a5c7e1",
 )
 """The chain from the oldest revision to the newest; a test holds it against the migrations."""
 
@@ -59,6 +62,40 @@ consumer_offsets = sa.Table(
     sa.Column("consumer_id", sa.Text, primary_key=True),
     sa.Column("last_offset", sa.BigInteger, nullable=False, server_default="-1"),
     sa.Column("updated_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0", doc="rises with every claim and reset"),
+    sa.Column("owner", Json, doc="host, pid and start of the process that consumes, and a token of its claim"),
+    sa.Column("heartbeat_at", UtcInstant),
+    sa.Column("succeeded_at", UtcInstant, doc="when the handler last succeeded"),
+    sa.Column("failed_at", UtcInstant, doc="when the handler last failed"),
+    sa.Column("error", sa.Text, doc="what it failed with"),
+)
+
+parked_events = sa.Table(
+    "parked_events",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("consumer_id", sa.Text, nullable=False),
+    sa.Column("event", sa.BigInteger, nullable=False, doc="the id in the outbox"),
+    sa.Column("error", sa.Text, nullable=False, doc="what the handler last failed with"),
+    sa.Column("tries", sa.BigInteger, nullable=False),
+    sa.Column("parked_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Column("requested_at", UtcInstant, doc="when a replay was asked for"),
+    sa.Column("replayed_at", UtcInstant, doc="when the handler took it after all"),
+    sa.UniqueConstraint("consumer_id", "event", name="uq_parked_event"),
+    sqlite_autoincrement=True,
+)
+
+offset_resets = sa.Table(
+    "offset_resets",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("consumer_id", sa.Text, nullable=False),
+    sa.Column("from_offset", sa.BigInteger, nullable=False),
+    sa.Column("to_offset", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reset_by", sa.Text, nullable=False, doc="user@host"),
+    sa.Column("reset_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sqlite_autoincrement=True,
 )
 
 orders = sa.Table(

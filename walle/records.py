@@ -1,4 +1,4 @@
-"""The facts that WallE keeps, as frozen records.
+"""The facts that WallE keeps, as frozen records (events: :mod:`walle.envelope`).
 
 A record is checked when it is made, so what exists can be stored. Records that come out of a database are not checked
 again: reading never fails on a word that another program wrote.
@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
-from uuid import uuid4
 
 from walle.errors import InputError
 from walle.values import check_decimal, check_instant, check_json, check_text
 from walle.words import (
     CALENDAR_TIMEFRAMES,
-    EventKind,
     Liquidity,
     OrderStatus,
     OrderType,
@@ -33,16 +30,16 @@ from walle.words import (
 
 __all__ = [
     "Bar",
-    "Event",
     "Fill",
     "Order",
     "Owner",
+    "Record",
     "Run",
 ]
 
 
-class _Record:
-    """What all records share: making one from a stored row without checking it."""
+class Record:
+    """What all records share: checking the fields, and making one from a stored row without checking it."""
 
     __slots__ = ()
     _enums: ClassVar[Mapping[str, type[StrEnum]]] = {}
@@ -89,7 +86,7 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar(_Record):
+class Bar(Record):
     """One OHLCV bar.
 
     Parameters
@@ -158,7 +155,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(_Record):
+class Run(Record):
     """One run of a strategy.
 
     Parameters
@@ -224,7 +221,7 @@ class Run(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order(_Record):
+class Order(Record):
     """A snapshot of one order.
 
     Parameters
@@ -293,7 +290,7 @@ class Order(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fill(_Record):
+class Fill(Record):
     """One execution of an order, for ever.
 
     Parameters
@@ -348,73 +345,3 @@ class Fill(_Record):
         self._set("quantity", check_decimal(self.quantity, "Fill.quantity", positive=True))
         if self.commission is not None:
             self._set("commission", check_decimal(self.commission, "Fill.commission"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event(_Record):
-    """The envelope of one event.
-
-    Parameters
-    ----------
-    type : str
-        ``namespace.PascalCase``, such as ``orders.Filled``.
-    payload : dict
-        The content, as JSON.
-    id, corr_id : str
-        New by default.
-    kind : EventKind
-        ``evt`` or ``cmd``.
-    version : int
-        Of the payload's form, from 1.
-    run_id, causation_id, trace_id, producer : str, optional
-    ts : datetime
-        Aware; now by default.
-    headers : dict
-        Further words about the event, as JSON.
-
-    Raises
-    ------
-    InputError
-        For another type name, a naive instant, or a payload that is no JSON.
-    """
-
-    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": EventKind}
-
-    type: str
-    payload: dict[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: str(uuid4()))
-    kind: EventKind | str = EventKind.EVENT
-    version: int = 1
-    run_id: str | None = None
-    corr_id: str | None = field(default_factory=lambda: str(uuid4()))
-    causation_id: str | None = None
-    trace_id: str | None = None
-    ts: datetime = field(default_factory=lambda: datetime.now(UTC))
-    producer: str | None = None
-    headers: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._texts(100, "id", "type", optional=["run_id", "corr_id", "causation_id", "trace_id", "producer"])
-        if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*", self.type):
-            raise InputError(f"Event.type={self.type!r} is not namespace.PascalCase, such as 'orders.Filled'.")
-        self._words()
-        self._instants("ts")
-        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
-            raise InputError(f"Event.version={self.version!r} is not a whole number from 1.")
-        for name in ("payload", "headers"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise InputError(f"{self._name(name)} is a {type(getattr(self, name)).__name__}, not a dict.")
-            self._set(name, check_json(getattr(self, name), name))
-
-    def envelope(self) -> dict[str, Any]:
-        """Return the event as the JSON document that the outbox holds."""
-        names = ("id", "kind", "type", "version", "run_id", "corr_id", "causation_id", "trace_id")
-        head = {name: getattr(self, name) for name in names}
-        head["kind"] = str(self.kind)
-        return {
-            **head,
-            "ts": self.ts.isoformat(),
-            "producer": self.producer,
-            "headers": self.headers,
-            "payload": self.payload,
-        }

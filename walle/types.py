@@ -8,6 +8,7 @@ document compact text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -31,7 +32,17 @@ from walle.values import (
     to_microseconds,
 )
 
-__all__ = ["ExactDecimal", "Json", "UtcInstant", "big_key", "bounded_text", "utc_now", "wire"]
+__all__ = [
+    "ExactDecimal",
+    "Json",
+    "UtcInstant",
+    "big_key",
+    "bounded_text",
+    "member",
+    "resembles",
+    "utc_now",
+    "wire",
+]
 
 
 class UtcInstant(TypeDecorator[datetime]):
@@ -175,3 +186,33 @@ def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
         # float8 cast to numeric keeps 15 digits, so the cast only ever goes this way; a no-op on our own tables
         return column if dialect == "sqlite" else sa.cast(column, sa.Double())
     return column
+
+
+def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: bool = False) -> sa.ColumnElement[str]:
+    """Return one member of a JSON object as text; null where it is absent or null.
+
+    Parameters
+    ----------
+    column : ColumnElement
+        Of the type :class:`Json`.
+    key : str
+    dialect : str
+        ``sqlite`` or ``postgresql``.
+    document : bool
+        As a JSON document; else a text without its quotes.
+    """
+    if dialect == "sqlite":
+        # not the operators -> and ->>, which came with SQLite 3.38
+        value: sa.ColumnElement[Any] = sa.func.json_extract(sa.type_coerce(column, sa.Text), f'$."{key}"')
+        if document:
+            return sa.func.nullif(sa.func.json_quote(value), "null")
+        return sa.cast(value, sa.Text)
+    raw = sa.type_coerce(column, postgresql.JSONB)
+    return sa.func.nullif(sa.cast(raw[key], sa.Text), "null") if document else raw[key].astext
+
+
+def resembles(column: sa.ColumnElement[str], pattern: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Compare a text with a pattern in which ``*`` stands for any characters; upper and lower case differ."""
+    if dialect == "sqlite":  # its LIKE knows no case
+        return column.op("GLOB", is_comparison=True)(re.sub(r"[\[?]", r"[\g<0>]", pattern))
+    return column.like(re.sub(r"[!%_]", r"!\g<0>", pattern).replace("*", "%"), escape="!")

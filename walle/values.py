@@ -16,6 +16,7 @@ __all__ = [
     "DECIMAL_INTEGER_DIGITS",
     "DECIMAL_PLACES",
     "EPOCH",
+    "JSON_DEPTH",
     "check_decimal",
     "check_instant",
     "check_json",
@@ -30,6 +31,10 @@ __all__ = [
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DECIMAL_INTEGER_DIGITS = 20
 DECIMAL_PLACES = 18
+JSON_DEPTH = 200
+"""How deep a JSON document may be nested; SQLite's functions stop at 1,000, Python's recursion before."""
+
+_JSON_INTEGER_BITS = 13_000
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -210,7 +215,7 @@ def check_text(value: object, field: str, *, maximum: int, empty: bool = False) 
     return str(value)
 
 
-def check_json(value: object, field: str) -> Any:
+def check_json(value: object, field: str, *, depth: int = 0) -> Any:
     """Return a JSON document as plain dicts, lists, texts and numbers.
 
     Raises
@@ -219,6 +224,8 @@ def check_json(value: object, field: str) -> Any:
         Naming the key whose value is not JSON: NaN, an infinity, NUL, a lone surrogate, a key that is no text, or
         another type.
     """
+    if depth > JSON_DEPTH:
+        raise InputError(f"{field[:200]} is nested deeper than {JSON_DEPTH} levels, which not every store can hold.")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -227,6 +234,8 @@ def check_json(value: object, field: str) -> Any:
             raise InputError(f"{field} holds {problem}, which is not allowed in JSON on every store.")
         return str(value)
     if isinstance(value, numbers.Integral):
+        if int(value).bit_length() > _JSON_INTEGER_BITS:
+            raise InputError(f"{field} is an integer of more than 4,000 digits, which not every reader can parse.")
         return int(value)
     if isinstance(value, numbers.Real):
         if not math.isfinite(value):
@@ -237,9 +246,9 @@ def check_json(value: object, field: str) -> Any:
             if not isinstance(key, str):
                 raise InputError(f"{field} has the key {key!r}; JSON keys are texts.")
             check_json(key, f"{field}: the key {key!r}")
-        return {str(key): check_json(item, f"{field}.{key}") for key, item in value.items()}
+        return {str(key): check_json(item, f"{field}.{key}", depth=depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [check_json(item, f"{field}[{index}]") for index, item in enumerate(value)]
+        return [check_json(item, f"{field}[{index}]", depth=depth + 1) for index, item in enumerate(value)]
     hint = " Write it as text." if isinstance(value, Decimal | date) else ""
     raise InputError(f"{field}={value!r} ({type(value).__name__}) is nothing that JSON can hold.{hint}")
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from walle.config import DatabaseConfig, masked
+from walle.dialects.outbox import OutboxDialect
 from walle.errors import WalleError
 
 __all__ = ["BATCH_ROWS", "Dialect", "ReadJob"]
@@ -158,6 +159,13 @@ class Dialect(ABC):
     @abstractmethod
     async def interrupt(self, connection: AsyncConnection) -> None:
         """Stop the statement that runs on a connection."""
+
+    # events
+
+    @property
+    @abstractmethod
+    def outbox(self) -> OutboxDialect:
+        """What the event log asks of this database."""
 
     # facts stay facts
 

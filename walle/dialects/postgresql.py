@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.errors import (
     AuthenticationFailed,
     DatabaseBusy,
@@ -59,7 +60,7 @@ class PostgreSQLDialect(Dialect):
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
-            connect_args=self._settings,
+            connect_args=self._settings | ({"prepare_threshold": None} if self.config.transaction_pooler else {}),
         )
 
     def sync_engine(self, *, create: bool = False) -> Engine:
@@ -95,11 +96,14 @@ class PostgreSQLDialect(Dialect):
 
     # reading in columns
 
-    @cached_property
-    def _readers(self) -> QueuePool:
+    def _conninfo(self) -> str:
         _, parameters = sa.create_engine(self._url).dialect.create_connect_args(self._url)
         parameters.pop("context", None)  # psycopg's own, not libpq's
-        conninfo = make_conninfo(**{**parameters, **self._settings})
+        return make_conninfo(**{**parameters, **self._settings})
+
+    @cached_property
+    def _readers(self) -> QueuePool:
+        conninfo = self._conninfo()
         pool = QueuePool(
             lambda: adbc.connect(conninfo, autocommit=True),
             pool_size=self.config.pool_size,
@@ -197,6 +201,13 @@ class PostgreSQLDialect(Dialect):
         driver = (await connection.get_raw_connection()).driver_connection
         if isinstance(driver, psycopg.AsyncConnection):
             await driver.cancel_safe(timeout=5)
+
+    # events
+
+    @cached_property
+    def outbox(self) -> PostgreSQLOutbox:
+        """Events in this database."""
+        return PostgreSQLOutbox(self._conninfo, sessions=not self.config.transaction_pooler)
 
     # facts stay facts
 

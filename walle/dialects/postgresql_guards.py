@@ -11,7 +11,7 @@ SQLSTATE = "WA001"
 """The code of a refusal, by which the driver's error is known."""
 
 _FUNCTION = "walle_refuse_change"
-_TABLES = ("fills", "outbox", "bars")
+_TABLES = ("fills", "outbox", "bars", "offset_resets")  # the last came later: an older schema has no guard of it
 _TRIGGERS = {
     "update": "BEFORE UPDATE ON {table} FOR EACH ROW",
     "delete": "BEFORE DELETE ON {table} FOR EACH ROW",
@@ -23,7 +23,7 @@ BEGIN
         RETURN OLD;
     END IF;
     RAISE EXCEPTION '% are facts: % is refused',
-        CASE TG_TABLE_NAME WHEN 'outbox' THEN 'events' ELSE TG_TABLE_NAME END, TG_OP
+        CASE TG_TABLE_NAME WHEN 'outbox' THEN 'events' ELSE replace(TG_TABLE_NAME, '_', ' ') END, TG_OP
         USING ERRCODE = '{SQLSTATE}';
 END
 """
@@ -34,7 +34,7 @@ def install(connection: Connection) -> None:
     remove(connection)
     function = _function(connection)
     connection.execute(sa.text(f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $${_SOURCE}$$"))
-    for table in _TABLES:
+    for table in _present(connection):
         for what, form in _TRIGGERS.items():
             name = _name(table, what)
             connection.execute(
@@ -53,10 +53,11 @@ def missing(connection: Connection) -> list[str]:
     query = sa.text(
         "SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
         f"WHERE proname = '{_FUNCTION}' AND prosrc = :source AND tgenabled = 'A' AND tgqual IS NULL AND tgrelid IN "
-        "(SELECT to_regclass(name) FROM unnest(ARRAY['fills', 'outbox', 'bars']) AS name)"
+        "(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)"
     )
-    present = set(connection.scalars(query, {"source": _SOURCE}))
-    return [_name(table, what) for table in _TABLES for what in _TRIGGERS if _name(table, what) not in present]
+    tables = _present(connection)
+    present = set(connection.scalars(query, {"source": _SOURCE, "tables": tables}))
+    return [_name(table, what) for table in tables for what in _TRIGGERS if _name(table, what) not in present]
 
 
 def _function(connection: Connection) -> str:
@@ -64,6 +65,12 @@ def _function(connection: Connection) -> str:
     query = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('outbox')"
     schema = connection.scalar(sa.text(query)) or connection.scalar(sa.text("SELECT quote_ident(current_schema())"))
     return f"{schema}.{_FUNCTION}"
+
+
+def _present(connection: Connection) -> list[str]:
+    query = sa.text("SELECT name FROM unnest(CAST(:tables AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+    found = set(connection.scalars(query, {"tables": list(_TABLES)}))
+    return [table for table in _TABLES if table in found]
 
 
 def _name(table: str, what: str) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool, PoolResetState
 
 from walle.dialects import sqlite_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -242,6 +243,13 @@ class SQLiteDialect(Dialect):
         driver = (await connection.get_raw_connection()).driver_connection
         if driver is not None:
             await driver.interrupt()
+
+    # events
+
+    @cached_property
+    def outbox(self) -> SQLiteOutbox:
+        """Events in this file."""
+        return SQLiteOutbox(_INTERRUPTED, STAGE_ROWS)
 
     # facts stay facts
 

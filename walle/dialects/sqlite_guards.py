@@ -36,13 +36,19 @@ _HELPERS = {
     ),
     "marks": "(kind TEXT NOT NULL, a, b, c, PRIMARY KEY (kind, a, b, c)) WITHOUT ROWID",
 }
-_KEYS = {"fills": ("id",), "outbox": ("id",), "bars": ("symbol", "timeframe", "timestamp")}
+_KEYS = {
+    "fills": ("id",),
+    "outbox": ("id",),
+    "bars": ("symbol", "timeframe", "timestamp"),
+    "offset_resets": ("id",),  # came later: an older schema has no such table, and no guard of it
+}
 
 
 def _triggers() -> dict[str, str]:
     statements = {}
     for table, key in _KEYS.items():
-        refusal = f"SELECT RAISE(ABORT, '{table} are facts: {{}} is refused')".replace("outbox are", "events are")
+        facts = "events" if table == "outbox" else table.replace("_", " ")
+        refusal = f"SELECT RAISE(ABORT, '{facts} are facts: {{}} is refused')"
         same = " AND ".join(f"{column} = NEW.{column}" for column in key)
         chosen = f"NEW.rowid <> -1 AND EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"
         taken = f"(EXISTS (SELECT 1 FROM {table} WHERE {same}) OR {chosen})"
@@ -82,7 +88,7 @@ def install(connection: Connection) -> None:
     remove(connection)
     for name, columns in _HELPERS.items():
         connection.exec_driver_sql(f"CREATE TABLE {PREFIX}{name} {columns}")
-    for statement in TRIGGERS.values():
+    for statement in _wanted(connection).values():
         connection.exec_driver_sql(statement)
 
 
@@ -97,9 +103,16 @@ def remove(connection: Connection) -> None:
 def missing(connection: Connection) -> list[str]:
     """Name the triggers and helper tables that are not there as they should be, and a marker that was left behind."""
     present = {row.name: row.sql for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master"))}
-    wanted = TRIGGERS | {f"{PREFIX}{name}": f"CREATE TABLE {PREFIX}{name} {form}" for name, form in _HELPERS.items()}
+    helpers = {f"{PREFIX}{name}": f"CREATE TABLE {PREFIX}{name} {form}" for name, form in _HELPERS.items()}
+    wanted = _wanted(connection) | helpers
     found = [name for name, statement in wanted.items() if present.get(name) != statement]
     marker = f"{PREFIX}maintenance"
     if marker not in found and connection.scalar(sa.text(f"SELECT count(*) FROM {marker}")):
         found.append(f"{marker} (its marker was left behind)")
     return found
+
+
+def _wanted(connection: Connection) -> dict[str, str]:
+    tables = set(connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")))
+    absent = tuple(f"{PREFIX}{table}_" for table in _KEYS if table not in tables)
+    return {name: statement for name, statement in TRIGGERS.items() if not name.startswith(absent)}

@@ -15,6 +15,7 @@ from walle.database import Database
 from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed, WalleError
 from walle.models import HEAD
 from walle.store.bars import Bars
+from walle.store.events import Events
 from walle.store.fills import Fills
 from walle.store.orders import Orders
 from walle.store.portal import Portal
@@ -31,6 +32,7 @@ def connect(
     pool_size: int | None = None,
     pool_overflow: int | None = None,
     echo: bool | None = None,
+    transaction_pooler: bool | None = None,
 ) -> Store:
     """Open a store.
 
@@ -39,10 +41,10 @@ def connect(
     target : str, pathlib.Path, URL or None
         A path of a SQLite file (made when absent), or a URL: ``sqlite:///research.db``,
         ``postgresql://user:password@host/name``. None: ``WALLE_DATABASE_URL``; without that, a store in memory that is
-        not durable.
+        not durable: events work, and everything else raises ``PersistenceUnavailable``.
     read_only : bool
         Let the database itself refuse writes. Then a database at any revision opens, the backend's included.
-    pool_size, pool_overflow, echo
+    pool_size, pool_overflow, echo, transaction_pooler
         See :class:`walle.DatabaseConfig`; ``WALLE_DATABASE_POOL_SIZE`` and so on by default.
 
     Returns
@@ -64,7 +66,13 @@ def connect(
     >>> store = walle.connect("research.db")
     >>> store.bars.series()
     """
-    config = DatabaseConfig.from_environment(target, pool_size=pool_size, pool_overflow=pool_overflow, echo=echo)
+    config = DatabaseConfig.from_environment(
+        target,
+        pool_size=pool_size,
+        pool_overflow=pool_overflow,
+        echo=echo,
+        transaction_pooler=transaction_pooler,
+    )
     if config.url is None:
         return Store(None)
     schema = migrate.prepare(config, read_only=read_only)
@@ -105,7 +113,7 @@ def upgrade(
 
 
 class Store:
-    """Bars, orders, fills and runs, for a notebook or a script; made by :func:`walle.connect`.
+    """Bars, orders, fills, runs and events, for a notebook or a script; made by :func:`walle.connect`.
 
     Usable from any thread, and inside a running event loop. A store that is never closed is closed at the exit.
 
@@ -115,16 +123,18 @@ class Store:
     orders : walle.store.orders.Orders
     fills : walle.store.fills.Fills
     runs : walle.store.runs.Runs
+    events : walle.store.events.Events
     """
 
     def __init__(self, database: Database | None) -> None:
         self._database = database
         # the portal closes the database as the last thing in its loop, also when the store was forgotten
-        self._portal = Portal("walle-store", database.close) if database is not None else None
+        self._portal = Portal("walle-store", None if database is None else database.close)
         self.bars = Bars(database, self._portal)
         self.orders = Orders(database, self._portal)
         self.fills = Fills(database, self._portal)
         self.runs = Runs(database, self._portal)
+        self.events = Events(database, self._portal)
         self._closed = False
 
     @property
@@ -191,8 +201,7 @@ class Store:
     def close(self) -> None:
         """Close every connection and end the store's thread; a second call does nothing."""
         self._closed = True
-        if self._portal is not None:
-            self._portal.close()
+        self._portal.close()
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -217,7 +226,7 @@ class Store:
     def __repr__(self) -> str:
         """Show the address with the password masked."""
         if self._database is None:
-            return "Store(in memory, durable=False: nothing is kept)"
+            return f"Store(in memory, durable=False: events only, nothing is kept{', closed' if self._closed else ''})"
         flags = ", read_only=True" if self.read_only else ""
         return f"Store({self._database.dialect.label!r}{flags}{', closed' if self._closed else ''})"
 

@@ -24,18 +24,18 @@ class Noun(Generic[R]):
     ----------
     database : Database or None
         None: the store is in memory, and every call raises ``PersistenceUnavailable``.
-    portal : Portal or None
+    portal : Portal
     """
 
     _name: ClassVar[str]
     _kind: ClassVar[type[Any]]
 
-    def __init__(self, database: Database | None, portal: Portal | None) -> None:
+    def __init__(self, database: Database | None, portal: Portal) -> None:
         self._portal = portal
         self._repository: R | None = None if database is None else type(self)._kind(database)
 
     def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
-        if self._portal is None or self._repository is None:
+        if self._repository is None:
             name = "ingest" if method.__name__ == "upsert" else method.__name__
             raise PersistenceUnavailable(f"store.{self._name}.{name}")
         return self._portal.call(method, self._repository, *args, **options)

@@ -58,7 +58,10 @@ class StoreStatus:
     def __str__(self) -> str:
         """Tell the state in a few lines."""
         if not self.durable:
-            return "in memory: nothing is kept. Set WALLE_DATABASE_URL or give a path for a store that lasts."
+            return (
+                "in memory, durable=False: events work and are gone with this process; bars, orders, fills, runs and\n"
+                "restart recovery are off. Set WALLE_DATABASE_URL, or give a path, for a store that lasts."
+            )
         lines = [
             f"address   {self.address}",
             f"database  {self.database}{' (read-only)' if self.read_only else ''}",

@@ -1,0 +1,180 @@
+"""``walle events``: follow the log, look after its consumers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+import walle
+from walle.config import DatabaseConfig
+from walle.envelope import Event
+from walle.errors import ConfigurationError
+from walle.store import Store
+
+__all__ = ["add_commands"]
+
+Show = Callable[[str, pl.DataFrame], None]
+
+
+def add_commands(commands: Any, where: str, show: Show) -> None:
+    """Add ``events`` and what stands below it.
+
+    Parameters
+    ----------
+    commands : argparse's subparsers
+    where : str
+        The help of the address.
+    show : callable
+        Prints a title and a frame.
+    """
+    parser = commands.add_parser("events", help="follow the events of a store, and look after their consumers")
+    actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = actions.add_parser("tail", help="print the last events, and those that come")
+    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("-n", "--lines", type=_count, default=10, help="how many of the last ones (default: 10)")
+    command.add_argument("-f", "--follow", action="store_true", help="go on with what is committed, until Ctrl-C")
+    command.add_argument("--types", action="append", metavar="PATTERN", help="such as 'orders.*'; may be repeated")
+    command.add_argument("--run-id", metavar="ID", help="of this run alone")
+    command.add_argument("--json", action="store_true", help="one envelope a line, as JSON")
+    command.set_defaults(run=_tail)
+
+    command = actions.add_parser("consumers", help="tell how far each consumer has come, and how it is")
+    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=lambda options: _consumers(options, show))
+
+    command = actions.add_parser("reset", help="move a consumer's offset; without --yes only tell what that would do")
+    command.add_argument("consumer", help="its name")
+    command.add_argument("url", nargs="?", help=where)
+    place = command.add_mutually_exclusive_group(required=True)
+    place.add_argument("--to", type=int, metavar="ID", help="the new offset; -1 is before the first event")
+    place.add_argument(
+        "--since", metavar="TIME", help="go on with the first event that was stored at this time or later"
+    )
+    place.add_argument("--event", metavar="ID", help="go on with the event whose envelope has this id")
+    command.add_argument("--reason", required=True, help="kept with the reset")
+    command.add_argument("--yes", action="store_true", help="do it")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=lambda options: _reset(options, show))
+
+    command = actions.add_parser("parked", help="list the events that consumers set aside")
+    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("--consumer", help="of this one alone")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=lambda options: _parked(options, show))
+
+    command = actions.add_parser("replay", help="ask that parked events be handled again")
+    command.add_argument("consumer", help="its name")
+    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("--event", type=int, action="append", metavar="ID", help="this one; may be repeated")
+    command.set_defaults(run=_replay)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def _open(options: argparse.Namespace, *, read_only: bool = True) -> Store:
+    if DatabaseConfig.from_environment(options.url).url is None:
+        raise ConfigurationError(
+            "which store? Give its path or URL, or set WALLE_DATABASE_URL; events in memory end with their process."
+        )
+    return walle.connect(options.url, read_only=read_only)
+
+
+def _tail(options: argparse.Namespace) -> int:
+    wanted = {"types": options.types, "run_id": options.run_id}
+    with _open(options) as store:
+        stored = store.events.read(**wanted, columns=["id"])["id"]
+        last = stored.tail(options.lines)
+        place = last[0] - 1 if last.len() else stored[-1] if stored.len() else -1
+        for event in store.events.tail(**wanted, after=place, timeout=None if options.follow else 0):
+            print(_line(event, as_json=options.json), flush=True)
+    return 0
+
+
+def _line(event: Event, *, as_json: bool) -> str:
+    if as_json:
+        times = {"offset": event.offset, "created_at": event.created_at.isoformat() if event.created_at else None}
+        ts = event.ts.isoformat() if hasattr(event.ts, "isoformat") else event.ts
+        return json.dumps(times | event.envelope() | {"ts": ts})
+    at = "" if event.created_at is None else event.created_at.strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        f"{event.offset:>8}  {at}  {_safe(event.type):<24} {_safe(event.run_id or '-'):<20} {json.dumps(event.payload)}"
+    )
+
+
+def _safe(text: str) -> str:
+    """Show what could move a terminal's cursor as an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+
+
+def _rows(frame: pl.DataFrame) -> str:
+    instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
+    return json.dumps(texts.to_dicts(), indent=2)
+
+
+def _consumers(options: argparse.Namespace, show: Show) -> int:
+    with _open(options) as store:
+        frame = store.events.consumers()
+    if options.json:
+        print(_rows(frame))
+        return 0
+    shown = frame.select(
+        "consumer_id",
+        "state",
+        "offset",
+        "lag",
+        pl.col("lag_seconds").round(1).alias("lag (s)"),
+        "parked",
+        pl.col("heartbeat_at").dt.strftime("%Y-%m-%d %H:%M:%S"),
+        pl.col("error").map_elements(_safe, return_dtype=pl.String),
+    )
+    show("Consumers", shown)
+    for row in frame.filter(pl.col("held") > 0).iter_rows(named=True):
+        holder = row["held_by"] or "a transaction that has just ended"
+        print(f"{row['consumer_id']}: {row['held']:,} events wait for {holder}")
+    return 0
+
+
+def _reset(options: argparse.Namespace, show: Show) -> int:
+    place = {"to": options.to, "since": options.since, "event_id": options.event}
+    with _open(options, read_only=not options.yes) as store:
+        report = store.events.reset_offset(options.consumer, **place, reason=options.reason, preview=not options.yes)
+    if options.json:
+        names = ("consumer_id", "from_offset", "to_offset", "reason", "applied", "replayed", "passed")
+        print(json.dumps({name: getattr(report, name) for name in names}, indent=2))
+        return 0
+    if report.events.height:
+        show(f"Events between (first 10 of {report.events.height:,})", report.events.head(10))
+    print(report)
+    if not options.yes:
+        print("Do it with --yes.")
+    return 0
+
+
+def _parked(options: argparse.Namespace, show: Show) -> int:
+    with _open(options) as store:
+        frame = store.events.parked(options.consumer)
+    if options.json:
+        print(_rows(frame))
+    else:
+        texts = pl.col("type", "error").map_elements(_safe, return_dtype=pl.String)
+        show("Parked events", frame.drop("envelope").with_columns(texts))
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    with _open(options, read_only=False) as store:
+        asked = store.events.replay(options.consumer, options.event)
+    print(f"{asked} replays asked for; {options.consumer} handles them when it runs.")
+    return 0

@@ -1,0 +1,166 @@
+"""Events on PostgreSQL: ids are handed out before commit, so who may still commit a lower one is looked up.
+
+An INSERT takes a RowExclusiveLock on its table before it takes an id from the sequence, and its transaction keeps that
+lock until its rows are visible (or gone). So a transaction that may still commit an id at or below the highest visible
+one is among the holders of that lock, if the locks are read after the snapshot of the rows. Holders are known by their
+virtual transaction, not by pid, because a prepared transaction has none.
+https://www.postgresql.org/docs/current/view-pg-locks.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from walle.dialects.outbox import NameLock, OutboxDialect
+
+__all__ = ["PostgreSQLOutbox"]
+
+CHANNEL = "walle_outbox"
+BATCH_EVENTS = 5_000
+BATCH_BYTES = 16 * 1024 * 1024
+
+_ONE = "INSERT INTO outbox (type, payload) VALUES (%s, %s::jsonb) RETURNING id"
+# ORDER BY: the default of id is then taken in that order
+_MANY = (
+    "INSERT INTO outbox (type, payload) SELECT type, envelope::jsonb "
+    "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS event (type, envelope, place) ORDER BY place RETURNING id"
+)
+_LOCKS = (
+    "FROM pg_locks AS held WHERE held.locktype = 'relation' AND held.relation = 'outbox'::regclass "
+    "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND held.mode = 'RowExclusiveLock' AND held.granted"
+)
+_HAZARD = (
+    "CASE WHEN pg_is_in_recovery() THEN 'it is a standby, which sees no locks of the writers; read from the primary' "
+    "WHEN (SELECT seqcache FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence('outbox', 'id')::regclass) > 1 "
+    "THEN 'the sequence of outbox.id hands out ids in blocks; ALTER SEQUENCE ' || "
+    "pg_get_serial_sequence('outbox', 'id') || ' CACHE 1, and reconnect every writer' ELSE '' END"
+)
+_HOLDER = (
+    "SELECT CASE WHEN activity.pid IS NULL THEN 'prepared transaction ' || "
+    "coalesce((SELECT quote_literal(gid) FROM pg_prepared_xacts "
+    "WHERE '-1/' || transaction::text = virtualtransaction), virtualtransaction) "
+    "ELSE 'pid ' || activity.pid || ' (' || concat_ws(', ', 'user ' || usename, nullif(application_name, ''), "
+    "'at ' || host(client_addr), state, 'since ' || to_char(xact_start AT TIME ZONE 'UTC', "
+    "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) || ')' END AS holder "
+    "FROM (SELECT DISTINCT held.pid, held.virtualtransaction {locks}) AS holders "
+    "LEFT JOIN pg_stat_activity AS activity ON activity.pid = holders.pid"
+)
+
+
+class PostgreSQLOutbox(OutboxDialect):
+    """Events in one database.
+
+    Parameters
+    ----------
+    conninfo : callable
+        Returns the connection string of libpq.
+    sessions : bool
+        False where a transaction pooler forbids LISTEN and session locks.
+    """
+
+    def __init__(self, conninfo: Callable[[], str], *, sessions: bool) -> None:
+        self._conninfo = conninfo
+        self._sessions = sessions
+
+    @property
+    def locks_names(self) -> bool:
+        """Whether a session can hold an advisory lock here."""
+        return self._sessions
+
+    async def insert(self, connection: AsyncConnection, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
+        """Insert one statement per batch; arrays have no limit of parameters."""
+        if len(types) == 1:
+            return [(await connection.exec_driver_sql(_ONE, (types[0], envelopes[0]))).scalar_one()]
+        ids: list[int] = []
+        for start, end in _batches(envelopes):
+            result = await connection.exec_driver_sql(_MANY, (list(types[start:end]), list(envelopes[start:end])))
+            ids += sorted(result.scalars())
+        return ids
+
+    def evidence(self) -> sa.Select[Any]:
+        """Select it all in one statement: its snapshot is older than its look at pg_locks, which has none."""
+        highest = "(SELECT coalesce(max(id), 0)::bigint FROM outbox)"
+        holders = f"(SELECT coalesce(string_agg(DISTINCT held.virtualtransaction, ','), '') {_LOCKS})"
+        columns: list[sa.ColumnElement[Any]] = [
+            sa.literal_column(highest).label("highest"),
+            sa.literal_column(holders).label("holders"),
+            sa.literal_column(f"({_HAZARD})").label("hazard"),
+        ]
+        return sa.select(*columns)
+
+    def holders(self) -> sa.Select[Any]:
+        """Select sessions by pid, and prepared transactions by their name."""
+        told = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS told")
+        holder: sa.ColumnElement[Any] = sa.literal_column("told.holder").label("holder")
+        return sa.select(holder).select_from(told)
+
+    def announcement(self) -> sa.Executable | None:
+        """Return a NOTIFY, for a transaction of its own.
+
+        Inside the writer's it would take a lock of the whole database at commit, and writers would queue for it.
+        """
+        return sa.text(f"SELECT pg_notify('{CHANNEL}', '')") if self._sessions else None
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[None]]:
+        """Open a connection of its own that listens."""
+        connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
+        try:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            yield _wakes(connection)
+        finally:
+            await connection.close()
+
+    async def lock_name(self, name: str) -> NameLock | None:
+        """Take a session advisory lock on a connection of its own."""
+        connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
+        key = int.from_bytes(hashlib.sha256(f"walle consumer {name}".encode()).digest()[:8], signed=True)
+        try:
+            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", (key,))).fetchone()
+        except BaseException:
+            await connection.close()
+            raise
+        if row is None or not row[0]:
+            await connection.close()
+            return None
+        return _SessionLock(connection)
+
+
+class _SessionLock:
+    """An advisory lock; it lasts as long as its connection."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def holds(self) -> bool:
+        try:
+            await self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    async def release(self) -> None:
+        await self._connection.close()
+
+
+async def _wakes(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    async for _ in connection.notifies():
+        yield None
+
+
+def _batches(envelopes: Sequence[str]) -> list[tuple[int, int]]:
+    batches, start, size = [], 0, 0
+    for place, envelope in enumerate(envelopes):
+        if place > start and (place - start >= BATCH_EVENTS or size + len(envelope) > BATCH_BYTES):
+            batches.append((start, place))
+            start, size = place, 0
+        size += len(envelope)
+    return [*batches, (start, len(envelopes))]

@@ -1,0 +1,175 @@
+"""The envelope of an event, as a frozen record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+from uuid import uuid4
+
+from walle.errors import InputError
+from walle.records import Record
+from walle.values import check_json, json_text
+from walle.words import EventKind
+
+__all__ = ["ENVELOPE", "Event"]
+
+ENVELOPE = (
+    *("id", "kind", "type", "version", "run_id", "corr_id", "causation_id", "trace_id"),
+    *("ts", "producer", "headers", "payload"),
+)
+"""The keys of an event's envelope, in the order in which they are written."""
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Record):
+    """The envelope of one event.
+
+    Parameters
+    ----------
+    type : str
+        ``namespace.PascalCase``, such as ``orders.Filled``.
+    payload : dict
+        The content, as JSON.
+    id, corr_id : str
+        New by default.
+    kind : EventKind
+        ``evt`` or ``cmd``.
+    version : int
+        Of the payload's form, from 1.
+    run_id, causation_id, trace_id, producer : str, optional
+    ts : datetime
+        Aware; now by default.
+    headers : dict
+        Further words about the event, as JSON.
+    offset, created_at
+        Its id in the event log and the time when it was stored; None before. Neither is part of the envelope, nor of
+        equality.
+
+    Raises
+    ------
+    InputError
+        For another type name, a naive instant, or a payload that is no JSON.
+    """
+
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": EventKind}
+
+    type: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: str(uuid4()))
+    kind: EventKind | str = EventKind.EVENT
+    version: int = 1
+    run_id: str | None = None
+    corr_id: str | None = field(default_factory=lambda: str(uuid4()))
+    causation_id: str | None = None
+    trace_id: str | None = None
+    ts: datetime = field(default_factory=lambda: datetime.now(UTC))
+    producer: str | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+    offset: int | None = field(default=None, compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", "type", optional=["run_id", "corr_id", "causation_id", "trace_id", "producer"])
+        if not _TYPE.fullmatch(self.type):
+            raise InputError(f"Event.type={self.type!r} is not namespace.PascalCase, such as 'orders.Filled'.")
+        self._words()
+        self._instants("ts")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise InputError(f"Event.version={self.version!r} is not a whole number from 1.")
+        for name in ("payload", "headers"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(f"{self._name(name)} is a {type(getattr(self, name)).__name__}, not a dict.")
+            self._set(name, check_json(getattr(self, name), name))
+
+    def envelope(self) -> dict[str, Any]:
+        """Return the event as the JSON document that the outbox holds."""
+        document = {name: getattr(self, name) for name in ENVELOPE}
+        return document | {"kind": str(self.kind), "ts": self.ts.isoformat()}
+
+    def to_json(self) -> str:
+        """Return the envelope as compact JSON text; :meth:`from_json` reads it."""
+        return json_text(self.envelope())
+
+    @classmethod
+    def from_json(cls, document: str | bytes | Mapping[str, Any]) -> Self:
+        """Read an envelope; every field is checked, and absent ones get their defaults.
+
+        Parameters
+        ----------
+        document : str, bytes or mapping
+            JSON text, or what it was parsed to. ``ts`` is an ISO text with a zone.
+
+        Raises
+        ------
+        InputError
+            For what is no JSON object, lacks a type, has an unknown key, or has a field that is not allowed.
+        """
+        try:
+            fields = json.loads(document) if isinstance(document, str | bytes) else document
+        except ValueError as error:
+            raise InputError(f"an event's envelope is JSON; this is not: {error}.") from error
+        if not isinstance(fields, Mapping) or "type" not in fields:
+            raise InputError("an event's envelope is a JSON object that has at least the key 'type'.")
+        unknown = [key for key in fields if key not in ENVELOPE]
+        if unknown:
+            raise InputError(f"an event's envelope has no key {unknown[0]!r}; it has: {', '.join(ENVELOPE)}.")
+        given = dict(fields)
+        if isinstance(given.get("ts"), str):
+            try:
+                given["ts"] = datetime.fromisoformat(given["ts"])
+            except ValueError:
+                raise InputError(f"Event.ts={given['ts']!r} is no ISO time.") from None
+        return cls(**given)
+
+    @classmethod
+    def stored(cls, offset: int, created_at: datetime, envelope: Any) -> Self:
+        """Make an event of a stored row, unchecked; what another program left out is None."""
+        fields = dict(envelope) if isinstance(envelope, Mapping) else {"payload": envelope}
+        if isinstance(fields.get("ts"), str):
+            with contextlib.suppress(ValueError):
+                fields["ts"] = datetime.fromisoformat(fields["ts"])
+        return cls.from_row(fields | {"offset": offset, "created_at": created_at})
+
+    def caused_by(self, cause: Event) -> Self:
+        """Return this event as a consequence of another.
+
+        Parameters
+        ----------
+        cause : Event
+
+        Returns
+        -------
+        Event
+            With ``causation_id`` the cause's id and its ``corr_id``; ``run_id`` and ``trace_id`` are the cause's where
+            this event has none.
+
+        Raises
+        ------
+        InputError
+            For anything but an Event.
+
+        Examples
+        --------
+        >>> placed = Event(type="orders.Placed", run_id="sma-1")
+        >>> filled = Event(type="orders.Filled").caused_by(placed)
+        >>> filled.causation_id == placed.id, filled.corr_id == placed.corr_id, filled.run_id
+        (True, True, 'sma-1')
+        """
+        if not isinstance(cause, Event):
+            raise InputError(f"an event is caused by a walle.Event, not by a {type(cause).__name__}.")
+        return dataclasses.replace(
+            self,
+            causation_id=cause.id,
+            corr_id=cause.corr_id,
+            run_id=self.run_id or cause.run_id,
+            trace_id=self.trace_id or cause.trace_id,
+        )

@@ -1,0 +1,365 @@
+"""A named reader that gets every event at least once, and resumes where it stood."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+from uuid import uuid4
+
+from walle.dialects.outbox import NameLock
+from walle.envelope import Event
+from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError
+from walle.events.filters import EventFilter, check_offset
+from walle.events.log import FOLLOWED, POLL, EventLog
+from walle.repositories.claims import Claim, check_consumer
+
+__all__ = ["LEASE", "Consumer", "Handler"]
+
+log = logging.getLogger("walle")
+
+Handler = Callable[[Any], Awaitable[object] | object]
+"""Takes an event, or a list of events where ``batch_size`` is given; async, or sync and then run in a thread."""
+
+LEASE = timedelta(seconds=30)
+"""How long a consumer may be silent before one on another host takes its place."""
+
+COMMIT_SECONDS = 0.1
+"""How often the offset is committed while single events are handled one after the other."""
+
+LOOK_SECONDS = 0.5
+"""How often a consumer looks for a reset of its offset and for replays that were asked for."""
+
+PASS_SECONDS = 1.0
+"""How often the offset is moved past events that the consumer does not want."""
+
+
+class Consumer:
+    """A named reader of a log: each event is handled at least once, in the order of ids.
+
+    The offset is committed after the handler has succeeded, so a crash repeats what was handled since the last commit
+    (at most a tenth of a second, or one batch), and skips nothing. Make handlers idempotent by ``event.id``.
+
+    Parameters
+    ----------
+    log : EventLog
+    name : str
+        Only one process consumes under a name at a time.
+    handler : callable
+        Takes one event, or with ``batch_size`` a list of events. An async one runs in the loop; a sync one in a thread
+        of its own, always the same.
+    types, run_id
+        As in :meth:`EventLog.read`; the offset passes the events that are left out.
+    batch_size : int, optional
+        Give the handler lists of at most so many events.
+    start : {"first", "latest"} or int
+        Where a new consumer begins: at the first event, with what comes next, or after an id.
+    tries : int
+        How often an event is given to a handler that fails.
+    backoff : float
+        Seconds before the second try; doubled before each further one, at most 30.
+    on_poison : {"stop", "park"}
+        What becomes of an event that failed so often: the consumer stops before it (``HandlerFailed``), or sets it
+        aside with the error and goes on; see :meth:`EventLog.parked` and :meth:`EventLog.replay`. The events of a batch
+        that failed are given one by one then, so that only the bad ones are set aside.
+    lease : timedelta
+        A consumer on another host that is silent for so long may be replaced.
+    take_over : bool
+        Take the name also from a process that lives, but hangs: its next commit fails.
+
+    Raises
+    ------
+    InputError
+        For a handler that is not callable, or a setting that cannot work.
+
+    Examples
+    --------
+    ::
+
+        async def handle(event: walle.Event) -> None:
+            print(event.offset, event.type)
+
+        await Consumer(log, "printer", handle, types="orders.*").run(follow=False)
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        name: str,
+        handler: Handler,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        batch_size: int | None = None,
+        start: str | int = "first",
+        tries: int = 3,
+        backoff: float = 0.1,
+        on_poison: str = "stop",
+        lease: timedelta = LEASE,
+        take_over: bool = False,
+    ) -> None:
+        if not isinstance(log, EventLog):
+            raise InputError(f"a consumer reads a walle.EventLog, not a {type(log).__name__}.")
+        if not callable(handler):
+            raise InputError(f"handler={handler!r} is not callable; give a function that takes an event.")
+        if on_poison not in ("stop", "park"):
+            raise InputError(f"on_poison={on_poison!r} is neither 'stop' nor 'park'.")
+        for label, value in (("batch_size", 1 if batch_size is None else batch_size), ("tries", tries)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{label}={value!r} is not a whole number above 0.")
+        if isinstance(backoff, bool) or not isinstance(backoff, int | float) or not 0 <= backoff <= 3600:
+            raise InputError(f"backoff={backoff!r} is not a number of seconds from 0 to 3600.")
+        if not isinstance(lease, timedelta) or lease <= timedelta(0):
+            raise InputError(f"lease={lease!r} is not a timedelta above 0.")
+        if isinstance(start, str) and start not in ("first", "latest"):
+            raise InputError(f"start={start!r} is neither 'first', 'latest' nor an id.")
+        self.name = check_consumer(name)
+        self.handled = 0
+        self._log = log
+        self._handler = handler
+        called = getattr(handler, "__call__", None)  # noqa: B004  # an object may have an async one
+        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+        self._wanted = EventFilter.of(types, run_id)
+        self._batch_size = batch_size
+        self._start = start if isinstance(start, str) else check_offset(start, "start")
+        self._tries, self._backoff, self._parks = tries, backoff, on_poison == "park"
+        self._lease, self._take_over = lease, take_over
+        self._stopping = False
+        self._claim: Claim | None = None
+        self._place = -1
+        self._committed_at = self._looked_at = 0.0
+        self._fenced: ConsumerFenced | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        """Show the name, and where it stands while it runs."""
+        where = "" if self._claim is None else f", offset={self._claim.offset}, epoch={self._claim.epoch}"
+        return f"Consumer({self.name!r}{where}, handled={self.handled})"
+
+    def stop(self) -> None:
+        """Have :meth:`run` return after the event or batch in hand is handled and committed; from any thread."""
+        self._stopping = True
+
+    async def run(self, *, follow: bool = True) -> int:
+        """Consume.
+
+        Parameters
+        ----------
+        follow : bool
+            Go on until :meth:`stop`; False: return at the end of the log.
+
+        Returns
+        -------
+        int
+            How many events were handled.
+
+        Raises
+        ------
+        ConsumerBusy
+            When another process that lives consumes under this name.
+        ConsumerFenced
+            When another one took its place meanwhile.
+        HandlerFailed
+            When the handler failed for the last time and ``on_poison="stop"``.
+        InputError
+            When this consumer runs already.
+        UnsafeEventSource
+            Where events could be skipped.
+        """
+        if self._claim is not None:
+            raise InputError(f"consumer {self.name!r} runs already; make another Consumer object.")
+        self._stopping, before = False, self.handled
+        async with self._claimed():
+            while not self._stopping:
+                signal = self._log.store.signal()
+                await self._look()
+                limit = self._batch_size or FOLLOWED
+                events, upto = await self._log.follow(self._wanted, self._place, limit, 0)
+                if upto > self._place:
+                    await self._consume(events, upto)
+                elif follow:
+                    await self._log.store.wait(signal, POLL)
+                else:
+                    break
+        return self.handled - before
+
+    @asynccontextmanager
+    async def _claimed(self) -> AsyncIterator[None]:
+        store, loop = self._log.store, asyncio.get_running_loop()
+        token, lock = str(uuid4()), None
+        start = self._start if isinstance(self._start, int) else -1
+        if self._start == "latest":
+            start = await self._log.latest()
+        if store.locks_names:
+            lock = await store.lock_name(self.name)
+            if lock is None and not self._take_over:
+                raise ConsumerBusy(self.name, "another session of this database")
+        beats: asyncio.Task[None] | None = None
+        try:
+            claim = await store.offsets.claim(
+                self.name,
+                token,
+                start=start,
+                lease=self._lease,
+                locked=lock is not None,
+                take_over=self._take_over,
+            )
+            self._claim, self._place, self._fenced = claim, claim.offset, None
+            self._committed_at, self._looked_at = loop.time(), 0.0
+            beats = asyncio.create_task(self._beat(claim, lock))
+            try:
+                yield
+            finally:
+                await self._commit()  # what was handled, also when an error or a cancellation ends it
+        finally:
+            if beats is not None:
+                beats.cancel()
+                await asyncio.wait([beats])
+            if self._thread is not None:
+                self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
+                self._thread = None
+            if self._claim is not None:
+                with contextlib.suppress(DatabaseError):
+                    await store.offsets.release(self._claim)
+                self._claim = None
+            if lock is not None:
+                await lock.release()
+
+    async def _beat(self, claim: Claim, lock: NameLock | None) -> None:
+        store = self._log.store
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            try:
+                if lock is not None and not await lock.holds():
+                    log.warning("consumer %s lost its lock; its epoch still guards its commits", self.name)
+                    lock = None
+                await store.offsets.heartbeat(self._claim or claim)
+            except ConsumerFenced as error:
+                self._fenced = error
+                return
+            except DatabaseError as error:
+                log.warning("consumer %s could not give a sign of life: %s", self.name, error)
+
+    async def _look(self) -> None:
+        """Hear of a reset, and handle the parked events whose replay was asked for."""
+        loop, offsets = asyncio.get_running_loop(), self._log.store.offsets
+        assert self._claim is not None
+        if loop.time() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = loop.time()
+        self._stand(await offsets.standing(self._claim))
+        for place, tries in await offsets.requested(self.name):
+            event = await self._log.get(place)
+            failure = await self._attempt([event])
+            if self._stopping and failure is not None:
+                return
+            claim = self._claim
+            if failure is None:
+                self.handled += 1
+                self._stand(await offsets.replayed(claim, place))
+            else:
+                self._stand(await offsets.park(claim, place, _told(failure), tries + self._tries))
+
+    async def _consume(self, events: Sequence[Event], upto: int) -> None:
+        """Handle events, and settle all up to an id."""
+        assert self._claim is not None
+        epoch = self._claim.epoch
+        chunks = [list(events)] if self._batch_size is not None and events else [[event] for event in events]
+        while chunks:
+            chunk = chunks.pop(0)
+            failure = await self._attempt(chunk)
+            if failure is not None:
+                if self._stopping:
+                    return  # without a decision: it is tried again at the next start
+                if len(chunk) > 1:
+                    chunks = [[event] for event in chunk] + chunks
+                    continue
+                await self._poison(chunk[0], failure)
+            else:
+                self.handled += len(chunk)
+                self._place = chunk[-1].offset or 0
+                if asyncio.get_running_loop().time() - self._committed_at >= COMMIT_SECONDS:
+                    await self._commit()
+            if self._claim.epoch != epoch:
+                return  # somebody reset the offset
+            if self._stopping and chunks:
+                return
+        self._place = upto
+        waited = asyncio.get_running_loop().time() - self._committed_at
+        if events or waited >= PASS_SECONDS:
+            await self._commit(handled=bool(events))
+
+    async def _attempt(self, chunk: list[Event]) -> Exception | None:
+        """Give events to the handler as often as it may fail; return its last error."""
+        given = chunk if self._batch_size is not None else chunk[0]
+        for attempt in range(1, self._tries + 1):
+            if self._fenced is not None:
+                raise self._fenced
+            try:
+                await self._call(given)
+                return None
+            except Exception as error:
+                failure = error
+            log.info("consumer %s, event %s: %r", self.name, chunk[0].offset, _told(failure))
+            assert self._claim is not None
+            await self._log.store.offsets.failed(self._claim, chunk[0].offset or 0, _told(failure))
+            if attempt < self._tries:
+                await self._pause(min(self._backoff * 2 ** (attempt - 1), 30.0))
+            if self._stopping:
+                break
+        return failure
+
+    async def _call(self, given: Event | list[Event]) -> None:
+        if self._is_async:
+            await cast("Awaitable[object]", self._handler(given))
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"walle-consumer-{self.name}")
+        work = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._handler, given))
+        try:
+            result = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])  # a thread cannot be stopped, and two handlers must not overlap
+            work.cancelled() or work.exception()
+            raise
+        if inspect.isawaitable(result):
+            await result
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self._stopping and (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, POLL))
+
+    async def _poison(self, event: Event, failure: Exception) -> None:
+        assert self._claim is not None
+        place = event.offset or 0
+        await self._commit()
+        if not self._parks:
+            raise HandlerFailed(self.name, place, event.type, self._tries, failure) from failure
+        claim = await self._log.store.offsets.park(self._claim, place, _told(failure), self._tries)
+        self._stand(claim)
+        log.warning("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _told(failure))
+        self._place = max(self._place, claim.offset)
+
+    async def _commit(self, *, handled: bool = True) -> None:
+        self._committed_at = asyncio.get_running_loop().time()
+        if self._claim is not None and self._place > self._claim.offset:
+            self._stand(await self._log.store.offsets.commit(self._claim, self._place, handled=handled))
+
+    def _stand(self, claim: Claim) -> None:
+        """Go on with a claim; where the offset was reset, from there."""
+        if self._claim is None or claim.epoch != self._claim.epoch:
+            self._place = claim.offset
+        self._claim = claim
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,352 @@
+"""The event log: append, read, follow, and what its consumers have come to."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, overload
+
+import polars as pl
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle.database import Database
+from walle.envelope import Event
+from walle.errors import EventTooLarge, InputError, StoreClosed, UnknownEvent
+from walle.events.filters import EventFilter, check_offset
+from walle.events.frame import COLUMNS, event_columns, events_frame, records
+from walle.events.memory import MemoryEvents, MemorySession
+from walle.events.outbox import OutboxEvents
+from walle.events.port import EventStore
+from walle.events.supervision import Supervision
+from walle.repositories.common import Time
+
+__all__ = ["MAX_BYTES", "EventLog"]
+
+MAX_BYTES = 1024 * 1024
+"""How large the envelope of an event may be as JSON, unless told otherwise."""
+
+POLL = 0.1
+"""Seconds between two looks for events of other processes."""
+
+FOLLOWED = 500
+"""Events that a follower fetches at once."""
+
+
+class EventLog(Supervision):
+    """Events in the order of their ids; no committed event is ever skipped by a reader.
+
+    A reader is given the events up to the horizon: the id below which every transaction has ended. So it may wait for
+    a moment behind an open transaction that has appended, and only behind that.
+
+    Parameters
+    ----------
+    database : Database, optional
+        Where the events lie. None: in memory, with the same numbering and rules; nothing is kept then.
+    max_bytes : int
+        How large an event's envelope may be as JSON; 1 MiB by default.
+
+    Raises
+    ------
+    InputError
+        For a limit that is no whole number above 0.
+
+    Examples
+    --------
+    ::
+
+        log = EventLog(Database("research.db"))
+        await log.append(Event(type="orders.Placed", run_id="sma-1"))
+        async for event in log.subscribe("orders.*", after=-1):
+            print(event.offset, event.type, event.payload)
+    """
+
+    def __init__(self, database: Database | None = None, *, max_bytes: int = MAX_BYTES) -> None:
+        if database is not None and not isinstance(database, Database):
+            raise InputError(f"an event log lies in a walle.Database or in memory, not in {database!r}.")
+        self.max_bytes = max_bytes
+        self._store: EventStore = MemoryEvents() if database is None else OutboxEvents(database)
+        self._closed = False
+
+    @property
+    def max_bytes(self) -> int:
+        """How large an event's envelope may be as JSON, in bytes."""
+        return self._max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"max_bytes={value!r} is not a whole number above 0.")
+        self._max_bytes = value
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is a database that keeps the events."""
+        return self._store.durable
+
+    @property
+    def store(self) -> EventStore:
+        """The place where the events lie.
+
+        Raises
+        ------
+        StoreClosed
+            After :meth:`close`.
+        """
+        if self._closed:
+            raise StoreClosed("this event log was closed. Make another one: EventLog(database).")
+        return self._store
+
+    def __repr__(self) -> str:
+        """Say where the events lie, and whether they are kept."""
+        return f"EventLog({self._store.label!r}{'' if self.durable else ', durable=False: nothing is kept'})"
+
+    def session(self) -> AbstractAsyncContextManager[Any]:
+        """Open a session: appends with ``session=`` become visible together, at ``await session.commit()``.
+
+        On a database it is the same as :meth:`walle.Database.session`, so facts can be written in it as well.
+        """
+        return self.store.session()
+
+    @overload
+    async def append(self, events: Event, *, session: AsyncSession | MemorySession | None = None) -> int: ...
+    @overload
+    async def append(
+        self, events: Iterable[Event], *, session: AsyncSession | MemorySession | None = None
+    ) -> builtins.list[int]: ...
+    async def append(
+        self, events: Event | Iterable[Event], *, session: AsyncSession | MemorySession | None = None
+    ) -> int | builtins.list[int]:
+        """Store events: all of them, in one transaction and in this order, or none.
+
+        Parameters
+        ----------
+        events : Event or iterable of Event
+        session : AsyncSession, optional
+            Join the caller's transaction: nothing is stored, delivered or announced before its commit.
+
+        Returns
+        -------
+        int or list of int
+            The id of each event in the log: one for one event, a list for an iterable. Ids rise with the order of
+            appends; an id whose transaction is rolled back may never be seen.
+
+        Raises
+        ------
+        EventTooLarge
+            For an envelope above ``max_bytes``.
+        InputError
+            For anything but events.
+        """
+        single = isinstance(events, Event)
+        if not single and not isinstance(events, Iterable):
+            raise InputError(f"append takes a walle.Event or a list of them, not a {type(events).__name__}.")
+        given = [events] if isinstance(events, Event) else list(events)
+        envelopes = [self._envelope(event) for event in given]
+        store = self.store
+        if not given:
+            return []
+        ids = await store.append([event.type for event in given], envelopes, session)
+        return ids[0] if single else ids
+
+    def _envelope(self, event: object) -> str:
+        if not isinstance(event, Event):
+            raise InputError(f"an event is a walle.Event, not a {type(event).__name__}; see walle.Event.from_json.")
+        text = event.to_json()
+        # a character has at most four bytes, so most texts need not be encoded to know
+        if len(text) * 4 > self._max_bytes and (size := len(text.encode())) > self._max_bytes:
+            raise EventTooLarge(event.type, size, self._max_bytes)
+        return text
+
+    async def read(
+        self,
+        after: int = -1,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Read events as a frame.
+
+        Parameters
+        ----------
+        after : int
+            The id after which to begin; -1: from the first.
+        types : str or iterable of str, optional
+            Types such as ``orders.Filled``, or patterns such as ``orders.*``: ``*`` stands for any characters.
+        run_id, corr_id : str, optional
+        start, end : datetime, date, str or None
+            ``ts``, the event's own time, in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. A date, or a
+            text without a zone, is UTC.
+        limit : int, optional
+            At most so many, the first ones.
+        columns : sequence of str, optional
+            Only these; ``envelope``, the whole envelope as JSON text, only on request.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by id. Events that wait behind an open
+            transaction come later: go on with ``after`` the last id, and none is missed.
+
+        Raises
+        ------
+        InputError
+            For a bad pattern, range, limit or column.
+        UnsafeEventSource
+            On a standby, or where the sequence hands out ids in blocks.
+        """
+        wanted = EventFilter.of(types, run_id, corr_id, start, end)
+        chosen = event_columns(columns)
+        return events_frame(await self._rows(wanted, check_offset(after, "after"), limit, chosen))
+
+    async def list(
+        self,
+        after: int = -1,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        limit: int | None = None,
+    ) -> builtins.list[Event]:
+        """Return events as records, each with its ``offset``; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        InputError, UnsafeEventSource
+        """
+        wanted = EventFilter.of(types, run_id, corr_id, start, end)
+        return records(await self._rows(wanted, check_offset(after, "after"), limit, COLUMNS))
+
+    async def _rows(self, wanted: EventFilter, after: int, limit: int | None, columns: Sequence[str]) -> pl.DataFrame:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InputError(f"limit={limit!r} is not a whole number from 0.")
+        store = self.store
+        return await store.rows(wanted, after, await store.settle(after), limit, columns)
+
+    async def latest(self) -> int:
+        """Return the id up to which every event can be read; -1 before the first.
+
+        Raises
+        ------
+        UnsafeEventSource
+        """
+        return await self.store.settle(-1) or -1
+
+    async def get(self, offset: int) -> Event:
+        """Return one event by its id in the log.
+
+        Raises
+        ------
+        UnknownEvent
+            When there is none that can be read.
+        """
+        store = self.store
+        check_offset(offset, "id")
+        settled = await store.settle(offset - 1)
+        found = records(await store.rows(EventFilter(), offset - 1, min(offset, settled), 1, COLUMNS))
+        if not found:
+            raise UnknownEvent(offset)
+        return found[0]
+
+    async def wait_for(self, offset: int, *, timeout: float | None = None) -> Event:
+        """Wait until an event can be read, and return it.
+
+        Parameters
+        ----------
+        offset : int
+            Its id in the log, as :meth:`append` returned it.
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        UnknownEvent
+            When its transaction was rolled back, so that it will never be there.
+        TimeoutError
+        """
+        check_offset(offset, "id")
+        async with asyncio.timeout(timeout):
+            while True:
+                signal = self.store.signal()
+                if await self.store.settle(offset - 1) >= offset:
+                    return await self.get(offset)
+                await self.store.wait(signal, POLL)
+
+    async def subscribe(
+        self,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        *,
+        after: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Follow the log: every event once, in the order of ids, without an end.
+
+        Parameters
+        ----------
+        types, run_id
+            As in :meth:`read`.
+        after : int, optional
+            The id after which to begin; -1: from the first. None: with what is appended from the first step on.
+
+        Yields
+        ------
+        Event
+            With its ``offset``: give the last one as ``after`` to go on later. A reader that must resume by itself is a
+            :class:`walle.Consumer`.
+
+        Raises
+        ------
+        InputError, UnsafeEventSource
+        """
+        wanted = EventFilter.of(types, run_id)
+        place = await self.latest() if after is None else check_offset(after, "after")
+        while True:
+            events, place = await self.follow(wanted, place, FOLLOWED, None)
+            for event in events:
+                yield event
+
+    async def follow(
+        self, wanted: EventFilter, after: int, limit: int, timeout: float | None
+    ) -> tuple[builtins.list[Event], int]:
+        """Wait for the next events, and say how far the log was looked through.
+
+        Parameters
+        ----------
+        wanted : EventFilter
+        after, limit : int
+        timeout : float, optional
+            Seconds to wait; 0 looks once, None has no end.
+
+        Returns
+        -------
+        tuple of list of Event and int
+            At most ``limit`` events, and the id up to which all that are wanted were returned. It is above ``after``
+            also when only others came; nothing has come when it is ``after``.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        while True:
+            store = self.store
+            signal = store.signal()
+            settled = await store.settle(after)
+            if settled > after:
+                events = records(await store.rows(wanted, after, settled, limit, COLUMNS))
+                full = len(events) >= limit
+                return events, int(events[-1].offset or 0) if full else settled
+            left = POLL if end is None else min(POLL, end - loop.time())
+            if left <= 0:
+                return [], after
+            await store.wait(signal, left)
+
+    async def close(self) -> None:
+        """End what runs in the background; the database stays open. A second call does nothing."""
+        self._closed = True
+        await self._store.close()

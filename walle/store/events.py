@@ -1,0 +1,226 @@
+"""``store.events``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+import polars as pl
+
+from walle.database import Database
+from walle.envelope import Event
+from walle.events import Consumer, EventLog, ResetReport
+from walle.events.consumer import Handler
+from walle.events.filters import EventFilter, check_offset
+from walle.repositories.common import Time
+from walle.store.noun import Noun, mirrors
+from walle.store.portal import Portal
+
+__all__ = ["Events"]
+
+T = TypeVar("T")
+
+TAILED = 500
+"""Events that a tail fetches at once."""
+
+
+class Events(Noun[EventLog]):
+    """The events of a store; also without a database, in memory."""
+
+    _name = "events"
+    _kind = EventLog
+
+    def __init__(self, database: Database | None, portal: Portal) -> None:
+        self._portal: Portal = portal
+        self._log = EventLog(database)
+
+    @property
+    def durable(self) -> bool:
+        """Whether the events are kept; without a database they are gone with the store."""
+        return self._log.durable
+
+    @property
+    def max_bytes(self) -> int:
+        """How large an event's envelope may be as JSON, in bytes; 1 MiB, and it can be set."""
+        return self._log.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        self._log.max_bytes = value
+
+    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+        return self._portal.call(method, self._log, *args, **options)
+
+    @overload
+    def append(self, events: Event) -> int: ...
+    @overload
+    def append(self, events: Iterable[Event]) -> list[int]: ...
+    @mirrors(EventLog.append)
+    def append(self, events: Event | Iterable[Event]) -> int | list[int]:
+        return self._call(EventLog.append, events)
+
+    @mirrors(EventLog.read)
+    def read(
+        self,
+        after: int = -1,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        return self._call(
+            EventLog.read,
+            after,
+            types=types,
+            run_id=run_id,
+            corr_id=corr_id,
+            start=start,
+            end=end,
+            limit=limit,
+            columns=columns,
+        )
+
+    @mirrors(EventLog.get)
+    def get(self, offset: int) -> Event:
+        return self._call(EventLog.get, offset)
+
+    @mirrors(EventLog.latest)
+    def latest(self) -> int:
+        return self._call(EventLog.latest)
+
+    def tail(
+        self,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        *,
+        after: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Event]:
+        """Follow the log: every event once, in the order of ids, as it is committed.
+
+        Parameters
+        ----------
+        types, run_id
+            As in :meth:`read`.
+        after : int, optional
+            The id after which to begin; -1: from the first. None: with what is appended after this call.
+        timeout : float, optional
+            End when nothing came for so many seconds; None: never. 0: end at the end of the log.
+
+        Returns
+        -------
+        iterator of Event
+            It blocks until the next event; Ctrl-C or a stopped cell ends it.
+
+        Raises
+        ------
+        InputError, UnsafeEventSource
+        """
+        wanted = EventFilter.of(types, run_id)
+        place = self.latest() if after is None else check_offset(after, "after")
+        return self._tail(wanted, place, timeout)
+
+    def _tail(self, wanted: EventFilter, place: int, timeout: float | None) -> Iterator[Event]:
+        while True:
+            events, seen = self._call(EventLog.follow, wanted, place, TAILED, timeout)
+            if seen == place:
+                return
+            place = seen
+            yield from events
+
+    def consume(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        follow: bool = False,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        batch_size: int | None = None,
+        start: str | int = "first",
+        tries: int = 3,
+        backoff: float = 0.1,
+        on_poison: str = "stop",
+        take_over: bool = False,
+    ) -> int:
+        """Give a handler every event at least once, from where this consumer stood before.
+
+        Parameters
+        ----------
+        name : str
+            Of the consumer: its offset is kept under it, and only one process consumes under it at a time.
+        handler : callable
+            Takes an event, or with ``batch_size`` a list of events. It runs in a thread of its own and may use this
+            store.
+        follow : bool
+            Go on until it is interrupted; False: return at the end of the log.
+        types, run_id
+            As in :meth:`read`.
+        batch_size, start, tries, backoff, on_poison, take_over
+            As in :class:`walle.Consumer`.
+
+        Returns
+        -------
+        int
+            How many events were handled.
+
+        Raises
+        ------
+        ConsumerBusy, ConsumerFenced, HandlerFailed, InputError, UnsafeEventSource
+            As in :meth:`walle.Consumer.run`.
+        """
+        consumer = Consumer(
+            self._log,
+            name,
+            handler,
+            types=types,
+            run_id=run_id,
+            batch_size=batch_size,
+            start=start,
+            tries=tries,
+            backoff=backoff,
+            on_poison=on_poison,
+            take_over=take_over,
+        )
+        return self._portal.call(consumer.run, follow=follow)
+
+    @mirrors(EventLog.consumers)
+    def consumers(self) -> pl.DataFrame:
+        return self._call(EventLog.consumers)
+
+    @mirrors(EventLog.reset_offset)
+    def reset_offset(
+        self,
+        consumer: str,
+        *,
+        to: int | None = None,
+        since: Time = None,
+        event_id: str | None = None,
+        reason: str,
+        preview: bool = False,
+    ) -> ResetReport:
+        return self._call(
+            EventLog.reset_offset,
+            consumer,
+            to=to,
+            since=since,
+            event_id=event_id,
+            reason=reason,
+            preview=preview,
+        )
+
+    @mirrors(EventLog.parked)
+    def parked(self, consumer: str | None = None) -> pl.DataFrame:
+        return self._call(EventLog.parked, consumer)
+
+    @mirrors(EventLog.replay)
+    def replay(self, consumer: str, events: int | Iterable[int] | None = None) -> int:
+        return self._call(EventLog.replay, consumer, events)
+
+    @mirrors(EventLog.resets)
+    def resets(self, consumer: str | None = None) -> pl.DataFrame:
+        return self._call(EventLog.resets, consumer)
