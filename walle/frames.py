@@ -205,7 +205,7 @@ PARKED = pl.Schema(
     }
 )
 """One row is an event that a consumer set aside: its ``id`` in the log, what the handler failed with and how often;
-when a replay was asked for, and when it succeeded (null before)."""
+when a replay was asked for, and when it succeeded or a reset put the event back in line (null before)."""
 
 RESETS = pl.Schema(
     {

@@ -370,3 +370,60 @@ def test_settings_that_cannot_work_are_refused() -> None:
         with pytest.raises(InputError, match=message):
             Consumer(log, "sink", handler, **options)
     assert repr(Consumer(log, "sink", handler)) == "Consumer('sink', handled=0)"
+
+
+async def test_a_reset_in_the_middle_of_a_poison_event_skips_nothing(log: EventLog) -> None:
+    await fill(log, 5)
+    handled: list[int] = []
+
+    async def handle(item: Event) -> None:
+        handled.append(item.offset or 0)
+        if item.offset == 4 and handled.count(4) == 1:
+            await log.reset_offset("sink", to=-1, reason="in the middle")
+            raise ValueError("poison")
+
+    await Consumer(log, "sink", handle, tries=1, on_poison="park").run(follow=False)
+    assert handled == [1, 2, 3, 4, 1, 2, 3, 4, 5]
+    assert (await log.parked()).is_empty()
+
+
+async def test_a_replay_that_fails_after_a_reset_skips_nothing(log: EventLog) -> None:
+    await fill(log, 5)
+    handler = Recorder(lambda item: item.offset in (2, 4))
+    settings: dict[str, Any] = {"tries": 1, "on_poison": "park"}
+    await Consumer(log, "sink", handler, **settings).run(follow=False)
+    await log.replay("sink")
+    await log.reset_offset("sink", to=2, reason="again from the third")
+    assert (await log.parked())["replayed_at"].is_null().to_list() == [True, False]  # the fourth comes in its turn
+    await Consumer(log, "sink", handler, **settings).run(follow=False)
+    assert handler.offsets == [1, 3, 5, 3, 5]
+    assert (await log.parked())["replayed_at"].null_count() == 2
+
+
+async def test_a_handler_that_leaves_the_interpreter_counts_as_failed(log: EventLog) -> None:
+    await fill(log, 1)
+
+    def leave(_: Event) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(HandlerFailed, match=r"the handler left by SystemExit\(3\)"):
+        await Consumer(log, "sink", leave, tries=1).run(follow=False)
+
+
+async def test_a_stop_before_the_start_is_heard(log: EventLog) -> None:
+    await fill(log, 3)
+    handler = Recorder()
+    consumer = Consumer(log, "sink", handler)
+    consumer.stop()
+    assert await consumer.run() == 0
+    assert await consumer.run(follow=False) == 3
+
+
+async def test_a_consumer_that_was_cancelled_while_it_claimed_frees_its_name(log: EventLog) -> None:
+    await fill(log, 3)
+    for pause in (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016):
+        starting = asyncio.create_task(Consumer(log, "sink", Recorder()).run())
+        await asyncio.sleep(pause)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert await Consumer(log, "sink", Recorder()).run(follow=False) in (0, 3)

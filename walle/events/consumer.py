@@ -16,10 +16,10 @@ from uuid import uuid4
 
 from walle.dialects.outbox import NameLock
 from walle.envelope import Event
-from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError
+from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError, WalleError
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, POLL, EventLog
-from walle.repositories.claims import Claim, check_consumer
+from walle.repositories.claims import Claim, check_consumer, live_tokens
 
 __all__ = ["LEASE", "Consumer", "Handler"]
 
@@ -131,7 +131,7 @@ class Consumer:
         self._start = start if isinstance(start, str) else check_offset(start, "start")
         self._tries, self._backoff, self._parks = tries, backoff, on_poison == "park"
         self._lease, self._take_over = lease, take_over
-        self._stopping = False
+        self._running = self._stopping = False
         self._claim: Claim | None = None
         self._place = -1
         self._committed_at = self._looked_at = 0.0
@@ -144,7 +144,10 @@ class Consumer:
         return f"Consumer({self.name!r}{where}, handled={self.handled})"
 
     def stop(self) -> None:
-        """Have :meth:`run` return after the event or batch in hand is handled and committed; from any thread."""
+        """Have :meth:`run` return after the event or batch in hand is handled and committed; from any thread.
+
+        Before a run it makes the next one return at once.
+        """
         self._stopping = True
 
     async def run(self, *, follow: bool = True) -> int:
@@ -173,9 +176,16 @@ class Consumer:
         UnsafeEventSource
             Where events could be skipped.
         """
-        if self._claim is not None:
+        if self._running:
             raise InputError(f"consumer {self.name!r} runs already; make another Consumer object.")
-        self._stopping, before = False, self.handled
+        self._running, before = True, self.handled
+        try:
+            await self._run(follow)
+        finally:
+            self._running = self._stopping = False
+        return self.handled - before
+
+    async def _run(self, follow: bool) -> None:
         async with self._claimed():
             while not self._stopping:
                 signal = self._log.store.signal()
@@ -188,7 +198,6 @@ class Consumer:
                     await self._log.store.wait(signal, POLL)
                 else:
                     break
-        return self.handled - before
 
     @asynccontextmanager
     async def _claimed(self) -> AsyncIterator[None]:
@@ -202,6 +211,7 @@ class Consumer:
             if lock is None and not self._take_over:
                 raise ConsumerBusy(self.name, "another session of this database")
         beats: asyncio.Task[None] | None = None
+        live_tokens.add(token)
         try:
             claim = await store.offsets.claim(
                 self.name,
@@ -216,8 +226,11 @@ class Consumer:
             beats = asyncio.create_task(self._beat(claim, lock))
             try:
                 yield
-            finally:
-                await self._commit()  # what was handled, also when an error or a cancellation ends it
+            except BaseException:
+                with contextlib.suppress(WalleError):  # what ended it is what the caller shall hear of
+                    await self._commit()  # what was handled before
+                raise
+            await self._commit()
         finally:
             if beats is not None:
                 beats.cancel()
@@ -225,10 +238,10 @@ class Consumer:
             if self._thread is not None:
                 self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
                 self._thread = None
-            if self._claim is not None:
-                with contextlib.suppress(DatabaseError):
-                    await store.offsets.release(self._claim)
-                self._claim = None
+            self._claim = None
+            live_tokens.discard(token)  # first: should the release fail, this process may still claim the name again
+            with contextlib.suppress(WalleError):
+                await store.offsets.release(self.name, token)  # also a claim whose answer a cancellation cut off
             if lock is not None:
                 await lock.release()
 
@@ -260,12 +273,12 @@ class Consumer:
             failure = await self._attempt([event])
             if self._stopping and failure is not None:
                 return
-            claim = self._claim
             if failure is None:
                 self.handled += 1
-                self._stand(await offsets.replayed(claim, place))
-            else:
-                self._stand(await offsets.park(claim, place, _told(failure), tries + self._tries))
+                self._stand(await offsets.replayed(self._claim, place))
+            else:  # it lies behind the offset, which stays
+                tries += self._tries
+                self._stand(await offsets.park(self._claim, place, _told(failure), tries, offset=self._claim.offset))
 
     async def _consume(self, events: Sequence[Event], upto: int) -> None:
         """Handle events, and settle all up to an id."""
@@ -329,6 +342,8 @@ class Consumer:
             await asyncio.wait([work])  # a thread cannot be stopped, and two handlers must not overlap
             work.cancelled() or work.exception()
             raise
+        except SystemExit as error:  # out of a task it would end the loop
+            raise RuntimeError(f"the handler left by SystemExit({error.code!r})") from error
         if inspect.isawaitable(result):
             await result
 
@@ -340,14 +355,16 @@ class Consumer:
 
     async def _poison(self, event: Event, failure: Exception) -> None:
         assert self._claim is not None
-        place = event.offset or 0
+        place, epoch = event.offset or 0, self._claim.epoch
         await self._commit()
         if not self._parks:
             raise HandlerFailed(self.name, place, event.type, self._tries, failure) from failure
-        claim = await self._log.store.offsets.park(self._claim, place, _told(failure), self._tries)
-        self._stand(claim)
-        log.warning("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _told(failure))
-        self._place = max(self._place, claim.offset)
+        if self._claim.epoch != epoch:
+            return  # somebody reset the offset: the event comes in its turn
+        self._stand(await self._log.store.offsets.park(self._claim, place, _told(failure), self._tries, offset=place))
+        if self._claim.epoch == epoch:
+            self._place = place
+            log.info("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _told(failure))
 
     async def _commit(self, *, handled: bool = True) -> None:
         self._committed_at = asyncio.get_running_loop().time()

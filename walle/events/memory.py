@@ -241,18 +241,19 @@ class MemoryOffsets:
         """Record what the handler failed with, and at which event."""
         return self._set(claim, {"failed_at": datetime.now(UTC), "error": storable(error, event)})
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, consumer_id: str, token: str) -> None:
         """End a claim."""
-        row = self._consumers.get(claim.consumer_id)
-        if row is not None and row["epoch"] == claim.epoch:
+        row = self._consumers.get(consumer_id)
+        if row is not None and row["owner"] is not None and row["owner"]["token"] == token:
             row["owner"] = None
 
-    async def park(self, claim: Claim, event: int, error: str, tries: int) -> Claim:
-        """Set an event aside and move the offset past it."""
+    async def park(self, claim: Claim, event: int, error: str, tries: int, *, offset: int) -> Claim:
+        """Set an event aside and move the offset."""
         now, text = datetime.now(UTC), storable(error)
         told = storable(error, event)
-        passed = max(event, claim.offset)
-        standing = self._set(claim, {"last_offset": passed, "updated_at": now, "failed_at": now, "error": told})
+        standing = self._set(
+            claim, {"last_offset": forward(claim, offset), "updated_at": now, "failed_at": now, "error": told}
+        )
         if standing.epoch == claim.epoch:
             waiting = {"requested_at": None, "replayed_at": None}
             self._parked[claim.consumer_id, event] = {"error": text, "tries": tries, "parked_at": now, **waiting}
@@ -289,6 +290,9 @@ class MemoryOffsets:
         row, now = self._known(consumer_id), datetime.now(UTC)
         before = int(row["last_offset"])
         row |= {"last_offset": offset, "epoch": row["epoch"] + 1, "updated_at": now}
+        for (name, event), parked in self._parked.items():
+            if name == consumer_id and event > offset and parked["replayed_at"] is None:
+                parked |= {"requested_at": None, "replayed_at": now}
         moved = {"consumer_id": consumer_id, "from_offset": before, "to_offset": offset}
         self._resets.append({**moved, "reason": reason, "reset_by": whoami(), "reset_at": now})
         return before

@@ -46,11 +46,11 @@ class Offsets(Protocol):
     async def failed(self, claim: Claim, event: int, error: str) -> Claim:
         """Record what the handler failed with, and at which event."""
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, consumer_id: str, token: str) -> None:
         """End a claim."""
 
-    async def park(self, claim: Claim, event: int, error: str, tries: int) -> Claim:
-        """Set an event aside and move the offset past it."""
+    async def park(self, claim: Claim, event: int, error: str, tries: int, *, offset: int) -> Claim:
+        """Set an event aside and move the offset."""
 
     async def requested(self, consumer_id: str) -> list[tuple[int, int]]:
         """Return the parked events whose replay was asked for."""

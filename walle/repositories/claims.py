@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "check_free",
     "check_parked",
     "forward",
+    "live_tokens",
     "liveness",
     "owner_of",
     "storable",
@@ -53,6 +55,9 @@ OFFSETS = pl.Schema(
 was stored, its parked events, and the database's clock."""
 
 ERROR_LENGTH = 10_000
+
+live_tokens: set[str] = set()
+"""The claims of the consumers that run in this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +149,10 @@ def owner_of(token: str, lease: timedelta, *, locked: bool) -> dict[str, Any]:
 
 def liveness(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime, lease: timedelta) -> str:
     """Tell how an owner is: running, stalled (it lives, or may live, but is silent), or dead."""
-    alive = is_alive(Owner(host=owner["host"], pid=owner["pid"], started=owner["started"]))
+    process = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"])
+    alive = is_alive(process)
+    if alive and (process.host, process.pid) == (socket.gethostname(), os.getpid()):
+        alive = owner.get("token") in live_tokens  # this process lives, but does that consumer?
     silent = heartbeat_at is None or now - heartbeat_at > lease
     if alive is False:
         return "dead"

@@ -149,15 +149,26 @@ class OffsetRepository:
         async with self._database.write() as writer:
             return await self._set(writer, claim, {"failed_at": datetime.now(UTC), "error": storable(error, event)})
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, consumer_id: str, token: str) -> None:
         """End a claim; does nothing when it has ended before."""
         table = models.consumer_offsets
-        mine = sa.and_(table.c.consumer_id == claim.consumer_id, table.c.epoch == claim.epoch)
         async with self._database.write() as writer:
-            await writer.execute(sa.update(table).where(mine).values(owner=None))
+            row = await self._locked(writer, consumer_id)
+            if row is not None and row["owner"] and row["owner"].get("token") == token:
+                await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(owner=None))
 
-    async def park(self, claim: Claim, event: int, error: str, tries: int) -> Claim:
-        """Set an event aside and move the offset past it, both or neither; returns and raises as :meth:`commit`.
+    async def park(self, claim: Claim, event: int, error: str, tries: int, *, offset: int) -> Claim:
+        """Set an event aside and move the offset, both or neither; returns and raises as :meth:`commit`.
+
+        Parameters
+        ----------
+        claim : Claim
+        event : int
+        error : str
+        tries : int
+            How often it was tried altogether.
+        offset : int
+            The event's own; that of the claim where a replay failed again.
 
         Raises
         ------
@@ -165,7 +176,7 @@ class OffsetRepository:
         """
         now = datetime.now(UTC)
         values = {
-            "last_offset": max(event, claim.offset),  # a replayed event lies behind the offset
+            "last_offset": forward(claim, offset),
             "updated_at": utc_now(),
             "failed_at": now,
             "error": storable(error, event),
@@ -245,6 +256,8 @@ class OffsetRepository:
     async def reset(self, consumer_id: str, offset: int, reason: str) -> int:
         """Move an offset anywhere, and write that down; a consumer that runs goes on from there.
 
+        Events that were parked behind the new offset are handled in their turn, so they are parked no longer.
+
         Parameters
         ----------
         consumer_id : str
@@ -265,6 +278,13 @@ class OffsetRepository:
             row = await self._known(writer, consumer_id)
             values = {"last_offset": offset, "epoch": row["epoch"] + 1, "updated_at": utc_now()}
             await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
+            parked = models.parked_events
+            ahead = sa.and_(
+                parked.c.consumer_id == consumer_id, parked.c.event > offset, parked.c.replayed_at.is_(None)
+            )
+            await writer.execute(
+                sa.update(parked).where(ahead).values(requested_at=None, replayed_at=datetime.now(UTC))
+            )
             audit = {
                 "consumer_id": consumer_id,
                 "from_offset": row["last_offset"],
