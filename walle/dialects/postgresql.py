@@ -41,6 +41,9 @@ __all__ = ["PostgreSQLDialect"]
 CONNECT_TIMEOUT = 10
 """Seconds after which a server that does not answer counts as unreachable."""
 
+LOCK_TIMEOUT = 60
+"""Seconds that a statement waits for another transaction's lock, as on SQLite."""
+
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 
 
@@ -74,8 +77,10 @@ class PostgreSQLDialect(Dialect):
     @property
     def _settings(self) -> dict[str, Any]:
         given = self.config.address.query
-        options = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if self.read_only else "")
-        settings: dict[str, Any] = {"options": f"{given.get('options', '')} {options}".strip()}
+        # the address's own options may set another time-out, but neither zone nor rights
+        fixed = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if self.read_only else "")
+        options = f"-c lock_timeout={LOCK_TIMEOUT}s {given.get('options', '')} {fixed}"
+        settings: dict[str, Any] = {"options": " ".join(options.split())}
         if "connect_timeout" not in given:
             settings["connect_timeout"] = CONNECT_TIMEOUT
         if "application_name" not in given:
@@ -90,8 +95,7 @@ class PostgreSQLDialect(Dialect):
         """Nothing to do: a database on a server is made by its administrator."""
 
     def begin_migration(self, connection: Connection) -> None:
-        """Take an advisory lock that ends with the transaction; an idle transaction of others must not hang it."""
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        """Take an advisory lock that ends with the transaction."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
     # reading in columns

@@ -70,7 +70,7 @@ class Consumer:
         aside with the error and goes on; see :meth:`EventLog.parked` and :meth:`EventLog.replay`. The events of a batch
         that failed are given one by one then, so that only the bad ones are set aside.
     lease : timedelta
-        A consumer on another host that is silent for so long may be replaced.
+        When this consumer is silent for so long, one on another host may take its place.
     take_over : bool
         Take the name also from a process that lives, but hangs: its next commit fails.
 
@@ -269,6 +269,8 @@ class Consumer:
         self._looked_at = loop.time()
         self._stand(await offsets.standing(self._claim))
         for place, tries in await offsets.requested(self.name):
+            if self._stopping:
+                return
             event = await self._log.get(place)
             failure = await self._attempt([event])
             if self._stopping and failure is not None:
@@ -330,20 +332,29 @@ class Consumer:
         return failure
 
     async def _call(self, given: Event | list[Event]) -> None:
+        try:
+            await self._hand_over(given)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError("the handler was cancelled by itself") from error
+        except SystemExit as error:  # out of a task it would end the loop
+            raise RuntimeError(f"the handler left by SystemExit({error.code!r})") from error
+
+    async def _hand_over(self, given: Event | list[Event]) -> None:
         if self._is_async:
             await cast("Awaitable[object]", self._handler(given))
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"walle-consumer-{self.name}")
-        work = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._handler, given))
+        work = asyncio.get_running_loop().run_in_executor(self._thread, partial(_call_sync, self._handler, given))
         try:
             result = await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.wait([work])  # a thread cannot be stopped, and two handlers must not overlap
             work.cancelled() or work.exception()
             raise
-        except SystemExit as error:  # out of a task it would end the loop
-            raise RuntimeError(f"the handler left by SystemExit({error.code!r})") from error
         if inspect.isawaitable(result):
             await result
 
@@ -357,10 +368,11 @@ class Consumer:
         assert self._claim is not None
         place, epoch = event.offset or 0, self._claim.epoch
         await self._commit()
+        self._stand(await self._log.store.offsets.standing(self._claim))
+        if self._claim.epoch != epoch:
+            return  # somebody reset the offset: the event comes in its turn, or was passed
         if not self._parks:
             raise HandlerFailed(self.name, place, event.type, self._tries, failure) from failure
-        if self._claim.epoch != epoch:
-            return  # somebody reset the offset: the event comes in its turn
         self._stand(await self._log.store.offsets.park(self._claim, place, _told(failure), self._tries, offset=place))
         if self._claim.epoch == epoch:
             self._place = place
@@ -376,6 +388,13 @@ class Consumer:
         if self._claim is None or claim.epoch != self._claim.epoch:
             self._place = claim.offset
         self._claim = claim
+
+
+def _call_sync(handler: Handler, given: Event | list[Event]) -> object:
+    try:
+        return handler(given)
+    except StopIteration as error:  # a future cannot carry it
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _told(error: BaseException) -> str:

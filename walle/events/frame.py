@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -104,7 +104,7 @@ def _state(row: dict[str, Any]) -> str:
     if owner is None:
         return "stopped"
     heartbeat: datetime | None = row["heartbeat_at"]
-    return liveness(owner, heartbeat, row["now"], timedelta(seconds=owner["lease"]))
+    return liveness(owner, heartbeat, row["now"])
 
 
 def _owner(text: str | None) -> str | None:

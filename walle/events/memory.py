@@ -218,7 +218,7 @@ class MemoryOffsets:
         if row is None:
             unset = dict.fromkeys(("owner", "heartbeat_at", "succeeded_at", "failed_at", "error"))
             row = {"consumer_id": consumer_id, "last_offset": start, "epoch": 0, "updated_at": now, **unset}
-        check_free(consumer_id, row["owner"], row["heartbeat_at"], lease, locked=locked, take_over=take_over)
+        check_free(consumer_id, row["owner"], row["heartbeat_at"], now, locked=locked, take_over=take_over)
         row |= {"epoch": row["epoch"] + 1, "owner": owner_of(token, lease, locked=locked), "heartbeat_at": now}
         self._consumers[consumer_id] = row
         return Claim(consumer_id=consumer_id, token=token, epoch=row["epoch"], offset=row["last_offset"])

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -147,23 +147,24 @@ def owner_of(token: str, lease: timedelta, *, locked: bool) -> dict[str, Any]:
     }
 
 
-def liveness(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime, lease: timedelta) -> str:
-    """Tell how an owner is: running, stalled (it lives, or may live, but is silent), or dead."""
+def liveness(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime) -> str:
+    """Tell how an owner is: running, stalled (it lives, or may live, but is silent for its lease), or dead."""
     process = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"])
     alive = is_alive(process)
     if alive and (process.host, process.pid) == (socket.gethostname(), os.getpid()):
         alive = owner.get("token") in live_tokens  # this process lives, but does that consumer?
-    silent = heartbeat_at is None or now - heartbeat_at > lease
     if alive is False:
         return "dead"
-    return "stalled" if silent else "running"
+    lease = timedelta(seconds=owner.get("lease", 0))
+    # a heartbeat from the future is one of a clock that was set back since
+    return "stalled" if heartbeat_at is None or abs(now - heartbeat_at) > lease else "running"
 
 
 def check_free(
     consumer_id: str,
     owner: Mapping[str, Any] | None,
     heartbeat_at: datetime | None,
-    lease: timedelta,
+    now: datetime,
     *,
     locked: bool,
     take_over: bool,
@@ -173,11 +174,11 @@ def check_free(
     Raises
     ------
     ConsumerBusy
-        When its owner lives: on this host as a process, on another host by its heartbeat.
+        When its owner lives: on this host as a process, on another host by its heartbeat and its own lease.
     """
     if owner is None or take_over or (locked and owner.get("locked")):
         return
-    state = liveness(owner, heartbeat_at, datetime.now(UTC), lease)
+    state = liveness(owner, heartbeat_at, now)
     elsewhere = owner["host"] != socket.gethostname()
     if state == "running" or (state == "stalled" and not elsewhere):
         raise ConsumerBusy(consumer_id, f"process {owner['pid']} on {owner['host']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -61,7 +61,7 @@ class OffsetRepository:
         start : int
             The offset of a consumer that is new.
         lease : timedelta
-            How long the owner on another host may be silent before it counts as dead.
+            How long this owner may be silent before one on another host may take its place.
         locked : bool
             The database keeps the name for this process, so an owner that had such a lock is gone.
         take_over : bool
@@ -80,10 +80,10 @@ class OffsetRepository:
                 await writer.execute(_insert_once(values))
                 row = await self._locked(writer, consumer_id)
                 assert row is not None
-            check_free(consumer_id, row["owner"], row["heartbeat_at"], lease, locked=locked, take_over=take_over)
+            check_free(consumer_id, row["owner"], row["heartbeat_at"], row["now"], locked=locked, take_over=take_over)
             claim = Claim(consumer_id=consumer_id, token=token, epoch=row["epoch"] + 1, offset=row["last_offset"])
             owner = owner_of(token, lease, locked=locked)
-            values = {"epoch": claim.epoch, "owner": owner, "heartbeat_at": datetime.now(UTC)}
+            values = {"epoch": claim.epoch, "owner": owner, "heartbeat_at": utc_now()}
             await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
             return claim
 
@@ -110,7 +110,7 @@ class OffsetRepository:
         """
         values = {"last_offset": forward(claim, offset), "updated_at": utc_now()}
         if handled:
-            now = datetime.now(UTC)
+            now = utc_now()
             values |= {"succeeded_at": now, "heartbeat_at": now}
         async with self._database.write() as writer:
             return await self._set(writer, claim, values)
@@ -123,7 +123,7 @@ class OffsetRepository:
         ConsumerFenced
         """
         async with self._database.write() as writer:
-            return await self._set(writer, claim, {"heartbeat_at": datetime.now(UTC)})
+            return await self._set(writer, claim, {"heartbeat_at": utc_now()})
 
     async def standing(self, claim: Claim) -> Claim:
         """Look how a claim stands, without a write; returns and raises as :meth:`commit`.
@@ -147,7 +147,7 @@ class OffsetRepository:
         ConsumerFenced
         """
         async with self._database.write() as writer:
-            return await self._set(writer, claim, {"failed_at": datetime.now(UTC), "error": storable(error, event)})
+            return await self._set(writer, claim, {"failed_at": utc_now(), "error": storable(error, event)})
 
     async def release(self, consumer_id: str, token: str) -> None:
         """End a claim; does nothing when it has ended before."""
@@ -174,7 +174,7 @@ class OffsetRepository:
         ------
         ConsumerFenced
         """
-        now = datetime.now(UTC)
+        now = utc_now()
         values = {
             "last_offset": forward(claim, offset),
             "updated_at": utc_now(),
@@ -214,7 +214,7 @@ class OffsetRepository:
         """
         table = models.parked_events
         key = sa.and_(table.c.consumer_id == claim.consumer_id, table.c.event == event)
-        now = datetime.now(UTC)
+        now = utc_now()
         async with self._database.write() as writer:
             standing = await self._set(writer, claim, {"succeeded_at": now, "heartbeat_at": now})
             if standing.epoch == claim.epoch:
@@ -250,7 +250,7 @@ class OffsetRepository:
             chosen = check_parked(consumer_id, wanted, parked)
             if wanted is not None:
                 waiting = sa.and_(waiting, table.c.event.in_(chosen))
-            await writer.execute(sa.update(table).where(waiting).values(requested_at=datetime.now(UTC)))
+            await writer.execute(sa.update(table).where(waiting).values(requested_at=utc_now()))
             return len(chosen)
 
     async def reset(self, consumer_id: str, offset: int, reason: str) -> int:
@@ -282,9 +282,7 @@ class OffsetRepository:
             ahead = sa.and_(
                 parked.c.consumer_id == consumer_id, parked.c.event > offset, parked.c.replayed_at.is_(None)
             )
-            await writer.execute(
-                sa.update(parked).where(ahead).values(requested_at=None, replayed_at=datetime.now(UTC))
-            )
+            await writer.execute(sa.update(parked).where(ahead).values(requested_at=None, replayed_at=utc_now()))
             audit = {
                 "consumer_id": consumer_id,
                 "from_offset": row["last_offset"],
@@ -370,7 +368,8 @@ class OffsetRepository:
 
     async def _locked(self, writer: Writer, consumer_id: str) -> Mapping[str, Any] | None:
         table = models.consumer_offsets
-        found = await writer.execute(sa.select(table).where(table.c.consumer_id == consumer_id).with_for_update())
+        mine = sa.select(table, utc_now().label("now")).where(table.c.consumer_id == consumer_id)
+        found = await writer.execute(mine.with_for_update())
         row = found.mappings().one_or_none()
         return None if row is None else dict(row)
 
