@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import walle
-from tests.samples import event, fill, order, run
+from tests.samples import START, event, fill, order, run
 from walle.cli import main
 from walle.values import JSON_DEPTH
 
@@ -90,6 +90,13 @@ def test_what_is_no_event_is_refused_by_name(make: Callable[[], object], message
         make()
 
 
+def test_an_event_shows_what_is_set_and_its_place() -> None:
+    shown = repr(walle.Event(type="orders.Placed", id="e-1", corr_id=None, ts=START, payload={"qty": "1"}))
+    assert shown == f"Event('orders.Placed', id='e-1', ts={START!r}, payload={{'qty': '1'}})"
+    stored = walle.Event.stored(7, START, {"type": "orders.Placed", "id": "e-1", "version": 2})
+    assert repr(stored) == "Event('orders.Placed', offset=7, id='e-1', version=2)"
+
+
 # the facade
 
 
@@ -100,6 +107,7 @@ def test_events_are_appended_read_and_followed(store: walle.Store) -> None:
     assert list(store.events.tail(after=-1, timeout=0)) == [event(1), event(2), event(3, type="run.Started")]
     assert list(store.events.tail(timeout=0)) == []
     assert store.events.get(2) == event(2)
+    assert store.events.list(corr_id="corr-2") == list(store.events.tail(corr_id="corr-2", after=-1, timeout=0))
     assert store.events.latest() == 3
     assert store.events.durable
     with pytest.raises(walle.InputError, match="types=7"):
@@ -268,7 +276,7 @@ def test_consumers_and_parked_events_are_shown(consumed: str, capsys: pytest.Cap
 def test_a_reset_is_done_only_with_a_yes(consumed: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["events", "reset", "sink", consumed, "--to", "-1", "--reason", "a bug"]
     assert main(arguments) == 0
-    assert "3 events would be handled again (preview" in capsys.readouterr().out
+    assert "back over 3 events of any type (preview" in capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["applied"] is False
     with walle.connect(consumed) as store:

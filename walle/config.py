@@ -221,7 +221,7 @@ def _sqlite_file(text: str) -> URL:
     if text == ":memory:":
         raise ConfigurationError(
             "':memory:' is not supported: every connection would see a database of its own. "
-            "Use a file (a temporary one will do)."
+            "Use a file (a temporary one will do). Events alone work in memory: walle.connect() without an address."
         )
     if text.startswith("file:"):
         raise ConfigurationError(f"{text!r}: give the path itself. Allowed: {_ALLOWED}.")

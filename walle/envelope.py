@@ -29,7 +29,7 @@ ENVELOPE = (
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Event(Record):
     """The envelope of one event.
 
@@ -89,6 +89,13 @@ class Event(Record):
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(f"{self._name(name)} is a {type(getattr(self, name)).__name__}, not a dict.")
             self._set(name, check_json(getattr(self, name), name))
+
+    def __repr__(self) -> str:
+        """Show what is set, the place in the log first."""
+        usual = {"kind": EventKind.EVENT, "version": 1}
+        values = [(name, getattr(self, name)) for name in ("offset", *ENVELOPE) if name != "type"]
+        told = [f"{name}={value!r}" for name, value in values if value and usual.get(name) != value]
+        return f"{type(self).__name__}({self.type!r}, {', '.join(told)})"
 
     def envelope(self) -> dict[str, Any]:
         """Return the event as the JSON document that the outbox holds."""

@@ -189,7 +189,8 @@ CONSUMERS = pl.Schema(
 """One row is one consumer. ``state``: running, stalled (no heartbeat for its lease), dead (its process is gone) or
 stopped. ``offset`` is the id of the last event that it settled, -1 before the first; ``lag`` the committed events after
 it, of any type, and ``lag_seconds`` the age of the first of them (0 without). ``held`` of them wait behind a gap in the
-ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay."""
+ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay. ``error`` is what the
+handler last failed with, at ``failed_at``; it stays after a later success (``succeeded_at``)."""
 
 PARKED = pl.Schema(
     {

@@ -34,6 +34,7 @@ DECIMAL_PLACES = 18
 JSON_DEPTH = 200
 """How deep a JSON document may be nested; SQLite's functions stop at 1,000, Python's recursion before."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON_INTEGER_BITS = 13_000
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -255,7 +256,7 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
 
 def json_text(value: object) -> str:
     """Write a checked JSON document compactly."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _unstorable(text: str) -> str | None:

@@ -1,15 +1,17 @@
-"""How fast WallE moves bars, as ratios against named peers in the same run.
+"""How fast WallE moves bars and events, as ratios against named peers in the same run.
 
-    python -m tests.benchmarks                      # 1,000,000 bars, both databases, about two minutes
-    python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite
+    python -m tests.benchmarks                      # 1,000,000 rows, both databases, some minutes
+    python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite --what events
 
-Every round makes a new store and runs WallE and its peer one after the other; the ratio is of that pair, and the table
-shows the median of the rounds. Below 1 WallE is the faster one.
+Every round makes a new store (reads of events share one that is filled) and runs WallE and its peer one after the
+other; the ratio is of that pair, and the table shows the median of the rounds. Below 1 WallE is the faster one; 1.25 is
+0.8 of the peer's rate, 1.67 is 0.6 of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import statistics
 import subprocess
@@ -19,13 +21,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import postgresql, sqlite
-from tests.benchmarks.measure import Measured, seconds
+from tests.benchmarks import events, postgresql, sqlite
+from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
+
+S = TypeVar("S")
 
 
 @dataclass
@@ -69,8 +74,8 @@ def make_bars(rows: int) -> pl.DataFrame:
     )
 
 
-def run(rows: int, rounds: int, databases: Sequence[str]) -> list[Row]:
-    """Measure everything.
+def run_bars(rows: int, rounds: int, databases: Sequence[str]) -> list[Row]:
+    """Measure what moves bars.
 
     Parameters
     ----------
@@ -81,14 +86,39 @@ def run(rows: int, rounds: int, databases: Sequence[str]) -> list[Row]:
     frame = make_bars(rows)
     table: list[Row] = []
     for name in databases:
-        cases = (sqlite if name == "sqlite" else postgresql).CASES
         with _place(name) as place:
-            lines = [Row(case.what, case.peer, case.goal) for case in cases]
-            for _ in range(rounds):
-                for line, case in zip(lines, cases, strict=True):
-                    line.pairs.append(case.measure(place(), frame))
-            table += lines
+            table += _measured((sqlite if name == "sqlite" else postgresql).CASES, place, frame, rounds)
     return table
+
+
+def run_events(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Measure what moves events; the arguments are those of :func:`run_bars`.
+
+    Returns
+    -------
+    tuple of list of Row and list of str
+        The table, and how long one append takes.
+    """
+    given = events.make_events(rows)
+    table: list[Row] = []
+    medians = []
+    for name in databases:
+        driver = events.DRIVERS[name]
+        with _place(name) as place:
+            table += _measured(events.appends(driver), place, given, rounds)
+            medians.append(f"{driver.database} {events.median_append(place(), given) * 1000:.2f} ms")
+            filled = place()
+            events.fill(filled, given, driver)
+            table += _measured(events.reads(driver), itertools.repeat(filled).__next__, given, rounds)
+    return table, medians
+
+
+def _measured(cases: Sequence[Case[S]], place: Callable[[], str], source: S, rounds: int) -> list[Row]:
+    lines = [Row(case.what, case.peer, case.goal) for case in cases]
+    for _ in range(rounds):
+        for line, case in zip(lines, cases, strict=True):
+            line.pairs.append(case.measure(place(), source))
+    return lines
 
 
 class _place:
@@ -123,9 +153,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
+    parser.add_argument("--what", choices=["bars", "events"], action="append")
     options = parser.parse_args(arguments)
-    rows = run(options.rows, options.rounds, options.database or ["sqlite", "postgresql"])
-    print(f"{options.rows:,} bars, median of {options.rounds} rounds; below 1 WallE is the faster one\n")
+    databases, what = options.database or ["sqlite", "postgresql"], options.what or ["bars", "events"]
+    rows: list[Row] = []
+    medians: list[str] = []
+    if "bars" in what:
+        rows += run_bars(options.rows, options.rounds, databases)
+    if "events" in what:
+        table, medians = run_events(options.rows, options.rounds, databases)
+        rows += table
+    print(f"{options.rows:,} {' and '.join(what)}, median of {options.rounds} rounds; below 1 WallE is the faster one,")
+    print("1.25 is 0.8 of the peer's rate, 1.67 is 0.6 of it\n")
     with pl.Config(
         tbl_formatting="ASCII_MARKDOWN",
         tbl_hide_column_data_types=True,
@@ -136,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fmt_str_lengths=100,
     ):
         print(pl.DataFrame([row.cells() for row in rows]))
+    if medians:
+        print(f"\none store.events.append, median: {', '.join(medians)} (goal: under 3 ms)")
     print(f"\nimport walle: {import_seconds('walle'):.2f} s; import polars alone: {import_seconds('polars'):.2f} s")
     return 0
 

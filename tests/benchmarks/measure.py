@@ -6,10 +6,12 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import polars as pl
+from typing import Generic, TypeVar
 
 __all__ = ["Case", "Measured", "seconds"]
+
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,13 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is measured, against whom, and the ratio that is the goal."""
+class Case(Generic[S]):
+    """What is measured, against whom, and the ratio that is the goal; it is given an address and what to store."""
 
     what: str
     peer: str
     goal: float
-    measure: Callable[[str, pl.DataFrame], Measured]
+    measure: Callable[[str, S], Measured]
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -279,6 +279,9 @@ async def test_hostile_texts_come_back_as_they_were(log: EventLog) -> None:
         "long": "x" * 100_000,
     }
     await log.append(event(payload=hostile, headers={"$.a": {"b": "c"}}))
+    texts = ["NULL", "", "{}", "{a,b}", '"', "\\", "\\N", "'", "ü漢😀", "\t\r\n"]
+    await log.append([event(n, payload={"text": text}) for n, text in enumerate(texts)])
+    assert [item.payload["text"] for item in await log.list(after=1)] == texts
     assert (await log.get(1)).payload == hostile
     frame = await log.read()
     assert json.loads(frame["payload"][0]) == hostile

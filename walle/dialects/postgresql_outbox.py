@@ -27,10 +27,10 @@ BATCH_EVENTS = 5_000
 BATCH_BYTES = 16 * 1024 * 1024
 
 _ONE = "INSERT INTO outbox (type, payload) VALUES (%s, %s::jsonb) RETURNING id"
-# ORDER BY: the default of id is then taken in that order
+# ORDER BY: the default of id is then taken in that order. %b: psycopg writes an array of texts as text by a loop
 _MANY = (
     "INSERT INTO outbox (type, payload) SELECT type, envelope::jsonb "
-    "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS event (type, envelope, place) ORDER BY place RETURNING id"
+    "FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS event (type, envelope, place) ORDER BY place RETURNING id"
 )
 _LOCKS = (
     "FROM pg_locks AS held WHERE held.locktype = 'relation' AND held.relation = 'outbox'::regclass "

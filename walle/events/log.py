@@ -249,7 +249,7 @@ class EventLog(Supervision):
             When there is none that can be read.
         """
         store = self.store
-        check_offset(offset, "id")
+        check_offset(offset, "offset")
         settled = await store.settle(offset - 1)
         found = records(await store.rows(EventFilter(), offset - 1, min(offset, settled), 1, COLUMNS))
         if not found:
@@ -272,7 +272,7 @@ class EventLog(Supervision):
             When its transaction was rolled back, so that it will never be there.
         TimeoutError
         """
-        check_offset(offset, "id")
+        check_offset(offset, "offset")
         async with asyncio.timeout(timeout):
             while True:
                 signal = self.store.signal()
@@ -285,13 +285,14 @@ class EventLog(Supervision):
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
         *,
+        corr_id: str | None = None,
         after: int | None = None,
     ) -> AsyncIterator[Event]:
         """Follow the log: every event once, in the order of ids, without an end.
 
         Parameters
         ----------
-        types, run_id
+        types, run_id, corr_id
             As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended from the first step on.
@@ -306,7 +307,7 @@ class EventLog(Supervision):
         ------
         InputError, UnsafeEventSource
         """
-        wanted = EventFilter.of(types, run_id)
+        wanted = EventFilter.of(types, run_id, corr_id)
         place = await self.latest() if after is None else check_offset(after, "after")
         while True:
             events, place = await self.follow(wanted, place, FOLLOWED, None)

@@ -42,22 +42,21 @@ class ResetReport:
 
     @property
     def replayed(self) -> int:
-        """How many events are handled again."""
+        """How many events the consumer goes through again; of any type, also those that it does not want."""
         return self.events.height if self.to_offset < self.from_offset else 0
 
     @property
     def passed(self) -> int:
-        """How many events are never handled."""
+        """How many events the consumer never sees; of any type."""
         return self.events.height if self.to_offset > self.from_offset else 0
 
     def __str__(self) -> str:
         """Say it in a line."""
         moved = f"{self.consumer_id}: {self.from_offset} -> {self.to_offset}"
-        auxiliary = "" if self.applied else "would be "
         if self.replayed:
-            effect = f"{self.replayed:,} events {auxiliary}handled again"
+            effect = f"back over {self.replayed:,} events of any type"
         elif self.passed:
-            effect = f"{self.passed:,} events {auxiliary}passed and not handled"
+            effect = f"past {self.passed:,} events of any type, which are not handled"
         else:
             effect = "no event between"
         return f"{moved}, {effect}{'' if self.applied else ' (preview: nothing was changed)'}"

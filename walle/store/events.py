@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
@@ -54,9 +55,9 @@ class Events(Noun[EventLog]):
     @overload
     def append(self, events: Event) -> int: ...
     @overload
-    def append(self, events: Iterable[Event]) -> list[int]: ...
+    def append(self, events: Iterable[Event]) -> builtins.list[int]: ...
     @mirrors(EventLog.append)
-    def append(self, events: Event | Iterable[Event]) -> int | list[int]:
+    def append(self, events: Event | Iterable[Event]) -> int | builtins.list[int]:
         return self._call(EventLog.append, events)
 
     @mirrors(EventLog.read)
@@ -84,6 +85,29 @@ class Events(Noun[EventLog]):
             columns=columns,
         )
 
+    @mirrors(EventLog.list)
+    def list(
+        self,
+        after: int = -1,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        limit: int | None = None,
+    ) -> builtins.list[Event]:
+        return self._call(
+            EventLog.list,
+            after,
+            types=types,
+            run_id=run_id,
+            corr_id=corr_id,
+            start=start,
+            end=end,
+            limit=limit,
+        )
+
     @mirrors(EventLog.get)
     def get(self, offset: int) -> Event:
         return self._call(EventLog.get, offset)
@@ -97,6 +121,7 @@ class Events(Noun[EventLog]):
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
         *,
+        corr_id: str | None = None,
         after: int | None = None,
         timeout: float | None = None,
     ) -> Iterator[Event]:
@@ -104,7 +129,7 @@ class Events(Noun[EventLog]):
 
         Parameters
         ----------
-        types, run_id
+        types, run_id, corr_id
             As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended after this call.
@@ -120,7 +145,7 @@ class Events(Noun[EventLog]):
         ------
         InputError, UnsafeEventSource
         """
-        wanted = EventFilter.of(types, run_id)
+        wanted = EventFilter.of(types, run_id, corr_id)
         place = self.latest() if after is None else check_offset(after, "after")
         return self._tail(wanted, place, timeout)
 
