@@ -37,7 +37,8 @@ class Horizon:
         """
         present = set(holders)
         fresh = _UNKNOWN if self._highest is None else self._highest
-        # a prepared transaction is the continuation of a session's, under another name: perhaps of one just gone
+        # a prepared transaction goes by the name of its session's until the server restarts (on old servers until it is
+        # prepared), and by -1/xid from then on: it may be any of those that are gone
         gone = [floor for holder, floor in self._floors.items() if holder not in present]
         inherited = min([fresh, *gone])
         self._floors = {

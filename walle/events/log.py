@@ -338,7 +338,7 @@ class EventLog(Supervision):
             store = self.store
             signal = store.signal()
             settled = await store.settle(after)
-            if settled > after:
+            if settled > max(after, 0):  # 0 is an empty log, and -1 its offset
                 events = records(await store.rows(wanted, after, settled, limit, COLUMNS))
                 full = len(events) >= limit
                 return events, int(events[-1].offset or 0) if full else settled
