@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import walle
+from tests.samples import bars
 from walle.cli import main
 
 WALLE = [sys.executable, "-m", "walle.cli"]
@@ -118,3 +119,22 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m walle.cli demo {tmp_path} | head -1"
     answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
     assert answer.stderr == ""
+
+
+def test_coverage_and_gaps_are_told(store: walle.Store, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store.bars.ingest(bars(10)[[0, 1, 2, 4, 8, 9]], symbol="BTC/USD", timeframe="1m")
+    assert main(["coverage", address]) == 0
+    assert "BTC/USD" in capsys.readouterr().out
+    assert main(["coverage", address, "--json", "--symbol", "BTC/USD", "--timeframe", "1m"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["bars"], row["expected"], row["missing"], row["gaps"], row["longest_gap"]) == (6, 10, 4, 2, 3)
+    assert main(["gaps", "BTC/USD", "1m", address, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(gap["missing"], gap["duration"], gap["cause"]) for gap in found] == [(1, 60, "single"), (3, 180, "hole")]
+    assert found[0]["start"] == "2025-03-01T00:03:00.000000+00:00"
+    assert main(["gaps", "BTC/USD", "1m", address, "--end", "2025-03-01T00:04"]) == 0
+    assert "Gaps of BTC/USD 1m: 1" in capsys.readouterr().out
+    assert main(["gaps", "BTC/USDD", "1m", address]) == 1
+    assert "did you mean 'BTC/USD'" in capsys.readouterr().err
+    assert main(["coverage", address, "--calendar", "24/6"]) == 1
+    assert "did you mean '24/7'" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_every_public_name_is_documented() -> None:
         for name, method in vars(kind).items():
             if not name.startswith("_"):
                 assert (method.__doc__ or "").strip(), f"{noun}.{name}"
-                assert "session" not in method.__doc__, f"{noun}.{name}"
+                assert "session : " not in method.__doc__, f"{noun}.{name}"
 
 
 def test_every_error_stands_in_the_drawn_tree() -> None:

@@ -9,7 +9,7 @@ The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`
 
 from __future__ import annotations
 
-from walle.bars import IngestReport
+from walle.bars import IngestReport, fill_gaps, resample
 from walle.config import DatabaseConfig
 from walle.database import Database, close_database, get_database, init_database
 from walle.envelope import Event
@@ -42,6 +42,7 @@ from walle.errors import (
     StaleSnapshot,
     StorageFull,
     StoreClosed,
+    UnknownCalendar,
     UnknownConsumer,
     UnknownEvent,
     UnknownOrder,
@@ -119,6 +120,7 @@ __all__ = [
     "StoreClosed",
     "StoreStatus",
     "TimeInForce",
+    "UnknownCalendar",
     "UnknownConsumer",
     "UnknownEvent",
     "UnknownOrder",
@@ -131,8 +133,10 @@ __all__ = [
     "WriteReport",
     "close_database",
     "connect",
+    "fill_gaps",
     "get_database",
     "init_database",
+    "resample",
     "to_float",
     "trim_zeros",
     "upgrade",

@@ -15,7 +15,7 @@ from walle.envelope import Event
 from walle.errors import ConfigurationError
 from walle.store import Store
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "open_store", "to_json"]
 
 Show = Callable[[str, pl.DataFrame], None]
 
@@ -82,17 +82,24 @@ def _count(text: str) -> int:
     return value
 
 
-def _open(options: argparse.Namespace, *, read_only: bool = True) -> Store:
+def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
+    """Open the store that a command names.
+
+    Raises
+    ------
+    ConfigurationError
+        When none is named, neither there nor in WALLE_DATABASE_URL.
+    """
     if DatabaseConfig.from_environment(options.url).url is None:
         raise ConfigurationError(
-            "which store? Give its path or URL, or set WALLE_DATABASE_URL; events in memory end with their process."
+            "which store? Give its path or URL, or set WALLE_DATABASE_URL; a store in memory ends with its process."
         )
     return walle.connect(options.url, read_only=read_only)
 
 
 def _tail(options: argparse.Namespace) -> int:
     wanted = {"types": options.types, "run_id": options.run_id}
-    with _open(options) as store:
+    with open_store(options) as store:
         stored = store.events.read(**wanted, columns=["id"])["id"]
         last = stored.tail(options.lines)
         place = last[0] - 1 if last.len() else stored[-1] if stored.len() else -1
@@ -117,17 +124,18 @@ def _safe(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
 
 
-def _rows(frame: pl.DataFrame) -> str:
+def to_json(frame: pl.DataFrame) -> str:
+    """Write a frame as JSON, a list of objects; instants as ISO texts in UTC."""
     instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
     return json.dumps(texts.to_dicts(), indent=2)
 
 
 def _consumers(options: argparse.Namespace, show: Show) -> int:
-    with _open(options) as store:
+    with open_store(options) as store:
         frame = store.events.consumers()
     if options.json:
-        print(_rows(frame))
+        print(to_json(frame))
         return 0
     shown = frame.select(
         "consumer_id",
@@ -148,7 +156,7 @@ def _consumers(options: argparse.Namespace, show: Show) -> int:
 
 def _reset(options: argparse.Namespace, show: Show) -> int:
     place = {"to": options.to, "since": options.since, "event_id": options.event}
-    with _open(options, read_only=not options.yes) as store:
+    with open_store(options, read_only=not options.yes) as store:
         report = store.events.reset_offset(options.consumer, **place, reason=options.reason, preview=not options.yes)
     if options.json:
         names = ("consumer_id", "from_offset", "to_offset", "reason", "applied", "replayed", "passed")
@@ -163,10 +171,10 @@ def _reset(options: argparse.Namespace, show: Show) -> int:
 
 
 def _parked(options: argparse.Namespace, show: Show) -> int:
-    with _open(options) as store:
+    with open_store(options) as store:
         frame = store.events.parked(options.consumer)
     if options.json:
-        print(_rows(frame))
+        print(to_json(frame))
     else:
         texts = pl.col("type", "error").map_elements(_safe, return_dtype=pl.String)
         show("Parked events", frame.drop("envelope").with_columns(texts))
@@ -174,7 +182,7 @@ def _parked(options: argparse.Namespace, show: Show) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    with _open(options, read_only=False) as store:
+    with open_store(options, read_only=False) as store:
         asked = store.events.replay(options.consumer, options.event)
     print(f"{asked} replays asked for; {options.consumer} handles them when it runs.")
     return 0

@@ -10,6 +10,7 @@
     │   ├── InvalidBars                     rows of an ingest that are not bars
     │   ├── EventTooLarge                   an event above the limit of bytes
     │   ├── UnknownTimeframe
+    │   ├── UnknownCalendar
     │   └── IllegalTransition               a run cannot go from this status to that
     ├── NotFound (LookupError)
     │   ├── UnknownSymbol
@@ -78,6 +79,7 @@ __all__ = [
     "StaleSnapshot",
     "StorageFull",
     "StoreClosed",
+    "UnknownCalendar",
     "UnknownConsumer",
     "UnknownEvent",
     "UnknownOrder",
@@ -153,6 +155,25 @@ class EventTooLarge(InputError):
 
 class UnknownTimeframe(InputError):
     """A timeframe that is not one of WallE's."""
+
+
+class UnknownCalendar(InputError):
+    """A calendar that neither WallE nor exchange_calendars knows.
+
+    Attributes
+    ----------
+    name : str
+    suggestions : list of str
+        Known names that are spelled alike.
+    """
+
+    def __init__(self, name: str, suggestions: Sequence[str]) -> None:
+        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
+        super().__init__(
+            f"unknown calendar {name!r}{near} Allowed: '24/7', '24/5', any name of exchange_calendars (XNYS, XHKG, "
+            "NASDAQ ...), or one of your own: walle.calendars.from_sessions(frame, name)."
+        )
+        self.name, self.suggestions = name, list(suggestions)
 
 
 class IllegalTransition(InputError):

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.bars import Checked, IngestReport, check_bars, parse_bars
 from walle.bars.parse import NUMBERS
-from walle.database import Database, Writer
+from walle.database import Writer
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
 from walle.records import Bar
 from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, near, one_of, same_key
+from walle.repositories.coverage import BarCoverage
 from walle.timeframe import check_timeframe
 from walle.types import wire
 from walle.values import check_text
@@ -28,16 +29,13 @@ KEY = ("symbol", "timeframe", "timestamp")
 _MANY_SERIES = 200
 
 
-class BarRepository:
+class BarRepository(BarCoverage):
     """Bars of any number of series; the first write of a bar wins.
 
     Parameters
     ----------
     database : Database
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def upsert(
         self,

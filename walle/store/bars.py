@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from walle.bars import IngestReport
+from walle.calendars import Calendar
 from walle.records import Bar
 from walle.repositories import BarRepository
 from walle.repositories.common import Time
@@ -71,6 +72,30 @@ class Bars(Noun[BarRepository]):
     @mirrors(BarRepository.series)
     def series(self) -> pl.DataFrame:
         return self._call(BarRepository.series)
+
+    @mirrors(BarRepository.coverage)
+    def coverage(
+        self,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.coverage, symbol, timeframe, start, end, calendar=calendar)
+
+    @mirrors(BarRepository.gaps)
+    def gaps(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.gaps, symbol, timeframe, start, end, calendar=calendar)
 
     @mirrors(BarRepository.conflicts)
     def conflicts(self, symbol: str | Sequence[str] | None = None, timeframe: str | None = None) -> pl.DataFrame:

@@ -1,0 +1,89 @@
+"""What is missing in the stored bars: counted by hand, the same on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from tests.samples import START, bars
+from walle.bars.coverage import GAPS
+from walle.calendars import from_sessions
+from walle.database import Database
+from walle.errors import InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
+from walle.repositories import BarRepository
+from walle.repositories.coverage import SERIES_COVERAGE
+
+
+@pytest.fixture
+def repository(database: Database) -> BarRepository:
+    return BarRepository(database)
+
+
+def minute(number: int) -> datetime:
+    return START + timedelta(minutes=number)
+
+
+async def store(repository: BarRepository, *missing: int, count: int = 20, symbol: str = "BTC/USD") -> None:
+    frame = bars(count)
+    kept = frame.filter(~pl.col("timestamp").is_in([minute(number) for number in missing]))
+    await repository.upsert(kept, symbol=symbol, timeframe="1m")
+
+
+async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepository) -> None:
+    await store(repository, 3, 7, 8, 9)
+    await store(repository, symbol="ETH/USD")
+    frame = await repository.coverage()
+    assert frame.schema == SERIES_COVERAGE
+    assert frame.rows() == [
+        ("BTC/USD", "1m", minute(0), minute(19), 16, 20, 4, 0.8, 2, 3, 0),
+        ("ETH/USD", "1m", minute(0), minute(19), 20, 20, 0, 1.0, 0, 0, 0),
+    ]
+    part = await repository.coverage("BTC/USD", "1m", minute(5), minute(10))
+    assert part.rows() == [("BTC/USD", "1m", minute(5), minute(6), 2, 5, 3, 0.4, 1, 3, 0)]
+    assert (await repository.coverage("ETH/USD")).height == 1
+    assert (await repository.coverage(timeframe="1h")).is_empty()
+
+
+async def test_gaps_are_runs_of_missing_bars_with_a_cause(repository: BarRepository) -> None:
+    await store(repository, 3, 7, 8, 9)
+    frame = await repository.gaps("BTC/USD", "1m")
+    assert frame.schema == GAPS
+    assert frame.rows() == [
+        (minute(3), minute(4), 1, timedelta(minutes=1), "single"),
+        (minute(7), minute(10), 3, timedelta(minutes=3), "hole"),
+    ]
+    around = await repository.gaps("BTC/USD", "1m", minute(-2), minute(2))
+    assert around.rows() == [(minute(-2), minute(0), 2, timedelta(minutes=2), "hole")]
+    assert (await repository.gaps("BTC/USD", "1m", minute(10), minute(20))).is_empty()
+
+
+async def test_a_calendar_says_when_bars_are_expected(repository: BarRepository) -> None:
+    await store(repository, 3, 7, 8, 9)
+    hours = {"open": minute(0), "break_start": minute(5), "break_end": minute(10), "close": minute(18)}
+    market = from_sessions(pl.DataFrame([hours]), "with a break")
+    frame = await repository.coverage("BTC/USD", calendar=market)
+    assert frame.select("bars", "expected", "missing", "unexpected").row(0) == (16, 13, 1, 4)
+    assert (await repository.gaps("BTC/USD", "1m", calendar=market))["start"].to_list() == [minute(3)]
+    weekend = datetime(2025, 3, 1, 12, tzinfo=UTC)  # a Saturday
+    await repository.upsert(bars(5, start=weekend), symbol="GBP/USD", timeframe="1m")
+    row = (await repository.coverage("GBP/USD", calendar="24/5")).row(0, named=True)
+    assert (row["expected"], row["unexpected"], row["coverage"]) == (0, 5, None)
+
+
+async def test_nothing_is_known_of_what_is_not_stored(repository: BarRepository) -> None:
+    assert (await repository.coverage()).schema == SERIES_COVERAGE
+    with pytest.raises(UnknownSymbol):
+        await repository.gaps("BTC/USD", "1m")
+    await store(repository)
+    with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
+        await repository.coverage("BTC/USDD")
+    with pytest.raises(UnknownSymbol, match="timeframes stored for 'BTC/USD': 1m"):
+        await repository.coverage("BTC/USD", "1h")
+    with pytest.raises(UnknownTimeframe):
+        await repository.gaps("BTC/USD", "1 minute")
+    with pytest.raises(UnknownCalendar, match="did you mean '24/7'"):
+        await repository.coverage(calendar="24/6")
+    with pytest.raises(InputError, match="ends before it starts"):
+        await repository.coverage(start="2025-02-01", end="2025-01-01")

@@ -1,0 +1,304 @@
+"""Which bars are there, which are missing, and which stand where none is expected: from opening times alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+
+import polars as pl
+
+from walle.calendars import PERIODS, Calendar, Slots, calendar, check_instants
+from walle.errors import InputError
+from walle.frames import INSTANT
+from walle.timeframe import check_timeframe, is_calendar, length
+from walle.values import EPOCH, parse_range
+
+__all__ = ["COVERAGE", "GAPS", "find_gaps", "missing", "outages", "own_phase", "summarise", "unexpected"]
+
+GAPS = pl.Schema(
+    {"start": INSTANT, "end": INSTANT, "missing": pl.Int64(), "duration": pl.Duration("us"), "cause": pl.String()}
+)
+"""One row is one gap: consecutive expected bars that are missing. ``start`` is the opening time of the first of them;
+``end`` is when the last of them would have ended, but never after the next expected one opens; ``missing`` counts them.
+``duration`` is ``end - start``, hours without trading included. ``cause``: single, hole or outage. No nulls."""
+
+COVERAGE = pl.Schema(
+    {
+        "first": INSTANT,
+        "last": INSTANT,
+        "bars": pl.Int64(),
+        "expected": pl.Int64(),
+        "missing": pl.Int64(),
+        "coverage": pl.Float64(),
+        "gaps": pl.Int64(),
+        "longest_gap": pl.Int64(),
+        "unexpected": pl.Int64(),
+    }
+)
+"""What is known of one series: the opening times of its first and last bar (null without bars), its bars, the expected
+ones, those of them that are missing, and the share that is there (0 to 1; null when none is expected); the gaps, the
+missing bars of the longest one (0 without), and the bars that open where none is expected."""
+
+Moment = datetime | date | str
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Bars in a range, beside its slots: sorted opening times, and the slot of each (null off the grid)."""
+
+    times: pl.Series
+    slots: Slots
+    places: pl.Series
+
+
+def find_gaps(
+    times: pl.Series,
+    timeframe: str,
+    calendar: str | Calendar = "24/7",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    phase: timedelta | None = None,
+) -> pl.DataFrame:
+    """Find the expected bars that are missing.
+
+    Parameters
+    ----------
+    times : polars.Series
+        Opening times of the bars of one series: aware datetimes, in any order; repeats count once.
+    timeframe : str
+    calendar : str or Calendar
+    start, end : datetime, date or str, optional
+        Look at the opening times in ``[start, end)``; by default from the first bar to the last one, both inside.
+    phase : timedelta, optional
+        Of the clock's grid, see :meth:`walle.calendars.Calendar.grid`. By default that of the first bar for 24/7 and
+        24/5, and that of each session elsewhere.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`GAPS`, in the order of time; no row when nothing is missing, or without bars and range. A gap
+        goes on over hours without trading. Its cause is ``single`` when one bar is missing and both neighbours on the
+        grid are there, else ``hole``; a gap at either end of the range is a hole.
+
+    Examples
+    --------
+    >>> hours = pl.Series([0, 1, 4]) * 3_600_000_000
+    >>> find_gaps(hours.cast(INSTANT), "1h").select("missing", "cause").row(0)
+    (2, 'hole')
+    """
+    held = _hold(times, timeframe, calendar, start, end, phase)
+    return _gaps(held, timeframe)
+
+
+def missing(
+    times: pl.Series,
+    timeframe: str,
+    calendar: str | Calendar = "24/7",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    phase: timedelta | None = None,
+    max_gap: int | None = None,
+) -> pl.Series:
+    """Return the opening time of each expected bar that is missing.
+
+    Parameters
+    ----------
+    times, timeframe, calendar, start, end, phase
+        As for :func:`find_gaps`.
+    max_gap : int, optional
+        Leave out gaps of more missing bars.
+
+    Returns
+    -------
+    polars.Series
+        Datetime("us", "UTC"), ascending, without repeats; empty when nothing is missing.
+    """
+    held = _hold(times, timeframe, calendar, start, end, phase)
+    before, after = _around(held)
+    runs = pl.DataFrame({"first": before + 1, "stop": after})
+    if max_gap is not None:
+        runs = runs.filter(pl.col("stop") - pl.col("first") <= max_gap)
+    return held.slots.at(runs.select(pl.int_ranges("first", "stop")).to_series().explode().drop_nulls())
+
+
+def unexpected(
+    times: pl.Series,
+    timeframe: str,
+    calendar: str | Calendar = "24/7",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    phase: timedelta | None = None,
+) -> pl.Series:
+    """Return the opening times at which no bar is expected: the market was closed, or they are off the grid.
+
+    Parameters
+    ----------
+    times, timeframe, calendar, start, end, phase
+        As for :func:`find_gaps`.
+
+    Returns
+    -------
+    polars.Series
+        Datetime("us", "UTC"), ascending, without repeats; empty when every bar was expected.
+    """
+    held = _hold(times, timeframe, calendar, start, end, phase)
+    return held.times.filter(held.places.is_null())
+
+
+def summarise(
+    times: pl.Series,
+    timeframe: str,
+    calendar: str | Calendar = "24/7",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    phase: timedelta | None = None,
+) -> pl.DataFrame:
+    """Tell how much of a series is there.
+
+    Parameters
+    ----------
+    times, timeframe, calendar, start, end, phase
+        As for :func:`find_gaps`.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row with the columns of :data:`COVERAGE`; ``bars == expected - missing + unexpected``.
+    """
+    held = _hold(times, timeframe, calendar, start, end, phase)
+    gaps, expected = _gaps(held, timeframe), held.slots.total
+    outside = held.places.null_count()
+    there = held.times.len() - outside
+    row = {
+        "first": held.times.first() if there + outside else None,
+        "last": held.times.last() if there + outside else None,
+        "bars": there + outside,
+        "expected": expected,
+        "missing": expected - there,
+        "coverage": there / expected if expected else None,
+        "gaps": gaps.height,
+        "longest_gap": gaps["missing"].max() or 0,
+        "unexpected": outside,
+    }
+    return pl.DataFrame([row], schema=COVERAGE)
+
+
+def outages(
+    gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, tuple[datetime, datetime]] | None = None
+) -> dict[Name, pl.DataFrame]:
+    """Mark the gaps during the whole of which all series of a provider are silent.
+
+    Parameters
+    ----------
+    gaps : mapping of a series to polars.DataFrame
+        Of every series of one provider, also of those without a gap: columns of :data:`GAPS`.
+    spans : mapping of a series to (start, end), optional
+        The range in which gaps of that series were looked for; outside of it the series is not asked. By default every
+        series counts always.
+
+    Returns
+    -------
+    dict of a series to polars.DataFrame
+        The same frames; ``cause`` is ``outage`` where at every moment of the gap all series, and at least two, have
+        one. A gap that only overlaps with the others keeps its cause, and so do all of a provider with one series.
+
+    Raises
+    ------
+    InputError
+        When ``spans`` lacks a series.
+    """
+    lacking = [name for name in gaps if spans is not None and name not in spans]
+    if lacking:
+        raise InputError(f"spans lacks {len(lacking)} of the {len(gaps)} series, such as {lacking[0]!r}.")
+    heard = _heard(gaps, spans)
+    marked = {}
+    for name, frame in gaps.items():
+        ends = (
+            frame.select(time=end).join(heard, on="time", how="left", maintain_order="left") for end in ("start", "end")
+        )
+        before, after = (end["heard"] for end in ends)
+        marked[name] = frame.with_columns(cause=pl.when(before == after).then(pl.lit("outage")).otherwise("cause"))
+    return marked
+
+
+def own_phase(times: pl.Series, timeframe: str) -> timedelta:
+    """Return how far after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates."""
+    first = check_instants(times, "times").to_physical().min()
+    if is_calendar(check_timeframe(timeframe)) or not isinstance(first, int):
+        return timedelta(0)
+    return timedelta(microseconds=first) % length(timeframe)
+
+
+def _hold(
+    times: pl.Series,
+    timeframe: str,
+    name: str | Calendar,
+    start: Moment | None,
+    end: Moment | None,
+    phase: timedelta | None,
+) -> _Held:
+    market, given = calendar(name), check_instants(times, "times")
+    check_timeframe(timeframe)
+    if given.null_count():
+        raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
+    if not (given.to_physical().diff().drop_nulls() > 0).all():
+        given = given.unique().sort()
+    if phase is None and market.continuous:
+        phase = own_phase(given, timeframe)
+    first, last = parse_range(start, end)
+    lo = first if first is not None else given.first()
+    hi = last if last is not None else given.last()
+    if not isinstance(lo, datetime) or not isinstance(hi, datetime):
+        lo = hi = EPOCH  # neither bars nor a range: nothing is expected
+    elif last is None:
+        hi += timedelta(microseconds=1)
+    held = given.filter((given >= lo) & (given < hi)) if first is not None or last is not None else given
+    slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
+    return _Held(held, slots, slots.place(held))
+
+
+def _gaps(held: _Held, timeframe: str) -> pl.DataFrame:
+    slots, (before, after) = held.slots, _around(held)
+    last, following = slots.at(after - 1), slots.at(after)
+    ends = last.dt.offset_by(PERIODS[timeframe]) if is_calendar(timeframe) else last + length(timeframe)
+    single = (after - before == 2) & (before >= 0) & (after < slots.total)
+    found = pl.DataFrame({"start": slots.at(before + 1), "end": ends, "next": following, "single": single})
+    return found.select(
+        "start",
+        pl.min_horizontal("end", "next").alias("end"),  # a bar that a break or a close cuts short ends before the next
+        (after - before - 1).alias("missing"),
+        pl.when("single").then(pl.lit("single")).otherwise(pl.lit("hole")).alias("cause"),
+    ).select("start", "end", "missing", (pl.col("end") - pl.col("start")).alias("duration"), "cause")
+
+
+def _around(held: _Held) -> tuple[pl.Series, pl.Series]:
+    """Return the numbers of the slots before and after each gap; -1 and the total stand for the ends of the range."""
+    one = pl.Series([1], dtype=pl.Int64)
+    present = pl.concat([-one, held.places.drop_nulls().rename(""), one * held.slots.total])
+    around = pl.DataFrame({"before": present, "after": present.shift(-1)})
+    around = around.filter(pl.col("after") - pl.col("before") > 1)
+    return around["before"], around["after"]
+
+
+def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, tuple[datetime, datetime]] | None) -> pl.DataFrame:
+    """Return for each end of a gap how long, up to it, some series was heard: equal at both ends of an outage."""
+    schema = pl.Schema({"time": INSTANT, "silent": pl.Int64(), "asked": pl.Int64()})
+    moments = [pl.DataFrame(schema=schema)]
+    for name, frame in gaps.items():
+        for end, step in (("start", 1), ("end", -1)):
+            moments.append(frame.select(time=end, silent=pl.lit(step, pl.Int64), asked=pl.lit(0, pl.Int64)))
+        if spans is not None:
+            first, last = spans[name]
+            moments.append(pl.DataFrame([(first, 0, 1), (last, 0, -1)], schema=schema, orient="row"))
+    counts = pl.concat(moments).group_by("time").sum().sort("time").with_columns(pl.col("silent", "asked").cum_sum())
+    needed = pl.max_horizontal(pl.col("asked") if spans is not None else pl.lit(len(gaps)), pl.lit(2))
+    lasts = (pl.col("time").shift(-1) - pl.col("time")).dt.total_microseconds().fill_null(0)
+    heard = pl.when(pl.col("silent") < needed).then(lasts).otherwise(0)
+    return counts.select("time", heard=heard.cum_sum().shift(1, fill_value=0))

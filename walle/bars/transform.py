@@ -1,0 +1,220 @@
+"""Frames of bars made from frames of bars: short gaps filled and marked, and longer timeframes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from walle.bars.coverage import missing
+from walle.calendars import PERIODS, Calendar, calendar, check_instants
+from walle.errors import InputError
+from walle.frames import INSTANT
+from walle.timeframe import check_timeframe, is_calendar, length
+from walle.values import to_microseconds
+
+__all__ = ["fill_gaps", "resample"]
+
+_PRICES = ("open", "high", "low", "close")
+_NEEDED = ("timestamp", *_PRICES, "volume")
+_MICROSECOND = timedelta(microseconds=1)
+_MARGIN = 33 * 86_400_000_000  # in microseconds: a month, and a session that opens on the day before its date
+
+
+def fill_gaps(
+    frame: pl.DataFrame,
+    *,
+    timeframe: str,
+    max_gap: int,
+    calendar: str | Calendar = "24/7",
+    phase: timedelta | None = None,
+) -> pl.DataFrame:
+    """Fill gaps of at most ``max_gap`` bars with the last close, and mark what was filled in.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        timestamp (Datetime("us", "UTC")), open, high, low, close, volume (Float64), in any order; with ``symbol``, each
+        symbol is a series of its own. Further columns stay, and are null in the rows that are filled in.
+    timeframe : str
+        Of all rows.
+    max_gap : int
+        The most consecutive expected bars to fill in, at least 1. A gap of more is left whole.
+    calendar : str or Calendar
+        When bars are expected: nothing is filled in while the market is closed.
+    phase : timedelta, optional
+        See :func:`walle.bars.coverage.find_gaps`.
+
+    Returns
+    -------
+    polars.DataFrame
+        The given columns and ``is_filled`` (Boolean, no nulls), sorted by symbol and timestamp (UTC). In a row that is
+        filled in, open, high, low and close are the close of the row before, and volume is 0. Nothing is added before
+        the first bar of a series or after its last one; an empty frame stays empty.
+
+    Raises
+    ------
+    InputError
+        For a missing column, bars of another timeframe, or a ``max_gap`` that is no integer above 0.
+    """
+    if not isinstance(max_gap, int) or isinstance(max_gap, bool) or max_gap < 1:
+        raise InputError(f"max_gap={max_gap!r} is no count of bars: an integer of at least 1.")
+    frame = _checked(frame, timeframe)
+    keys = [key for key in ("symbol", "timeframe") if key in frame.columns]
+    added = [frame.select(*keys, "timestamp").clear()]
+    for series in frame.partition_by("symbol") if "symbol" in keys else [frame]:
+        holes = missing(series["timestamp"], timeframe, calendar, phase=phase, max_gap=max_gap)
+        named = (pl.lit(series[key].first(), frame.schema[key]).alias(key) for key in keys)
+        added.append(holes.to_frame("timestamp").select(*named, "timestamp"))
+    known = pl.col("is_filled") if "is_filled" in frame.columns else pl.lit(False)
+    new_rows = pl.concat(added).with_columns(is_filled=True)
+    filled = pl.concat([frame.with_columns(is_filled=known), new_rows], how="diagonal")
+    filled = filled.sort(*keys, "timestamp", maintain_order=True)
+    new = pl.col("close").is_null() & pl.col("is_filled")
+    # every row that is filled in has a row of its own series before it
+    return filled.with_columns(
+        *(pl.when(new).then(pl.col("close").forward_fill()).otherwise(name).alias(name) for name in _PRICES),
+        volume=pl.when(new).then(0.0).otherwise("volume"),
+    )
+
+
+def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Calendar = "24/7") -> pl.DataFrame:
+    """Make bars of a longer timeframe, and tell of each whether all its parts were there.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        timestamp (Datetime("us", "UTC")), open, high, low, close, volume (Float64), in any order; with ``symbol``, each
+        symbol is a series of its own. Bars that ``is_filled`` marks count as missing, though their prices are used.
+    to : str
+        The longer timeframe: a multiple of ``timeframe``.
+    timeframe : str
+        Of all rows.
+    calendar : str or Calendar
+        Intraday bars start at the open of each session and at the end of its break, as
+        :meth:`walle.calendars.Calendar.grid` has them, and end with the session or at its break; for 24/7 and 24/5
+        they stand on the clock's grid in UTC. ``1d`` bars hold one session, and carry its date at 00:00 UTC; ``1w`` and
+        ``1M`` bars hold the sessions of that period.
+
+    Returns
+    -------
+    polars.DataFrame
+        symbol and timeframe (String; where given), timestamp (Datetime("us", "UTC"): the opening time), open (of the
+        first), high, low, close (of the last), volume (the sum; Float64), bars (Int64: how many went in), expected
+        (Int64: how many the calendar has), is_complete (Boolean: ``bars == expected``). No nulls; sorted by symbol and
+        timestamp. A period without a bar has no row; an empty frame gives an empty one.
+
+    Raises
+    ------
+    InputError
+        For a target that is no longer multiple, a missing column, bars of another timeframe, a bar that comes twice,
+        or bars that open where the calendar expects none.
+    """
+    market, frame = _target(timeframe, to, calendar), _checked(frame, timeframe)
+    keys = [key for key in ("symbol", "timeframe") if key in frame.columns]
+    frame = frame.sort(*keys, "timestamp")
+    _refuse_repeated(frame, keys)
+    bucket, expected = _buckets(frame["timestamp"], timeframe, to, market)
+    real = (~pl.col("is_filled")).sum() if "is_filled" in frame.columns else pl.len()
+    made = (
+        frame.with_columns(bucket=bucket)
+        .group_by(*keys, "bucket", maintain_order=True)
+        .agg(
+            pl.col("open").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").last(),
+            pl.col("volume").sum(),
+            real.cast(pl.Int64).alias("bars"),
+        )
+        .join(expected, on="bucket", how="left", maintain_order="left")
+        .with_columns(pl.col("bucket").alias("timestamp"), is_complete=pl.col("bars") == pl.col("expected"))
+    )
+    if "timeframe" in keys:
+        made = made.with_columns(timeframe=pl.lit(to))
+    return made.select(*keys, *_NEEDED, "bars", "expected", "is_complete")
+
+
+def _checked(frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    lacking = [name for name in _NEEDED if name not in frame.columns]
+    if lacking:
+        raise InputError(f"the frame lacks {', '.join(map(repr, lacking))}; it has: {', '.join(frame.columns)}.")
+    check_timeframe(timeframe)
+    if "timeframe" in frame.columns:
+        others = frame["timeframe"].filter(frame["timeframe"].ne_missing(timeframe))
+        if others.len():
+            raise InputError(
+                f"timeframe={timeframe!r} was given, but the frame holds {others.len()} bars of {others[0]!r}."
+            )
+    times = check_instants(frame["timestamp"], "column 'timestamp'")
+    if times.null_count():
+        raise InputError(f"column 'timestamp' holds {times.null_count()} nulls; every bar has an opening time.")
+    return frame.with_columns(times.alias("timestamp"))
+
+
+def _target(timeframe: str, to: str, name: str | Calendar) -> Calendar:
+    step, longer, market = length(timeframe), length(to), calendar(name)
+    if longer <= step or longer % step:
+        raise InputError(
+            f"bars of {timeframe} do not make bars of {to}: it must be a longer timeframe, and a multiple."
+        )
+    if market.name == "24/5" and is_calendar(to) and timedelta(hours=1) < step < timedelta(days=1):
+        raise InputError(
+            f"bars of {timeframe} stand across 17:00 in New York, where the days of 24/5 begin, so that no "
+            f"bars of {to} can be made of them. Take bars of at most 1h."
+        )
+    return market
+
+
+def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tuple[pl.Series, pl.DataFrame]:
+    """Return the new opening time of each bar, and a frame of bucket and expected (Int64) that has all of them."""
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return times.alias("bucket"), pl.DataFrame(schema={"bucket": INSTANT, "expected": pl.Int64})
+    _refuse_outside(times, timeframe, market, first, last)
+    if is_calendar(to):
+        sessions = market.known(to_microseconds(first) - _MARGIN, to_microseconds(last) + _MARGIN)
+        return _dates(times, timeframe, to, sessions, market)
+    lo, hi = first - length(to), last + length(to)
+    slots, parts = market.slots(to, lo, hi), market.slots(timeframe, lo, hi)
+    place = slots.floor(times)
+    found = place.unique().sort()
+    start, following = slots.at(found), slots.at(found + 1).fill_null(hi)
+    expected = parts.floor(following - _MICROSECOND) - parts.floor(start - _MICROSECOND)
+    return slots.at(place), pl.DataFrame({"bucket": start, "expected": expected})
+
+
+def _dates(
+    times: pl.Series, timeframe: str, to: str, sessions: pl.DataFrame, market: Calendar
+) -> tuple[pl.Series, pl.DataFrame]:
+    starts = sessions["session"].cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if is_calendar(timeframe):
+        opens, parts = starts, pl.Series([1], dtype=pl.Int64).new_from_index(0, sessions.height)
+    else:
+        opens = sessions["open"]
+        slots = market.slots(timeframe, opens[0], sessions["close"][-1])
+        parts = slots.floor(sessions["close"] - _MICROSECOND) - slots.floor(opens - _MICROSECOND)
+    buckets = starts.dt.truncate(PERIODS[to])
+    expected = pl.DataFrame({"bucket": buckets, "expected": parts}).group_by("bucket").sum()
+    return buckets.gather(opens.search_sorted(times, "right").cast(pl.Int64) - 1), expected
+
+
+def _refuse_repeated(ordered: pl.DataFrame, keys: Sequence[str]) -> None:
+    same = pl.all_horizontal(pl.col(key) == pl.col(key).shift(1) for key in (*keys, "timestamp"))
+    repeated = ordered.filter(same)
+    if repeated.height:
+        raise InputError(
+            f"{repeated.height} bars share their timestamp with another one of their series, such as "
+            f"{repeated['timestamp'][0]}. Keep one of each: frame.unique(['symbol', 'timestamp'])."
+        )
+
+
+def _refuse_outside(times: pl.Series, timeframe: str, market: Calendar, first: datetime, last: datetime) -> None:
+    outside = times.filter(market.slots(timeframe, first, last + _MICROSECOND).place(times).is_null())
+    if outside.len():
+        raise InputError(
+            f"{outside.len()} of {times.len()} bars open where calendar {market.name} expects no bar of {timeframe}, "
+            f"such as {outside[0]}: the market was closed, or they stand off its grid. Say which calendar it is "
+            "(calendar='XNYS'), or leave those bars out."
+        )
