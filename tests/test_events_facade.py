@@ -93,7 +93,7 @@ def test_what_is_no_event_is_refused_by_name(make: Callable[[], object], message
 def test_an_event_shows_what_is_set_and_its_place() -> None:
     shown = repr(walle.Event(type="orders.Placed", id="e-1", corr_id=None, ts=START, payload={"qty": "1"}))
     assert shown == f"Event('orders.Placed', id='e-1', ts={START!r}, payload={{'qty': '1'}})"
-    stored = walle.Event.stored(7, START, {"type": "orders.Placed", "id": "e-1", "version": 2})
+    stored = walle.Event.stored(7, "orders.Placed", START, '{"id": "e-1", "version": 2}')
     assert repr(stored) == "Event('orders.Placed', offset=7, id='e-1', version=2)"
 
 

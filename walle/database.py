@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -128,7 +129,7 @@ class Database:
         self._closed = False
         self._at_head = False
         self._jobs: set[ReadJob] = set()
-        self._before_close: list[Callable[[], Awaitable[object]]] = []
+        self._before_close: list[weakref.WeakMethod[Callable[[], Awaitable[object]]]] = []
 
     def __repr__(self) -> str:
         """Show the address with the password masked."""
@@ -335,13 +336,18 @@ class Database:
             raise
 
     def before_close(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Have something awaited before the connections are closed, such as the end of a background task."""
-        self._before_close.append(work)
+        """Have a method awaited before the connections are closed, such as the end of a background task.
+
+        Its object is not kept alive for it.
+        """
+        self._before_close = [*(known for known in self._before_close if known() is not None), weakref.WeakMethod(work)]
 
     async def close(self) -> None:
         """Close every connection; a second call does nothing."""
         while self._before_close:
-            await self._before_close.pop()()
+            work = self._before_close.pop()()
+            if work is not None:
+                await work()
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None

@@ -138,9 +138,13 @@ class Event(Record):
         return cls(**given)
 
     @classmethod
-    def stored(cls, offset: int, created_at: datetime, envelope: Any) -> Self:
+    def stored(cls, offset: int, event_type: str, created_at: datetime, envelope: str) -> Self:
         """Make an event of a stored row, unchecked; what another program left out is None."""
-        fields = dict(envelope) if isinstance(envelope, Mapping) else {"payload": envelope}
+        try:
+            document = json.loads(envelope)
+        except ValueError:  # SQLite keeps any text
+            document = envelope
+        fields = {"type": event_type} | (document if isinstance(document, dict) else {"payload": document})
         if isinstance(fields.get("ts"), str):
             with contextlib.suppress(ValueError):
                 fields["ts"] = datetime.fromisoformat(fields["ts"])

@@ -203,7 +203,10 @@ def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: b
     """
     if dialect == "sqlite":
         # not the operators -> and ->>, which came with SQLite 3.38
-        value: sa.ColumnElement[Any] = sa.func.json_extract(sa.type_coerce(column, sa.Text), f'$."{key}"')
+        text = sa.type_coerce(column, sa.Text)
+        found = sa.func.json_extract(text, f'$."{key}"')
+        # what another program wrote may be no JSON: that row has no members, and the others are read
+        value: sa.ColumnElement[Any] = sa.case((sa.func.json_valid(text) == 1, found))
         if document:
             return sa.func.nullif(sa.func.json_quote(value), "null")
         return sa.cast(value, sa.Text)

@@ -12,10 +12,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.raw import Raw
 from tests.samples import START, event
+from walle.database import Database
 from walle.envelope import Event
 from walle.errors import EventTooLarge, InputError, StoreClosed, UnknownEvent
-from walle.events import EventLog
+from walle.events import Consumer, EventLog
 from walle.frames import EVENTS
 from walle.words import EventKind
 
@@ -299,6 +301,30 @@ def _everything() -> Any:
 
 
 def test_a_changed_copy_of_a_stored_event_is_a_new_event() -> None:
-    stored = Event.stored(7, START, event().envelope())
+    stored = Event.stored(7, "orders.Placed", START, event().to_json())
     assert stored == event()
     assert dataclasses.replace(stored, id="other").payload == event().payload
+
+
+@pytest.mark.parametrize(
+    "payload", ["{}", "[1, 2]", '"text"', "7", "null", '{"type": "other", "ts": "noon", "version": "x"}']
+)
+async def test_what_another_program_wrote_is_read_as_far_as_it_goes(
+    database: Database, address: str, payload: str
+) -> None:
+    raw = Raw(address)
+    log = EventLog(database)
+    await log.append(event(1))
+    raw.run(f"INSERT INTO outbox (type, payload) VALUES ('legacy event', '{payload}')")
+    if raw.sqlite:
+        raw.run("INSERT INTO outbox (type, payload) VALUES ('broken', '{no json')")
+    frame = await log.read()
+    assert frame.schema == EVENTS
+    assert frame["type"].to_list()[:2] == ["orders.Placed", "legacy event"]
+    assert frame["event_id"].to_list()[1:] == [None] * (frame.height - 1)
+    stored = (await log.list())[1]
+    assert stored.type in ("legacy event", "other")
+    assert stored.offset == 2
+    assert await ids(log, run_id="run-1") == [1]
+    handled: list[int | None] = []
+    assert await Consumer(log, "sink", lambda item: handled.append(item.offset)).run(follow=False) == frame.height

@@ -16,7 +16,7 @@ from walle.repositories.claims import liveness
 
 __all__ = ["COLUMNS", "consumers_frame", "event_columns", "events_frame", "records"]
 
-COLUMNS = ("id", "created_at", "envelope")
+COLUMNS = ("id", "type", "created_at", "envelope")
 """What a record is made of."""
 
 
@@ -66,8 +66,8 @@ def _instants(texts: pl.Series) -> pl.Series:
 def records(raw: pl.DataFrame) -> list[Event]:
     """Make records of the columns in :data:`COLUMNS`."""
     frame = events_frame(raw)
-    rows = zip(frame["id"], frame["created_at"], frame["envelope"], strict=True)
-    return [Event.stored(offset, at.replace(tzinfo=UTC), json.loads(text)) for offset, at, text in rows]
+    rows = zip(*(frame[name] for name in COLUMNS), strict=True)
+    return [Event.stored(offset, kind, at.replace(tzinfo=UTC), text) for offset, kind, at, text in rows]
 
 
 def consumers_frame(stored: pl.DataFrame, settled: int, holders: Sequence[str]) -> pl.DataFrame:
