@@ -122,6 +122,22 @@ def test_a_tail_shows_an_event_that_another_thread_appends(store: walle.Store) -
     timer.join()
 
 
+def test_a_tail_ends_after_its_timeout_also_while_other_events_come(store: walle.Store) -> None:
+    done = threading.Event()
+
+    def noise() -> None:
+        while not done.wait(0.05):
+            store.events.append(event())
+
+    thread = threading.Thread(target=noise)
+    thread.start()
+    try:
+        assert list(store.events.tail("run.*", timeout=0.5)) == []
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_a_handler_may_use_the_store_that_it_is_called_by(store: walle.Store) -> None:
     store.runs.save(run())
     store.orders.save(order())

@@ -76,10 +76,9 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
@@ -111,8 +110,7 @@ def _tail(options: argparse.Namespace) -> int:
 def _line(event: Event, *, as_json: bool) -> str:
     if as_json:
         times = {"offset": event.offset, "created_at": event.created_at.isoformat() if event.created_at else None}
-        ts = event.ts.isoformat() if hasattr(event.ts, "isoformat") else event.ts
-        return json.dumps(times | event.envelope() | {"ts": ts})
+        return json.dumps(times | event.envelope())
     at = "" if event.created_at is None else event.created_at.strftime("%Y-%m-%d %H:%M:%S")
     return (
         f"{event.offset:>8}  {at}  {_safe(event.type):<24} {_safe(event.run_id or '-'):<20} {json.dumps(event.payload)}"
@@ -122,6 +120,11 @@ def _line(event: Event, *, as_json: bool) -> str:
 def _safe(text: str) -> str:
     """Show what could move a terminal's cursor as an escape."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+
+
+def _printable(frame: pl.DataFrame) -> pl.DataFrame:
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(pl.col(texts).map_elements(_safe, return_dtype=pl.String))
 
 
 def to_json(frame: pl.DataFrame) -> str:
@@ -145,12 +148,12 @@ def _consumers(options: argparse.Namespace, show: Show) -> int:
         pl.col("lag_seconds").round(1).alias("lag (s)"),
         "parked",
         pl.col("heartbeat_at").dt.strftime("%Y-%m-%d %H:%M:%S"),
-        pl.col("error").map_elements(_safe, return_dtype=pl.String),
+        "error",
     )
-    show("Consumers", shown)
+    show("Consumers", _printable(shown))
     for row in frame.filter(pl.col("held") > 0).iter_rows(named=True):
-        holder = row["held_by"] or "a transaction that has just ended"
-        print(f"{row['consumer_id']}: {row['held']:,} events wait for {holder}")
+        holder = _safe(row["held_by"] or "a transaction that has just ended")
+        print(f"{_safe(row['consumer_id'])}: {row['held']:,} events wait for {holder}")
     return 0
 
 
@@ -163,7 +166,7 @@ def _reset(options: argparse.Namespace, show: Show) -> int:
         print(json.dumps({name: getattr(report, name) for name in names}, indent=2))
         return 0
     if report.events.height:
-        show(f"Events between (first 10 of {report.events.height:,})", report.events.head(10))
+        show(f"Events between (first 10 of {report.events.height:,})", _printable(report.events.head(10)))
     print(report)
     if not options.yes:
         print("Do it with --yes.")
@@ -176,8 +179,7 @@ def _parked(options: argparse.Namespace, show: Show) -> int:
     if options.json:
         print(to_json(frame))
     else:
-        texts = pl.col("type", "error").map_elements(_safe, return_dtype=pl.String)
-        show("Parked events", frame.drop("envelope").with_columns(texts))
+        show("Parked events", _printable(frame.drop("envelope")))
     return 0
 
 

@@ -306,8 +306,7 @@ class Database:
             while job is not None and not future.done():
                 job.stop()
                 await asyncio.wait([future], timeout=0.05)
-            if future.done():
-                future.cancelled() or future.exception()
+            future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen: nobody waits for it
             raise
 
     def batches(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
@@ -344,10 +343,15 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; a second call does nothing."""
-        while self._before_close:
-            work = self._before_close.pop()()
-            if work is not None:
-                await work()
+        try:
+            while self._before_close:
+                work = self._before_close.pop()()
+                if work is not None:
+                    await work()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None

@@ -100,7 +100,11 @@ class Event(Record):
     def envelope(self) -> dict[str, Any]:
         """Return the event as the JSON document that the outbox holds."""
         document = {name: getattr(self, name) for name in ENVELOPE}
-        return document | {"kind": str(self.kind), "ts": self.ts.isoformat()}
+        # a stored event of another program may have a time that is none
+        return document | {
+            "kind": str(self.kind),
+            "ts": self.ts.isoformat() if isinstance(self.ts, datetime) else self.ts,
+        }
 
     def to_json(self) -> str:
         """Return the envelope as compact JSON text; :meth:`from_json` reads it."""
@@ -142,7 +146,7 @@ class Event(Record):
         """Make an event of a stored row, unchecked; what another program left out is None."""
         try:
             document = json.loads(envelope)
-        except ValueError:  # SQLite keeps any text
+        except (ValueError, RecursionError):  # SQLite keeps any text
             document = envelope
         fields = {"type": event_type} | (document if isinstance(document, dict) else {"payload": document})
         if isinstance(fields.get("ts"), str):

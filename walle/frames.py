@@ -206,7 +206,7 @@ PARKED = pl.Schema(
     }
 )
 """One row is an event that a consumer set aside: its ``id`` in the log, what the handler failed with and how often;
-when a replay was asked for, and when it succeeded or a reset put the event back in line (null before)."""
+when a replay was asked for, and when the handler took it after all (null before)."""
 
 RESETS = pl.Schema(
     {

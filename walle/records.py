@@ -51,7 +51,7 @@ class Record:
         for item in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = row.get(item.name)
             known = cls._enums.get(item.name)
-            if known is not None and value in set(known):
+            if known is not None and isinstance(value, str) and value in set(known):
                 value = known(value)
             object.__setattr__(record, item.name, value)
         return record

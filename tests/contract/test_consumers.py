@@ -324,7 +324,7 @@ async def test_a_reset_that_makes_no_sense_changes_nothing(log: EventLog) -> Non
     await fill(log, 3)
     await Consumer(log, "sink", Recorder()).run(follow=False)
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"to": 4}, r"to=4 is not an offset of this log: it has events up to 3; -1 is before"),
+        ({"to": 4}, r"to=4 is not an offset of this log: it has events up to 3, as far as"),
         ({"to": -2}, "to=-2"),
         ({"to": True}, "to=True"),
         ({}, "give one place to reset to, not none"),
@@ -350,6 +350,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
     handler = Recorder()
     for arguments, message in (
         ((log, "sink", "print"), "handler='print' is not callable"),
+        ((log, "sink", lambda item: (yield item)), "is a generator, whose body would never run"),
         ((log, "", handler), "consumer"),
         ((log, "x" * 101, handler), "consumer"),
         ((log, 7, handler), "consumer=7"),
@@ -363,6 +364,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         ({"tries": 0}, "tries=0"),
         ({"backoff": -1}, "backoff=-1"),
         ({"lease": 30}, "lease=30 is not a timedelta"),
+        ({"lease": timedelta.max}, "of at most a day"),
         ({"start": "last"}, "start='last' is neither"),
         ({"start": -2}, "start=-2"),
         ({"types": "orders"}, "types='orders'"),
@@ -394,10 +396,18 @@ async def test_a_replay_that_fails_after_a_reset_skips_nothing(log: EventLog) ->
     await Consumer(log, "sink", handler, **settings).run(follow=False)
     await log.replay("sink")
     await log.reset_offset("sink", to=2, reason="again from the third")
-    assert (await log.parked())["replayed_at"].is_null().to_list() == [True, False]  # the fourth comes in its turn
+    assert (await log.parked())["replayed_at"].null_count() == 2
     await Consumer(log, "sink", handler, **settings).run(follow=False)
     assert handler.offsets == [1, 3, 5, 3, 5]
+    assert (await log.parked())["tries"].to_list() == [2, 1]  # the fourth came in its turn, not as a replay
+    await log.reset_offset("sink", to=-1, reason="by mistake")
+    await log.reset_offset("sink", to=5, reason="and back")
     assert (await log.parked())["replayed_at"].null_count() == 2
+    handler.failing = lambda _: False
+    await log.reset_offset("sink", to=3, reason="the fourth is good now")
+    await Consumer(log, "sink", handler, **settings).run(follow=False)
+    assert handler.offsets == [1, 3, 5, 3, 5, 4, 5]
+    assert (await log.parked())["replayed_at"].is_null().to_list() == [True, False]
 
 
 async def test_a_handler_that_leaves_the_interpreter_counts_as_failed(log: EventLog) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from tests.postgres import Server
 from tests.reliability.processes import sizes
 from walle.database import Database
-from walle.events import EventLog
+from walle.events import EventLog, outbox
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 
@@ -183,6 +183,11 @@ class Transactions(RuleBasedStateMachine):
             self.runner.run(self.database.close())
             self.runner.close()
             self.server.drop(self.name)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "PATIENCE", 0.02)  # writers here idle for ever
 
 
 def run_machine(server: Server, examples: int, *, shrink: bool = True) -> None:

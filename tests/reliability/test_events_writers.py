@@ -61,6 +61,34 @@ def second(postgres_address: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+async def test_a_fresh_reader_sees_past_an_old_hole_although_others_write(
+    events: EventLog, first: psycopg.Connection[Any], second: psycopg.Connection[Any]
+) -> None:
+    append(first)
+    first.commit()
+    append(first)
+    first.rollback()  # the hole
+    places = [1, *(append(first) for _ in range(20))]
+    first.commit()
+    append(second)  # a writer of whom a first look knows nothing, and who ends a moment later
+    timer = threading.Timer(0.1, second.rollback)
+    timer.start()
+    assert await read(EventLog(database_of(events))) == places
+    timer.join()
+
+
+async def test_a_log_that_was_set_back_is_noticed(
+    events: EventLog, first: psycopg.Connection[Any], postgres_address: str
+) -> None:
+    await events.append([event(1), event(2)])
+    assert await events.latest() == 2
+    first.execute("ALTER TABLE outbox DISABLE TRIGGER ALL")
+    first.execute("DELETE FROM outbox WHERE id = 2")
+    first.commit()
+    with pytest.raises(walle.UnsafeEventSource, match="had events up to 2 and now has 1: it was set back"):
+        await events.latest()
+
+
 # one writer that does not end
 
 

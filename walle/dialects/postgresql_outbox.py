@@ -9,6 +9,8 @@ https://www.postgresql.org/docs/current/view-pg-locks.html
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -54,6 +56,12 @@ _HOLDER = (
     "FROM (SELECT DISTINCT held.pid, held.virtualtransaction {locks}) AS holders "
     "LEFT JOIN pg_stat_activity AS activity ON activity.pid = holders.pid"
 )
+
+
+# a host that vanishes must not keep its names for the two hours that are usual
+_KEEPALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+ANSWER_TIMEOUT = 10.0
+"""Seconds after which a connection that holds a name and does not answer counts as lost."""
 
 
 class PostgreSQLOutbox(OutboxDialect):
@@ -125,7 +133,10 @@ class PostgreSQLOutbox(OutboxDialect):
         connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
         key = int.from_bytes(hashlib.sha256(f"walle consumer {name}".encode()).digest()[:8], signed=True)
         try:
-            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", (key,))).fetchone()
+            await connection.execute(_KEEPALIVE)
+            # the table's own number: another schema of the database has consumers of its own
+            taken = "SELECT pg_try_advisory_lock(%s::bigint # 'outbox'::regclass::oid::bigint)"
+            row = await (await connection.execute(taken, (key,))).fetchone()
         except BaseException:
             await connection.close()
             raise
@@ -143,12 +154,15 @@ class _SessionLock:
 
     async def holds(self) -> bool:
         try:
-            await self._connection.execute("SELECT 1")
-        except psycopg.Error:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await self._connection.execute("SELECT 1")
+        except (psycopg.Error, TimeoutError):
             return False
         return True
 
     async def release(self) -> None:
+        with contextlib.suppress(psycopg.Error):  # the server frees it at the end of the session, but a moment later
+            await self._connection.execute("SELECT pg_advisory_unlock_all()")
         await self._connection.close()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,6 +33,9 @@ LEASE = timedelta(seconds=30)
 
 COMMIT_SECONDS = 0.1
 """How often the offset is committed while single events are handled one after the other."""
+
+LOCK_SECONDS = 1.0
+"""How long a name's lock is waited for."""
 
 LOOK_SECONDS = 0.5
 """How often a consumer looks for a reset of its offset and for replays that were asked for."""
@@ -109,6 +112,8 @@ class Consumer:
             raise InputError(f"a consumer reads a walle.EventLog, not a {type(log).__name__}.")
         if not callable(handler):
             raise InputError(f"handler={handler!r} is not callable; give a function that takes an event.")
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            raise InputError(f"handler={handler!r} is a generator, whose body would never run; take out its yield.")
         if on_poison not in ("stop", "park"):
             raise InputError(f"on_poison={on_poison!r} is neither 'stop' nor 'park'.")
         for label, value in (("batch_size", 1 if batch_size is None else batch_size), ("tries", tries)):
@@ -116,8 +121,8 @@ class Consumer:
                 raise InputError(f"{label}={value!r} is not a whole number above 0.")
         if isinstance(backoff, bool) or not isinstance(backoff, int | float) or not 0 <= backoff <= 3600:
             raise InputError(f"backoff={backoff!r} is not a number of seconds from 0 to 3600.")
-        if not isinstance(lease, timedelta) or lease <= timedelta(0):
-            raise InputError(f"lease={lease!r} is not a timedelta above 0.")
+        if not isinstance(lease, timedelta) or not timedelta(0) < lease <= timedelta(days=1):
+            raise InputError(f"lease={lease!r} is not a timedelta above 0 and of at most a day.")
         if isinstance(start, str) and start not in ("first", "latest"):
             raise InputError(f"start={start!r} is neither 'first', 'latest' nor an id.")
         self.name = check_consumer(name)
@@ -207,9 +212,7 @@ class Consumer:
         if self._start == "latest":
             start = await self._log.latest()
         if store.locks_names:
-            lock = await store.lock_name(self.name)
-            if lock is None and not self._take_over:
-                raise ConsumerBusy(self.name, "another session of this database")
+            lock = await self._lock()
         beats: asyncio.Task[None] | None = None
         live_tokens.add(token)
         try:
@@ -232,18 +235,36 @@ class Consumer:
                 raise
             await self._commit()
         finally:
-            if beats is not None:
-                beats.cancel()
-                await asyncio.wait([beats])
             if self._thread is not None:
                 self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
                 self._thread = None
             self._claim = None
             live_tokens.discard(token)  # first: should the release fail, this process may still claim the name again
+            await _to_the_end(self._release(token, beats, lock))
+
+    async def _release(self, token: str, beats: asyncio.Task[None] | None, lock: NameLock | None) -> None:
+        try:
+            if beats is not None:
+                beats.cancel()
+                await asyncio.wait([beats])
             with contextlib.suppress(WalleError):
-                await store.offsets.release(self.name, token)  # also a claim whose answer a cancellation cut off
+                # also a claim whose answer a cancellation cut off
+                await self._log.store.offsets.release(self.name, token)
+        finally:
             if lock is not None:
                 await lock.release()
+
+    async def _lock(self) -> NameLock | None:
+        # that of a session which has just been cut off is free only a moment later
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LOCK_SECONDS
+        while True:
+            lock = await self._log.store.lock_name(self.name)
+            if lock is not None or self._take_over:
+                return lock
+            if loop.time() >= end:
+                raise ConsumerBusy(self.name, "another session of this database")
+            await asyncio.sleep(POLL)
 
     async def _beat(self, claim: Claim, lock: NameLock | None) -> None:
         store = self._log.store
@@ -271,6 +292,8 @@ class Consumer:
         for place, tries in await offsets.requested(self.name):
             if self._stopping:
                 return
+            if place > self._claim.offset:
+                continue  # after a reset it comes in its turn
             event = await self._log.get(place)
             failure = await self._attempt([event])
             if self._stopping and failure is not None:
@@ -397,5 +420,21 @@ def _call_sync(handler: Handler, given: Event | list[Event]) -> object:
         raise RuntimeError("the handler raised StopIteration") from error
 
 
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    # a further cancellation must not cut it off
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an error that cannot even be told
+        return type(error).__name__

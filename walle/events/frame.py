@@ -101,7 +101,7 @@ def consumers_frame(stored: pl.DataFrame, settled: int, holders: Sequence[str]) 
 
 def _state(row: dict[str, Any]) -> str:
     owner = None if row["owner"] is None else json.loads(row["owner"])
-    if owner is None:
+    if not isinstance(owner, dict):
         return "stopped"
     heartbeat: datetime | None = row["heartbeat_at"]
     return liveness(owner, heartbeat, row["now"])
@@ -109,4 +109,4 @@ def _state(row: dict[str, Any]) -> str:
 
 def _owner(text: str | None) -> str | None:
     owner = None if text is None else json.loads(text)
-    return None if owner is None else f"pid {owner['pid']} on {owner['host']}"
+    return None if not isinstance(owner, dict) else f"pid {owner['pid']} on {owner['host']}"

@@ -38,14 +38,23 @@ class Horizon:
         present = set(holders)
         fresh = _UNKNOWN if self._highest is None else self._highest
         # a prepared transaction goes by the name of its session's until the server restarts (on old servers until it is
-        # prepared), and by -1/xid from then on: it may be any of those that are gone
-        gone = [floor for holder, floor in self._floors.items() if holder not in present]
-        inherited = min([fresh, *gone])
+        # prepared), and by -1/xid from then on: it may be any of those that were there
+        inherited = min([fresh, *self._floors.values()])
         self._floors = {
             holder: self._floors.get(holder, inherited if holder.startswith("-1/") else fresh) for holder in present
         }
         self._highest = max(highest, fresh)
         return self.advance(min([highest, *self._floors.values()]))
+
+    @property
+    def highest(self) -> int:
+        """The highest id that was seen; 0 before the first look."""
+        return self._highest or 0
+
+    @property
+    def blind(self) -> bool:
+        """Whether a holder is there that was there before the first look, so that its floor is not known."""
+        return self._highest is None or _UNKNOWN in self._floors.values()
 
     def advance(self, seen: int) -> int:
         """Take note that all ids up to one are settled, and return the highest settled id."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from walle.dialects.outbox import NameLock
 from walle.envelope import ENVELOPE
-from walle.errors import InputError, UnknownConsumer
+from walle.errors import DatabaseBusy, InputError, UnknownConsumer
 from walle.events.filters import EventFilter
 from walle.events.port import EventStore
 from walle.frames import PARKED, RESETS
@@ -34,6 +34,9 @@ from walle.values import json_text
 
 __all__ = ["MemoryEvents", "MemorySession"]
 
+BUSY_TIMEOUT = 60.0
+"""Seconds that a writer waits for an open session, as on SQLite."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Row:
@@ -50,6 +53,7 @@ class MemorySession:
         self.store = store
         self.pending: list[tuple[str, str]] = []
         self.writing = False
+        self.closed = False
 
     async def commit(self) -> None:
         """Make the appends visible."""
@@ -95,6 +99,7 @@ class MemoryEvents(EventStore):
         try:
             yield session
         finally:
+            session.closed = True
             await session.rollback()
 
     async def append(self, types: Sequence[str], envelopes: Sequence[str], session: Any) -> list[int]:
@@ -103,20 +108,33 @@ class MemoryEvents(EventStore):
         Raises
         ------
         InputError
-            For a session of another store.
+            For a session of another store, or one that was closed.
+        DatabaseBusy
+            When an open session does not end.
         """
         rows = list(zip(types, envelopes, strict=True))
         if session is None:
-            async with self.lock:
+            await self._begin()
+            try:
                 return self.publish(rows)
+            finally:
+                self.lock.release()
         if not isinstance(session, MemorySession) or session.store is not self:
             raise InputError("this log lies in memory, and the session belongs to something else; use log.session().")
+        if session.closed:
+            raise InputError("this session was closed; open another one with log.session().")
         if not session.writing:
-            await self.lock.acquire()
+            await self._begin()
             session.writing = True
         first = len(self._rows) + len(session.pending) + 1
         session.pending += rows
         return list(range(first, first + len(rows)))
+
+    async def _begin(self) -> None:
+        try:
+            await asyncio.wait_for(self.lock.acquire(), BUSY_TIMEOUT)
+        except TimeoutError:
+            raise DatabaseBusy(f"an open session of this log in memory held it for {BUSY_TIMEOUT:.0f} s.") from None
 
     def publish(self, rows: Sequence[tuple[str, str]]) -> list[int]:
         """Make events visible and wake those who wait."""
@@ -227,7 +245,12 @@ class MemoryOffsets:
         """Move the offset forward."""
         now = datetime.now(UTC)
         done = {"succeeded_at": now, "heartbeat_at": now} if handled else {}
-        return self._set(claim, {"last_offset": forward(claim, offset), "updated_at": now, **done})
+        standing = self._set(claim, {"last_offset": forward(claim, offset), "updated_at": now, **done})
+        if handled and standing.epoch == claim.epoch:  # after a reset, parked events come in their turn
+            for (name, event), row in self._parked.items():
+                if name == claim.consumer_id and claim.offset < event <= offset and row["replayed_at"] is None:
+                    row |= {"requested_at": None, "replayed_at": now}
+        return standing
 
     async def heartbeat(self, claim: Claim) -> Claim:
         """Say that the consumer lives."""
@@ -290,9 +313,6 @@ class MemoryOffsets:
         row, now = self._known(consumer_id), datetime.now(UTC)
         before = int(row["last_offset"])
         row |= {"last_offset": offset, "epoch": row["epoch"] + 1, "updated_at": now}
-        for (name, event), parked in self._parked.items():
-            if name == consumer_id and event > offset and parked["replayed_at"] is None:
-                parked |= {"requested_at": None, "replayed_at": now}
         moved = {"consumer_id": consumer_id, "from_offset": before, "to_offset": offset}
         self._resets.append({**moved, "reason": reason, "reset_by": whoami(), "reset_at": now})
         return before

@@ -32,6 +32,9 @@ log = logging.getLogger("walle")
 ANNOUNCE_PAUSE = 0.05
 """Seconds between two announcements to other processes; commits meanwhile share one."""
 
+PATIENCE = 1.0
+"""Seconds for which the first look is repeated, until the writers are gone of which it knows nothing."""
+
 LISTEN_AGAIN = 30.0
 """Seconds after which a lost connection that listened is opened again."""
 
@@ -58,6 +61,7 @@ class OutboxEvents(EventStore):
         self.offsets = OffsetRepository(database)
         self._horizon = Horizon()
         self._looking = asyncio.Lock()
+        self._patient = True
         self._listener: asyncio.Task[None] | None = None
         self._announcer: asyncio.Task[None] | None = None
         self._announce = False
@@ -86,8 +90,8 @@ class OutboxEvents(EventStore):
                 await writer.dialect.end_bulk_insert(writer.connection, models.outbox)
         if session is None:
             self._committed()
-        elif _MARK not in session.sync_session.info:
-            session.sync_session.info[_MARK] = True
+        elif id(self) not in (known := session.sync_session.info.setdefault(_MARK, set())):
+            known.add(id(self))
             sa.event.listen(session.sync_session, "after_commit", lambda _: self._committed())
         return ids
 
@@ -99,17 +103,33 @@ class OutboxEvents(EventStore):
         UnsafeEventSource
             On a standby, or where the sequence hands out ids in blocks.
         """
+        end = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            highest, settled = await self._look(after)
+            # of the writers that were there at the first look nothing is known: most are gone in milliseconds
+            if self._patient and settled < highest and self._horizon.blind and asyncio.get_running_loop().time() < end:
+                await asyncio.sleep(PATIENCE / 50)
+                continue
+            self._patient = False
+            return settled
+
+    async def _look(self, after: int) -> tuple[int, int]:
         async with self._looking:  # a look that began earlier must not be judged later
             found = await self._database.fetch(self._dialect.evidence(), _EVIDENCE)
             highest, holders, hazard = found.row(0)
             if hazard:
                 raise UnsafeEventSource(f"events of {self.label} could be skipped: {hazard}.")
+            if highest < self._horizon.highest:
+                raise UnsafeEventSource(
+                    f"{self.label} had events up to {self._horizon.highest} and now has {highest}: it was set back, "
+                    "and hands out ids again. Open it anew, and reset the consumers that stand above."
+                )
             settled = self._horizon.look(highest, holders.split(",") if holders else ())
             if settled >= highest:
-                return settled
+                return highest, settled
             start = min(max(settled, after), highest)
             end = await self._contiguous(start, highest)
-            return self._horizon.advance(end) if start == settled else end
+            return highest, self._horizon.advance(end) if start == settled else end
 
     async def _contiguous(self, start: int, highest: int) -> int:
         """Return the end of the ids that follow ``start`` without a gap: these can be seen, so they are settled."""
@@ -166,13 +186,15 @@ class OutboxEvents(EventStore):
 
     async def wait(self, signal: asyncio.Event, seconds: float) -> None:
         """Wait; other processes' commits are heard of as well, where the database tells."""
-        if self._listener is None and self._dialect.announcement() is not None:
+        if (self._listener is None or self._listener.done()) and self._dialect.announcement() is not None:
             self._listener = asyncio.create_task(self._listen())
         await super().wait(signal, seconds)
 
     async def close(self) -> None:
         """End the listener and the announcer."""
-        tasks = [task for task in (self._listener, self._announcer) if task is not None]
+        loop = asyncio.get_running_loop()
+        running = [task for task in (self._listener, self._announcer) if task is not None and not task.done()]
+        tasks = [task for task in running if task.get_loop() is loop]  # the tasks of a closed loop ended with it
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -213,8 +235,8 @@ class OutboxEvents(EventStore):
             return table.c[name]
         if name == "created_at":
             return wire(table.c.created_at, dialect)
-        if name == "envelope":
-            return wire(table.c.payload, dialect)
+        if name == "envelope":  # SQLite keeps bytes in a column of texts, where somebody wrote them
+            return sa.cast(wire(table.c.payload, dialect), sa.Text)
         key = "id" if name == "event_id" else name
         return member(table.c.payload, key, dialect, document=key in _DOCUMENTS)
 

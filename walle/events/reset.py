@@ -115,15 +115,24 @@ async def _target(store: EventStore, to: int | None, since: Time, event_id: str 
     if to is not None:
         if isinstance(to, bool) or not isinstance(to, int) or not -1 <= to <= max(last, -1):
             raise InputError(
-                f"to={to!r} is not an offset of this log: it has events up to {last if last else 'none'}; -1 is before "
-                "the first."
+                f"to={to!r} is not an offset of this log: it has events up to {last or 'none'}, as far as they "
+                "can be read; -1 is before the first."
             )
         return to
     if event_id is not None:
         found = await store.first(event_id=check_text(event_id, "event_id", maximum=1000))
-        if found is None or found > last:
+        if found is None:
             raise UnknownEvent(event_id)
-        return found - 1 or -1
+        return _before(found, last)
     start, _ = parse_range(since, None)
     found = await store.first(since=start)
-    return last if found is None else min(found - 1, last) or -1
+    return (last if found is None else _before(found, last)) or -1
+
+
+def _before(event: int, last: int) -> int:
+    if event - 1 > last:
+        raise InputError(
+            f"event {event} cannot be read yet: after {last}, open transactions may still commit events. "
+            "store.events.consumers() says whose (held_by)."
+        )
+    return event - 1 or -1

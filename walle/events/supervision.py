@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from walle.events.filters import EventFilter
+from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import consumers_frame
 from walle.events.port import EventStore
 from walle.events.reset import ResetReport, reset_offset
@@ -122,7 +122,9 @@ class Supervision(ABC):
         NotFound
             When an event is not parked.
         """
-        chosen = [events] if isinstance(events, int) else events
+        chosen = [events] if isinstance(events, int | str) else events
+        if chosen is not None:
+            chosen = [check_offset(event, "event") for event in chosen]
         return await self.store.offsets.request_replay(check_consumer(consumer), chosen)
 
     async def resets(self, consumer: str | None = None) -> pl.DataFrame:

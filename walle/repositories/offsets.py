@@ -113,7 +113,18 @@ class OffsetRepository:
             now = utc_now()
             values |= {"succeeded_at": now, "heartbeat_at": now}
         async with self._database.write() as writer:
-            return await self._set(writer, claim, values)
+            standing = await self._set(writer, claim, values)
+            if handled and standing.epoch == claim.epoch:  # after a reset, parked events come in their turn
+                parked = models.parked_events
+                taken = sa.and_(
+                    parked.c.consumer_id == claim.consumer_id,
+                    parked.c.event > claim.offset,
+                    parked.c.event <= offset,
+                    parked.c.replayed_at.is_(None),
+                )
+                done = {"requested_at": None, "replayed_at": utc_now()}
+                await writer.execute(sa.update(parked).where(taken).values(done))
+            return standing
 
     async def heartbeat(self, claim: Claim) -> Claim:
         """Say that the consumer lives; returns and raises as :meth:`commit`.
@@ -122,8 +133,12 @@ class OffsetRepository:
         ------
         ConsumerFenced
         """
+        alive = {"heartbeat_at": utc_now()}
         async with self._database.write() as writer:
-            return await self._set(writer, claim, {"heartbeat_at": utc_now()})
+            standing = await self._set(writer, claim, alive)
+            if standing.epoch != claim.epoch:  # somebody reset the offset, and the claim in hand does not know yet
+                await self._set(writer, standing, alive)
+            return standing
 
     async def standing(self, claim: Claim) -> Claim:
         """Look how a claim stands, without a write; returns and raises as :meth:`commit`.
@@ -256,7 +271,7 @@ class OffsetRepository:
     async def reset(self, consumer_id: str, offset: int, reason: str) -> int:
         """Move an offset anywhere, and write that down; a consumer that runs goes on from there.
 
-        Events that were parked behind the new offset are handled in their turn, so they are parked no longer.
+        Events that are parked behind the new offset stay so until they are handled in their turn.
 
         Parameters
         ----------
@@ -278,11 +293,6 @@ class OffsetRepository:
             row = await self._known(writer, consumer_id)
             values = {"last_offset": offset, "epoch": row["epoch"] + 1, "updated_at": utc_now()}
             await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
-            parked = models.parked_events
-            ahead = sa.and_(
-                parked.c.consumer_id == consumer_id, parked.c.event > offset, parked.c.replayed_at.is_(None)
-            )
-            await writer.execute(sa.update(parked).where(ahead).values(requested_at=None, replayed_at=utc_now()))
             audit = {
                 "consumer_id": consumer_id,
                 "from_offset": row["last_offset"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
@@ -150,12 +151,16 @@ class Events(Noun[EventLog]):
         return self._tail(wanted, place, timeout)
 
     def _tail(self, wanted: EventFilter, place: int, timeout: float | None) -> Iterator[Event]:
+        heard = time.monotonic()
         while True:
-            events, seen = self._call(EventLog.follow, wanted, place, TAILED, timeout)
-            if seen == place:
+            left = None if timeout is None else max(0.0, heard + timeout - time.monotonic())
+            events, seen = self._call(EventLog.follow, wanted, place, TAILED, left)
+            if seen == place or (timeout and left == 0 and not events):  # others than the wanted ones do not count
                 return
             place = seen
             yield from events
+            if events:
+                heard = time.monotonic()
 
     def consume(
         self,
