@@ -46,11 +46,11 @@ _HAZARD = (
     "pg_get_serial_sequence('outbox', 'id') || ' CACHE 1, and reconnect every writer' ELSE '' END"
 )
 _HOLDER = (
-    "SELECT CASE WHEN activity.pid IS NULL THEN 'prepared transaction ' || "
+    "SELECT CASE WHEN holders.pid IS NULL THEN 'prepared transaction ' || "
     "coalesce((SELECT quote_literal(gid) FROM pg_prepared_xacts JOIN pg_locks AS own "
     "ON own.transactionid = transaction AND own.pid IS NULL "
     "WHERE own.virtualtransaction = holders.virtualtransaction LIMIT 1), holders.virtualtransaction) "
-    "ELSE 'pid ' || activity.pid || ' (' || concat_ws(', ', 'user ' || usename, nullif(application_name, ''), "
+    "ELSE 'pid ' || holders.pid || ' (' || concat_ws(', ', 'user ' || usename, nullif(application_name, ''), "
     "'at ' || host(client_addr), state, 'since ' || to_char(xact_start AT TIME ZONE 'UTC', "
     "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) || ')' END AS holder "
     "FROM (SELECT DISTINCT held.pid, held.virtualtransaction {locks}) AS holders "
