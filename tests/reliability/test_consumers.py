@@ -157,7 +157,7 @@ def advisory(raw: Raw) -> int:
 @pytest.mark.parametrize("pooler", [False, True], ids=["session", "pooler"])
 def test_a_living_process_is_respected_and_a_dead_one_replaced_at_once(address: str, pooler: bool) -> None:
     raw = Raw(address)
-    append(address, 30)
+    append(address, 1_000)  # enough for as long as the second one waits for the lock
     first, refused, second = children = [
         consuming(address, pooler=pooler, go=True, pace=0.01, lease=600) for _ in range(3)
     ]
