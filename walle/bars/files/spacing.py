@@ -1,0 +1,110 @@
+"""Tell the timeframe of bars from the distances between them, and hold later bars to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
+
+__all__ = ["Grid", "infer_timeframe"]
+
+_DAY = 86_400_000_000
+_LEAST_BARS = 3
+_LENGTHS = {
+    span // timedelta(microseconds=1): name for name, span in TIMEFRAMES.items() if name not in CALENDAR_TIMEFRAMES
+}
+
+
+def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) -> str:
+    """Return the timeframe that the commonest distance between bars says.
+
+    That distance must be the smallest one, a known timeframe, at least half of all distances, and all others must be
+    multiples of it. Bars that all open at midnight by the source's clock are of days, weeks or months.
+
+    Parameters
+    ----------
+    instants, wall, symbols : polars.Series
+        Of the same rows; ``wall`` is what the source's clock showed.
+
+    Raises
+    ------
+    InputError
+        When it cannot be told, with the distances that were found.
+    """
+    midnight = bool((wall.dt.truncate("1d") == wall).all())
+    times = (wall if midnight else instants).alias("time")
+    bars = pl.DataFrame({"symbol": symbols, "time": times}).drop_nulls("time").unique().sort("symbol", "time")
+    steps = bars.select(pl.col("time").to_physical().diff().over("symbol")).to_series().drop_nulls()
+    if steps.len() < _LEAST_BARS - 1:
+        raise InputError(
+            f"{bars.height} bars are too few to tell the timeframe from: say timeframe='1m', or another of "
+            f"{' '.join(TIMEFRAMES)}."
+        )
+    counts = steps.value_counts(sort=True).sort(["count", steps.name], descending=[True, False])
+    step, count = counts.row(0)
+    monthly = midnight and bool((bars["time"].dt.day() == 1).all()) and int(steps.min()) >= 28 * _DAY  # type: ignore[arg-type]
+    if monthly and int(steps.median()) <= 31 * _DAY:  # type: ignore[arg-type]
+        return "1M"
+    known = ({_DAY: "1d", 7 * _DAY: "1w"} if midnight else _LENGTHS).get(step)
+    if known is None or (steps % step != 0).any() or 2 * count < steps.len():
+        raise InputError(_unclear(counts, steps.len(), midnight=midnight))
+    return known
+
+
+class Grid:
+    """Holds the bars of an inferred timeframe to its grid, batch after batch.
+
+    Parameters
+    ----------
+    timeframe : str
+    """
+
+    def __init__(self, timeframe: str) -> None:
+        self._timeframe = timeframe
+        length = TIMEFRAMES[timeframe] // timedelta(microseconds=1)
+        self._length = 0 if timeframe in CALENDAR_TIMEFRAMES else length
+        self._phases: dict[str | None, int] = {}
+
+    def check(self, bars: pl.DataFrame, offset: int) -> None:
+        """Look at a batch whose first row is row ``offset`` of the source.
+
+        Raises
+        ------
+        InputError
+            For a bar off the grid: the guess was wrong, and the caller has to say the timeframe.
+        """
+        if not self._length:
+            return  # dates: check_bars knows where days, weeks and months begin
+        phases = bars.select("symbol", phase=pl.col("timestamp").to_physical() % self._length)
+        for symbol, phase in phases.drop_nulls().unique("symbol", keep="first").iter_rows():
+            self._phases.setdefault(symbol, phase)
+        expected = phases["symbol"].replace_strict(self._phases, default=None, return_dtype=pl.Int64)
+        off = (phases["phase"] != expected).fill_null(False)
+        if off.any():
+            place = int(off.arg_true()[0])
+            raise InputError(
+                f"the bars lie mostly {self._timeframe} apart, but the one at {bars['timestamp'][place]} (row "
+                f"{offset + place}) lies off that grid. Say the timeframe: timeframe={self._timeframe!r}, or another."
+            )
+
+
+def _unclear(counts: pl.DataFrame, total: int, *, midnight: bool) -> str:
+    found = ", ".join(f"{_span(step)} ({count} times)" for step, count in counts.head(4).iter_rows())
+    text = f"the timeframe cannot be told: {total} distances between bars, mostly {found}"
+    if not midnight and counts.row(0)[0] % _DAY == 0:
+        text += (
+            ". For bars of a day or longer say timeframe='1d', and timezone='America/New_York' where they open at "
+            "midnight there"
+        )
+        return text + "."
+    return f"{text}. Say it: timeframe='1m', or another of {' '.join(TIMEFRAMES)}."
+
+
+def _span(microseconds: int) -> str:
+    for unit, size in (("d", _DAY), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        if microseconds >= size:
+            return f"{microseconds / size:.6g}{unit}"
+    return f"{microseconds}us"
