@@ -16,7 +16,18 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-__all__ = ["BASES", "HEAD_TABLES", "ROWS", "TABLES", "Raw", "expected_tables", "fill_tables", "guards", "read_tables"]
+__all__ = [
+    "BASES",
+    "HEAD_TABLES",
+    "OWN_TABLES",
+    "ROWS",
+    "TABLES",
+    "Raw",
+    "expected_tables",
+    "fill_tables",
+    "guards",
+    "read_tables",
+]
 
 BASES = ("001_initial", "a7efb08f089a", "c3b4a5d6e7f8", "d4e5f6a7b8c9")
 TABLES = {
@@ -25,7 +36,9 @@ TABLES = {
     "c3b4a5d6e7f8": ("outbox", "consumer_offsets", "veda_orders", "bars"),
     "d4e5f6a7b8c9": ("outbox", "consumer_offsets", "veda_orders", "bars", "runs", "fills"),
 }
-HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], "bar_conflicts", "parked_events", "offset_resets", "alembic_version"}
+_OWN_TABLES = "bar_conflicts parked_events offset_resets bar_series bar_index symbol_calendars explained_gaps ingests"
+OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars"}
+HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], *OWN_TABLES, "alembic_version"}
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _OLD = datetime(1883, 11, 18, 17, 0, 0, 1, tzinfo=UTC)

@@ -167,7 +167,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "bbbbbbbbbbbb"
-down_revision = "b9d4f3a5c7e1"
+down_revision = "c0e5a4b6d8f2"
 
 
 def upgrade():

@@ -17,8 +17,8 @@ from walle import migrate, models
 from walle.config import DatabaseConfig
 
 ROOT = Path(__file__).parents[1]
-HEAD = "b9d4f3a5c7e1"
-CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", HEAD]
+HEAD = "c0e5a4b6d8f2"
+CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", HEAD]
 
 
 def config(address: str) -> DatabaseConfig:
@@ -322,9 +322,16 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
         expected += NEW_COLUMNS.get(table, [])
         assert columns_of(raw, table) == expected
     assert raw.rows("SELECT sequencename, data_type::text, max_value, cache_size FROM pg_sequences ORDER BY 1") == [
-        ("bar_conflicts_id_seq", "bigint", 2**63 - 1, 1),
-        ("bars_id_seq", "bigint", 2**63 - 1, 1),
-        ("offset_resets_id_seq", "bigint", 2**63 - 1, 1),
-        ("outbox_id_seq", "bigint", 2**63 - 1, 1),
-        ("parked_events_id_seq", "bigint", 2**63 - 1, 1),
+        (f"{table}_id_seq", "bigint", 2**63 - 1, 1)
+        for table in (
+            "bar_conflicts",
+            "bar_index",
+            "bars",
+            "explained_gaps",
+            "ingests",
+            "offset_resets",
+            "outbox",
+            "parked_events",
+            "rejected_bars",
+        )
     ]

@@ -10,15 +10,21 @@ __all__ = [
     "HEAD",
     "REVISIONS",
     "bar_conflicts",
+    "bar_index",
+    "bar_series",
     "bars",
     "consumer_offsets",
+    "explained_gaps",
     "fills",
+    "ingests",
     "metadata",
     "offset_resets",
     "orders",
     "outbox",
     "parked_events",
+    "rejected_bars",
     "runs",
+    "symbol_calendars",
 ]
 
 REVISIONS = (
@@ -30,6 +36,7 @@ REVISIONS = (
     "f7b2d1e3a5c9",
     "a8c3e2f4b6d0",
     "b9d4f3a5c7e1",
+    "c0e5a4b6d8f2",
 )
 """The chain from the oldest revision to the newest; a test holds it against the migrations."""
 
@@ -159,6 +166,94 @@ bar_conflicts = sa.Table(
     sa.UniqueConstraint(
         "symbol", "timeframe", "timestamp", "open", "high", "low", "close", "volume", name="uq_bar_conflict"
     ),
+    sqlite_autoincrement=True,
+)
+
+bar_series = sa.Table(
+    "bar_series",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("timeframe", sa.Text, primary_key=True),
+    sa.Column("phase", sa.BigInteger, doc="microseconds after the clock's grid at which its bars open; null for dates"),
+    sa.Column("provider", sa.Text, doc="who delivered it first"),
+)
+
+bar_index = sa.Table(
+    "bar_index",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("first", UtcInstant, nullable=False, doc="no opening time that this row tells of is earlier"),
+    sa.Column("last", UtcInstant, nullable=False, doc="nor later"),
+    sa.Column("bars", sa.BigInteger, doc="how many opening times it tells of; null: bars that are yet to be looked at"),
+    sa.Column("runs", sa.LargeBinary, doc="the opening times, as runs of evenly spaced ones"),
+    sa.Column("expected", sa.BigInteger, doc="the summary for 24/7, as of these bars alone"),
+    sa.Column("missing", sa.BigInteger),
+    sa.Column("gaps", sa.BigInteger),
+    sa.Column("longest_gap", sa.BigInteger),
+    sa.Column("unexpected", sa.BigInteger),
+    sa.Index("ix_bar_index_series", "symbol", "timeframe"),
+    sqlite_autoincrement=True,
+)
+
+symbol_calendars = sa.Table(
+    "symbol_calendars",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("calendar", sa.Text, nullable=False),
+    sa.Column("sessions", Json, doc="of a calendar of one's own"),
+    sa.Column("set_at", UtcInstant, nullable=False, server_default=utc_now()),
+)
+
+explained_gaps = sa.Table(
+    "explained_gaps",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, doc="null: every timeframe"),
+    sa.Column("starts_at", UtcInstant, nullable=False),
+    sa.Column("ends_at", UtcInstant, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("explained_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_explained_gaps_symbol", "symbol", "starts_at"),
+    sqlite_autoincrement=True,
+)
+
+ingests = sa.Table(
+    "ingests",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("source", sa.Text, nullable=False, doc="file or frame"),
+    sa.Column("name", sa.Text, doc="of the file"),
+    sa.Column("checksum", sa.Text, doc="SHA-256 of the file"),
+    sa.Column("settings", Json, doc="what the caller said about the rows"),
+    sa.Column("provider", sa.Text),
+    sa.Column("symbol", sa.Text, doc="null: several"),
+    sa.Column("timeframe", sa.Text, doc="null: several"),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("inserted", sa.BigInteger, nullable=False),
+    sa.Column("duplicates", sa.BigInteger, nullable=False),
+    sa.Column("conflicts", sa.BigInteger, nullable=False),
+    sa.Column("rejected", sa.BigInteger, nullable=False),
+    sa.Column("ingested_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_ingests_checksum", "checksum"),
+    sqlite_autoincrement=True,
+)
+
+rejected_bars = sa.Table(
+    "rejected_bars",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("ingest", sa.BigInteger, nullable=False, doc="the id in ingests"),
+    sa.Column("row", sa.BigInteger, nullable=False, doc="its place in the source, from 0"),
+    sa.Column("symbol", sa.Text),
+    sa.Column("timeframe", sa.Text),
+    sa.Column("timestamp", UtcInstant),
+    *(sa.Column(name, sa.Double) for name in ("open", "high", "low", "close", "volume")),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("ix_rejected_bars_ingest", "ingest"),
     sqlite_autoincrement=True,
 )
 
