@@ -52,9 +52,9 @@ class Writer:
         )
         return _concat(parts, schema)
 
-    async def stage(self, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
+    async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
-        return await self._interruptible(self.dialect.stage(self.connection, table, frame))
+        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
 
     async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
         """Run an insert of rows whose keys are not in the table, and return how many went in."""

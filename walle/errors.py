@@ -8,6 +8,7 @@
     ├── StoreClosed                         the store or database was closed before
     ├── InputError (ValueError)             what was given cannot be stored or asked
     │   ├── InvalidBars                     rows of an ingest that are not bars
+    │   ├── FilesRefused                    some of several files could not be taken in
     │   ├── EventTooLarge                   an event above the limit of bytes
     │   ├── UnknownTimeframe
     │   ├── UnknownCalendar
@@ -45,9 +46,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DuplicateKey",
     "EventTooLarge",
+    "FilesRefused",
     "FillConflict",
     "HandlerFailed",
     "IllegalTransition",
@@ -134,6 +138,28 @@ class InvalidBars(InputError):
         super().__init__(message)
         self.rejected_rows = rejected_rows
         self.counts = dict(counts)
+
+
+class FilesRefused(InputError):
+    """Some of several files were refused; the others are stored.
+
+    Attributes
+    ----------
+    report : IngestReport
+        What became of each file.
+    errors : dict of Path to InputError
+        Why a file was refused.
+    """
+
+    def __init__(self, report: Any, errors: Mapping[Path, InputError]) -> None:
+        shown = "\n".join(f"- {error}" for error in [*errors.values()][:5])
+        more = f"\n- and {len(errors) - 5} more" if len(errors) > 5 else ""
+        super().__init__(
+            f"{len(errors)} of {len(report.outcomes)} files were refused, the others are stored:\n{shown}{more}\n"
+            "The error's .errors has them all, and .report says what became of the others."
+        )
+        self.report = report
+        self.errors = dict(errors)
 
 
 class EventTooLarge(InputError):

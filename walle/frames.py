@@ -23,7 +23,10 @@ __all__ = [
     "EVENTS",
     "FILLS",
     "HISTORY",
+    "INGESTED_FILES",
+    "INGESTS",
     "INSTANT",
+    "KEPT_REJECTED",
     "ORDERS",
     "PARKED",
     "REJECTED_BARS",
@@ -64,6 +67,40 @@ STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its place in the source from 0, what could be read of it, and why."""
+
+KEPT_REJECTED = pl.Schema({"ingest": pl.Int64(), "name": pl.String(), **REJECTED_BARS})
+"""The same, as it is kept under quarantine: with the id of the ingest, and the name of the file (null for a frame)."""
+
+_COUNTS: dict[str, pl.DataType] = {
+    name: pl.Int64() for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")
+}
+
+INGESTS = pl.Schema(
+    {
+        "id": pl.Int64(),
+        "source": pl.String(),
+        "name": pl.String(),
+        "checksum": pl.String(),
+        "settings": pl.String(),
+        "provider": pl.String(),
+        **_SERIES,
+        **_COUNTS,
+        "ingested_at": INSTANT,
+    }
+)
+"""One row is an ingest: ``source`` is file or frame; ``name`` and ``checksum`` (SHA-256) are the file's; ``settings``
+is what was said about its rows, as JSON; ``symbol`` and ``timeframe`` are null where there were several."""
+
+INGESTED_FILES = pl.Schema(
+    {
+        "path": pl.String(),
+        **_SERIES,
+        **_COUNTS,
+        "skipped": pl.Boolean(),
+        "error": pl.String(),
+    }
+)
+"""One row is a file of an ingest: ``skipped`` when it was ingested before, ``error`` says why it was refused."""
 
 ORDERS = pl.Schema(
     {

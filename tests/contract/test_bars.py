@@ -217,7 +217,9 @@ async def test_bars_that_lie_closer_than_their_timeframe_are_of_another_one(repo
         await repository.upsert(broken, symbol="A", timeframe="1h", on_invalid="quarantine")
     assert caught.value.rejected_rows["row"].to_list() == [2, 3, 4, 5]
     assert (await repository.upsert(bars(5, minutes=60), symbol="B", timeframe="1h")).inserted == 5
-    assert (await repository.upsert(bars(5, minutes=7), symbol="C", timeframe="5m")).inserted == 5
+    assert (await repository.upsert(bars(5, minutes=15), symbol="C", timeframe="5m")).inserted == 5
+    with pytest.raises(InvalidBars, match="off the phase of its series: 4"):
+        await repository.upsert(bars(5, minutes=7), symbol="D", timeframe="5m")
 
 
 async def test_conflicts_are_listed(repository: BarRepository) -> None:

@@ -23,10 +23,10 @@ import sqlalchemy as sa
 import walle
 from tests.reliability.material import SYMBOL, big_bars, contents, counted
 from tests.samples import fill, order, run
+from walle.bars import inputs
 from walle.database import Database, Writer
 from walle.dialects import sqlite
 from walle.errors import WalleError
-from walle.repositories import bars as bars_repository
 
 NOBODY = 65534
 
@@ -98,7 +98,7 @@ def announce(moment: str) -> None:
         setattr(owner, name, told)
 
     if moment == "checking":
-        before(bars_repository, "parse_bars")
+        before(inputs, "parse_bars")
     elif moment == "staging":
         before(Writer, "stage")
     elif moment == "copying":

@@ -71,10 +71,10 @@ def press_ctrl_c(address: str, moment: str, count: int) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "walle.repositories.bars.check_bars",  # in a worker thread
-        "walle.repositories.bars.BarRepository._overlaps",  # in the loop, between two statements
+        "walle.repositories.ingest.judge_bars",  # in a worker thread
+        "walle.repositories.bar_writes._overlaps",  # in the loop, between two statements
         "the dialect's bulk load",  # in the loop, while a statement is made
-        "walle.repositories.bars.finish",
+        "walle.repositories.bar_writes.finish",
     ],
 )
 def test_ctrl_c_that_polars_raises_in_another_thread_ends_the_call_only(

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 
+from walle.bars.phase import Phases
 from walle.errors import InputError, InvalidBars
 from walle.frames import BARS, REJECTED_BARS
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
 
-__all__ = ["Checked", "check_bars"]
+__all__ = ["Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
 
 _KEY = ["symbol", "timeframe", "timestamp"]
 _PRICES = ("open", "high", "low", "close")
+_SHOWN = 5
+_KEPT = 100_000
+_STRAY = "it opens off the phase of its series"
+_EARLY = "it opens before the bar before it has ended"
+_HINT = (
+    "Is it another timeframe? Where sessions start the bars anew, say which: store.bars.set_calendar(symbol, 'XTKS').\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +39,65 @@ class Checked:
         Further rows of a key that is already in ``bars``, in the source's order.
     rejected : polars.DataFrame
         Columns of ``REJECTED_BARS``.
+    early : polars.DataFrame
+        Those that open before the bar before them has ended, of which none can be told to be the good one.
     """
 
     bars: pl.DataFrame
     repeats: pl.DataFrame
     rejected: pl.DataFrame
+    early: pl.DataFrame
+
+    @property
+    def suspects(self) -> set[str]:
+        """The symbols whose bars are off their grid, unless their calendar has them there."""
+        stray = self.rejected.filter(pl.col("reason") == _STRAY)
+        return set(stray["symbol"].unique()) | set(self.early["symbol"].unique())
 
 
-def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
+class Refused:
+    """Collects the refused rows of a source that comes in parts, so that one error tells of all of them."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.rows = 0
+        self._counts: Counter[str] = Counter()
+        self._kept: list[pl.DataFrame] = []
+
+    def add(self, rejected: pl.DataFrame) -> None:
+        """Take refused rows: columns of ``REJECTED_BARS``."""
+        if rejected.height:
+            self._counts.update(dict(rejected.group_by("reason").len().iter_rows()))
+            self._kept.append(rejected.head(max(0, _KEPT - self.rows)))
+            self.rows += rejected.height
+
+    def error(self, path: Path | None = None) -> InvalidBars:
+        """Return the error that tells of them, and of their file."""
+        rejected = pl.concat(self._kept)
+        counts = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
+        with pl.Config(
+            tbl_rows=_SHOWN,
+            fmt_str_lengths=80,
+            tbl_cols=-1,
+            tbl_width_chars=160,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+        ):
+            shown = str(rejected.drop("symbol", "timeframe").head(_SHOWN))
+        listed = "; ".join(f"{reason}: {count}" for reason, count in [*counts.items()][:_SHOWN])
+        listed += f"; and {len(counts) - _SHOWN} more reasons" if len(counts) > _SHOWN else ""
+        where = "" if path is None else f"{path}: "
+        hint = _HINT if counts.keys() & {_STRAY, _EARLY} else ""
+        kept = "them all" if self.rows <= _KEPT else f"the first {_KEPT:,}"
+        message = (
+            f"{where}{self.rows} of {self.total} rows are not bars, so nothing was written ({listed}).\n{shown}\n"
+            f"{hint}Mend the source, or take the good rows with on_invalid='quarantine'; the error's .rejected_rows "
+            f"has {kept}."
+        )
+        return InvalidBars(message, rejected, counts)
+
+
+def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases | None = None) -> Checked:
     """Separate the rows that are bars from those that are not.
 
     Parameters
@@ -45,6 +106,8 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
         Columns of ``BARS``; any row may hold nulls or nonsense.
     on_invalid : {"raise", "quarantine"}
         Raise when a row is refused, or return it beside the good ones.
+    phases : Phases, optional
+        Those of the series.
 
     Returns
     -------
@@ -58,41 +121,90 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise") -> Checked:
     InputError
         For another ``on_invalid``.
     """
+    check_on_invalid(on_invalid)
+    checked = judge_bars(frame, phases or Phases())
+    refused = Refused()
+    refused.total = frame.height
+    refused.add(checked.early)
+    if on_invalid == "raise":
+        refused.add(checked.rejected)
+    if refused.rows:
+        raise refused.error()
+    return checked
+
+
+def check_on_invalid(on_invalid: object) -> None:
+    """Do nothing for a word that is known.
+
+    Raises
+    ------
+    InputError
+        For another.
+    """
     if on_invalid not in ("raise", "quarantine"):
         raise InputError(f"on_invalid={on_invalid!r} is neither 'raise' nor 'quarantine'.")
-    given = frame
+
+
+def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Checked:
+    """Separate the rows that are bars from those that are not, without deciding what that means.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Columns of ``BARS``; any row may hold nulls or nonsense.
+    phases : Phases
+        Those of the series; a new series' own is learned here.
+    first_row : int
+        The place of the first row in its source.
+    """
     reason = frame.select(_reason()).to_series()
     rejected = pl.DataFrame(schema=REJECTED_BARS)
+    good = frame
     if reason.null_count() < frame.height:
-        bad = reason.is_not_null()
-        rejected = (
-            frame.with_columns(reason.alias("reason")).with_row_index("row").filter(bad).cast({"row": pl.Int64})
-        ).select(list(REJECTED_BARS))
-        if on_invalid == "raise":
-            raise InvalidBars(*_refusal(rejected, frame.height))
-        frame = frame.filter(~bad)
-    bars, repeats = _first_of_each_key(frame)
-    crowded = _opens_too_early(bars)
+        rejected = _rejected(frame, reason, first_row)
+        good = frame.filter(reason.is_null())
+    stray = phases.strays(good)
+    if stray.any():
+        stray &= ~phases.on_grid(good)
+    if stray.any() and not _is_denser(good, phases):
+        places = reason.is_null().arg_true().filter(stray)
+        reason = reason.scatter(places, _STRAY)
+        rejected = _rejected(frame, reason, first_row)
+        good = good.filter(~stray)
+    bars, repeats = _first_of_each_key(good)
+    crowded = _opens_too_early(bars, phases)
+    early = pl.DataFrame(schema=REJECTED_BARS)
     if crowded.any():
-        why = pl.lit("it opens before the bar before it has ended: another timeframe?").alias("reason")
-        keys = bars.filter(crowded).select(_KEY)
-        early = given.with_row_index("row").join(keys, on=_KEY, how="semi", maintain_order="left")
-        early = early.with_columns(why).cast({"row": pl.Int64}).select(list(REJECTED_BARS))
-        # also under quarantine: which of two such bars is the good one cannot be told
-        raise InvalidBars(*_refusal(early, given.height))
-    return Checked(bars, repeats, rejected)
+        keys = bars.filter(crowded).select(*_KEY, pl.lit(_EARLY).alias("reason"))
+        placed = frame.with_row_index("row", first_row).cast({"row": pl.Int64})
+        early = placed.join(keys, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
+    return Checked(bars, repeats, rejected, early)
 
 
-def _opens_too_early(bars: pl.DataFrame) -> pl.Series:
+def _is_denser(good: pl.DataFrame, phases: Phases) -> bool:
+    """Tell whether most bars open too early: then it is another timeframe, and not some bars that are astray."""
+    bars, _ = _first_of_each_key(good)
+    return int(_opens_too_early(bars, phases).sum()) * 2 > bars.height
+
+
+def _rejected(frame: pl.DataFrame, reason: pl.Series, first_row: int) -> pl.DataFrame:
+    placed = frame.with_columns(reason.alias("reason")).with_row_index("row", first_row)
+    return placed.filter(pl.col("reason").is_not_null()).cast({"row": pl.Int64}).select(list(REJECTED_BARS))
+
+
+def _opens_too_early(bars: pl.DataFrame, phases: Phases) -> pl.Series:
     lengths = {name: length(name) // timedelta(microseconds=1) for name in bars["timeframe"].unique().to_list()}
     lengths |= {"1M": timedelta(days=28) // timedelta(microseconds=1)} if "1M" in lengths else {}
     times = pl.col("timestamp").to_physical()
     if not lengths:
         return pl.Series(dtype=pl.Boolean)
     if len(lengths) == 1 and bars["symbol"].n_unique() == 1:
-        return bars.select((times.diff() < next(iter(lengths.values()))).fill_null(False)).to_series()
-    shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
-    return bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
+        early = bars.select((times.diff() < next(iter(lengths.values()))).fill_null(False)).to_series()
+    else:
+        shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
+        early = bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
+    # where a session ends before its last bar is full, the next one opens early
+    return early & ~phases.on_grid(bars) if early.any() else early
 
 
 def _reason() -> pl.Expr:
@@ -128,25 +240,6 @@ def _reason() -> pl.Expr:
         ),
     ]
     return pl.coalesce(*(pl.when(broken).then(pl.lit(text)) for text, broken in rules)).alias("reason")
-
-
-def _refusal(rejected: pl.DataFrame, total: int) -> tuple[str, pl.DataFrame, dict[str, int]]:
-    counts = dict(rejected.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows())
-    with pl.Config(
-        tbl_rows=5,
-        fmt_str_lengths=80,
-        tbl_cols=-1,
-        tbl_width_chars=160,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        shown = str(rejected.drop("symbol", "timeframe").head(5))
-    listed = "; ".join(f"{reason}: {count}" for reason, count in counts.items())
-    message = (
-        f"{rejected.height} of {total} rows are not bars, so nothing was written ({listed}).\n{shown}\n"
-        "Mend the source, or take the good rows with on_invalid='quarantine'; the error's .rejected_rows has them all."
-    )
-    return message, rejected, counts
 
 
 def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

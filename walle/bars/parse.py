@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -96,12 +95,9 @@ def to_polars(source: object) -> pl.DataFrame:
         records = list(source)
         if all(isinstance(item, Bar) for item in records):
             return _from_records(records)
-    if isinstance(source, str | Path):
-        hint = "Read a file first: polars.read_parquet(path) or polars.read_csv(path, try_parse_dates=True)."
-    else:
-        hint = "Make a frame of it first: polars.DataFrame(rows)."
     raise InputError(
-        f"bars come as a Polars, pandas or Arrow frame, or as Bar records, not as {type(source).__name__}. {hint}"
+        "bars come as paths of files, as a Polars, pandas or Arrow frame, or as Bar records, not as "
+        f"{type(source).__name__}. Make a frame of it first: polars.DataFrame(rows)."
     )
 
 

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from walle.frames import BAR_CONFLICTS, REJECTED_BARS
+from walle.frames import BAR_CONFLICTS, INGESTED_FILES, REJECTED_BARS
 
-__all__ = ["IngestReport"]
+__all__ = ["FileOutcome", "IngestReport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """What became of one file: a row of :attr:`IngestReport.files`, with its columns."""
+
+    path: str
+    symbol: str | None = None
+    timeframe: str | None = None
+    rows: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    skipped: bool = False
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +48,8 @@ class IngestReport:
         row, symbol, timeframe, timestamp, open, high, low, close, volume, reason.
     conflict_rows : polars.DataFrame
         symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused).
+    outcomes : tuple of FileOutcome
+        One for each file; see :attr:`files`.
     """
 
     inserted: int = 0
@@ -39,6 +58,22 @@ class IngestReport:
     rejected: int = 0
     rejected_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_BARS))
     conflict_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BAR_CONFLICTS))
+    outcomes: tuple[FileOutcome, ...] = ()
+
+    @property
+    def files(self) -> pl.DataFrame:
+        """What became of each file.
+
+        path, symbol, timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, skipped (it was
+        ingested before), error (why it was refused); no row for an ingest of a frame.
+        """
+        rows = [dataclasses.asdict(outcome) for outcome in self.outcomes]
+        return pl.DataFrame(rows, schema=INGESTED_FILES)
+
+    @property
+    def skipped(self) -> int:
+        """How many files were ingested before."""
+        return sum(outcome.skipped for outcome in self.outcomes)
 
     @property
     def rows(self) -> int:
@@ -48,7 +83,7 @@ class IngestReport:
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
         """Add reports up."""
-        parts = [report for report in reports if report.rows]
+        parts = [report for report in reports if report.rows or report.outcomes]
         if len(parts) <= 1:
             return parts[0] if parts else IngestReport()
         return IngestReport(
@@ -58,12 +93,18 @@ class IngestReport:
             rejected=sum(part.rejected for part in parts),
             rejected_rows=pl.concat([pl.DataFrame(schema=REJECTED_BARS), *(part.rejected_rows for part in parts)]),
             conflict_rows=pl.concat([pl.DataFrame(schema=BAR_CONFLICTS), *(part.conflict_rows for part in parts)]),
+            outcomes=tuple(outcome for part in parts for outcome in part.outcomes),
         )
 
     def __repr__(self) -> str:
         """Tell the counts in one line."""
+        files = ""
+        if self.outcomes:
+            refused = sum(outcome.error is not None for outcome in self.outcomes)
+            skipped = f", {self.skipped:,} ingested before" if self.skipped else ""
+            files = f"{len(self.outcomes):,} files{skipped}{f', {refused:,} refused' if refused else ''} (.files); "
         return (
-            f"IngestReport({self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
+            f"IngestReport({files}{self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
             f"{self.conflicts:,} conflicts{' (.conflict_rows)' if self.conflicts else ''}, "
             f"{self.rejected:,} rejected{' (.rejected_rows)' if self.rejected else ''})"
         )
@@ -79,7 +120,11 @@ class IngestReport:
             )
         )
         tables = ""
-        for title, frame in (("rejected_rows", self.rejected_rows), ("conflict_rows", self.conflict_rows)):
+        for title, frame in (
+            ("files", self.files),
+            ("rejected_rows", self.rejected_rows),
+            ("conflict_rows", self.conflict_rows),
+        ):
             if frame.height:
                 tables += f"<details><summary>{title}</summary>{frame.head(10)._repr_html_()}</details>"
         return f"<table><caption>Ingest of {self.rows:,} rows</caption>{cells}</table>{tables}"

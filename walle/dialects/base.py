@@ -120,9 +120,16 @@ class Dialect(ABC):
     def stages_before_lock(self) -> bool:
         """Whether rows are staged before the write transaction begins, to hold its lock for less long."""
 
+    @property
+    def arrival(self) -> str | None:
+        """The column by which staged rows keep the order in which they came; None where that is not known."""
+        return None
+
     @abstractmethod
-    async def stage(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
-        """Load a frame into a temporary table of this connection, emptied before.
+    async def stage(
+        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+    ) -> sa.TableClause:
+        """Load a frame into a temporary table of this connection, emptied before unless there is ``more``.
 
         Parameters
         ----------
@@ -131,6 +138,8 @@ class Dialect(ABC):
             The table whose column types the staged columns get.
         frame : polars.DataFrame
             Columns are names of the table's columns.
+        more : bool
+            Add to what lies there.
 
         Returns
         -------

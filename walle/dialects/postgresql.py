@@ -160,14 +160,16 @@ class PostgreSQLDialect(Dialect):
 
     # writing in columns
 
-    async def stage(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
+    async def stage(
+        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+    ) -> sa.TableClause:
         """Fill a temporary table that this connection keeps, so that its making does not bloat the catalogue."""
         name = f"walle_stage_{table.name}"
         types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in frame.columns}
         columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
         await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
-        # not TRUNCATE, which writes to the catalogue each time; it is only ever filled within one transaction
-        await connection.exec_driver_sql(f"DELETE FROM pg_temp.{name}")
+        if not more:  # not TRUNCATE, which writes to the catalogue each time; it is filled within one transaction
+            await connection.exec_driver_sql(f"DELETE FROM pg_temp.{name}")
         await self._copy(connection, f"pg_temp.{name}", frame)
         if frame.height > 10_000:
             await connection.exec_driver_sql(f"ANALYZE pg_temp.{name}")  # the planner knows nothing of it otherwise

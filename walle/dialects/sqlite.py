@@ -193,7 +193,14 @@ class SQLiteDialect(Dialect):
 
     # writing in columns
 
-    async def stage(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> sa.TableClause:
+    @property
+    def arrival(self) -> str:
+        """SQLite numbers the rows of a table as they come."""
+        return "rowid"
+
+    async def stage(
+        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+    ) -> sa.TableClause:
         """Fill a TEMP table: it lies outside the file, so no lock is held meanwhile.
 
         Raises
@@ -206,7 +213,8 @@ class SQLiteDialect(Dialect):
         await connection.exec_driver_sql(
             f"CREATE TEMP TABLE IF NOT EXISTS {name} AS SELECT {columns} FROM {table.name} WHERE 0"
         )
-        await connection.exec_driver_sql(f"DELETE FROM temp.{name}")
+        if not more:
+            await connection.exec_driver_sql(f"DELETE FROM temp.{name}")
         marks = ", ".join("?" * frame.width)
         insert = f"INSERT INTO temp.{name} ({columns}) VALUES ({marks})"
         storage = frame.with_columns(_storage_form(table.c[column], frame[column]) for column in frame.columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,17 +11,14 @@ from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.bars import Checked, IngestReport, check_bars, parse_bars
-from walle.bars.parse import NUMBERS
-from walle.database import Writer
+from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
-from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
+from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
 from walle.records import Bar
-from walle.repositories.common import Time, canonical, check_name, in_range, insert_missing, near, one_of, same_key
+from walle.repositories.common import Time, canonical, check_name, in_range, near, one_of
 from walle.repositories.coverage import BarCoverage
+from walle.repositories.ingest import BarIngest
 from walle.timeframe import check_timeframe
-from walle.types import wire
-from walle.values import check_text
 
 __all__ = ["BarRepository"]
 
@@ -29,7 +26,7 @@ KEY = ("symbol", "timeframe", "timestamp")
 _MANY_SERIES = 200
 
 
-class BarRepository(BarCoverage):
+class BarRepository(BarCoverage, BarIngest):
     """Bars of any number of series; the first write of a bar wins.
 
     Parameters
@@ -37,143 +34,8 @@ class BarRepository(BarCoverage):
     database : Database
     """
 
-    async def upsert(
-        self,
-        source: object,
-        *,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        columns: Mapping[str, str | None] | None = None,
-        timezone: str | None = None,
-        on_invalid: str = "raise",
-        provider: str | None = None,
-        session: AsyncSession | None = None,
-    ) -> IngestReport:
-        """Store bars: all that are new, in one transaction, at any size.
-
-        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
-        one stays, and both versions are kept in the table ``bar_conflicts``.
-
-        Parameters
-        ----------
-        source : polars, pandas or Arrow frame, Bar, or iterable of Bar
-            A frame has the columns timestamp (aware, or naive with ``timezone``; the opening time), open, high, low,
-            close, volume, and symbol and timeframe where these are not given. Other columns are left alone.
-        symbol, timeframe : str, optional
-            For all rows.
-        columns : mapping, optional
-            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
-        timezone : str, optional
-            The IANA zone of naive times.
-        on_invalid : {"raise", "quarantine"}
-            Refuse everything when a row is no bar, or store the good rows and return the bad ones.
-        provider : str, optional
-            Who delivered the bars; kept with conflicts.
-        session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
-
-        Returns
-        -------
-        IngestReport
-
-        Raises
-        ------
-        InputError
-            For a source that cannot be read as bars.
-        InvalidBars
-            When rows are no bars and ``on_invalid="raise"``; nothing was written.
-        """
-        if provider is not None:
-            check_text(provider, "provider", maximum=200)
-        checked = await self._database.in_thread(
-            lambda: check_bars(
-                parse_bars(source, symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
-                on_invalid=on_invalid,
-            )
-        )
-        rejected = IngestReport(rejected=checked.rejected.height, rejected_rows=checked.rejected)
-        if checked.bars.is_empty():
-            return rejected
-        return IngestReport.total([await self._store(checked, provider, session), rejected])
-
-    async def _store(self, checked: Checked, provider: str | None, session: AsyncSession | None) -> IngestReport:
-        staged: list[sa.TableClause] = []
-
-        async def stage(writer: Writer) -> None:
-            if writer.dialect.stages_before_lock:
-                staged.append(await writer.stage(models.bars, checked.bars))
-
-        async with self._database.write(session, before=stage) as writer:
-            reports = [await self._insert(writer, checked.bars, staged[0] if staged else None, provider)]
-            if checked.repeats.height:  # their first versions are stored now: all of these are duplicates or conflicts
-                repeats = await writer.stage(models.bars, checked.repeats)
-                reports.append(await self._insert(writer, checked.repeats, repeats, provider))
-            if staged:
-                await writer.execute(sa.delete(staged[0]))  # the connection goes on, and would keep the rows
-        return IngestReport.total(reports)
-
-    async def _insert(
-        self, writer: Writer, bars: pl.DataFrame, staged: sa.TableClause | None, provider: str | None
-    ) -> IngestReport:
-        overlap = await self._overlaps(writer, bars)
-        if not overlap and staged is None and await writer.append(models.bars, bars):
-            return IngestReport(inserted=bars.height)
-        if staged is None:
-            staged, overlap = await writer.stage(models.bars, bars), True
-        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap)
-        inserted = await writer.insert(models.bars, statement, bars.height)
-        if inserted == bars.height:
-            return IngestReport(inserted=inserted)
-        conflicts = await self._conflicts(writer, staged, provider)
-        return IngestReport(
-            inserted=inserted,
-            duplicates=bars.height - inserted - conflicts.height,
-            conflicts=conflicts.height,
-            conflict_rows=conflicts,
-        )
-
-    async def _overlaps(self, writer: Writer, bars: pl.DataFrame) -> bool:
-        spans = bars.group_by("symbol", "timeframe").agg(
-            pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
-        )
-        if spans.height > _MANY_SERIES:
-            return True
-        table = models.bars
-        for symbol, timeframe, first, last in spans.iter_rows():
-            inside = sa.and_(
-                table.c.symbol == symbol,
-                table.c.timeframe == timeframe,
-                table.c.timestamp.between(first, last),
-            )
-            if (await writer.execute(sa.select(sa.exists().where(inside)))).scalar():
-                return True
-        return False
-
-    async def _conflicts(self, writer: Writer, staged: sa.TableClause, provider: str | None) -> pl.DataFrame:
-        table, kept = models.bars, models.bar_conflicts
-        differs = sa.or_(*(staged.c[name] != table.c[name] for name in NUMBERS))
-        versions = [
-            *(staged.c[name] for name in KEY),
-            *(table.c[name].label(f"stored_{name}") for name in NUMBERS),
-            *(staged.c[name] for name in NUMBERS),
-        ]
-        rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns)).order_by(
-            *(staged.c[name] for name in KEY)
-        )
-        travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS, writer.dialect.name)), BAR_CONFLICTS)
-        if found.height:
-            identity = (*KEY, *NUMBERS)
-            known = sa.exists().where(same_key(kept, staged, identity))
-            new = rows.add_columns(sa.literal(provider, sa.Text).label("source")).where(~known).distinct()
-            await writer.execute(
-                sa.insert(kept).from_select(
-                    [*BAR_CONFLICTS, "source"],
-                    new.suffix_with(f"ON CONFLICT ({', '.join(identity)}) DO NOTHING"),
-                )
-            )
-        return found
+    def __init__(self, database: Database) -> None:
+        BarIngest.__init__(self, database)
 
     async def read(
         self,

@@ -43,9 +43,17 @@ def same_key(left: sa.FromClause, right: sa.FromClause, key: Sequence[str]) -> s
 
 
 def insert_missing(
-    table: sa.Table, staged: sa.TableClause, key: Sequence[str], *, anti_join: bool = True, any_key: bool = False
+    table: sa.Table,
+    staged: sa.TableClause,
+    key: Sequence[str],
+    *,
+    anti_join: bool = True,
+    any_key: bool = False,
+    arrival: str | None = None,
 ) -> sa.Insert:
     """Insert the staged rows whose key is not in the table yet; with ``any_key`` none of its unique keys.
+
+    Of staged rows that share a key the first goes in, by their order in the column ``arrival``.
 
     Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for
     each; the clause stays for rows that another transaction commits meanwhile.
@@ -54,7 +62,8 @@ def insert_missing(
     rows = sa.select(*(staged.c[name] for name in names)).where(sa.true())
     if anti_join:
         rows = rows.where(~sa.exists().where(same_key(table, staged, key)))
-    rows = rows.order_by(*(staged.c[name] for name in key)) if anti_join else rows
+    order = [*(staged.c[name] for name in key)] if anti_join else []
+    rows = rows.order_by(*order, *([] if arrival is None else [sa.literal_column(arrival)]))
     rows = rows.suffix_with(f"ON CONFLICT {'' if any_key else '(' + ', '.join(key) + ') '}DO NOTHING")
     return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 

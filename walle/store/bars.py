@@ -33,8 +33,11 @@ class Bars(Noun[BarRepository]):
         timezone: str | None = None,
         on_invalid: str = "raise",
         provider: str | None = None,
+        again: bool = False,
+        progress: bool | None = None,
     ) -> IngestReport:
-        return self._call(
+        return self._call_long(
+            progress,
             BarRepository.upsert,
             source,
             symbol=symbol,
@@ -43,7 +46,16 @@ class Bars(Noun[BarRepository]):
             timezone=timezone,
             on_invalid=on_invalid,
             provider=provider,
+            again=again,
         )
+
+    @mirrors(BarRepository.ingests)
+    def ingests(self) -> pl.DataFrame:
+        return self._call(BarRepository.ingests)
+
+    @mirrors(BarRepository.rejected)
+    def rejected(self, ingest: int | None = None) -> pl.DataFrame:
+        return self._call(BarRepository.rejected, ingest)
 
     @mirrors(BarRepository.read)
     def read(

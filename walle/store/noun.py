@@ -8,12 +8,18 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from walle.database import Database
 from walle.errors import PersistenceUnavailable
+from walle.progress import Meter, Progress
 from walle.store.portal import Portal
 
 __all__ = ["Noun", "mirrors"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+_PROGRESS = """progress : Progress, optional
+            Told how far it has come."""
+_SHOWN = """progress : bool, optional
+            Show a bar when it takes longer than a second. None: unless ``WALLE_PROGRESS=0`` is set."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,11 +40,21 @@ class Noun(Generic[R]):
         self._portal = portal
         self._repository: R | None = None if database is None else type(self)._kind(database)
 
-    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+    def _call_long(
+        self, shown: bool | None, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any
+    ) -> T:
+        """Call what may take long, and show how far it has come."""
+        progress = Progress("rows")
+        with Meter(progress, shown) as meter:
+            return self._call(method, *args, **options, progress=progress, meter=meter)
+
+    def _call(
+        self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, meter: Meter | None = None, **options: Any
+    ) -> T:
         if self._repository is None:
             name = "ingest" if method.__name__ == "upsert" else method.__name__
             raise PersistenceUnavailable(f"store.{self._name}.{name}")
-        return self._portal.call(method, self._repository, *args, **options)
+        return self._portal.call(method, self._repository, *args, meter=meter, **options)
 
     def __repr__(self) -> str:
         """Name the part and its methods."""
@@ -51,6 +67,7 @@ def mirrors(method: Callable[..., Any]) -> Callable[[F], F]:
 
     def copy(function: F) -> F:
         text = re.sub(r"\n +session : AsyncSession, optional(\n {12}[^\n]*)*", "", method.__doc__ or "")
+        text = text.replace(_PROGRESS, _SHOWN)
         function.__doc__ = text
         return function
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from walle.database import cancelled_by_interrupt
 from walle.errors import StoreClosed, WalleError
+from walle.progress import Meter
 
 __all__ = ["Portal"]
 
@@ -137,8 +138,16 @@ class Portal:
         # only told, not waited for: the collector may run in the loop's thread, or in one that the loop waits for
         weakref.finalize(self, self._server.stop).atexit = False
 
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+    def call(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        meter: Meter | None = None,
+        **options: Any,
+    ) -> T:
         """Run a coroutine function in the loop and return its result, or raise its own error.
+
+        A meter is drawn while the caller waits.
 
         An interrupt (Ctrl-C, a stopped cell) cancels the work, waits until it has rolled back, and only then goes on.
 
@@ -160,7 +169,7 @@ class Portal:
                     raise StoreClosed(_CLOSED)
                 handed = True
                 server.loop.call_soon_threadsafe(work.start)
-            self._wait(work)
+            self._wait(work, meter)
             if work.task is None or work.task.cancelled():
                 if server.stopped:
                     raise StoreClosed(_CLOSED)  # another thread closed the store meanwhile
@@ -177,9 +186,10 @@ class Portal:
                 work.coroutine.close()
             del work  # an error's traceback holds this frame, and the task the error
 
-    def _wait(self, work: _Work[T]) -> None:
+    def _wait(self, work: _Work[T], meter: Meter | None = None) -> None:
         while self._server.thread.is_alive() and not work.done.wait(SLICE):
-            pass
+            if meter is not None:
+                meter.draw(SLICE)
 
     def close(self) -> None:
         """Stop what runs, and end the thread; a second call does nothing."""

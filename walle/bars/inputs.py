@@ -1,0 +1,192 @@
+"""What an ingest takes: files, frames of any layout, and records, as frames with the columns of bars."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from walle.bars.files import BarReader, Unread, read_bars, read_frame
+from walle.bars.parse import NUMBERS, parse_bars, to_polars
+from walle.bars.phase import Series
+from walle.errors import InputError
+from walle.frames import BARS
+
+__all__ = [
+    "READ_ROWS",
+    "Fingerprint",
+    "Reading",
+    "explain",
+    "frames_of",
+    "is_files",
+    "is_records",
+    "open_file",
+    "series_of",
+]
+
+READ_ROWS = 262_144
+"""Rows of a file that are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the caller says about the rows of a source.
+
+    Parameters
+    ----------
+    symbol, timeframe, timezone : str, optional
+    columns : mapping, optional
+    """
+
+    symbol: str | None = None
+    timeframe: str | None = None
+    columns: Mapping[str, str | None] | None = None
+    timezone: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As the readers take them."""
+        return {
+            "symbol": self.symbol,
+            "timeframe": self.timeframe,
+            "columns": self.columns,
+            "timezone": self.timezone,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was said, as it is stored beside an ingest."""
+        return {name: value for name, value in self.arguments.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A file as it was at one moment.
+
+    Parameters
+    ----------
+    path : Path
+    checksum : str
+        SHA-256 of its bytes.
+    """
+
+    path: Path
+    checksum: str
+    _state: tuple[int, int]
+
+    @staticmethod
+    def of(path: Path) -> Fingerprint:
+        """Look at a file.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read.
+        """
+        try:
+            with path.open("rb") as file:
+                state = os.fstat(file.fileno())
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: the file cannot be read: {error.strerror or error}.") from error
+        return Fingerprint(path, checksum, (state.st_size, state.st_mtime_ns))
+
+    def check(self) -> None:
+        """Do nothing when the file is as it was.
+
+        Raises
+        ------
+        InputError
+            When somebody wrote to it meanwhile: what was read may be half of one version and half of another.
+        """
+        try:
+            state = self.path.stat()
+        except OSError:
+            state = None
+        if state is None or (state.st_size, state.st_mtime_ns) != self._state:
+            raise InputError(f"{self.path}: the file was changed while it was read. Ingest it when it is whole.")
+
+
+def is_files(source: object) -> bool:
+    """Tell whether a source names files: a path, a pattern, a folder, or a list of those."""
+    if isinstance(source, str | os.PathLike):
+        return True
+    return isinstance(source, list | tuple | set) and any(isinstance(part, str | os.PathLike) for part in source)
+
+
+def open_file(path: Path, reading: Reading) -> BarReader:
+    """Open a file of bars.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read as bars.
+    """
+    return read_bars(path, **reading.arguments, batch_rows=READ_ROWS)
+
+
+def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], object]) -> Iterator[pl.DataFrame]:
+    """Yield the bars of a frame or of records; ``opened`` is told of the reader where the layout is recognised.
+
+    Raises
+    ------
+    InputError
+        When the source cannot be read as bars.
+    """
+    if not _has_levels(source):
+        source = to_polars(source)
+        if _is_ours(source, reading):
+            yield parse_bars(source, **reading.arguments)
+            return
+    with read_frame(source, **reading.arguments, batch_rows=READ_ROWS) as reader:
+        opened(reader)
+        yield pl.concat(reader)
+
+
+def series_of(bars: pl.DataFrame) -> set[Series]:
+    """Return the series that rows belong to; rows without a symbol or timeframe belong to none."""
+    if not bars.height:
+        return set()
+    first = (bars["symbol"][0], bars["timeframe"][0])
+    alike = bars.select(((pl.col("symbol") == first[0]) & (pl.col("timeframe") == first[1])).all()).item()
+    if alike and None not in first:
+        return {first}
+    return set(bars.select("symbol", "timeframe").unique().drop_nulls().iter_rows())
+
+
+def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:
+    """Let the reason of refused rows say what stood in the cell that could not be read."""
+    texts = {cell.row: f"column {cell.column!r} holds {cell.text[:80]!r}" for cell in reversed(unread)}
+    told = pl.col("row").replace_strict(texts, default=None, return_dtype=pl.String)
+    lacking = pl.col("reason").str.contains(" is missing", literal=True)
+    return rejected.with_columns(reason=pl.when(lacking).then(pl.coalesce(told, "reason")).otherwise("reason"))
+
+
+def is_records(source: object) -> bool:
+    """Tell whether a source is a bar or several, as an engine writes them one by one."""
+    framed = isinstance(source, pl.DataFrame | pl.LazyFrame) or hasattr(source, "__arrow_c_stream__")
+    return not framed and not _is_pandas(source)
+
+
+def _is_pandas(source: object) -> bool:
+    return type(source).__module__.partition(".")[0] == "pandas"
+
+
+def _has_levels(source: Any) -> bool:
+    return _is_pandas(source) and getattr(getattr(source, "columns", None), "nlevels", 1) > 1
+
+
+def _is_ours(frame: pl.DataFrame, reading: Reading) -> bool:
+    """Tell whether a frame needs no recognition: our own columns, or said to be so, as instants and numbers."""
+    mapping = reading.columns if isinstance(reading.columns, Mapping) else {}
+    there = {*frame.columns, *(name for name in mapping.values() if name is not None)}
+    there |= {name for name in ("symbol", "timeframe") if getattr(reading, name) is not None}
+    there |= {"volume"} if "volume" in mapping else set()
+    texts = [name for name in NUMBERS if frame.schema.get(name) == pl.String]
+    time = frame.schema.get("timestamp", pl.Date())
+    return set(BARS) <= there and not texts and (time.is_temporal() or time == pl.Null)

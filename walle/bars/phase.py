@@ -1,0 +1,108 @@
+"""One phase per series: how far after the clock's grid its intraday bars open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import polars as pl
+
+from walle.calendars import Calendar
+from walle.errors import InputError
+from walle.timeframe import CALENDAR_TIMEFRAMES, length
+from walle.values import from_microseconds
+
+__all__ = ["Phases", "Series", "phase_unit"]
+
+Series = tuple[str, str]
+"""A symbol and a timeframe."""
+
+_SERIES = ["symbol", "timeframe"]
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def phase_unit(timeframe: str) -> int:
+    """Return the microseconds within which a phase lies: a bar's length, and at most an hour.
+
+    Clocks are changed by whole hours, so that bars of four hours open at 22:00 UTC in winter and at 21:00 in summer.
+    """
+    return min(length(timeframe), timedelta(hours=1)) // _MICROSECOND
+
+
+class Phases:
+    """The phases of series: those that are recorded, and those that the first bars of a new series show.
+
+    Parameters
+    ----------
+    known : mapping of (symbol, timeframe) to int
+        Microseconds after the clock's grid since 1970 UTC.
+
+    Attributes
+    ----------
+    known : dict
+        Also those that were learned.
+    markets : dict of str to Calendar or None
+        By symbol; the sessions of a calendar may start bars off the phase, such as after a lunch break.
+    """
+
+    def __init__(self, known: Mapping[Series, int] | None = None) -> None:
+        self.known: dict[Series, int] = dict(known or {})
+        self.markets: dict[str, Calendar | None] = {}
+
+    def strays(self, bars: pl.DataFrame) -> pl.Series:
+        """Tell of each bar whether it opens off the phase of its series, learning the phase of a series that is new.
+
+        Parameters
+        ----------
+        bars : polars.DataFrame
+            symbol, timeframe, timestamp (UTC), without nulls.
+
+        Returns
+        -------
+        polars.Series
+            Boolean. The phase of a new series is the most frequent one among its bars here.
+        """
+        timeframes = bars["timeframe"].unique().to_list()
+        intraday = [name for name in timeframes if name not in CALENDAR_TIMEFRAMES]
+        if not intraday:
+            return pl.Series("stray", [False], pl.Boolean).new_from_index(0, bars.height)
+        times = pl.col("timestamp").to_physical()
+        if len(timeframes) == 1 and (bars["symbol"] == bars["symbol"][0]).all():
+            phases = bars.select(times % phase_unit(intraday[0])).to_series()
+            series = (bars["symbol"][0], intraday[0])
+            if series not in self.known:
+                counts = phases.value_counts(sort=True)
+                self.known[series] = counts.filter(pl.col("count") == counts["count"][0])["timestamp"].min()  # type: ignore[assignment]  # an integer
+            return (phases != self.known[series]).alias("stray")
+        units = {name: phase_unit(name) for name in intraday}
+        unit = pl.col("timeframe").replace_strict(units, default=None, return_dtype=pl.Int64)
+        found = bars.select(*_SERIES, phase=times % unit)
+        self._learn(found.drop_nulls())
+        rows = [(*series, phase) for series, phase in self.known.items()]
+        known = pl.DataFrame(rows, schema={"symbol": pl.String, "timeframe": pl.String, "own": pl.Int64}, orient="row")
+        joined = found.join(known, on=_SERIES, how="left", maintain_order="left")
+        return joined.select((pl.col("phase") != pl.col("own")).fill_null(False).alias("stray")).to_series()
+
+    def on_grid(self, bars: pl.DataFrame) -> pl.Series:
+        """Tell of each bar whether the calendar of its symbol expects one then; False without a calendar."""
+        places = pl.Series("on_grid", [False], pl.Boolean).new_from_index(0, bars.height)
+        if not any(self.markets.values()):
+            return places
+        for (symbol, timeframe), rows in bars.with_row_index("place").group_by(_SERIES):
+            market = self.markets.get(str(symbol))
+            if market is None:
+                continue
+            times = rows["timestamp"]
+            lo, hi = (from_microseconds(int(end)) for end in (times.to_physical().min(), times.to_physical().max()))  # type: ignore[arg-type]  # integers
+            try:
+                slots = market.slots(str(timeframe), lo, hi + _MICROSECOND)
+            except InputError:  # the calendar does not reach so far: it expects nothing
+                continue
+            places = places.scatter(rows["place"], slots.place(times).is_not_null())
+        return places
+
+    def _learn(self, found: pl.DataFrame) -> None:
+        counts = found.group_by(*_SERIES, "phase").len()
+        first = counts.sort(*_SERIES, "len", "phase", descending=[False, False, True, False])
+        for symbol, timeframe, phase in first.unique(_SERIES, keep="first").drop("len").iter_rows():
+            self.known.setdefault((symbol, timeframe), phase)

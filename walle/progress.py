@@ -1,0 +1,93 @@
+"""How far long work has come: counted where it runs, drawn where its caller waits."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from walle.errors import ConfigurationError
+
+__all__ = ["Meter", "Progress"]
+
+DELAY = 1.0
+"""Seconds before a bar is shown: what is done sooner shows none."""
+
+
+class Progress:
+    """What has been done so far; one thread counts and another one looks.
+
+    Attributes
+    ----------
+    label : str
+        What is being done.
+    done : int
+    total : int or None
+        None: nobody knows yet.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.label = ""
+        self.done = 0
+        self.total: int | None = None
+
+    def begin(self, label: str, total: int | None = None) -> None:
+        """Start to count anew."""
+        self.label, self.done, self.total = label, 0, total
+
+    def advance(self, count: int) -> None:
+        """Count."""
+        self.done += count
+
+
+class Meter:
+    """Draws a :class:`Progress` as a bar of tqdm, in the thread of the caller and from the second second on.
+
+    Parameters
+    ----------
+    progress : Progress
+    shown : bool, optional
+        None: unless ``WALLE_PROGRESS`` is 0.
+
+    Raises
+    ------
+    ConfigurationError
+        When ``WALLE_PROGRESS`` is neither 0 nor 1.
+    """
+
+    def __init__(self, progress: Progress, shown: bool | None = None) -> None:
+        if shown is None:
+            setting = os.environ.get("WALLE_PROGRESS", "1")
+            if setting not in ("0", "1"):
+                raise ConfigurationError(f"WALLE_PROGRESS={setting!r} is neither 0 (no progress bars) nor 1.")
+            shown = setting == "1"
+        self._progress, self._shown = progress, shown
+        self._bar: Any = None
+        self._waited = 0.0
+
+    def draw(self, seconds: float) -> None:
+        """Look at the progress; ``seconds`` have passed since the last look."""
+        self._waited += seconds
+        if not self._shown or self._waited < DELAY:
+            return
+        progress = self._progress
+        if self._bar is None:
+            from tqdm.auto import tqdm  # slow to import, and most work is done sooner
+
+            self._bar = tqdm(total=progress.total, unit=f" {progress.unit}", unit_scale=True, leave=False)
+        if self._bar.n > progress.done:
+            self._bar.reset(progress.total)
+        self._bar.total = progress.total
+        self._bar.set_description_str(progress.label, refresh=False)
+        self._bar.update(progress.done - self._bar.n)
+        self._bar.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,134 @@
+"""Writing checked bars inside one transaction: what is new goes in, what differs is kept beside it."""
+
+from __future__ import annotations
+
+import polars as pl
+import sqlalchemy as sa
+
+from walle import models
+from walle.bars import IngestReport
+from walle.bars.check import Checked
+from walle.bars.parse import NUMBERS
+from walle.database import Writer
+from walle.frames import BAR_CONFLICTS, finish, wire_schema
+from walle.progress import Progress
+from walle.repositories.common import insert_missing, same_key
+from walle.types import wire
+
+__all__ = ["KEY", "BarWrites"]
+
+KEY = ("symbol", "timeframe", "timestamp")
+SLICE_ROWS = 262_144
+"""Rows that are moved between two looks at the progress."""
+
+_MANY_SERIES = 200
+
+
+class BarWrites:
+    """The bars of one source, written in parts.
+
+    Parameters
+    ----------
+    source : str or None
+        Kept with conflicts.
+    progress : Progress
+    """
+
+    def __init__(self, source: str | None, progress: Progress) -> None:
+        self._source, self._progress = source, progress
+        self._staged: sa.TableClause | None = None
+        self._staged_rows = 0
+        self._spans: list[pl.DataFrame] = []
+        self._reports: list[IngestReport] = []
+
+    async def stage(self, writer: Writer, part: Checked) -> None:
+        """Load a part before the write transaction begins; :meth:`finish` inserts it."""
+        for bars in (part.bars, part.repeats):
+            for rows in bars.iter_slices(SLICE_ROWS):
+                self._staged = await writer.stage(models.bars, rows, more=self._staged is not None)
+                self._staged_rows += rows.height
+                self._spans.append(_spans(rows))
+                self._progress.advance(rows.height)
+
+    async def insert(self, writer: Writer, part: Checked) -> None:
+        """Write a part in the transaction that is open."""
+        for bars in (part.bars, part.repeats):  # the first versions of repeats are stored then
+            for rows in bars.iter_slices(SLICE_ROWS):
+                self._reports.append(await self._insert(writer, rows))
+                self._progress.advance(rows.height)
+
+    async def finish(self, writer: Writer) -> IngestReport:
+        """Insert what was staged, and tell what became of everything."""
+        if self._staged is not None:
+            overlap = await _overlaps(writer, pl.concat(self._spans))
+            self._reports.append(await self._insert_staged(writer, self._staged, self._staged_rows, overlap=overlap))
+            await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
+        return IngestReport.total(self._reports)
+
+    async def _insert(self, writer: Writer, rows: pl.DataFrame) -> IngestReport:
+        if not await _overlaps(writer, _spans(rows)) and await writer.append(models.bars, rows):
+            return IngestReport(inserted=rows.height)
+        staged = await writer.stage(models.bars, rows)
+        return await self._insert_staged(writer, staged, rows.height, overlap=True)
+
+    async def _insert_staged(self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool) -> IngestReport:
+        arrival = writer.dialect.arrival
+        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap, arrival=arrival)
+        inserted = await writer.insert(models.bars, statement, rows)
+        if inserted == rows:
+            return IngestReport(inserted=inserted)
+        conflicts = await self._conflicts(writer, staged)
+        return IngestReport(
+            inserted=inserted,
+            duplicates=rows - inserted - conflicts.height,
+            conflicts=conflicts.height,
+            conflict_rows=conflicts,
+        )
+
+    async def _conflicts(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
+        table, kept = models.bars, models.bar_conflicts
+        differs = sa.or_(*(staged.c[name] != table.c[name] for name in NUMBERS))
+        versions = [
+            *(staged.c[name] for name in KEY),
+            *(table.c[name].label(f"stored_{name}") for name in NUMBERS),
+            *(staged.c[name] for name in NUMBERS),
+        ]
+        rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
+        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns)).order_by(
+            *(staged.c[name] for name in KEY)
+        )
+        travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
+        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS, writer.dialect.name)), BAR_CONFLICTS)
+        if found.height:
+            identity = (*KEY, *NUMBERS)
+            known = sa.exists().where(same_key(kept, staged, identity))
+            new = rows.add_columns(sa.literal(self._source, sa.Text).label("source")).where(~known).distinct()
+            await writer.execute(
+                sa.insert(kept).from_select(
+                    [*BAR_CONFLICTS, "source"],
+                    new.suffix_with(f"ON CONFLICT ({', '.join(identity)}) DO NOTHING"),
+                )
+            )
+        return found
+
+
+def _spans(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.group_by("symbol", "timeframe").agg(
+        pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
+    )
+
+
+async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:
+    series = spans.group_by("symbol", "timeframe").agg(pl.col("first").min(), pl.col("last").max())
+    if series.height > _MANY_SERIES:
+        return True
+    table = models.bars
+    for symbol, timeframe, first, last in series.iter_rows():
+        inside = sa.and_(
+            table.c.symbol == symbol,
+            table.c.timeframe == timeframe,
+            table.c.timestamp.between(first, last),
+        )
+        if (await writer.execute(sa.select(sa.exists().where(inside)))).scalar():
+            return True
+    return False
