@@ -14,7 +14,7 @@ from walle.errors import InputError, InvalidBars
 from walle.frames import BARS, REJECTED_BARS
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
 
-__all__ = ["Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
+__all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
 
 _KEY = ["symbol", "timeframe", "timestamp"]
 _PRICES = ("open", "high", "low", "close")
@@ -24,6 +24,13 @@ _STRAY = "it opens off the phase of its series"
 _EARLY = "it opens before the bar before it has ended"
 _HINT = (
     "Is it another timeframe? Where sessions start the bars anew, say which: store.bars.set_calendar(symbol, 'XTKS').\n"
+)
+
+UNSTORABLE_SYMBOL = (
+    (pl.col("symbol").str.len_chars() > 128)
+    | (pl.col("symbol") == "")
+    | (pl.col("symbol").str.strip_chars() != pl.col("symbol"))
+    | pl.col("symbol").str.contains("\0", literal=True)
 )
 
 
@@ -233,10 +240,7 @@ def _reason() -> pl.Expr:
         ("timestamp lies outside the years 1 to 9999", ~pl.col("timestamp").dt.year().is_between(1, 9999)),
         (
             "symbol is empty, padded, longer than 128 characters or holds NUL",
-            (pl.col("symbol").str.len_chars() > 128)
-            | (pl.col("symbol") == "")
-            | (pl.col("symbol").str.strip_chars() != pl.col("symbol"))
-            | pl.col("symbol").str.contains("\0", literal=True),
+            UNSTORABLE_SYMBOL,
         ),
     ]
     return pl.coalesce(*(pl.when(broken).then(pl.lit(text)) for text, broken in rules)).alias("reason")

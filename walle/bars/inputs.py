@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from walle.bars.check import UNSTORABLE_SYMBOL
 from walle.bars.files import BarReader, Unread, read_bars, read_frame
 from walle.bars.parse import NUMBERS, parse_bars, to_polars
 from walle.bars.phase import Series
@@ -149,14 +150,10 @@ def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], ob
 
 
 def series_of(bars: pl.DataFrame) -> set[Series]:
-    """Return the series that rows belong to; rows without a symbol or timeframe belong to none."""
-    if not bars.height:
-        return set()
-    first = (bars["symbol"][0], bars["timeframe"][0])
-    alike = bars.select(((pl.col("symbol") == first[0]) & (pl.col("timeframe") == first[1])).all()).item()
-    if alike and None not in first:
-        return {first}
-    return set(bars.select("symbol", "timeframe").unique().drop_nulls().iter_rows())
+    """Return the series that rows belong to; rows without a timeframe or a storable symbol belong to none."""
+    changes = pl.struct("symbol", "timeframe").rle_id()  # most sources are one series, or one after the other
+    found = bars.filter(changes != changes.shift(1, fill_value=-1)).select("symbol", "timeframe").unique()
+    return set(found.drop_nulls().filter(~UNSTORABLE_SYMBOL).iter_rows())
 
 
 def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:

@@ -45,8 +45,9 @@ class _Intake:
     file: Fingerprint | None = None
     reader: BarReader | None = None
     phases: Phases = field(default_factory=Phases)
+    seen: set[Series] = field(default_factory=set)
     series: set[Series] = field(default_factory=set)
-    new: set[Series] = field(default_factory=set)
+    unrecorded: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
 
@@ -262,7 +263,9 @@ class BarIngest:
                     report = IngestReport.total(
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
-                await self._records.record_series(writer, intake.new, intake.phases.known, intake.provider)
+                await self._records.record_series(
+                    writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
+                )
                 if intake.recorded and report.rows:
                     await self._records.record_ingest(writer, intake.record(report), report.rejected_rows)
         return report
@@ -294,13 +297,19 @@ class BarIngest:
 
     async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> Checked:
         first_row, phases = intake.refused.total, intake.phases
-        found = (await self._database.in_thread(lambda: series_of(page))) - intake.series
-        intake.series |= found
-        intake.new |= await self._records.learn(phases, found, session)
-        checked = await self._database.in_thread(lambda: judge_bars(page, phases, first_row=first_row))
+        found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
+        intake.seen |= found
+        intake.unrecorded |= await self._records.learn(phases, found, session)
+
+        def judge() -> tuple[Checked, set[Series]]:
+            checked = judge_bars(page, phases, first_row=first_row)
+            return checked, series_of(checked.bars)
+
+        checked, good = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
             phases.markets |= await self._records.markets(unknown, session)
-            checked = await self._database.in_thread(lambda: judge_bars(page, phases, first_row=first_row))
+            checked, good = await self._database.in_thread(judge)
+        intake.series |= good
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked
