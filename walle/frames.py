@@ -18,9 +18,11 @@ __all__ = [
     "BARS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
+    "CALENDARS",
     "CONSUMERS",
     "DECIMAL",
     "EVENTS",
+    "EXPLANATIONS",
     "FILLS",
     "HISTORY",
     "INSTANT",
@@ -64,6 +66,22 @@ STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its place in the source from 0, what could be read of it, and why."""
+
+CALENDARS = pl.Schema({"symbol": pl.String(), "calendar": pl.String(), "set_at": INSTANT})
+"""One row is a symbol whose calendar is remembered: the calendar's name, and when it was set (UTC). No nulls."""
+
+EXPLANATIONS = pl.Schema(
+    {
+        **_SERIES,
+        "start": INSTANT,
+        "end": INSTANT,
+        "reason": pl.String(),
+        "author": pl.String(),
+        "explained_at": INSTANT,
+    }
+)
+"""One row says why bars that open in ``[start, end)`` are missing, who said so and when (UTC). ``timeframe`` is null
+where it holds for all of them; no other nulls."""
 
 ORDERS = pl.Schema(
     {
