@@ -28,6 +28,7 @@ from walle.errors import (
     HandlerFailed,
     IllegalTransition,
     ImmutableRecord,
+    IncompleteBars,
     InputError,
     InvalidBars,
     LostUpdate,
@@ -57,7 +58,7 @@ from walle.events import Consumer, EventLog, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
 from walle.records import Bar, Fill, Order, Owner, Run
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import BarRepository, EmptySeriesWarning, FillRepository, OrderRepository, RunRepository
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
 from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
@@ -80,6 +81,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "DuplicateKey",
+    "EmptySeriesWarning",
     "Event",
     "EventKind",
     "EventLog",
@@ -90,6 +92,7 @@ __all__ = [
     "HandlerFailed",
     "IllegalTransition",
     "ImmutableRecord",
+    "IncompleteBars",
     "IngestReport",
     "InputError",
     "InvalidBars",

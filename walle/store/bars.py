@@ -54,8 +54,22 @@ class Bars(Noun[BarRepository]):
         end: Time = None,
         *,
         columns: Sequence[str] | None = None,
+        require_complete: bool = False,
     ) -> pl.DataFrame:
-        return self._call(BarRepository.read, symbol, timeframe, start, end, columns=columns)
+        return self._call(
+            BarRepository.read, symbol, timeframe, start, end, columns=columns, require_complete=require_complete
+        )
+
+    @mirrors(BarRepository.panel)
+    def panel(
+        self,
+        symbols: str | Sequence[str],
+        timeframe: str,
+        field: str = "close",
+        start: Time = None,
+        end: Time = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.panel, symbols, timeframe, field, start, end)
 
     @mirrors(BarRepository.scan)
     def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
