@@ -312,6 +312,27 @@ def test_outages_are_what_a_loop_over_minutes_finds(found: dict[str, list[tuple[
             assert cause == ("outage" if everywhere and len(apart) > 1 else plain)
 
 
+@brute
+@given(found=st.dictionaries(st.sampled_from("abcd"), st.tuples(runs, runs), min_size=1))
+def test_a_series_that_is_not_asked_is_no_witness(found: dict[str, tuple[list[tuple[int, int]], ...]]) -> None:
+    gaps, asked, heard = {}, {}, {}
+    for name, (lost, opened) in found.items():
+        gaps[name] = [
+            pair for number, pair in enumerate(lost) if not number or pair[0] > max(hi for _, hi in lost[:number])
+        ]
+        asked[name] = gaps_at(*opened).select(open="start", close="end")
+        silent = {minute for lo, hi in gaps[name] for minute in range(lo, hi)}
+        heard[name] = {minute for lo, hi in opened for minute in range(lo, hi)} - silent
+    marked = outages({name: gaps_at(*pairs) for name, pairs in gaps.items()}, spans=asked)
+    for name, pairs in gaps.items():
+        for (lo, hi), cause in zip(pairs, marked[name]["cause"], strict=True):
+            alone = [
+                sum(a <= minute < b for others in gaps.values() for a, b in others) < 2 for minute in range(lo, hi)
+            ]
+            witnessed = any(minute in others for minute in range(lo, hi) for others in heard.values())
+            assert (cause == "outage") == (not any(alone) and not witnessed)
+
+
 @pytest.mark.parametrize("name", ["sp500", "nasdaq"])
 def test_a_daily_index_over_twenty_years_is_complete(name: str) -> None:
     pytest.importorskip("exchange_calendars", reason="the extra calendars is not installed")

@@ -29,6 +29,7 @@ from walle.errors import (
     HandlerFailed,
     IllegalTransition,
     ImmutableRecord,
+    IncompleteBars,
     InputError,
     InvalidBars,
     LostUpdate,
@@ -58,7 +59,7 @@ from walle.events import Consumer, EventLog, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
 from walle.records import Bar, Fill, Order, Owner, Run
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import BarRepository, EmptySeriesWarning, FillRepository, OrderRepository, RunRepository
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
 from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
@@ -81,6 +82,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "DuplicateKey",
+    "EmptySeriesWarning",
     "Event",
     "EventKind",
     "EventLog",
@@ -92,6 +94,7 @@ __all__ = [
     "HandlerFailed",
     "IllegalTransition",
     "ImmutableRecord",
+    "IncompleteBars",
     "IngestReport",
     "InputError",
     "InvalidBars",

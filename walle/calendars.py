@@ -65,6 +65,11 @@ class Slots:
         listed = ends.select(pl.int_ranges("first", "stop", self.step).alias("timestamp")).to_series()
         return listed.explode().cast(INSTANT).set_sorted()
 
+    def stretches(self) -> pl.DataFrame:
+        """Return from when to when bars last without a pause: open, close (Datetime("us", "UTC")), in order."""
+        ends = pl.DataFrame({"open": self.first, "close": self.first + self.count * self.step})
+        return ends.cast({"open": INSTANT, "close": INSTANT})
+
     def floor(self, times: pl.Series) -> pl.Series:
         """Return the number of the last slot at or before each instant: Int64, -1 before the first, null for null."""
         given = times.to_physical()
@@ -103,9 +108,12 @@ class Calendar(ABC):
     name : str
     continuous : bool
         Whether intraday bars stand on one grid since 1970 UTC (24/7 and 24/5) instead of restarting at each open.
+    own : polars.DataFrame or None
+        The sessions of a calendar of one's own (columns of :data:`SESSIONS`); None where the name alone gives it.
     """
 
     continuous = False
+    own: pl.DataFrame | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -267,6 +275,7 @@ class _Listed(Calendar):
     def __init__(self, name: str, sessions: pl.DataFrame, reach: tuple[date, date] | None = None) -> None:
         super().__init__(name)
         self._listed, self._reach = sessions, reach
+        self.own = sessions if reach is None else None
 
     def known(self, lo: int, hi: int) -> pl.DataFrame:
         opens, closes = pl.col("open").to_physical(), pl.col("close").to_physical()

@@ -19,6 +19,7 @@
     │   ├── UnknownOrder
     │   ├── UnknownEvent
     │   └── UnknownConsumer
+    ├── IncompleteBars (LookupError)        bars are missing in the range that was asked for
     ├── Conflict                            the store already holds something else
     │   ├── FillConflict                    the same fill id with another content
     │   ├── StaleSnapshot                   an order snapshot older than the stored one
@@ -69,6 +70,7 @@ __all__ = [
     "HandlerFailed",
     "IllegalTransition",
     "ImmutableRecord",
+    "IncompleteBars",
     "InputError",
     "InvalidBars",
     "LostUpdate",
@@ -280,6 +282,20 @@ class UnknownConsumer(NotFound):
         near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
         super().__init__(f"no consumer {consumer_id!r}{near} store.events.consumers() lists those that there are.")
         self.consumer_id, self.suggestions = consumer_id, list(suggestions)
+
+
+class IncompleteBars(WalleError, LookupError):
+    """Bars are missing that were to be read whole.
+
+    Attributes
+    ----------
+    gaps : polars.DataFrame
+        One row per gap that nobody has explained: symbol, timeframe, and the columns of ``store.bars.gaps()``.
+    """
+
+    def __init__(self, message: str, gaps: pl.DataFrame) -> None:
+        super().__init__(message)
+        self.gaps = gaps
 
 
 class Conflict(WalleError):

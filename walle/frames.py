@@ -18,9 +18,11 @@ __all__ = [
     "BARS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
+    "CALENDARS",
     "CONSUMERS",
     "DECIMAL",
     "EVENTS",
+    "EXPLANATIONS",
     "FILLS",
     "HISTORY",
     "INGESTED_FILES",
@@ -101,6 +103,22 @@ INGESTED_FILES = pl.Schema(
     }
 )
 """One row is a file of an ingest: ``skipped`` when it was ingested before, ``error`` says why it was refused."""
+
+CALENDARS = pl.Schema({"symbol": pl.String(), "calendar": pl.String(), "set_at": INSTANT})
+"""One row is a symbol whose calendar is remembered: the calendar's name, and when it was set (UTC). No nulls."""
+
+EXPLANATIONS = pl.Schema(
+    {
+        **_SERIES,
+        "start": INSTANT,
+        "end": INSTANT,
+        "reason": pl.String(),
+        "author": pl.String(),
+        "explained_at": INSTANT,
+    }
+)
+"""One row says why bars that open in ``[start, end)`` are missing, who said so and when (UTC). ``timeframe`` is null
+where it holds for all of them; no other nulls."""
 
 ORDERS = pl.Schema(
     {

@@ -8,12 +8,11 @@ import polars as pl
 import pytest
 
 from tests.samples import START, bars
-from walle.bars.coverage import GAPS
 from walle.calendars import from_sessions
 from walle.database import Database
 from walle.errors import InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.repositories import BarRepository
-from walle.repositories.coverage import SERIES_COVERAGE
+from walle.repositories.coverage import SERIES_COVERAGE, SERIES_GAPS
 
 
 @pytest.fixture
@@ -37,11 +36,11 @@ async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepo
     frame = await repository.coverage()
     assert frame.schema == SERIES_COVERAGE
     assert frame.rows() == [
-        ("BTC/USD", "1m", minute(0), minute(19), 16, 20, 4, 0.8, 2, 3, 0),
-        ("ETH/USD", "1m", minute(0), minute(19), 20, 20, 0, 1.0, 0, 0, 0),
+        ("BTC/USD", "1m", minute(0), minute(19), 16, 20, 4, 0.8, 2, 3, 0, 0, "24/7"),
+        ("ETH/USD", "1m", minute(0), minute(19), 20, 20, 0, 1.0, 0, 0, 0, 0, "24/7"),
     ]
     part = await repository.coverage("BTC/USD", "1m", minute(5), minute(10))
-    assert part.rows() == [("BTC/USD", "1m", minute(5), minute(6), 2, 5, 3, 0.4, 1, 3, 0)]
+    assert part.rows() == [("BTC/USD", "1m", minute(5), minute(6), 2, 5, 3, 0.4, 1, 3, 0, 0, "24/7")]
     assert (await repository.coverage("ETH/USD")).height == 1
     assert (await repository.coverage(timeframe="1h")).is_empty()
 
@@ -49,13 +48,13 @@ async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepo
 async def test_gaps_are_runs_of_missing_bars_with_a_cause(repository: BarRepository) -> None:
     await store(repository, 3, 7, 8, 9)
     frame = await repository.gaps("BTC/USD", "1m")
-    assert frame.schema == GAPS
+    assert frame.schema == SERIES_GAPS
     assert frame.rows() == [
-        (minute(3), minute(4), 1, timedelta(minutes=1), "single"),
-        (minute(7), minute(10), 3, timedelta(minutes=3), "hole"),
+        (minute(3), minute(4), 1, timedelta(minutes=1), "single", None, None),
+        (minute(7), minute(10), 3, timedelta(minutes=3), "hole", None, None),
     ]
     around = await repository.gaps("BTC/USD", "1m", minute(-2), minute(2))
-    assert around.rows() == [(minute(-2), minute(0), 2, timedelta(minutes=2), "hole")]
+    assert around.rows() == [(minute(-2), minute(0), 2, timedelta(minutes=2), "hole", None, None)]
     assert (await repository.gaps("BTC/USD", "1m", minute(10), minute(20))).is_empty()
 
 

@@ -41,8 +41,11 @@ COVERAGE = pl.Schema(
 ones, those of them that are missing, and the share that is there (0 to 1; null when none is expected); the gaps, the
 missing bars of the longest one (0 without), and the bars that open where none is expected."""
 
+_CHANGES = pl.Schema({"time": INSTANT, "silent": pl.Int64(), "heard": pl.Int64()})
+
 Moment = datetime | date | str
 Name = TypeVar("Name")
+Span = tuple[datetime, datetime] | pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,24 +193,23 @@ def summarise(
     return pl.DataFrame([row], schema=COVERAGE)
 
 
-def outages(
-    gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, tuple[datetime, datetime]] | None = None
-) -> dict[Name, pl.DataFrame]:
+def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | None = None) -> dict[Name, pl.DataFrame]:
     """Mark the gaps during the whole of which all series of a provider are silent.
 
     Parameters
     ----------
     gaps : mapping of a series to polars.DataFrame
         Of every series of one provider, also of those without a gap: columns of :data:`GAPS`.
-    spans : mapping of a series to (start, end), optional
-        The range in which gaps of that series were looked for; outside of it the series is not asked. By default every
-        series counts always.
+    spans : mapping of a series to (start, end) or polars.DataFrame, optional
+        When bars of that series are expected: the range in which its gaps were looked for, or several as the columns
+        open and close. Outside of them the series is not asked. By default every series counts always.
 
     Returns
     -------
     dict of a series to polars.DataFrame
-        The same frames; ``cause`` is ``outage`` where at every moment of the gap all series, and at least two, have
-        one. A gap that only overlaps with the others keeps its cause, and so do all of a provider with one series.
+        The same frames; ``cause`` is ``outage`` where at every moment of the gap all series that are asked have one,
+        and at least two do. A gap that only overlaps with the others keeps its cause, and so do all of a provider with
+        one series.
 
     Raises
     ------
@@ -287,18 +289,37 @@ def _around(held: _Held) -> tuple[pl.Series, pl.Series]:
     return around["before"], around["after"]
 
 
-def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, tuple[datetime, datetime]] | None) -> pl.DataFrame:
-    """Return for each end of a gap how long, up to it, some series was heard: equal at both ends of an outage."""
-    schema = pl.Schema({"time": INSTANT, "silent": pl.Int64(), "asked": pl.Int64()})
-    moments = [pl.DataFrame(schema=schema)]
-    for name, frame in gaps.items():
-        for end, step in (("start", 1), ("end", -1)):
-            moments.append(frame.select(time=end, silent=pl.lit(step, pl.Int64), asked=pl.lit(0, pl.Int64)))
-        if spans is not None:
-            first, last = spans[name]
-            moments.append(pl.DataFrame([(first, 0, 1), (last, 0, -1)], schema=schema, orient="row"))
-    counts = pl.concat(moments).group_by("time").sum().sort("time").with_columns(pl.col("silent", "asked").cum_sum())
-    needed = pl.max_horizontal(pl.col("asked") if spans is not None else pl.lit(len(gaps)), pl.lit(2))
+def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, Span] | None) -> pl.DataFrame:
+    """Return for each end of a gap how long, up to it, the provider was heard: equal at both ends of an outage."""
+    ends = pl.concat(frame.select("start", "end") for frame in gaps.values()) if gaps else pl.DataFrame(schema=GAPS)
+    always = ends.select(open=pl.col("start").min(), close=pl.col("end").max())
+    changes = [_changes(frame, always if spans is None else _ranges(spans[name])) for name, frame in gaps.items()]
+    moments = pl.concat([pl.DataFrame(schema=_CHANGES), *changes]).group_by("time").sum().sort("time")
+    moments = moments.with_columns(pl.col("silent", "heard").cum_sum())
     lasts = (pl.col("time").shift(-1) - pl.col("time")).dt.total_microseconds().fill_null(0)
-    heard = pl.when(pl.col("silent") < needed).then(lasts).otherwise(0)
-    return counts.select("time", heard=heard.cum_sum().shift(1, fill_value=0))
+    heard = pl.when((pl.col("heard") > 0) | (pl.col("silent") < 2)).then(lasts).otherwise(0)
+    return moments.select("time", heard=heard.cum_sum().shift(1, fill_value=0))
+
+
+def _changes(gaps: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    """Return when one series falls silent and when it is heard: asked, and in no gap."""
+    edges = pl.concat(
+        frame.select(time=pl.col(time), silent=pl.lit(silent, pl.Int64), asked=pl.lit(open_, pl.Int64))
+        for frame, time, silent, open_ in (
+            (gaps, "start", 1, 0),
+            (gaps, "end", -1, 0),
+            (asked, "open", 0, 1),
+            (asked, "close", 0, -1),
+        )
+    )
+    counts = edges.group_by("time").sum().sort("time").with_columns(pl.col("silent", "asked").cum_sum())
+    heard = ((pl.col("asked") > 0) & (pl.col("silent") == 0)).cast(pl.Int64)
+    return counts.select(
+        "time", *(count - count.shift(1, fill_value=0) for count in (pl.col("silent"), heard.alias("heard")))
+    )
+
+
+def _ranges(span: Span) -> pl.DataFrame:
+    if isinstance(span, pl.DataFrame):
+        return span.select("open", "close")
+    return pl.DataFrame([span], schema={"open": INSTANT, "close": INSTANT}, orient="row")

@@ -4,6 +4,14 @@ from walle.repositories.bars import BarRepository
 from walle.repositories.fills import FillRepository
 from walle.repositories.offsets import OffsetRepository
 from walle.repositories.orders import OrderRepository
+from walle.repositories.reading import EmptySeriesWarning
 from walle.repositories.runs import RunRepository
 
-__all__ = ["BarRepository", "FillRepository", "OffsetRepository", "OrderRepository", "RunRepository"]
+__all__ = [
+    "BarRepository",
+    "EmptySeriesWarning",
+    "FillRepository",
+    "OffsetRepository",
+    "OrderRepository",
+    "RunRepository",
+]

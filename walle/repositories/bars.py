@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,17 +17,14 @@ from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
 from walle.records import Bar
 from walle.repositories.common import Time, canonical, check_name, in_range, near, one_of
-from walle.repositories.coverage import BarCoverage
 from walle.repositories.ingest import BarIngest
+from walle.repositories.reading import BarReading, EmptySeriesWarning
 from walle.timeframe import check_timeframe
 
 __all__ = ["BarRepository"]
 
-KEY = ("symbol", "timeframe", "timestamp")
-_MANY_SERIES = 200
 
-
-class BarRepository(BarCoverage, BarIngest):
+class BarRepository(BarReading, BarIngest):
     """Bars of any number of series; the first write of a bar wins.
 
     Parameters
@@ -45,6 +43,7 @@ class BarRepository(BarCoverage, BarIngest):
         end: Time = None,
         *,
         columns: Sequence[str] | None = None,
+        require_complete: bool = False,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
@@ -59,6 +58,9 @@ class BarRepository(BarCoverage, BarIngest):
             zone, is UTC. None: from the first, to the last.
         columns : sequence of str, optional
             Only these, in this order.
+        require_complete : bool
+            Raise when a bar is missing in the range (from a series' first bar, to its last, where an end is open) under
+            the symbol's calendar (:meth:`set_calendar`). Gaps that were explained (:meth:`explain_gap`) do not count.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -72,16 +74,24 @@ class BarRepository(BarCoverage, BarIngest):
         ------
         UnknownSymbol
             When no bar of a symbol and timeframe is stored at all; near names are offered.
+        IncompleteBars
+            When bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
         UnknownTimeframe, InputError
+
+        Warns
+        -----
+        EmptySeriesWarning
+            When some of several symbols have no bar in the range; it names them.
         """
         statement, schema = self._select(symbol, timeframe, start, end, columns)
+        if require_complete:  # first: bars are only added, so that what is read then is not less
+            await self._require_complete(self._symbols(symbol), timeframe, start, end, session)
         frame = await self._frame(statement, schema, session)
-        missing = self._symbols(symbol)
-        if "symbol" in frame.columns:
-            present = set(frame["symbol"].unique().to_list())
-            missing = [name for name in missing if name not in present]
-        if missing and (frame.is_empty() or not isinstance(symbol, str)):
-            await self._known(missing, timeframe, session)
+        empty = await self._without_bars(frame, symbol, timeframe, start, end, session)
+        await self._known(empty, timeframe, session)
+        if empty and not isinstance(symbol, str):
+            named = ", ".join(map(repr, empty[:10])) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
+            warnings.warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning, stacklevel=2)
         return frame
 
     async def scan(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import polars as pl
@@ -11,34 +12,35 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.bars.coverage import COVERAGE, GAPS, find_gaps, summarise
+from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
-from walle.database import Database
 from walle.errors import UnknownSymbol
-from walle.frames import BARS, expression, read
+from walle.frames import BARS, INSTANT, expression, read
 from walle.repositories.common import Time, check_name, in_range, near
-from walle.timeframe import check_timeframe
+from walle.repositories.markets import BarMarkets, explained
+from walle.timeframe import check_timeframe, length
 
-__all__ = ["SERIES_COVERAGE", "BarCoverage"]
+__all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "BarCoverage"]
 
-SERIES_COVERAGE = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), **COVERAGE})
-"""One row is one series, and the columns of :data:`walle.bars.coverage.COVERAGE`."""
+SERIES_COVERAGE = pl.Schema(
+    {"symbol": pl.String(), "timeframe": pl.String(), **COVERAGE, "explained": pl.Int64(), "calendar": pl.String()}
+)
+"""One row is one series, and the columns of :data:`walle.bars.coverage.COVERAGE`; then the missing bars in explained
+gaps, and the name of the calendar that says which bars are expected."""
 
-DEFAULT = "24/7"
-"""The calendar of a market that never closes."""
+SERIES_GAPS = pl.Schema({**GAPS, "reason": pl.String(), "author": pl.String()})
+"""The columns of :data:`walle.bars.coverage.GAPS`; then why the bars are missing and who said so, null where
+unexplained."""
 
 
-class BarCoverage(ABC):
+class BarCoverage(BarMarkets):
     """The part of the bars' repository that tells what is missing.
 
     Parameters
     ----------
     database : Database
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def coverage(
         self,
@@ -60,8 +62,9 @@ class BarCoverage(ABC):
             Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. None: from a series' first bar,
             to its last.
         calendar : str or Calendar, optional
-            When the market is open: ``24/7`` (by default), ``24/5`` (foreign exchange), a name of exchange_calendars
-            such as ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`.
+            When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
+            ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default that of each symbol, see
+            :meth:`set_calendar`, and 24/7 where none was set.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -70,7 +73,8 @@ class BarCoverage(ABC):
         polars.DataFrame
             symbol, timeframe, first, last (UTC), bars, expected, missing, coverage (0 to 1; null when nothing is
             expected), gaps, longest_gap (in bars), unexpected (bars that open when the market was closed, or off the
-            grid); sorted by symbol and timeframe. No row where no bar is stored.
+            grid), explained (missing bars in explained gaps, see :meth:`explain_gap`), calendar (the name of the one
+            used); sorted by symbol and timeframe. No row where no bar is stored.
 
         Raises
         ------
@@ -80,12 +84,28 @@ class BarCoverage(ABC):
         ConfigurationError
             For an exchange, without the extra ``calendars``.
         """
-        market = find_calendar(DEFAULT if calendar is None else calendar)
+        given = None if calendar is None else find_calendar(calendar)
+        series = await self._series(symbol, timeframe, session)
+        own = {} if given else await self._markets((name for name, _ in series), session)
+        said = await self._said(symbol, session)
         rows = []
-        for name, length in await self._series(symbol, timeframe, session):
-            times = await self._times(name, length, start, end, session)
-            row = await self._database.in_thread(partial(summarise, times, length, market, start, end))
-            rows.append(row.select(pl.lit(name).alias("symbol"), pl.lit(length).alias("timeframe"), pl.all()))
+        for name, period in series:
+            market, covered = given or own[name], 0
+            times = await self._times(name, period, start, end, session)
+            row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
+            mine = said.filter(pl.col("symbol") == name)
+            if mine.height and row["missing"].item():
+                gaps = await self._database.in_thread(partial(find_gaps, times, period, market, start, end))
+                covered = int(explained(gaps, mine, period).drop_nulls("reason")["missing"].sum())
+            rows.append(
+                row.select(
+                    pl.lit(name).alias("symbol"),
+                    pl.lit(period).alias("timeframe"),
+                    pl.all(),
+                    pl.lit(covered, pl.Int64).alias("explained"),
+                    pl.lit(market.name).alias("calendar"),
+                )
+            )
         return pl.concat(rows).cast(SERIES_COVERAGE) if rows else pl.DataFrame(schema=SERIES_COVERAGE)
 
     async def gaps(
@@ -112,8 +132,10 @@ class BarCoverage(ABC):
         -------
         polars.DataFrame
             start (the first missing opening time, UTC), end (when the last missing bar would have ended), missing (how
-            many), duration, cause (``single``: one bar, and both its neighbours are there; else ``hole``); in the order
-            of time. Hours without trading neither make a gap nor end one.
+            many), duration, cause (``outage``: all series of the same provider and timeframe whose markets were open
+            are silent, and at least two; ``single``: one bar, and both its neighbours are there; else ``hole``), reason
+            and author (of the latest explanation that covers all of the gap; null without); in the order of time. Hours
+            without trading neither make a gap nor end one.
 
         Raises
         ------
@@ -121,11 +143,69 @@ class BarCoverage(ABC):
             When no bar of the series is stored; near names are offered.
         UnknownCalendar, UnknownTimeframe, InputError
         """
-        market = find_calendar(DEFAULT if calendar is None else calendar)
+        found = await self._gaps(symbol, timeframe, start, end, calendar, session)
+        return await self._outages(found, symbol, timeframe, session)
+
+    async def _gaps(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        calendar: str | Calendar | None,
+        session: AsyncSession | None,
+    ) -> pl.DataFrame:
+        """Return the gaps of a series with their explanations, and without a look at other series."""
+        given = None if calendar is None else find_calendar(calendar)
         times = await self._times(check_name(symbol, "symbol"), timeframe, start, end, session)
         if times.is_empty():
             await self._known([symbol], timeframe, session)
-        return (await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end))).cast(GAPS)
+        market = given or (await self._markets([symbol], session))[symbol]
+        found = await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end))
+        return explained(found, await self._said(symbol, session), timeframe).cast(SERIES_GAPS)
+
+    async def _outages(
+        self, found: pl.DataFrame, symbol: str, timeframe: str, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Mark the gaps during which nothing came from the provider of a series."""
+        left, gaps, asked = found, {}, {}
+        others = await self._of_same_provider(symbol, timeframe, session) if found.height else []
+        markets = await self._markets((name for name, _, _ in others), session)
+        for name, first, last in others:
+            if left.is_empty():
+                break
+            lo = max(first, left["start"][0] - length(timeframe))  # a bar that opens before a gap may reach into it
+            hi = min(last + length(timeframe), left["end"][-1])
+            if lo >= hi:
+                continue
+            times = await self._times(name, timeframe, lo, hi, session)
+            # a bar within a gap says already that the provider was there; the next series is asked of fewer gaps
+            left = left.filter(times.search_sorted(left["start"]) == times.search_sorted(left["end"]))
+            look = partial(_silence, times, timeframe, markets[name], lo, hi, first)
+            gaps[name], asked[name] = await self._database.in_thread(look)
+        if left.is_empty() or not gaps:
+            return found
+        gaps[symbol], asked[symbol] = left, left.select(open="start", close="end")
+        silent = outages(gaps, spans=asked)[symbol].filter(pl.col("cause") == "outage")["start"]
+        cause = pl.when(pl.col("start").is_in(silent.implode())).then(pl.lit("outage")).otherwise("cause")
+        return found.with_columns(cause=cause)
+
+    async def _of_same_provider(
+        self, symbol: str, timeframe: str, session: AsyncSession | None
+    ) -> list[tuple[str, datetime, datetime]]:
+        """Return the other series that came from the same provider, with their first and last opening times."""
+        table = models.bar_series
+        if not self._database.has(table):
+            return []
+        mine = sa.select(table.c.provider).where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+        same = sa.select(table.c.symbol).where(
+            table.c.provider == mine.scalar_subquery(), table.c.timeframe == timeframe, table.c.symbol != symbol
+        )
+        names = await self._database.fetch(same, {"symbol": pl.String()}, session)
+        if names.is_empty():
+            return []
+        series = (await self.series(session=session)).filter(pl.col("timeframe") == timeframe)
+        return list(series.join(names, on="symbol", how="semi").select("symbol", "first", "last").iter_rows())
 
     async def _series(
         self, symbol: str | None, timeframe: str | None, session: AsyncSession | None
@@ -163,3 +243,12 @@ class BarCoverage(ABC):
     @abstractmethod
     async def _known(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
         """Raise for a series of which nothing is stored."""
+
+
+def _silence(
+    times: pl.Series, timeframe: str, market: Calendar, start: datetime, end: datetime, first: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the gaps of a series whose first bar is ``first``, and when it is expected to be heard."""
+    phase = own_phase(pl.Series([first], dtype=INSTANT), timeframe) if market.continuous else None
+    expected = market.slots(timeframe, start, end, phase=phase).stretches()
+    return find_gaps(times, timeframe, market, start, end, phase=phase), expected

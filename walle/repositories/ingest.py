@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from walle.bars.files import BarReader, find_files
 from walle.bars.inputs import Fingerprint, Reading, explain, frames_of, is_files, is_records, open_file, series_of
 from walle.bars.phase import Phases, Series
 from walle.bars.report import FileOutcome
+from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
@@ -76,7 +78,7 @@ class _Intake:
         }
 
 
-class BarIngest:
+class BarIngest(ABC):
     """The part of the bars' repository that takes bars in.
 
     Parameters
@@ -307,12 +309,17 @@ class BarIngest:
 
         checked, good = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
-            phases.markets |= await self._records.markets(unknown, session)
+            markets = await self._markets(unknown, session)
+            phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, good = await self._database.in_thread(judge)
         intake.series |= good
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked
+
+    @abstractmethod
+    async def _markets(self, symbols: Iterable[str], session: AsyncSession | None) -> dict[str, Calendar]:
+        """Return the calendar of each symbol."""
 
 
 class _PagesInThread:

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Phases, Series, phase_unit
-from walle.calendars import Calendar, calendar
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, expression, read
@@ -110,14 +109,6 @@ class SeriesRecords:
                     f"another writer began the series {symbol} {timeframe} at the same moment, with bars that open "
                     "at another phase. Look at both sources, and try again."
                 )
-
-    async def markets(self, symbols: Collection[str], session: AsyncSession | None) -> dict[str, Calendar | None]:
-        """Return the calendar that was set for each symbol."""
-        table = models.symbol_calendars
-        schema = {"symbol": pl.String(), "calendar": pl.String()}
-        statement = sa.select(table.c.symbol, table.c.calendar).where(table.c.symbol.in_(sorted(symbols)))
-        found = dict((await self._database.fetch(statement, schema, session)).iter_rows())
-        return {symbol: calendar(found[symbol]) if symbol in found else None for symbol in symbols}
 
     async def ingested(
         self, checksum: str, settings: Mapping[str, Any], session: AsyncSession | None

@@ -66,8 +66,22 @@ class Bars(Noun[BarRepository]):
         end: Time = None,
         *,
         columns: Sequence[str] | None = None,
+        require_complete: bool = False,
     ) -> pl.DataFrame:
-        return self._call(BarRepository.read, symbol, timeframe, start, end, columns=columns)
+        return self._call(
+            BarRepository.read, symbol, timeframe, start, end, columns=columns, require_complete=require_complete
+        )
+
+    @mirrors(BarRepository.panel)
+    def panel(
+        self,
+        symbols: str | Sequence[str],
+        timeframe: str,
+        field: str = "close",
+        start: Time = None,
+        end: Time = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.panel, symbols, timeframe, field, start, end)
 
     @mirrors(BarRepository.scan)
     def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
@@ -108,6 +122,31 @@ class Bars(Noun[BarRepository]):
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
         return self._call(BarRepository.gaps, symbol, timeframe, start, end, calendar=calendar)
+
+    @mirrors(BarRepository.set_calendar)
+    def set_calendar(self, symbol: str | Sequence[str], calendar: str | Calendar | None) -> None:
+        self._call(BarRepository.set_calendar, symbol, calendar)
+
+    @mirrors(BarRepository.calendars)
+    def calendars(self) -> pl.DataFrame:
+        return self._call(BarRepository.calendars)
+
+    @mirrors(BarRepository.explain_gap)
+    def explain_gap(
+        self,
+        symbol: str,
+        start: Time,
+        end: Time,
+        reason: str,
+        *,
+        timeframe: str | None = None,
+        author: str | None = None,
+    ) -> None:
+        self._call(BarRepository.explain_gap, symbol, start, end, reason, timeframe=timeframe, author=author)
+
+    @mirrors(BarRepository.explanations)
+    def explanations(self, symbol: str | Sequence[str] | None = None) -> pl.DataFrame:
+        return self._call(BarRepository.explanations, symbol)
 
     @mirrors(BarRepository.conflicts)
     def conflicts(self, symbol: str | Sequence[str] | None = None, timeframe: str | None = None) -> pl.DataFrame:
