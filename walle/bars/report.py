@@ -121,7 +121,7 @@ class IngestReport:
         )
         tables = ""
         for title, frame in (
-            ("files", self.files),
+            ("files", self.files.select(pl.col("path").str.split("/").list.last().alias("file"), pl.exclude("path"))),
             ("rejected_rows", self.rejected_rows),
             ("conflict_rows", self.conflict_rows),
         ):
