@@ -5,8 +5,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import walle
@@ -34,6 +36,9 @@ def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path:
     for part in (
         "47,345 bars, 273 fills and 680 events",
         "Series",
+        "Coverage",
+        "sample stocks",
+        "0.989683",
         "ETH/USD",
         "19953",
         "bt-sma-eth-001",
@@ -47,6 +52,13 @@ def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path:
     assert "nothing new" in second.stdout
     with walle.connect(tmp_path / "walle-demo.db", read_only=True) as store:
         assert store.bars.series()["bars"].sum() == 47_345
+        told = store.bars.coverage().select("symbol", "expected", "missing", "unexpected", "longest_gap", "calendar")
+        assert told.rows() == [
+            ("ACME", 3720, 0, 0, 0, "sample stocks"),
+            ("BTC/USD", 20160, 208, 0, 167, "24/7"),
+            ("ETH/USD", 20160, 207, 0, 167, "24/7"),
+            ("GLOBEX", 3720, 0, 0, 0, "sample stocks"),
+        ]
         assert store.fills.read().height == 273
         assert store.events.read().height == 680
         assert store.status().ok
@@ -138,3 +150,71 @@ def test_coverage_and_gaps_are_told(store: walle.Store, address: str, capsys: py
     assert "did you mean 'BTC/USD'" in capsys.readouterr().err
     assert main(["coverage", address, "--calendar", "24/6"]) == 1
     assert "did you mean '24/7'" in capsys.readouterr().err
+
+
+def test_calendars_are_set_listed_and_forgotten(
+    store: walle.Store, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weekend = datetime(2025, 3, 1, 12, tzinfo=UTC)  # a Saturday
+    store.bars.ingest(bars(5, start=weekend), symbol="GBP/USD", timeframe="1m")
+    assert main(["calendar", "set", "GBP/USD", "24/5", address]) == 0
+    assert capsys.readouterr().out == "GBP/USD: 24/5\n"
+    assert main(["calendar", "list", address]) == 0
+    assert "GBP/USD" in capsys.readouterr().out
+    assert main(["calendar", "list", address, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["symbol"], row["calendar"], row["set_at"][-6:]) == ("GBP/USD", "24/5", "+00:00")
+    assert main(["coverage", address, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["calendar"], row["expected"], row["unexpected"]) == ("24/5", 0, 5)
+    assert main(["calendar", "set", "GBP/USD", "24/6", address]) == 1
+    assert "did you mean '24/7'" in capsys.readouterr().err
+    assert main(["calendar", "forget", "GBP/USD", address]) == 0
+    assert capsys.readouterr().out == "GBP/USD: no calendar, so 24/7\n"
+    assert store.bars.calendars().is_empty()
+
+
+def test_a_gap_is_explained(store: walle.Store, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store.bars.ingest(bars(10)[[0, 1, 2, 4, 8, 9]], symbol="BTC/USD", timeframe="1m")
+    times = ["2025-03-01T00:05", "2025-03-01T00:08"]
+    why = ["--reason", "a\x1b[2J halt", "--author", "ann"]
+    assert main(["explain", "BTC/USD", *times, address, *why, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["start"], row["timeframe"]) == ("2025-03-01T00:05:00.000000+00:00", None)
+    assert main(["gaps", "BTC/USD", "1m", address, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(gap["reason"], gap["author"]) for gap in found] == [(None, None), ("a\x1b[2J halt", "ann")]
+    assert main(["gaps", "BTC/USD", "1m", address]) == 0
+    shown = capsys.readouterr().out
+    assert "a\\x1b[2J halt" in shown and "\x1b" not in shown
+    assert main(["explain", "BTC/USD", *times, address, "--reason", "again", "--timeframe", "1m"]) == 0
+    assert "again" in capsys.readouterr().out
+    assert main(["explain", "BTC/USD", *reversed(times), address, *why]) == 1
+    assert "ends before it starts" in capsys.readouterr().err
+    assert main(["explain", "BTC/USDD", *times, address, *why]) == 1
+    assert "did you mean 'BTC/USD'" in capsys.readouterr().err
+
+
+def test_files_are_ingested(address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with walle.connect(address):
+        pass
+    bars(5).write_csv(tmp_path / "BTC_USD-1m.csv")
+    broken = pl.when(pl.int_range(5) == 2).then(500.0).otherwise("low")
+    bars(5).with_columns(low=broken).drop("volume").rename({"close": "last"}).write_csv(tmp_path / "other.csv")
+    options = ["--symbol", "ACME", "--column", "last=close", "--no-volume", "--url", address]
+
+    assert main(["ingest", str(tmp_path / "BTC*.csv"), "--url", address, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["symbol"], told["timeframe"], told["inserted"], told["skipped"]) == ("BTC/USD", "1m", 5, False)
+    assert main(["ingest", str(tmp_path), *options]) == 1
+    out, error = capsys.readouterr()
+    assert "2 of 2 files were refused" in error
+    assert "high is below low" in error
+    assert "Files" in out
+    assert main(["ingest", str(tmp_path / "other.csv"), *options, "--quarantine", "--provider", "a broker"]) == 0
+    assert "high is below low" in capsys.readouterr().out
+    with walle.connect(address, read_only=True) as store:
+        assert store.bars.series().select("symbol", "bars").rows() == [("ACME", 4), ("BTC/USD", 5)]
+        assert store.bars.ingests()["provider"].to_list() == [None, "a broker"]
+    assert main(["ingest", str(tmp_path / "other.csv"), *options[:2], "--url", address, "--column", "last"]) == 1
+    assert "THEIRS=OURS" in capsys.readouterr().err

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from walle import demo
+from walle.calendars import calendar
 
 
 def test_the_script_makes_the_committed_sample_data(tmp_path: Path) -> None:
@@ -19,6 +21,16 @@ def test_the_script_makes_the_committed_sample_data(tmp_path: Path) -> None:
         assert filecmp.cmp(folder / name, tmp_path / name, shallow=False), name
     for path in (folder / "bars").iterdir():  # compared by content: another Polars may compress otherwise
         assert pl.read_parquet(path).equals(pl.read_parquet(tmp_path / "bars" / path.name)), path.name
+
+
+def test_the_stocks_trade_in_the_sessions_of_their_calendar() -> None:
+    market, held = demo.sample_calendar(), demo.sample_bars()
+    for symbol in demo.STOCKS:
+        assert market.grid("1m", "2025-11-18", "2025-12-03").equals(held[symbol]["timestamp"], null_equal=True), symbol
+    pytest.importorskip("exchange_calendars", reason="the extra calendars is not installed")
+    names = ["session", "open", "close"]
+    listed = calendar("XNYS").sessions("2025-11-18", "2025-12-03")
+    assert market.sessions("2025-11-18", "2025-12-03").select(names).equals(listed.select(names))
 
 
 def test_the_sample_events_are_events_of_the_sample_runs() -> None:

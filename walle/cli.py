@@ -16,8 +16,7 @@ from pathlib import Path
 import polars as pl
 
 import walle
-from walle import cli_events, demo, migrate
-from walle.cli_events import open_store, to_json
+from walle import cli_bars, cli_events, demo, migrate
 from walle.config import DatabaseConfig, masked
 from walle.errors import ConfigurationError, WalleError
 from walle.frames import trim_zeros
@@ -83,29 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
     command.set_defaults(run=_upgrade)
 
-    command = commands.add_parser("coverage", help="tell of every series of bars how much of it is there")
-    command.add_argument("url", nargs="?", help=where)
-    command.add_argument("--symbol", help="this one alone")
-    command.add_argument("--timeframe", help="this one alone")
-    _add_range(command)
-    command.set_defaults(run=_coverage)
-
-    command = commands.add_parser("gaps", help="list the bars that are missing in a series")
-    command.add_argument("symbol")
-    command.add_argument("timeframe")
-    command.add_argument("url", nargs="?", help=where)
-    _add_range(command)
-    command.set_defaults(run=_gaps)
-
+    cli_bars.add_commands(commands, where, _show)
     cli_events.add_commands(commands, where, _show)
     return parser
-
-
-def _add_range(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--start", metavar="TIME", help="the first opening time, such as 2025-11-20 (UTC)")
-    command.add_argument("--end", metavar="TIME", help="the first opening time that is not looked at any more")
-    command.add_argument("--calendar", help="24/7 (default), 24/5, or an exchange such as XNYS")
-    command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -122,6 +101,8 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"{path}: {new} (all of it is synthetic data, of no real market)\n")
         run = store.runs.read(mode="backtest").row(0, named=True)["id"]
         _show("Series", store.bars.series())
+        shown = ["symbol", "calendar", "bars", "expected", "missing", "coverage", "gaps", "longest_gap", "unexpected"]
+        _show("Coverage", store.bars.coverage().select(shown).with_columns(pl.col("coverage").round(6)))
         runs = store.runs.read().select(
             "id",
             "strategy_id",
@@ -167,30 +148,6 @@ def _show(title: str, frame: pl.DataFrame) -> None:
         tbl_formatting="UTF8_FULL_CONDENSED",
     ):
         print(f"{title}\n{frame}\n")
-
-
-def _coverage(options: argparse.Namespace) -> int:
-    with open_store(options) as store:
-        frame = store.bars.coverage(
-            options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
-        )
-    if options.json:
-        print(to_json(frame))
-    else:
-        _show("Coverage", frame.with_columns(pl.col("coverage").round(6)))
-    return 0
-
-
-def _gaps(options: argparse.Namespace) -> int:
-    with open_store(options) as store:
-        frame = store.bars.gaps(
-            options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
-        )
-    if options.json:
-        print(to_json(frame.with_columns(pl.col("duration").dt.total_seconds())))
-    else:
-        _show(f"Gaps of {options.symbol} {options.timeframe}: {frame.height}", frame)
-    return 0
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from walle.envelope import Event
 from walle.errors import ConfigurationError
 from walle.store import Store
 
-__all__ = ["add_commands", "open_store", "to_json"]
+__all__ = ["add_commands", "open_store", "printable", "to_json"]
 
 Show = Callable[[str, pl.DataFrame], None]
 
@@ -122,7 +122,8 @@ def _safe(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
 
 
-def _printable(frame: pl.DataFrame) -> pl.DataFrame:
+def printable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose texts cannot move a terminal's cursor."""
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(pl.col(texts).map_elements(_safe, return_dtype=pl.String))
 
@@ -150,7 +151,7 @@ def _consumers(options: argparse.Namespace, show: Show) -> int:
         pl.col("heartbeat_at").dt.strftime("%Y-%m-%d %H:%M:%S"),
         "error",
     )
-    show("Consumers", _printable(shown))
+    show("Consumers", printable(shown))
     for row in frame.filter(pl.col("held") > 0).iter_rows(named=True):
         holder = _safe(row["held_by"] or "a transaction that has just ended")
         print(f"{_safe(row['consumer_id'])}: {row['held']:,} events wait for {holder}")
@@ -166,7 +167,7 @@ def _reset(options: argparse.Namespace, show: Show) -> int:
         print(json.dumps({name: getattr(report, name) for name in names}, indent=2))
         return 0
     if report.events.height:
-        show(f"Events between (first 10 of {report.events.height:,})", _printable(report.events.head(10)))
+        show(f"Events between (first 10 of {report.events.height:,})", printable(report.events.head(10)))
     print(report)
     if not options.yes:
         print("Do it with --yes.")
@@ -179,7 +180,7 @@ def _parked(options: argparse.Namespace, show: Show) -> int:
     if options.json:
         print(to_json(frame))
     else:
-        show("Parked events", _printable(frame.drop("envelope")))
+        show("Parked events", printable(frame.drop("envelope")))
     return 0
 
 

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import polars as pl
 
 from walle.bars import IngestReport
+from walle.calendars import Calendar, from_sessions
 from walle.envelope import Event
 from walle.fills import WriteReport
 from walle.frames import FILLS, INSTANT, ORDERS
 from walle.records import Owner, Run
 from walle.store import Store
 
-__all__ = ["data_folder", "load", "sample_bars", "sample_events", "sample_fills", "sample_orders", "sample_runs"]
+__all__ = [
+    "data_folder",
+    "load",
+    "sample_bars",
+    "sample_calendar",
+    "sample_events",
+    "sample_fills",
+    "sample_orders",
+    "sample_runs",
+]
 
 SERIES = {"BTC_USD": "BTC/USD", "ETH_USD": "ETH/USD", "ACME": "ACME", "GLOBEX": "GLOBEX"}
+STOCKS = ("ACME", "GLOBEX")
+DAYS = [*(date(2025, 11, day) for day in (18, 19, 20, 21, 24, 25, 26, 28)), date(2025, 12, 1), date(2025, 12, 2)]
+EARLY = date(2025, 11, 28)
+"""After Thanksgiving the stocks close early."""
 
 
 def data_folder() -> Path:
@@ -30,6 +44,16 @@ def data_folder() -> Path:
 def sample_bars() -> dict[str, pl.DataFrame]:
     """Return one minute bars by symbol: timestamp (UTC), open, high, low, close, volume."""
     return {symbol: pl.read_parquet(data_folder() / "bars" / f"{name}-1m.parquet") for name, symbol in SERIES.items()}
+
+
+def sample_calendar() -> Calendar:
+    """Return when the stocks trade: the ten regular sessions of XNYS, without a need of exchange_calendars."""
+    sessions = [
+        (datetime.combine(day, time(14, 30), UTC), datetime.combine(day, time(18 if day == EARLY else 21), UTC))
+        for day in DAYS
+    ]
+    frame = pl.DataFrame(sessions, schema={"open": INSTANT, "close": INSTANT}, orient="row")
+    return from_sessions(frame, "sample stocks")
 
 
 def sample_runs() -> list[Run]:
@@ -65,7 +89,7 @@ def _read_csv(name: str, schema: pl.Schema) -> pl.DataFrame:
 
 
 def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
-    """Store the sample data; what is there already stays.
+    """Store the sample data and the calendar of its stocks; what is there already stays.
 
     Parameters
     ----------
@@ -76,10 +100,10 @@ def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
     tuple of IngestReport, WriteReport and int
         What became of the bars and of the fills, and how many events were new.
     """
-    reports = [
-        store.bars.ingest(frame, symbol=symbol, timeframe="1m", provider="synthetic")
-        for symbol, frame in sample_bars().items()
-    ]
+    bars = store.bars.ingest(data_folder() / "bars", provider="synthetic")
+    unset = set(STOCKS).difference(store.bars.calendars()["symbol"])
+    if unset:
+        store.bars.set_calendar(sorted(unset), sample_calendar())
     stored = set(store.runs.read()["id"])
     for run in sample_runs():
         if run.id not in stored:
@@ -88,4 +112,4 @@ def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
     fills = store.fills.append(sample_fills())
     known = set(store.events.read(columns=["event_id"])["event_id"])
     events = store.events.append(event for event in sample_events() if event.id not in known)
-    return IngestReport.total(reports), fills, len(events)
+    return bars, fills, len(events)

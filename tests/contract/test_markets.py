@@ -10,7 +10,7 @@ import pytest
 
 import walle
 from tests.samples import START, bars
-from walle import models
+from walle import demo, models
 from walle.calendars import Calendar, from_sessions
 from walle.database import Database
 from walle.errors import ConfigurationError, InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
@@ -225,6 +225,22 @@ async def test_a_closed_market_is_no_witness_of_an_outage(repository: BarReposit
     assert (await repository.gaps("PAIR", "1m"))["cause"].to_list() == ["hole"]  # one series is no evidence
     await put(repository, "COIN", 6, 7, 8, provider="Z")
     assert (await repository.gaps("PAIR", "1m"))["cause"].to_list() == ["outage"]
+
+
+async def test_the_two_planted_outages_are_found_in_the_sample_data(repository: BarRepository) -> None:
+    for symbol, frame in demo.sample_bars().items():
+        await repository.upsert(frame, symbol=symbol, timeframe="1m", provider="synthetic")
+    await repository.set_calendar(demo.STOCKS, demo.sample_calendar())
+    planted = [  # data/README.md lists them
+        (datetime(2025, 11, 22, 3, 12, tzinfo=UTC), datetime(2025, 11, 22, 5, 59, tzinfo=UTC), 167),
+        (datetime(2025, 11, 27, 16, 40, tzinfo=UTC), datetime(2025, 11, 27, 17, 15, tzinfo=UTC), 35),
+    ]
+    for symbol, singles in (("BTC/USD", 6), ("ETH/USD", 5)):
+        found = await repository.gaps(symbol, "1m")
+        assert found.filter(cause="outage").select("start", "end", "missing").rows() == planted
+        assert found.filter(cause="single").height == singles == found.height - 2
+        other = await repository.gaps(symbol, "1m", calendar="24/7")
+        assert other.equals(found)
 
 
 async def test_nothing_is_remembered_where_the_tables_are_missing(database: Database) -> None:
