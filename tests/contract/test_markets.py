@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from unittest import mock
 
@@ -11,12 +12,15 @@ import pytest
 import walle
 from tests.samples import START, bars
 from walle import demo, models
+from walle.bars.coverage import GAPS
 from walle.calendars import Calendar, from_sessions
 from walle.database import Database
 from walle.errors import ConfigurationError, InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories import BarRepository
 from walle.repositories.claims import whoami
+from walle.repositories.coverage import SERIES_GAPS
+from walle.repositories.markets import explained
 
 
 @pytest.fixture
@@ -169,6 +173,33 @@ async def test_a_gap_is_explained_when_one_explanation_covers_all_of_it(reposito
     assert (await repository.explanations("GLOBEX")).is_empty()
 
 
+def test_explanations_are_found_as_by_a_loop() -> None:
+    chance = random.Random(11)
+    for _ in range(200):
+        size = chance.randrange(12)
+        edges = sorted(chance.sample(range(60), 2 * size))
+        pairs = list(zip(edges[::2], edges[1::2], strict=True))
+        gaps = [(minute(lo), minute(hi), 1, timedelta(minutes=1), "hole") for lo, hi in pairs]
+        said = []
+        for number in range(chance.randrange(12)):
+            lo, hi = sorted(chance.sample(range(60), 2))
+            frame = chance.choice([None, "1m", "1h"])
+            said.append(("A", frame, minute(lo), minute(hi), f"{number}", "ann", START, number))
+        chance.shuffle(said)
+        expected = []
+        for start, end, *_ in gaps:
+            latest = [row for row in said if row[1] != "1h" and row[2] <= start and end <= row[3]]
+            expected.append(max(latest, key=lambda row: int(row[7]))[4] if latest else None)
+        found = explained(
+            pl.DataFrame(gaps, schema=GAPS, orient="row"),
+            pl.DataFrame(said, schema={**EXPLANATIONS, "id": pl.Int64()}, orient="row"),
+            "1m",
+        )
+        assert found.schema == SERIES_GAPS
+        assert found["reason"].to_list() == expected
+        assert found["start"].to_list() == [row[0] for row in gaps]
+
+
 async def test_what_explains_nothing_is_refused(repository: BarRepository) -> None:
     await put(repository, "ACME")
     for start, end in (("2025-03-01", "2025-03-01"), (None, "2025-03-01"), ("2025-03-01", None), (None, None)):
@@ -189,6 +220,9 @@ async def test_what_explains_nothing_is_refused(repository: BarRepository) -> No
         await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", "why", timeframe="1h")
     with pytest.raises(UnknownTimeframe):
         await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", "why", timeframe="1 minute")
+    for name in (None, 3, ["ACME"]):
+        with pytest.raises(InputError, match="give one symbol"):
+            await repository.explain_gap(name, "2025-03-01", "2025-03-02", "why")  # type: ignore[arg-type]
     for symbol in (3, [3]):
         with pytest.raises(InputError):
             await repository.explanations(symbol)  # type: ignore[arg-type]

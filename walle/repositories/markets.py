@@ -18,7 +18,7 @@ from walle.database import Database
 from walle.errors import InputError
 from walle.frames import CALENDARS, EXPLANATIONS, expression, read
 from walle.repositories.claims import whoami
-from walle.repositories.common import Time, one_of
+from walle.repositories.common import Time, check_name, one_of
 from walle.types import utc_now
 from walle.values import check_text, parse_range
 
@@ -151,7 +151,7 @@ class BarMarkets(ABC):
             "reason": check_text(reason, "reason", maximum=2_000),
             "author": check_text(whoami() if author is None else author, "author", maximum=200),
         }
-        await self._series(symbol, timeframe, session)
+        await self._series(check_name(symbol, "symbol"), timeframe, session)
         async with self._database.write(session) as writer:
             await writer.execute(sa.insert(models.explained_gaps), {"symbol": symbol, "timeframe": timeframe, **values})
 
@@ -218,11 +218,19 @@ class BarMarkets(ABC):
 def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Add to the gaps of a series the reason and the author of the latest explanation that covers all of each."""
     said = said.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
-    ranges = said.select("id", "reason", "author", since="start", until="end")
-    inside = pl.col("since") <= pl.col("start"), pl.col("end") <= pl.col("until")
-    covering = gaps.select("start", "end").join_where(ranges, *inside).sort("id")
-    latest = covering.group_by("start").agg(pl.col("reason", "author").last())
-    return gaps.join(latest, on="start", how="left", maintain_order="left")
+    # gaps are in order and apart: an explanation covers those from one place to another, and between two such ends the
+    # same explanations hold for all
+    ends = {
+        "first": gaps["start"].search_sorted(said["start"]),
+        "stop": gaps["end"].search_sorted(said["end"], "right"),
+    }
+    covers = said.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
+    covers = covers.sort("id").unique(["first", "stop"], keep="last", maintain_order=True)
+    places = pl.concat([covers["first"], covers["stop"]]).unique().sort().to_frame("place")
+    holding = places.join_where(covers, pl.col("first") <= pl.col("place"), pl.col("place") < pl.col("stop"))
+    latest = holding.sort("id").group_by("place").agg(pl.col("reason", "author").last())
+    known = places.join(latest, on="place", how="left", maintain_order="left").set_sorted("place")
+    return gaps.with_row_index("place").join_asof(known, on="place").drop("place")
 
 
 def _storable(name: str | Calendar) -> Calendar:
