@@ -116,7 +116,8 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 def guards(raw: Raw) -> set[str]:
     """Name the triggers that must be there at the head revision."""
     kinds = ("update", "delete", "mark", "replace") if raw.sqlite else ("update", "delete", "truncate")
-    return {f"walle_guard_{table}_{kind}" for table in ("fills", "outbox", "bars", "offset_resets") for kind in kinds}
+    facts = {f"walle_guard_{table}_{kind}" for table in ("fills", "outbox", "bars", "offset_resets") for kind in kinds}
+    return facts | {"walle_guard_bar_index_insert", "walle_guard_bar_index_delete"}
 
 
 class Raw:

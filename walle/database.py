@@ -194,6 +194,7 @@ class Database:
         session: AsyncSession | None = None,
         *,
         before: Callable[[Writer], Awaitable[object]] | None = None,
+        wait: bool = True,
     ) -> AsyncIterator[Writer]:
         """Open a transaction that commits at the end, or join the caller's.
 
@@ -203,6 +204,8 @@ class Database:
             The caller's: then this call is a savepoint in it, and nothing is committed here.
         before : callable, optional
             Run first; outside the write transaction where the database can stage rows there.
+        wait : bool
+            Wait for another writer's lock of the whole database; False: raise ``DatabaseBusy`` at once.
 
         Raises
         ------
@@ -222,6 +225,7 @@ class Database:
                     yield writer
                 return
             async with self.engine.connect() as connection:
+                await connection.execution_options(walle_wait=wait)
                 writer = Writer(connection, self.dialect)
                 if before is not None and self.dialect.stages_before_lock:
                     await connection.execution_options(walle_deferred=True)

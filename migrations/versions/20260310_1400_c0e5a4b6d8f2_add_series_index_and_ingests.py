@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("timeframe", sa.Text, nullable=False),
         sa.Column("first", UtcInstant, nullable=False),
         sa.Column("last", UtcInstant, nullable=False),
-        sa.Column("bars", sa.BigInteger),
+        sa.Column("bars", sa.BigInteger, nullable=False),
         sa.Column("runs", sa.LargeBinary),
         sa.Column("expected", sa.BigInteger),
         sa.Column("missing", sa.BigInteger),
@@ -97,8 +97,8 @@ def upgrade() -> None:
     op.create_index("ix_rejected_bars_ingest", "rejected_bars", ["ingest"])
     # the bars that are there already are yet to be looked at
     op.execute(
-        "INSERT INTO bar_index (symbol, timeframe, first, last) "
-        "SELECT symbol, timeframe, min(timestamp), max(timestamp) FROM bars GROUP BY symbol, timeframe"
+        "INSERT INTO bar_index (symbol, timeframe, first, last, bars) "
+        "SELECT symbol, timeframe, min(timestamp), max(timestamp), count(*) FROM bars GROUP BY symbol, timeframe"
     )
 
 

@@ -169,6 +169,14 @@ class Dialect(ABC):
     async def interrupt(self, connection: AsyncConnection) -> None:
         """Stop the statement that runs on a connection."""
 
+    @abstractmethod
+    async def begin_indexing(self, connection: AsyncConnection) -> None:
+        """Say that this transaction keeps the index of the bars itself."""
+
+    @abstractmethod
+    async def end_indexing(self, connection: AsyncConnection) -> None:
+        """Say that it does not any more."""
+
     # events
 
     @property

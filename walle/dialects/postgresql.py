@@ -208,6 +208,14 @@ class PostgreSQLDialect(Dialect):
         if isinstance(driver, psycopg.AsyncConnection):
             await driver.cancel_safe(timeout=5)
 
+    async def begin_indexing(self, connection: AsyncConnection) -> None:
+        """Set the setting that the trigger of foreign bars looks for."""
+        await connection.exec_driver_sql("SET LOCAL walle.indexing = 'on'")
+
+    async def end_indexing(self, connection: AsyncConnection) -> None:
+        """Take the setting back: the transaction may go on with foreign statements."""
+        await connection.exec_driver_sql("SET LOCAL walle.indexing = 'off'")
+
     # events
 
     @cached_property

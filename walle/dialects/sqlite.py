@@ -252,6 +252,14 @@ class SQLiteDialect(Dialect):
         if driver is not None:
             await driver.interrupt()
 
+    async def begin_indexing(self, connection: AsyncConnection) -> None:
+        """Set the marker that the trigger of foreign bars looks for."""
+        await connection.exec_driver_sql(sqlite_guards.BEGIN_INDEXING)
+
+    async def end_indexing(self, connection: AsyncConnection) -> None:
+        """Remove the marker."""
+        await connection.exec_driver_sql(sqlite_guards.END_INDEXING)
+
     # events
 
     @cached_property
@@ -339,7 +347,8 @@ def _set_manners(engine: Engine, *, read_only: bool) -> None:
         if read_only or connection.get_execution_options().get("walle_deferred", False):
             connection.exec_driver_sql("BEGIN")
             return
-        deadline = time.monotonic() + BUSY_TIMEOUT
+        patience = BUSY_TIMEOUT if connection.get_execution_options().get("walle_wait", True) else 0
+        deadline = time.monotonic() + patience
         while True:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")

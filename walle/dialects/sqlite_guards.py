@@ -1,4 +1,4 @@
-"""Triggers by which SQLite itself keeps facts immutable, whoever writes the file.
+"""Triggers by which SQLite itself keeps facts immutable and the index of bars true, whoever writes the file.
 
 INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFORE INSERT trigger marks a key that is
 already there, and an AFTER INSERT trigger, which runs only when a row really went in, refuses a marked key: that can
@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 __all__ = [
+    "BEGIN_INDEXING",
     "BEGIN_MAINTENANCE",
+    "END_INDEXING",
     "END_MAINTENANCE",
     "PREFIX",
     "TRIGGERS",
@@ -26,7 +28,10 @@ PREFIX = "walle_guard_"
 """Names of guards and of their helper tables start with this; migrations leave them alone."""
 
 BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason, never) VALUES ('sealing', 'committed')"
-END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance"
+END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance WHERE reason = 'sealing'"
+
+BEGIN_INDEXING = f"INSERT OR IGNORE INTO {PREFIX}maintenance (reason, never) VALUES ('indexing', 'committed')"
+END_INDEXING = f"DELETE FROM {PREFIX}maintenance WHERE reason = 'indexing'"
 
 _HELPERS = {
     # the marker refers to a row that never is: a commit that forgot to remove it fails by this foreign key
@@ -55,7 +60,8 @@ def _triggers() -> dict[str, str]:
         values = ", ".join([f"NEW.{column}" for column in key] + ["0"] * (3 - len(key)))
         marked = f"kind = '{table}' AND (a, b, c) = ({values})"
         marks = f"{PREFIX}marks"
-        allowed = f"WHEN NOT EXISTS (SELECT 1 FROM {PREFIX}maintenance)" if table == "bars" else ""
+        sealing = f"SELECT 1 FROM {PREFIX}maintenance WHERE reason <> 'indexing'"
+        allowed = f"WHEN NOT EXISTS ({sealing})" if table == "bars" else ""
         bodies = {
             "update": f"BEFORE UPDATE ON {table} BEGIN {refusal.format('UPDATE')}; END",
             "delete": f"BEFORE DELETE ON {table} {allowed} BEGIN {refusal.format('DELETE')}; END",
@@ -75,12 +81,30 @@ def _triggers() -> dict[str, str]:
     return statements
 
 
-TRIGGERS = _triggers()
+_INDEX = {
+    # bars that WallE did not write leave a mark in the index; its own writers say that they keep it themselves
+    f"{PREFIX}bar_index_insert": (
+        f"AFTER INSERT ON bars WHEN NOT EXISTS (SELECT 1 FROM {PREFIX}maintenance WHERE reason = 'indexing') BEGIN "
+        "INSERT INTO bar_index (symbol, timeframe, first, last, bars) "
+        "SELECT NEW.symbol, NEW.timeframe, NEW.timestamp, NEW.timestamp, 0 WHERE NOT EXISTS (SELECT 1 FROM bar_index "
+        "WHERE symbol = NEW.symbol AND timeframe = NEW.timeframe AND runs IS NULL); "
+        "UPDATE bar_index SET first = min(first, NEW.timestamp), last = max(last, NEW.timestamp), bars = bars + 1 "
+        "WHERE symbol = NEW.symbol AND timeframe = NEW.timeframe AND runs IS NULL; END"
+    ),
+    # what is deleted is in no row any more: all of the series is to be looked at again
+    f"{PREFIX}bar_index_delete": (
+        "AFTER DELETE ON bars BEGIN UPDATE bar_index SET runs = NULL, bars = bars + 1 "
+        "WHERE symbol = OLD.symbol AND timeframe = OLD.timeframe; END"
+    ),
+}
+
+TRIGGERS = _triggers() | {name: f"CREATE TRIGGER {name} {body}" for name, body in _INDEX.items()}
 
 
 def insert_guards(table: str) -> list[str]:
     """Name the triggers that look at every inserted row."""
-    return [f"{PREFIX}{table}_mark", f"{PREFIX}{table}_replace"]
+    guards = [f"{PREFIX}{table}_mark", f"{PREFIX}{table}_replace"]
+    return [*guards, f"{PREFIX}bar_index_insert"] if table == "bars" else guards
 
 
 def install(connection: Connection) -> None:
@@ -114,5 +138,5 @@ def missing(connection: Connection) -> list[str]:
 
 def _wanted(connection: Connection) -> dict[str, str]:
     tables = set(connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")))
-    absent = tuple(f"{PREFIX}{table}_" for table in _KEYS if table not in tables)
+    absent = tuple(f"{PREFIX}{table}_" for table in (*_KEYS, "bar_index") if table not in tables)
     return {name: statement for name, statement in TRIGGERS.items() if not name.startswith(absent)}

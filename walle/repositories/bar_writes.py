@@ -52,16 +52,20 @@ class BarWrites:
 
     async def insert(self, writer: Writer, part: Checked) -> None:
         """Write a part in the transaction that is open."""
+        await writer.dialect.begin_indexing(writer.connection)
         for bars in (part.bars, part.repeats):  # the first versions of repeats are stored then
             for rows in bars.iter_slices(SLICE_ROWS):
                 self._reports.append(await self._insert(writer, rows))
                 self._progress.advance(rows.height)
+        await writer.dialect.end_indexing(writer.connection)
 
     async def finish(self, writer: Writer) -> IngestReport:
         """Insert what was staged, and tell what became of everything."""
         if self._staged is not None:
             overlap = await _overlaps(writer, pl.concat(self._spans))
+            await writer.dialect.begin_indexing(writer.connection)
             self._reports.append(await self._insert_staged(writer, self._staged, self._staged_rows, overlap=overlap))
+            await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         return IngestReport.total(self._reports)
 

@@ -179,6 +179,8 @@ class BarRepository(BarReading, BarIngest):
         polars.DataFrame
             symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
         """
+        if self._index.exists:
+            return (await self._index.series(session=session)).select(list(BAR_SERIES))
         table = models.bars
         if not self._database.has(table):
             return pl.DataFrame(schema=BAR_SERIES)

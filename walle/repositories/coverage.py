@@ -17,9 +17,11 @@ from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import UnknownSymbol
 from walle.frames import BARS, INSTANT, expression, read
+from walle.repositories.bar_index import BarIndex
 from walle.repositories.common import Time, check_name, in_range, near
-from walle.repositories.markets import BarMarkets, explained
+from walle.repositories.markets import DEFAULT, BarMarkets, explained
 from walle.timeframe import check_timeframe, length
+from walle.values import parse_range
 
 __all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "BarCoverage"]
 
@@ -41,6 +43,8 @@ class BarCoverage(BarMarkets):
     ----------
     database : Database
     """
+
+    _index: BarIndex
 
     async def coverage(
         self,
@@ -86,10 +90,16 @@ class BarCoverage(BarMarkets):
         """
         given = None if calendar is None else find_calendar(calendar)
         series = await self._series(symbol, timeframe, session)
-        own = {} if given else await self._markets((name for name, _ in series), session)
+        own = {} if given else await self._markets(series["symbol"], session)
         said = await self._said(symbol, session)
         rows = []
-        for name, period in series:
+        if start is None and end is None and "expected" in series.columns:  # the index knows it
+            always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
+            known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
+            known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(said["symbol"].implode())
+            rows.append(_told(series.filter(known)))
+            series = series.filter(~known)
+        for name, period in series.select("symbol", "timeframe").iter_rows():
             market, covered = given or own[name], 0
             times = await self._times(name, period, start, end, session)
             row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
@@ -104,9 +114,9 @@ class BarCoverage(BarMarkets):
                     pl.all(),
                     pl.lit(covered, pl.Int64).alias("explained"),
                     pl.lit(market.name).alias("calendar"),
-                )
+                ).cast(SERIES_COVERAGE)
             )
-        return pl.concat(rows).cast(SERIES_COVERAGE) if rows else pl.DataFrame(schema=SERIES_COVERAGE)
+        return pl.concat([pl.DataFrame(schema=SERIES_COVERAGE), *rows]).sort("symbol", "timeframe")
 
     async def gaps(
         self,
@@ -207,10 +217,8 @@ class BarCoverage(BarMarkets):
         series = (await self.series(session=session)).filter(pl.col("timeframe") == timeframe)
         return list(series.join(names, on="symbol", how="semi").select("symbol", "first", "last").iter_rows())
 
-    async def _series(
-        self, symbol: str | None, timeframe: str | None, session: AsyncSession | None
-    ) -> list[tuple[str, str]]:
-        stored = await self.series(session=session)
+    async def _series(self, symbol: str | None, timeframe: str | None, session: AsyncSession | None) -> pl.DataFrame:
+        stored = await (self._index.series(session=session) if self._index.exists else self.series(session=session))
         series = stored
         if symbol is not None:
             series = series.filter(pl.col("symbol") == check_name(symbol, "symbol"))
@@ -220,18 +228,21 @@ class BarCoverage(BarMarkets):
             timeframes = stored.filter(pl.col("symbol") == symbol)["timeframe"].to_list()
             alike = near(symbol, stored["symbol"].unique().sort())
             raise UnknownSymbol(symbol, timeframe or "of any timeframe", alike, timeframes)
-        return list(series.select("symbol", "timeframe").iter_rows())
+        return series
 
     async def _times(
         self, symbol: str, timeframe: str, start: Time, end: Time, session: AsyncSession | None
     ) -> pl.Series:
+        check_timeframe(timeframe)
+        if self._index.exists:
+            return _inside(await self._index.times(symbol, timeframe, session), start, end)
         table = models.bars
         schema = pl.Schema({"timestamp": BARS["timestamp"]})
         if not self._database.has(table):
             return pl.DataFrame(schema=schema)["timestamp"]
         wanted = sa.select(expression(self._database, table, "timestamp")).where(
             table.c.symbol == symbol,
-            table.c.timeframe == check_timeframe(timeframe),
+            table.c.timeframe == timeframe,
             *in_range(table.c.timestamp, start, end),
         )
         return (await read(self._database, wanted.order_by(table.c.timestamp), schema, session))["timestamp"]
@@ -243,6 +254,24 @@ class BarCoverage(BarMarkets):
     @abstractmethod
     async def _known(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
         """Raise for a series of which nothing is stored."""
+
+
+def _told(series: pl.DataFrame) -> pl.DataFrame:
+    """Return the coverage of series that the index has summed up."""
+    there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
+    summed = series.with_columns(
+        coverage=pl.when(pl.col("expected") > 0).then(there),
+        explained=pl.lit(0, pl.Int64),
+        calendar=pl.lit(DEFAULT),
+    )
+    return summed.select(list(SERIES_COVERAGE)).cast(SERIES_COVERAGE)
+
+
+def _inside(times: pl.Series, start: Time, end: Time) -> pl.Series:
+    first, last = parse_range(start, end)
+    lo = 0 if first is None else int(times.search_sorted(first))
+    hi = times.len() if last is None else int(times.search_sorted(last))
+    return times.slice(lo, max(0, hi - lo))
 
 
 def _silence(

@@ -18,12 +18,14 @@ from walle.bars import IngestReport
 from walle.bars.check import Checked, Refused, check_on_invalid, judge_bars
 from walle.bars.files import BarReader, find_files
 from walle.bars.inputs import Fingerprint, Reading, explain, frames_of, is_files, is_records, open_file, series_of
+from walle.bars.packed import join_runs, runs_of
 from walle.bars.phase import Phases, Series
 from walle.bars.report import FileOutcome
 from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
+from walle.repositories.bar_index import BarIndex
 from walle.repositories.bar_writes import BarWrites
 from walle.repositories.series import SeriesRecords
 from walle.values import check_text
@@ -31,6 +33,9 @@ from walle.values import check_text
 __all__ = ["BarIngest"]
 
 log = logging.getLogger("walle")
+
+FEW = 1_000
+"""Rows up to which an ingest leaves the summary of the index to its readers."""
 
 Pages = Callable[[], Iterator[pl.DataFrame]]
 
@@ -52,6 +57,7 @@ class _Intake:
     unrecorded: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
+    runs: list[pl.DataFrame] = field(default_factory=list)
 
     def opened(self, reader: BarReader) -> None:
         """Keep the reader, which knows what it could not read."""
@@ -89,6 +95,7 @@ class BarIngest(ABC):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._records = SeriesRecords(database)
+        self._index = BarIndex(database)
 
     async def upsert(
         self,
@@ -265,6 +272,8 @@ class BarIngest(ABC):
                     report = IngestReport.total(
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
+                if intake.runs:
+                    await self._index.add(writer, join_runs(pl.concat(intake.runs)), summed=report.rows > FEW)
                 await self._records.record_series(
                     writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
                 )
@@ -303,16 +312,17 @@ class BarIngest(ABC):
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
 
-        def judge() -> tuple[Checked, set[Series]]:
+        def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
-            return checked, series_of(checked.bars)
+            return checked, runs_of(checked.bars)
 
-        checked, good = await self._database.in_thread(judge)
+        checked, runs = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
             markets = await self._markets(unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
-            checked, good = await self._database.in_thread(judge)
-        intake.series |= good
+            checked, runs = await self._database.in_thread(judge)
+        intake.series |= set(runs.select("symbol", "timeframe").iter_rows())
+        intake.runs.append(runs)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked

@@ -22,7 +22,7 @@ from walle.repositories.common import Time, check_name, one_of
 from walle.types import utc_now
 from walle.values import check_text, parse_range
 
-__all__ = ["BarMarkets", "explained"]
+__all__ = ["DEFAULT", "BarMarkets", "explained"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
@@ -209,9 +209,7 @@ class BarMarkets(ABC):
         """Return one symbol or several as a list."""
 
     @abstractmethod
-    async def _series(
-        self, symbol: str | None, timeframe: str | None, session: AsyncSession | None
-    ) -> list[tuple[str, str]]:
+    async def _series(self, symbol: str | None, timeframe: str | None, session: AsyncSession | None) -> pl.DataFrame:
         """Return the stored series; raise for a symbol of which nothing is stored."""
 
 

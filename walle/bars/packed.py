@@ -1,0 +1,129 @@
+"""Sets of opening times, kept small: as runs of evenly spaced ones, joined, summed up and packed into bytes.
+
+A frame of runs has the columns symbol, timeframe, first and last: the first and last opening time of each run in
+microseconds since 1970 UTC, a bar's length apart from one to the next. A month has no one length, so that each bar of
+1M is a run of its own, and so is each of a timeframe that is none.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from datetime import timedelta
+
+import polars as pl
+
+from walle.frames import INSTANT
+from walle.timeframe import TIMEFRAMES
+
+__all__ = ["RUNS", "SUMMARY", "count_bars", "join_runs", "pack", "runs_of", "summaries", "times_of", "unpack"]
+
+RUNS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
+
+SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
+"""What :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
+
+_SERIES = ["symbol", "timeframe"]
+_MICROSECOND = timedelta(microseconds=1)
+_STEPS = {name: 1 if name == "1M" else period // _MICROSECOND for name, period in TIMEFRAMES.items()}
+_STEP = pl.col("timeframe").replace_strict(_STEPS, default=1, return_dtype=pl.Int64)
+_MONDAY = timedelta(days=4) // _MICROSECOND
+"""The first Monday of 1970."""
+
+
+def runs_of(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs of bars (symbol, timeframe, timestamp), in any order and with repeats."""
+    times = bars.select(*_SERIES, time=pl.col("timestamp").to_physical(), series=pl.struct(_SERIES).rle_id())
+    # most bars follow on the one before: those need no sorting
+    follows = (pl.col("time").diff() == _STEP) & (pl.col("series").diff() == 0)
+    runs = times.with_columns(run=(~follows).fill_null(True).cum_sum()).group_by("run", maintain_order=True)
+    ends = runs.agg(pl.first(*_SERIES), pl.first("time").alias("first"), pl.last("time").alias("last"))
+    return join_runs(ends.drop("run"))
+
+
+def join_runs(runs: pl.DataFrame) -> pl.DataFrame:
+    """Return the union of runs: sorted, and none that overlaps another or follows on one."""
+    if runs.height < 2:
+        return runs.select(list(RUNS))
+    # times off the grid of the others are runs apart from theirs
+    own = [*_SERIES, "phase"]
+    ordered = runs.with_columns(step=_STEP).with_columns(phase=pl.col("first") % pl.col("step")).sort(*own, "first")
+    reached = pl.col("last").cum_max().shift(1).over(own) + pl.col("step")
+    parts = ordered.with_columns(part=(pl.col("first") > reached).fill_null(True).cum_sum())
+    joined = parts.group_by("part", maintain_order=True).agg(pl.first(*_SERIES), pl.min("first"), pl.max("last"))
+    return joined.select(list(RUNS)).sort(*_SERIES, "first")
+
+
+def times_of(runs: pl.DataFrame) -> pl.Series:
+    """Return the opening times in the runs of one series: Datetime("us", "UTC"), ascending."""
+    stop = pl.col("last") + _STEP
+    times = runs.select(pl.int_ranges("first", stop, _STEP).alias("timestamp")).to_series().explode()
+    return times.drop_nulls().sort().cast(INSTANT)
+
+
+def count_bars(runs: pl.DataFrame) -> pl.DataFrame:
+    """Count the opening times in joined runs: symbol, timeframe, first, last (Int64), bars; one row per series."""
+    counted = (pl.col("last") - pl.col("first")) // _STEP + 1
+    ends = runs.with_columns(bars=counted).group_by(_SERIES, maintain_order=True)
+    return ends.agg(pl.min("first"), pl.max("last"), pl.sum("bars"))
+
+
+def summaries(runs: pl.DataFrame) -> pl.DataFrame:
+    """Sum up joined runs under the calendar 24/7, as ``walle.bars.coverage.summarise`` does from all the times.
+
+    Returns
+    -------
+    polars.DataFrame
+        symbol, timeframe, first, last (Int64), bars, expected, missing, gaps, longest_gap, unexpected (from expected on
+        null for 1M, and for timeframes that are none); one row per series, sorted.
+    """
+    step, first, last = pl.col("step"), pl.col("first"), pl.col("last")
+    whole = (
+        count_bars(runs)
+        .with_columns(step=_STEP)
+        .with_columns(phase=pl.when(timeframe="1d").then(0).when(timeframe="1w").then(_MONDAY).otherwise("first"))
+        # the first and the last opening time that is expected
+        .with_columns(
+            start=pl.col("phase") - (pl.col("phase") - first) // step * step,
+            end=pl.col("phase") + (last - pl.col("phase")) // step * step,
+        )
+    )
+    grid = runs.join(whole.select(*_SERIES, "step", "phase", "start", "end"), on=_SERIES, maintain_order="left")
+    grid = grid.filter((first - pl.col("phase")) % step == 0)
+    before = last.shift(1).over(_SERIES).fill_null(pl.col("start") - step)
+    holes = grid.select(*_SERIES, hole=(first - before) // step - 1, bars=(last - first) // step + 1)
+    reached = grid.group_by(_SERIES).agg(last.max().alias("reached"))
+    tails = whole.join(reached, on=_SERIES, how="left").with_columns(
+        pl.col("reached").fill_null(pl.col("start") - step)
+    )
+    tails = tails.select(*_SERIES, hole=((pl.col("end") - pl.col("reached")) // step).clip(0), bars=pl.lit(0, pl.Int64))
+    hole = pl.col("hole")
+    counted = (
+        pl.concat([holes, tails])
+        .group_by(_SERIES)
+        .agg(present=pl.col("bars").sum(), gaps=(hole > 0).sum().cast(pl.Int64), longest_gap=hole.max())
+    )
+    expected = ((pl.col("end") - pl.col("start")) // step + 1).clip(0)
+    known = pl.col("timeframe").is_in([name for name in TIMEFRAMES if name != "1M"])
+    told = whole.join(counted, on=_SERIES, maintain_order="left").with_columns(
+        expected=expected, missing=expected - pl.col("present"), unexpected=pl.col("bars") - pl.col("present")
+    )
+    return told.select(
+        *_SERIES, "first", "last", "bars", *(pl.when(known).then(name).alias(name) for name in SUMMARY[1:])
+    ).sort(_SERIES)
+
+
+def pack(runs: pl.DataFrame) -> bytes:
+    """Return the runs of one series as bytes: the steps from one first to the next, then the lengths, compressed."""
+    starts = runs["first"].diff().fill_null(runs["first"].head(1)) if runs.height else runs["first"]
+    numbers = [*starts.to_list(), *(runs["last"] - runs["first"]).to_list()]
+    return zlib.compress(struct.pack(f"<{len(numbers)}q", *numbers), 1)
+
+
+def unpack(packed: bytes, symbol: str, timeframe: str) -> pl.DataFrame:
+    """Return the runs that were packed: columns of :data:`RUNS`."""
+    raw = zlib.decompress(packed)
+    numbers = pl.Series(struct.unpack(f"<{len(raw) // 8}q", raw), dtype=pl.Int64)
+    firsts = numbers.head(numbers.len() // 2).cum_sum()
+    ends = pl.DataFrame({"first": firsts, "last": firsts + numbers.tail(numbers.len() // 2)})
+    return ends.select(pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe"), "first", "last")
