@@ -61,7 +61,8 @@ class Reading:
     @property
     def settings(self) -> dict[str, Any]:
         """What was said, as it is stored beside an ingest."""
-        return {name: value for name, value in self.arguments.items() if value}
+        said = {name: value for name, value in self.arguments.items() if value}
+        return said | {"columns": dict(said["columns"])} if "columns" in said else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,16 @@ def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], ob
 
 
 def series_of(bars: pl.DataFrame) -> set[Series]:
-    """Return the series that rows belong to; rows without a symbol or timeframe belong to none."""
+    """Return the series that rows belong to; rows without a symbol or timeframe, or with NUL in it, belong to none."""
     if not bars.height:
         return set()
     first = (bars["symbol"][0], bars["timeframe"][0])
     alike = bars.select(((pl.col("symbol") == first[0]) & (pl.col("timeframe") == first[1])).all()).item()
     if alike and None not in first:
-        return {first}
-    return set(bars.select("symbol", "timeframe").unique().drop_nulls().iter_rows())
+        found = {first}
+    else:
+        found = set(bars.select("symbol", "timeframe").unique().drop_nulls().iter_rows())
+    return {series for series in found if "\0" not in series[0]}  # PostgreSQL cannot even be asked for it
 
 
 def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:

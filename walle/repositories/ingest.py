@@ -47,6 +47,7 @@ class _Intake:
     phases: Phases = field(default_factory=Phases)
     series: set[Series] = field(default_factory=set)
     new: set[Series] = field(default_factory=set)
+    begun: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
 
@@ -262,7 +263,7 @@ class BarIngest:
                     report = IngestReport.total(
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
-                await self._records.record_series(writer, intake.new, intake.phases.known, intake.provider)
+                await self._records.record_series(writer, intake.begun, intake.phases.known, intake.provider)
                 if intake.recorded and report.rows:
                     await self._records.record_ingest(writer, intake.record(report), report.rejected_rows)
         return report
@@ -301,6 +302,8 @@ class BarIngest:
         if unknown := checked.suspects - phases.markets.keys():
             phases.markets |= await self._records.markets(unknown, session)
             checked = await self._database.in_thread(lambda: judge_bars(page, phases, first_row=first_row))
+        if waiting := intake.new - intake.begun:  # a series begins with its first bar, not with a refused row
+            intake.begun |= waiting & await self._database.in_thread(lambda: series_of(checked.bars))
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked

@@ -136,7 +136,13 @@ class SeriesRecords:
         """Record an ingest, and the rows that it refused (columns of ``REJECTED_BARS``)."""
         insert = sa.insert(models.ingests).values(**record).returning(models.ingests.c.id)
         number = (await writer.execute(insert)).scalar_one()
-        kept = rejected.with_columns(pl.lit(number).alias("ingest"), pl.col(pl.Float64).fill_nan(None))
+        kept = rejected.with_columns(
+            pl.lit(number).alias("ingest"),
+            pl.col(pl.Float64).fill_nan(None),
+            # what no database holds
+            pl.col("symbol").str.replace_all("\0", "\ufffd", literal=True),
+            pl.when(pl.col("timestamp").dt.year().is_between(1, 9999)).then("timestamp"),
+        )
         for part in kept.select(_REJECTED).iter_slices(_ROWS_AT_ONCE):
             await writer.execute(sa.insert(models.rejected_bars), part.rows(named=True))
 
