@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -15,6 +18,7 @@ import walle
 from tests.ingest.test_pages import is_untouched
 from tests.samples import bars
 from walle.bars import inputs
+from walle.bars.files import BarReader
 from walle.errors import FilesRefused, InputError, InvalidBars
 
 SAID = {"symbol": "A", "timeframe": "1m"}
@@ -132,3 +136,39 @@ def test_what_names_no_file_says_so(store: walle.Store, address: str, tmp_path: 
     with pytest.raises(InputError, match=re.escape("on_invalid='skip' is neither 'raise' nor 'quarantine'")):
         store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")  # type: ignore[arg-type]
     assert is_untouched(address)
+
+
+async def test_a_cancelled_caller_does_not_wait_for_a_page_that_is_being_read(
+    database: walle.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = csv(tmp_path / "a.csv", count=300)
+    reading, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(BarReader):
+        def __next__(self) -> pl.DataFrame:
+            reading.set()
+            go_on.wait(30)
+            return super().__next__()
+
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    def opened(*arguments: Any) -> BarReader:
+        reader = inputs.open_file(*arguments)
+        reader.__class__ = Slow
+        return reader
+
+    bars_of = walle.BarRepository(database)
+    with monkeypatch.context() as patch:
+        patch.setattr("walle.repositories.ingest.open_file", opened)
+        task = asyncio.ensure_future(bars_of.upsert(path, symbol="A", timeframe="1m"))
+        while not reading.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        assert not closed.is_set()  # it is still being read
+        go_on.set()
+        assert await database.in_thread(lambda: closed.wait(30))
+    assert (await bars_of.upsert(path, symbol="A", timeframe="1m")).inserted == 300

@@ -29,7 +29,7 @@ __all__ = [
     "series_of",
 ]
 
-READ_ROWS = 262_144
+READ_ROWS = 65_536
 """Rows of a file that are in memory at once."""
 
 
