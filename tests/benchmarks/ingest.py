@@ -102,7 +102,7 @@ def ours(address: str, path: Path, symbol: str = "BTC/USD") -> float:
 def cases(database: str) -> list[Case[pl.DataFrame]]:
     """Return what is measured on each database, by its label."""
     return [
-        Case(f"{database} ingest of CSV", "pandas.read_csv + to_sql", 0.6, against_pandas),
-        Case(f"{database} ingest of CSV", "pl.read_csv alone", 60, against_reading("csv")),
+        Case(f"{database} ingest of CSV", "pandas.read_csv + to_sql", 0.5, against_pandas),
+        Case(f"{database} ingest of CSV", "pl.read_csv alone", 40, against_reading("csv")),
         Case(f"{database} ingest of Feather", "pl.read_ipc alone", 200, against_reading("feather")),
     ]

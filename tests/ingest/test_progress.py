@@ -75,3 +75,20 @@ async def test_the_async_core_counts_every_row_of_each_file(database: walle.Data
         ("prices.csv (1 of 2)", 20_000),
         ("short.csv (2 of 2)", 300),
     ]
+
+
+def test_the_rate_is_of_what_is_done_while_the_bar_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0)
+    counted = progress.Progress("rows")
+    counted.begin("first")
+    counted.advance(10**15)
+    with progress.Meter(counted, True) as meter:
+        meter.draw(0.1)
+        counted.begin("second", 10)  # less than the first: the bar begins anew
+        counted.advance(5)
+        meter.draw(0.1)
+    printed = capsys.readouterr().err
+    assert "first" in printed and "second:  50%" in printed
+    assert "P rows/s" not in printed and "-" not in printed
