@@ -75,8 +75,12 @@ class Meter:
         if self._bar is None:
             from tqdm.auto import tqdm  # slow to import, and most work is done sooner
 
-            self._bar = tqdm(total=progress.total, unit=f" {progress.unit}", unit_scale=True, leave=False)
+            # what was done before the bar is shown is no part of its rate
+            self._bar = tqdm(
+                total=progress.total, initial=progress.done, unit=f" {progress.unit}", unit_scale=True, leave=False
+            )
         if self._bar.n > progress.done:
+            self._bar.initial = 0
             self._bar.reset(progress.total)
         self._bar.total = progress.total
         self._bar.set_description_str(progress.label, refresh=False)

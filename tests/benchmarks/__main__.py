@@ -1,7 +1,8 @@
-"""How fast WallE moves bars and events, as ratios against named peers in the same run.
+"""How fast WallE moves bars, files of bars and events, as ratios against named peers in the same run.
 
     python -m tests.benchmarks                      # 1,000,000 rows, both databases, some minutes
     python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite --what events
+    python -m tests.benchmarks --rows 10000000 --rounds 1 --what ingest    # and how much memory a large file takes
 
 Every round makes a new store (reads of events share one that is filled) and runs WallE and its peer one after the
 other; the ratio is of that pair, and the table shows the median of the rounds. Below 1 WallE is the faster one; 1.25 is
@@ -25,12 +26,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import events, postgresql, sqlite
+from tests.benchmarks import events, ingest, postgresql, sqlite
 from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
 
 S = TypeVar("S")
+WHAT = ["bars", "ingest", "events"]
 
 
 @dataclass
@@ -42,8 +44,12 @@ class Row:
     goal: float
     pairs: list[Measured] = field(default_factory=list)
 
+    def median(self) -> float:
+        """Return WallE's seconds."""
+        return statistics.median(pair.ours for pair in self.pairs)
+
     def cells(self) -> dict[str, str]:
-        ours = statistics.median(pair.ours for pair in self.pairs)
+        ours = self.median()
         theirs = statistics.median(pair.theirs for pair in self.pairs)
         ratio = statistics.median(pair.ours / pair.theirs for pair in self.pairs)
         return {
@@ -89,6 +95,25 @@ def run_bars(rows: int, rounds: int, databases: Sequence[str]) -> list[Row]:
         with _place(name) as place:
             table += _measured((sqlite if name == "sqlite" else postgresql).CASES, place, frame, rounds)
     return table
+
+
+def run_ingest(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Measure ingests of files; the arguments are those of :func:`run_bars`.
+
+    Returns
+    -------
+    tuple of list of Row and list of str
+        The table, and how many rows a second go in, and in how much memory.
+    """
+    frame = make_bars(min(rows, ingest.MOST))
+    table: list[Row] = []
+    for name in databases:
+        with _place(name) as place:
+            label = "SQLite" if name == "sqlite" else "PostgreSQL"
+            table += _measured(ingest.cases(label), place, frame, rounds)
+    told = [f"{line.what}: {frame.height / line.median():,.0f} rows/s" for line in table if "alone" in line.peer]
+    most = ingest.peak(frame, rows)
+    return table, [*told, f"peak memory of a CSV of {rows:,} rows into SQLite: {most} MiB (goal: under 1,024)"]
 
 
 def run_events(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
@@ -153,13 +178,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
-    parser.add_argument("--what", choices=["bars", "events"], action="append")
+    parser.add_argument("--what", choices=WHAT, action="append")
     options = parser.parse_args(arguments)
-    databases, what = options.database or ["sqlite", "postgresql"], options.what or ["bars", "events"]
+    databases, what = options.database or ["sqlite", "postgresql"], options.what or WHAT
     rows: list[Row] = []
+    told: list[str] = []
     medians: list[str] = []
     if "bars" in what:
         rows += run_bars(options.rows, options.rounds, databases)
+    if "ingest" in what:
+        table, told = run_ingest(options.rows, options.rounds, databases)
+        rows += table
     if "events" in what:
         table, medians = run_events(options.rows, options.rounds, databases)
         rows += table
@@ -175,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fmt_str_lengths=100,
     ):
         print(pl.DataFrame([row.cells() for row in rows]))
+    if told:
+        print("", *told, sep="\n")
     if medians:
         print(f"\none store.events.append, median: {', '.join(medians)} (goal: under 3 ms)")
     print(f"\nimport walle: {import_seconds('walle'):.2f} s; import polars alone: {import_seconds('polars'):.2f} s")

@@ -8,5 +8,7 @@ from tests.benchmarks.__main__ import main
 def test_the_benchmarks_print_a_ratio_for_every_goal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--rows", "2000", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
-    assert len([line for line in printed.splitlines() if "<=" in line]) == 7 + 8  # bars, events
+    assert len([line for line in printed.splitlines() if "<=" in line]) == 7 + 6 + 8  # bars, ingest, events
+    assert "SQLite ingest of CSV: " in printed
+    assert "peak memory of a CSV of 2,000 rows into SQLite: " in printed
     assert "one store.events.append, median: SQLite" in printed

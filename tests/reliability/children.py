@@ -23,6 +23,7 @@ import sqlalchemy as sa
 import walle
 from tests.reliability.material import SYMBOL, big_bars, contents, counted
 from tests.samples import fill, order, run
+from walle import repositories
 from walle.bars import inputs
 from walle.database import Database, Writer
 from walle.dialects import sqlite
@@ -46,6 +47,16 @@ def ingest(address: str, first: str, count: str) -> None:
         print("done", report.inserted, report.duplicates, time.monotonic() - started)
 
 
+def ingest_file(address: str, path: str, symbol: str, page: str) -> None:
+    """Ingest a file in pages of so many rows."""
+    inputs.READ_ROWS = int(page)
+    with walle.connect(address) as store:
+        print("go", flush=True)
+        started = time.monotonic()
+        report = store.bars.ingest(path, symbol=symbol, timeframe="1m")
+        print("done", report.inserted, report.skipped, time.monotonic() - started)
+
+
 def append(address: str) -> None:
     """Append fills one by one, and tell each when it is stored."""
     with walle.connect(address) as store:
@@ -58,11 +69,16 @@ def interrupted(address: str, moment: str, count: str) -> None:
     """Ingest until an interrupt comes, then show that the same store still works."""
     announce(moment)
     frame = big_bars(int(count))
-    with walle.connect(address) as store:
+    with walle.connect(address) as store, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bars.csv"
+        if moment == "opening":
+            frame.write_csv(path)
         try:
             if moment == "reading":
                 while True:
                     contents(store)
+            elif moment == "opening":
+                store.bars.ingest(path, symbol=SYMBOL, timeframe="1m")
             else:
                 store.bars.ingest(frame, symbol=SYMBOL, timeframe="1m")
         except KeyboardInterrupt:
@@ -99,6 +115,8 @@ def announce(moment: str) -> None:
 
     if moment == "checking":
         before(inputs, "parse_bars")
+    elif moment == "opening":
+        before(repositories.ingest, "open_file")
     elif moment == "staging":
         before(Writer, "stage")
     elif moment == "copying":

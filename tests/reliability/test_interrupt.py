@@ -23,7 +23,7 @@ from walle.database import Database
 BACK_WITHIN = 1.0
 """Seconds after which an interrupted caller must have control again."""
 
-_MOMENTS = ("checking", "staging", "inserting", "committing", "reading")
+_MOMENTS = ("checking", "opening", "staging", "inserting", "committing", "reading")
 
 
 def interrupt(child: Child, limit: float = BACK_WITHIN) -> None:

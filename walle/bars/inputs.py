@@ -30,7 +30,7 @@ __all__ = [
     "series_of",
 ]
 
-READ_ROWS = 262_144
+READ_ROWS = 65_536
 """Rows of a file that are in memory at once."""
 
 
@@ -62,7 +62,8 @@ class Reading:
     @property
     def settings(self) -> dict[str, Any]:
         """What was said, as it is stored beside an ingest."""
-        return {name: value for name, value in self.arguments.items() if value}
+        said = {name: value for name, value in self.arguments.items() if value}
+        return said | {"columns": dict(said["columns"])} if "columns" in said else said
 
 
 @dataclass(frozen=True, slots=True)

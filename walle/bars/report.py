@@ -47,7 +47,7 @@ class IngestReport:
     rejected_rows : polars.DataFrame
         row, symbol, timeframe, timestamp, open, high, low, close, volume, reason.
     conflict_rows : polars.DataFrame
-        symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused).
+        symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused); sorted.
     outcomes : tuple of FileOutcome
         One for each file; see :attr:`files`.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import sqlalchemy as sa
 
@@ -67,7 +69,8 @@ class BarWrites:
             self._reports.append(await self._insert_staged(writer, self._staged, self._staged_rows, overlap=overlap))
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
-        return IngestReport.total(self._reports)
+        report = IngestReport.total(self._reports)
+        return replace(report, conflict_rows=report.conflict_rows.sort(list(BAR_CONFLICTS)))  # on all databases alike
 
     async def _insert(self, writer: Writer, rows: pl.DataFrame) -> IngestReport:
         if not await _overlaps(writer, _spans(rows)) and await writer.append(models.bars, rows):
@@ -98,9 +101,7 @@ class BarWrites:
             *(staged.c[name] for name in NUMBERS),
         ]
         rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns)).order_by(
-            *(staged.c[name] for name in KEY)
-        )
+        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns))
         travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
         found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS, writer.dialect.name)), BAR_CONFLICTS)
         if found.height:

@@ -249,7 +249,7 @@ class BarIngest(ABC):
         try:
             report = await self._take(opened, intake, session)
         finally:
-            await opened.aclose()
+            opened.close()
         symbol, timeframe = intake.only
         counts = {name: getattr(report, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
         return replace(report, outcomes=(FileOutcome(path=str(path), symbol=symbol, timeframe=timeframe, **counts),))
@@ -337,6 +337,7 @@ class _PagesInThread:
 
     def __init__(self, database: Database, pages: Pages) -> None:
         self._database, self._lock, self._pages = database, Lock(), pages()
+        self._closed = False
 
     def __aiter__(self) -> _PagesInThread:
         return self
@@ -347,13 +348,18 @@ class _PagesInThread:
             raise StopAsyncIteration
         return page
 
-    async def aclose(self) -> None:
-        await self._database.in_thread(self._close)
-
     def _next(self) -> pl.DataFrame | None:
         with self._lock:
-            return next(self._pages, None)
+            page = next(self._pages, None)
+        if self._closed:  # a cancelled caller has gone without waiting for this page
+            self.close()
+        return page
 
-    def _close(self) -> None:
-        with self._lock:  # a page that was cancelled is still being read
-            self._pages.close()  # type: ignore[attr-defined]  # a generator
+    def close(self) -> None:
+        """Stop reading; where a page is still being read, when it is there."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._pages.close()  # type: ignore[attr-defined]  # a generator
+            finally:
+                self._lock.release()

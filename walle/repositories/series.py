@@ -129,8 +129,10 @@ class SeriesRecords:
         number = (await writer.execute(insert)).scalar_one()
         kept = rejected.with_columns(
             pl.lit(number).alias("ingest"),
-            pl.col(pl.Float64).fill_nan(None),  # SQLite has no NaN
-            pl.col("symbol").str.replace_all("\0", "\\0", literal=True),  # and PostgreSQL no NUL
+            pl.col(pl.Float64).fill_nan(None),
+            # what no database holds
+            pl.col("symbol").str.replace_all("\0", "\ufffd", literal=True),
+            pl.when(pl.col("timestamp").dt.year().is_between(1, 9999)).then("timestamp"),
         )
         for part in kept.select(_REJECTED).iter_slices(_ROWS_AT_ONCE):
             await writer.execute(sa.insert(models.rejected_bars), part.rows(named=True))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import walle
+from tests.samples import bars
+from walle import progress
+from walle.errors import ConfigurationError
+from walle.repositories import BarRepository
+from walle.store import portal
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file whose reading takes a few slices of waiting."""
+    monkeypatch.setattr(portal, "SLICE", 0.001)
+    monkeypatch.setattr(progress, "DELAY", 0)
+    bars(20_000).write_csv(tmp_path / "prices.csv")
+    return tmp_path / "prices.csv"
+
+
+@pytest.mark.parametrize(
+    ("shown", "setting", "drawn"),
+    [(True, "0", True), (None, "1", True), (None, None, True), (False, "1", False), (None, "0", False)],
+)
+def test_a_bar_is_drawn_on_stderr_unless_it_is_switched_off(
+    store: walle.Store,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shown: bool | None,
+    setting: str | None,
+    drawn: bool,
+) -> None:
+    monkeypatch.delenv("WALLE_PROGRESS") if setting is None else monkeypatch.setenv("WALLE_PROGRESS", setting)
+    store.bars.ingest(path, symbol="A", timeframe="1m", progress=shown)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("prices.csv" in printed.err and "rows" in printed.err) is drawn
+    assert drawn or printed.err == ""
+
+
+def test_quick_work_draws_nothing(
+    store: walle.Store, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 60)
+    store.bars.ingest(path, symbol="A", timeframe="1m", progress=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_setting_that_is_neither_0_nor_1_is_refused(
+    store: walle.Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WALLE_PROGRESS", "yes")
+    with pytest.raises(ConfigurationError, match=r"WALLE_PROGRESS='yes' is neither 0 .* nor 1"):
+        store.bars.ingest(path, symbol="A", timeframe="1m")
+    assert store.bars.series().is_empty()
+    assert store.bars.ingest(path, symbol="A", timeframe="1m", progress=False).inserted == 20_000
+
+
+async def test_the_async_core_counts_every_row_of_each_file(database: walle.Database, path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Told(progress.Progress):
+        def advance(self, count: int) -> None:
+            super().advance(count)
+            seen.append((self.label, self.done))
+
+    bars(300).write_csv(path.with_name("short.csv"))
+    files = [path, path.with_name("short.csv")]
+    await BarRepository(database).upsert(files, symbol="A", timeframe="1m", progress=Told("rows"))
+    assert [last for last in seen if last[1] in (20_000, 300)] == [
+        ("prices.csv (1 of 2)", 20_000),
+        ("short.csv (2 of 2)", 300),
+    ]
+
+
+def test_the_rate_is_of_what_is_done_while_the_bar_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0)
+    counted = progress.Progress("rows")
+    counted.begin("first")
+    counted.advance(10**15)
+    with progress.Meter(counted, True) as meter:
+        meter.draw(0.1)
+        counted.begin("second", 10)  # less than the first: the bar begins anew
+        counted.advance(5)
+        meter.draw(0.1)
+    printed = capsys.readouterr().err
+    assert "first" in printed and "second:  50%" in printed
+    assert "P rows/s" not in printed and "-" not in printed
