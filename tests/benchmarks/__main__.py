@@ -26,13 +26,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import events, ingest, postgresql, sqlite
+from tests.benchmarks import coverage, events, ingest, postgresql, sqlite
 from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
 
 S = TypeVar("S")
-WHAT = ["bars", "ingest", "events"]
+WHAT = ["bars", "ingest", "coverage", "events"]
 
 
 @dataclass
@@ -116,6 +116,16 @@ def run_ingest(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[R
     return table, [*told, f"peak memory of a CSV of {rows:,} rows into SQLite: {most} MiB (goal: under 1,024)"]
 
 
+def run_coverage(rows: int, databases: Sequence[str]) -> list[str]:
+    """Measure coverage and gaps; the arguments are those of :func:`run_bars`, and the answer what it took."""
+    frame = make_bars(rows)
+    told: list[str] = []
+    for name in databases:
+        with _place(name) as place:
+            told += coverage.measure(place, frame, "SQLite" if name == "sqlite" else "PostgreSQL")
+    return told
+
+
 def run_events(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
     """Measure what moves events; the arguments are those of :func:`run_bars`.
 
@@ -189,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "ingest" in what:
         table, told = run_ingest(options.rows, options.rounds, databases)
         rows += table
+    if "coverage" in what:
+        told += run_coverage(options.rows, databases)
     if "events" in what:
         table, medians = run_events(options.rows, options.rounds, databases)
         rows += table
@@ -203,7 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tbl_width_chars=200,
         fmt_str_lengths=100,
     ):
-        print(pl.DataFrame([row.cells() for row in rows]))
+        if rows:
+            print(pl.DataFrame([row.cells() for row in rows]))
     if told:
         print("", *told, sep="\n")
     if medians:
