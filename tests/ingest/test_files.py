@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,7 @@ from walle.bars.files import BarReader
 from walle.errors import FilesRefused, InputError, InvalidBars
 
 SAID = {"symbol": "A", "timeframe": "1m"}
+VOLUME = MappingProxyType({"volume": "volume"})
 
 
 def csv(path: Path, **said: Any) -> Path:
@@ -40,7 +42,8 @@ def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:
     assert store.bars.ingests().height == 1
     assert store.bars.ingest(renamed, **SAID, again=True).duplicates == 5  # type: ignore[arg-type]
     assert store.bars.ingest(renamed, symbol="B", timeframe="1m").inserted == 5
-    assert store.bars.ingest(renamed, symbol="B", timeframe="1m", columns={"volume": "volume"}).duplicates == 5
+    assert store.bars.ingest(renamed, symbol="B", timeframe="1m", columns=VOLUME).duplicates == 5
+    assert store.bars.ingest(renamed, symbol="B", timeframe="1m", columns=VOLUME).skipped == 1
     with renamed.open("a") as file:
         file.write("2025-03-01T00:05:00.000000+0000,100,101,99,100,1\n")
     changed = store.bars.ingest(renamed, **SAID)  # type: ignore[arg-type]
@@ -133,6 +136,8 @@ def test_what_names_no_file_says_so(store: walle.Store, address: str, tmp_path: 
             continue
         with pytest.raises(InputError, match=words):
             store.bars.ingest(source, **SAID)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"columns=.* not a mapping"):
+        store.bars.ingest(tmp_path / "prices.csv", **SAID, columns=["close"])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=re.escape("on_invalid='skip' is neither 'raise' nor 'quarantine'")):
         store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")  # type: ignore[arg-type]
     assert is_untouched(address)

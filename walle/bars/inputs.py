@@ -63,7 +63,7 @@ class Reading:
     def settings(self) -> dict[str, Any]:
         """What was said, as it is stored beside an ingest."""
         said = {name: value for name, value in self.arguments.items() if value}
-        return said | {"columns": dict(said["columns"])} if "columns" in said else said
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,9 @@ class BarWrites:
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         report = IngestReport.total(self._reports)
-        return replace(report, conflict_rows=report.conflict_rows.sort(list(BAR_CONFLICTS)))  # on all databases alike
+        if report.conflicts:  # in one order on all databases
+            report = replace(report, conflict_rows=report.conflict_rows.sort(list(BAR_CONFLICTS)))
+        return report
 
     async def _insert(self, writer: Writer, rows: pl.DataFrame) -> IngestReport:
         if not await _overlaps(writer, _spans(rows)) and await writer.append(models.bars, rows):
