@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -331,21 +330,6 @@ def test_a_series_that_is_not_asked_is_no_witness(found: dict[str, tuple[list[tu
             ]
             witnessed = any(minute in others for minute in range(lo, hi) for others in heard.values())
             assert (cause == "outage") == (not any(alone) and not witnessed)
-
-
-@pytest.mark.parametrize("name", ["sp500", "nasdaq"])
-def test_a_daily_index_over_twenty_years_is_complete(name: str) -> None:
-    pytest.importorskip("exchange_calendars", reason="the extra calendars is not installed")
-    pytest.importorskip("arch", reason="the package arch, which ships the series, is not installed")
-    import importlib
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its pandas deprecates
-        data = importlib.import_module(f"arch.data.{name}").load()
-    days = [datetime(stamp.year, stamp.month, stamp.day, tzinfo=UTC) for stamp in data.index]
-    assert len(days) == 5031
-    summary = summarise(pl.Series(days), "1d", "XNYS").row(0, named=True)
-    assert (summary["expected"], summary["missing"], summary["unexpected"], summary["coverage"]) == (5031, 0, 0, 1.0)
 
 
 @pytest.mark.parametrize("module", [coverage, calendars])

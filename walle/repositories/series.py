@@ -17,7 +17,7 @@ from walle.database import Database, Writer
 from walle.errors import DatabaseBusy
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, expression, read
 from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
-from walle.values import to_microseconds
+from walle.values import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
 
@@ -143,7 +143,12 @@ class SeriesRecords:
         if not self._database.has(table):
             return pl.DataFrame(schema=INGESTS)
         columns = [expression(self._database, table, name) for name in INGESTS]
-        return (await read(self._database, sa.select(*columns), INGESTS, session)).sort("id")
+        found = (await read(self._database, sa.select(*columns), INGESTS, session)).sort("id")
+        # PostgreSQL writes JSON with other spaces, and in another order
+        forms = {
+            text: json_text(dict(sorted(json.loads(text).items()))) for text in found["settings"].unique().drop_nulls()
+        }
+        return found.with_columns(pl.col("settings").replace(forms)) if forms else found
 
     async def rejected(self, ingest: int | None, session: AsyncSession | None) -> pl.DataFrame:
         """List the refused rows: columns of ``KEPT_REJECTED``."""
