@@ -63,9 +63,11 @@ def test_bars_of_hours_move_with_the_clocks_of_their_market(store: walle.Store, 
     report = store.bars.ingest(at(times[:40]), symbol="EUR/USD", timeframe="4h")
     report = store.bars.ingest(at(times), symbol="EUR/USD", timeframe="4h")
     assert (report.inserted, report.duplicates) == (20, 40)
-    assert phases(address) == [("EUR/USD", "4h", 0)]
-    with pytest.raises(InvalidBars, match="off the phase"):
-        store.bars.ingest(at([when + timedelta(minutes=30) for when in times]), symbol="EUR/USD", timeframe="4h")
+    assert phases(address) == [("EUR/USD", "4h", 2 * 3_600_000_000)]
+    for minutes in (30, 120):
+        with pytest.raises(InvalidBars, match="off the phase"):
+            late = at([when + timedelta(minutes=minutes) for when in times])
+            store.bars.ingest(late, symbol="EUR/USD", timeframe="4h")
 
 
 LUNCH = [

@@ -19,14 +19,12 @@ Series = tuple[str, str]
 
 _SERIES = ["symbol", "timeframe"]
 _MICROSECOND = timedelta(microseconds=1)
+_HOUR = timedelta(hours=1) // _MICROSECOND
 
 
 def phase_unit(timeframe: str) -> int:
-    """Return the microseconds within which a phase lies: a bar's length, and at most an hour.
-
-    Clocks are changed by whole hours, so that bars of four hours open at 22:00 UTC in winter and at 21:00 in summer.
-    """
-    return min(length(timeframe), timedelta(hours=1)) // _MICROSECOND
+    """Return the microseconds within which a phase lies: a bar's length."""
+    return length(timeframe) // _MICROSECOND
 
 
 class Phases:
@@ -60,28 +58,32 @@ class Phases:
         Returns
         -------
         polars.Series
-            Boolean. The phase of a new series is the most frequent one among its bars here.
+            Boolean. The phase of a new series is the most frequent one among its bars here. Bars of more than an hour
+            may also open an hour off: clocks are changed, and 22:00 UTC is 21:00 in summer.
         """
         timeframes = bars["timeframe"].unique().to_list()
         intraday = [name for name in timeframes if name not in CALENDAR_TIMEFRAMES]
         if not intraday:
             return pl.Series("stray", [False], pl.Boolean).new_from_index(0, bars.height)
-        times = pl.col("timestamp").to_physical()
+        times, units = pl.col("timestamp").to_physical(), {name: phase_unit(name) for name in intraday}
         if len(timeframes) == 1 and (bars["symbol"] == bars["symbol"][0]).all():
-            phases = bars.select(times % phase_unit(intraday[0])).to_series()
+            phases = bars.select(times % units[intraday[0]]).to_series()
             series = (bars["symbol"][0], intraday[0])
             if series not in self.known:
                 counts = phases.value_counts(sort=True)
                 self.known[series] = counts.filter(pl.col("count") == counts["count"][0])["timestamp"].min()  # type: ignore[assignment]  # an integer
-            return (phases != self.known[series]).alias("stray")
-        units = {name: phase_unit(name) for name in intraday}
+            return (
+                phases.to_frame("phase")
+                .select(_off(pl.lit(self.known[series]), pl.lit(units[intraday[0]])))
+                .to_series()
+            )
         unit = pl.col("timeframe").replace_strict(units, default=None, return_dtype=pl.Int64)
-        found = bars.select(*_SERIES, phase=times % unit)
+        found = bars.select(*_SERIES, phase=times % unit, unit=unit)
         self._learn(found.drop_nulls())
         rows = [(*series, phase) for series, phase in self.known.items()]
         known = pl.DataFrame(rows, schema={"symbol": pl.String, "timeframe": pl.String, "own": pl.Int64}, orient="row")
         joined = found.join(known, on=_SERIES, how="left", maintain_order="left")
-        return joined.select((pl.col("phase") != pl.col("own")).fill_null(False).alias("stray")).to_series()
+        return joined.select(_off(pl.col("own"), pl.col("unit")).fill_null(False)).to_series()
 
     def on_grid(self, bars: pl.DataFrame) -> pl.Series:
         """Tell of each bar whether the calendar of its symbol expects one then; False without a calendar."""
@@ -106,3 +108,9 @@ class Phases:
         first = counts.sort(*_SERIES, "len", "phase", descending=[False, False, True, False])
         for symbol, timeframe, phase in first.unique(_SERIES, keep="first").drop("len").iter_rows():
             self.known.setdefault((symbol, timeframe), phase)
+
+
+def _off(own: pl.Expr, unit: pl.Expr) -> pl.Expr:
+    distance = (pl.col("phase") - own) % unit
+    an_hour = (unit > _HOUR) & ((distance == _HOUR) | (distance == unit - _HOUR))
+    return ((distance != 0) & ~an_hour).alias("stray")
