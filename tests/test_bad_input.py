@@ -37,7 +37,10 @@ def changed(**columns: Any) -> pl.DataFrame:
         (bars(5).with_columns(pl.col("timestamp").dt.replace_time_zone(None)), "no time zone.*timezone='UTC'"),
         (bars(5).drop("close"), "no column for close; there is: timestamp, open, high, low, volume"),
         (bars(5).drop("volume"), r"columns=\{'volume': None\}"),
-        (bars(5).rename({"timestamp": "when it was"}), r"no column for timestamp; .*columns=\{'their name'"),
+        (
+            bars(5).rename({"timestamp": "when it was"}),
+            r"no column for timestamp; .*columns=\{'their name': 'timestamp'\}",
+        ),
         (changed(close=None), "close is missing: 1"),
         (changed(timestamp=None), "timestamp is missing"),
         (changed(open=NAN), "open is NaN or infinite: 1"),

@@ -208,9 +208,14 @@ def test_files_are_ingested(address: str, capsys: pytest.CaptureFixture[str], tm
     assert (told["symbol"], told["timeframe"], told["inserted"], told["skipped"]) == ("BTC/USD", "1m", 5, False)
     assert main(["ingest", str(tmp_path), *options]) == 1
     out, error = capsys.readouterr()
-    assert "2 of 2 files were refused" in error
+    assert "2 of 2 files were refused:\n" in error
     assert "high is below low" in error
     assert "Files" in out
+    assert "refused" in out
+    for name in "abcdefg":
+        (tmp_path / f"{name}.csv").write_text("")
+    assert main(["ingest", str(tmp_path / "?.csv"), "--url", address]) == 1
+    assert capsys.readouterr().err.count(": the file is empty") == 7
     assert main(["ingest", str(tmp_path / "other.csv"), *options, "--quarantine", "--provider", "a broker"]) == 0
     assert "high is below low" in capsys.readouterr().out
     with walle.connect(address, read_only=True) as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -124,13 +125,15 @@ def _ingest(options: argparse.Namespace, show: Show) -> int:
     if options.json:
         print(to_json(report.files))
     else:
-        show("Files", printable(report.files.drop("error")))
+        show("Files", printable(report.files.with_columns(refused=pl.col("error").is_not_null()).drop("error")))
         if report.rejected:
             counts = report.rejected_rows.group_by("reason").agg(rows=pl.len()).sort("rows", descending=True)
             show("Rows under quarantine", printable(counts.head(10)))
-    if refused is not None:
-        raise refused
-    return 0
+    if refused is None:
+        return 0
+    told = "\n".join(f"- {error}" for error in refused.errors.values())
+    print(f"walle: {len(refused.errors):,} of {report.files.height:,} files were refused:\n{told}", file=sys.stderr)
+    return 1
 
 
 def _coverage(options: argparse.Namespace, show: Show) -> int:

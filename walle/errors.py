@@ -156,8 +156,9 @@ class FilesRefused(InputError):
     def __init__(self, report: Any, errors: Mapping[Path, InputError]) -> None:
         shown = "\n".join(f"- {error}" for error in [*errors.values()][:5])
         more = f"\n- and {len(errors) - 5} more" if len(errors) > 5 else ""
+        others = ", the others are stored" if len(errors) < len(report.outcomes) else ""
         super().__init__(
-            f"{len(errors)} of {len(report.outcomes)} files were refused, the others are stored:\n{shown}{more}\n"
+            f"{len(errors)} of {len(report.outcomes)} files were refused{others}:\n{shown}{more}\n"
             "The error's .errors has them all, and .report says what became of the others."
         )
         self.report = report

@@ -25,6 +25,7 @@ __all__ = [
     "from_microseconds",
     "json_text",
     "parse_range",
+    "parse_time",
     "to_microseconds",
 ]
 
@@ -98,7 +99,7 @@ def parse_range(
     InputError
         For a naive datetime, a text that is no ISO date, or an end before the start.
     """
-    first, last = _range_end(start, "start"), _range_end(end, "end")
+    first, last = parse_time(start, "start"), parse_time(end, "end")
     if first is not None and last is not None and last < first:
         raise InputError(
             f"the range ends before it starts: start={first.isoformat()}, end={last.isoformat()}. "
@@ -107,7 +108,14 @@ def parse_range(
     return first, last
 
 
-def _range_end(value: datetime | date | str | None, field: str) -> datetime | None:
+def parse_time(value: datetime | date | str | None, field: str) -> datetime | None:
+    """Read one time as :func:`parse_range` reads an end; errors name the field.
+
+    Raises
+    ------
+    InputError
+        For a naive datetime, and for a text that is no ISO date.
+    """
     if value is None:
         return None
     if isinstance(value, str):

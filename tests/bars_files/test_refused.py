@@ -188,6 +188,7 @@ def test_a_given_symbol_against_a_column_is_refused(tmp_path: Path) -> None:
     ("columns", "words"),
     [
         ({"nope": "open"}, "'nope', which is not there"),
+        ({"symbol": "open"}, "Their name comes first: columns={'open': 'symbol'}."),
         ({"open": "opening"}, "maps 'open' to 'opening'"),
         ({"open": "close", "high": "close"}, "two source columns"),
         (["open"], "not a mapping"),

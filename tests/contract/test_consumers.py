@@ -331,7 +331,7 @@ async def test_a_reset_that_makes_no_sense_changes_nothing(log: EventLog) -> Non
         ({"to": 1, "event_id": "event-1"}, "not to and event_id"),
         ({"to": 1, "reason": "  "}, "a reset needs a reason"),
         ({"to": 1, "reason": 7}, "reason=7"),
-        ({"since": "yesterday"}, "is no ISO date"),
+        ({"since": "yesterday"}, "since='yesterday' is no ISO date"),
     ]
     for options, message in refused:
         with pytest.raises(InputError, match=message):

@@ -159,6 +159,8 @@ async def test_an_append_that_fails_stores_none_of_its_events(log: EventLog) -> 
     assert await log.append(event(3, payload={"text": "ü" * 700})) == 1
     with pytest.raises(InputError, match=r"an event is a walle.Event, not a dict"):
         await log.append([event(1), {"type": "orders.Placed"}])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"takes a walle.Event or a list of them, not a dict"):
+        await log.append({"type": "orders.Placed"})  # type: ignore[dict-item]
     with pytest.raises(InputError, match=r"not a int"):
         await log.append(7)  # type: ignore[call-overload]
     assert await ids(log) == [1]

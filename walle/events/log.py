@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, overload
 
@@ -140,7 +140,7 @@ class EventLog(Supervision):
             For anything but events.
         """
         single = isinstance(events, Event)
-        if not single and not isinstance(events, Iterable):
+        if not single and (isinstance(events, (Mapping, str)) or not isinstance(events, Iterable)):
             raise InputError(f"append takes a walle.Event or a list of them, not a {type(events).__name__}.")
         given = [events] if isinstance(events, Event) else list(events)
         envelopes = [self._envelope(event) for event in given]

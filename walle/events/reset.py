@@ -12,7 +12,7 @@ from walle.events.filters import EventFilter
 from walle.events.frame import events_frame
 from walle.events.port import EventStore
 from walle.repositories.common import Time
-from walle.values import check_text, parse_range
+from walle.values import check_text, parse_time
 
 __all__ = ["ResetReport", "reset_offset"]
 
@@ -124,8 +124,7 @@ async def _target(store: EventStore, to: int | None, since: Time, event_id: str 
         if found is None:
             raise UnknownEvent(event_id)
         return _before(found, last)
-    start, _ = parse_range(since, None)
-    found = await store.first(since=start)
+    found = await store.first(since=parse_time(since, "since"))
     return (last if found is None else _before(found, last)) or -1
 
 

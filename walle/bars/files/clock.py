@@ -136,7 +136,8 @@ def day_month(texts: pl.Series, shape: Shape, label: str, offset: int) -> Shape:
         )
     if not day_first.len() and not month_first.len():
         raise InputError(
-            f"column {label} holds {texts.drop_nulls()[0]!r}: day or month first? No row tells. Write 2024-01-31."
+            f"column {label} holds {texts.drop_nulls()[0]!r}: day or month first? No row tells. "
+            "Write 2024-01-31, or parse it and ingest the frame: pl.col(...).str.to_datetime('%m/%d/%Y %H:%M')."
         )
     order = f"%d{mark}%m{mark}%Y" if day_first.len() else f"%m{mark}%d{mark}%Y"
     return replace(shape, format=order + shape.format, ordered=True)

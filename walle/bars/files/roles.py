@@ -164,7 +164,9 @@ def _given(names: Sequence[str], columns: Mapping[str, str | None] | None) -> tu
         del given["volume"]
     for source, name in given.items():
         if source not in names:
-            raise InputError(f"columns names {source!r}, which is not there. There is: {', '.join(names)}.")
+            turned = source in BARS and name in names
+            hint = f" Their name comes first: columns={{{name!r}: {source!r}}}." if turned else ""
+            raise InputError(f"columns names {source!r}, which is not there. There is: {', '.join(names)}.{hint}")
         if name not in BARS:
             raise InputError(f"columns maps {source!r} to {name!r}; allowed are {', '.join(BARS)}.")
     if without_volume and "volume" in given.values():
@@ -236,7 +238,8 @@ def _missing(names: Sequence[str], missing: Sequence[str], *, header: bool) -> s
     if "volume" in missing:
         text += f" {_VOLUME}"
     if missing != ["volume"]:
-        text += " Say which is which: columns={'their name': 'open'}."
+        sought = next(name for name in missing if name != "volume")
+        text += f" Say which is which: columns={{'their name': {sought!r}}}."
     return text
 
 
