@@ -33,7 +33,7 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
 
     command = commands.add_parser("coverage", help="tell of every series of bars how much of it is there")
     command.add_argument("url", nargs="?", help=where)
-    command.add_argument("--symbol", help="this one alone")
+    command.add_argument("--symbol", action="append", help="this one alone; may be repeated")
     command.add_argument("--timeframe", help="this one alone")
     _add_range(command)
     command.set_defaults(run=lambda options: _coverage(options, show))
