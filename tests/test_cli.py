@@ -148,6 +148,9 @@ def test_coverage_and_gaps_are_told(store: walle.Store, address: str, capsys: py
     assert "Gaps of BTC/USD 1m: 1" in capsys.readouterr().out
     assert main(["gaps", "BTC/USDD", "1m", address]) == 1
     assert "did you mean 'BTC/USD'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["gaps", "BTC/USD", address])
+    assert "argument timeframe: unknown timeframe" in capsys.readouterr().err
     assert main(["coverage", address, "--calendar", "24/6"]) == 1
     assert "did you mean '24/7'" in capsys.readouterr().err
 
@@ -223,3 +226,5 @@ def test_files_are_ingested(address: str, capsys: pytest.CaptureFixture[str], tm
         assert store.bars.ingests()["provider"].to_list() == [None, "a broker"]
     assert main(["ingest", str(tmp_path / "other.csv"), *options[:2], "--url", address, "--column", "last"]) == 1
     assert "THEIRS=OURS" in capsys.readouterr().err
+    assert main(["ingest", str(tmp_path / "other.csv")]) == 2
+    assert "to ingest: --url" in capsys.readouterr().err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_every_public_name_is_documented() -> None:
             if not name.startswith("_"):
                 assert (method.__doc__ or "").strip(), f"{noun}.{name}"
                 assert "session : " not in method.__doc__, f"{noun}.{name}"
+                assert not re.search(r"-\n\s*\n", method.__doc__), f"{noun}.{name}: an empty section"
 
 
 def test_every_error_stands_in_the_drawn_tree() -> None:

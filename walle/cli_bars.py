@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from walle.cli_events import open_store, printable, to_json
-from walle.errors import FilesRefused, InputError
+from walle.errors import FilesRefused, InputError, UnknownTimeframe
+from walle.timeframe import check_timeframe
 
 __all__ = ["add_commands"]
 
@@ -32,14 +33,14 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
 
     command = commands.add_parser("coverage", help="tell of every series of bars how much of it is there")
     command.add_argument("url", nargs="?", help=where)
-    command.add_argument("--symbol", help="this one alone")
+    command.add_argument("--symbol", action="append", help="this one alone; may be repeated")
     command.add_argument("--timeframe", help="this one alone")
     _add_range(command)
     command.set_defaults(run=lambda options: _coverage(options, show))
 
     command = commands.add_parser("gaps", help="list the bars that are missing in a series")
     command.add_argument("symbol")
-    command.add_argument("timeframe")
+    command.add_argument("timeframe", type=_timeframe, help="such as 1m or 1d")
     command.add_argument("url", nargs="?", help=where)
     _add_range(command)
     command.set_defaults(run=lambda options: _gaps(options, show))
@@ -88,6 +89,20 @@ def _add_ingest(commands: Any, where: str, show: Show) -> None:
     command.add_argument("--again", action="store_true", help="read files that were ingested before")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=lambda options: _ingest(options, show))
+
+
+def _timeframe(text: str) -> str:
+    """Refuse a database where the timeframe was forgotten: else it is the database that is said to be missing.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For an unknown timeframe.
+    """
+    try:
+        return check_timeframe(text)
+    except UnknownTimeframe as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_range(command: argparse.ArgumentParser) -> None:

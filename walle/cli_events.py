@@ -91,7 +91,8 @@ def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
     """
     if DatabaseConfig.from_environment(options.url).url is None:
         raise ConfigurationError(
-            "which store? Give its path or URL, or set WALLE_DATABASE_URL; a store in memory ends with its process."
+            "which store? Give its path or URL last (to ingest: --url), or set WALLE_DATABASE_URL; a store in memory "
+            "ends with its process."
         )
     return walle.connect(options.url, read_only=read_only)
 

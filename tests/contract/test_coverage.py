@@ -42,6 +42,8 @@ async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepo
     part = await repository.coverage("BTC/USD", "1m", minute(5), minute(10))
     assert part.rows() == [("BTC/USD", "1m", minute(5), minute(6), 2, 5, 3, 0.4, 1, 3, 0, 0, "24/7")]
     assert (await repository.coverage("ETH/USD")).height == 1
+    assert (await repository.coverage(["ETH/USD", "BTC/USD"])).rows() == frame.rows()
+    assert (await repository.coverage([])).is_empty()
     assert (await repository.coverage(timeframe="1h")).is_empty()
 
 
@@ -78,6 +80,10 @@ async def test_nothing_is_known_of_what_is_not_stored(repository: BarRepository)
     await store(repository)
     with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
         await repository.coverage("BTC/USDD")
+    with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
+        await repository.coverage(["BTC/USD", "BTC/USDD"])
+    with pytest.raises(InputError, match=r"symbol=7 \(int\) is not a text"):
+        await repository.coverage(["BTC/USD", 7])  # type: ignore[list-item]
     with pytest.raises(UnknownSymbol, match="timeframes stored for 'BTC/USD': 1m"):
         await repository.coverage("BTC/USD", "1h")
     with pytest.raises(UnknownTimeframe):

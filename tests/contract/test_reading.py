@@ -67,7 +67,7 @@ async def test_reading_whole_series_raises_when_bars_are_missing(repository: Bar
 async def test_explained_gaps_and_closed_markets_are_complete(repository: BarRepository) -> None:
     await put(repository, "A", 3, 7, 8)
     await repository.explain_gap("A", minute(3), minute(4), "a halt")
-    with pytest.raises(IncompleteBars, match="2 bars are missing, in 1 unexplained"):
+    with pytest.raises(IncompleteBars, match="2 bars are missing, in 1 unexplained gap: "):
         await repository.read("A", "1m", columns=["close"], require_complete=True)
     hours = {"open": minute(0), "break_start": minute(6), "break_end": minute(10), "close": minute(20)}
     await repository.set_calendar("A", from_sessions(pl.DataFrame([hours]), "a break"))

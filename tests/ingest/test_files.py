@@ -38,7 +38,7 @@ def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:
     for source in (renamed, str(renamed), [renamed], tmp_path, tmp_path / "*.csv"):
         report = store.bars.ingest(source, **SAID)  # type: ignore[arg-type]
         assert (report.rows, report.skipped, report.files["skipped"].to_list()) == (0, 1, [True])
-        assert repr(report).startswith("IngestReport(1 files, 1 ingested before (.files); 0 rows:")
+        assert repr(report).startswith("IngestReport(1 file, 1 ingested before (.files); 0 rows:")
     assert store.bars.ingests().height == 1
     assert store.bars.ingest(renamed, **SAID, again=True).duplicates == 5  # type: ignore[arg-type]
     assert store.bars.ingest(renamed, symbol="B", timeframe="1m").inserted == 5

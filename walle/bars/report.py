@@ -102,7 +102,8 @@ class IngestReport:
         if self.outcomes:
             refused = sum(outcome.error is not None for outcome in self.outcomes)
             skipped = f", {self.skipped:,} ingested before" if self.skipped else ""
-            files = f"{len(self.outcomes):,} files{skipped}{f', {refused:,} refused' if refused else ''} (.files); "
+            files = "1 file" if len(self.outcomes) == 1 else f"{len(self.outcomes):,} files"
+            files += f"{skipped}{f', {refused:,} refused' if refused else ''} (.files); "
         return (
             f"IngestReport({files}{self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
             f"{self.conflicts:,} conflicts{' (.conflict_rows)' if self.conflicts else ''}, "

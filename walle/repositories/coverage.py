@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -48,7 +48,7 @@ class BarCoverage(BarMarkets):
 
     async def coverage(
         self,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,
         end: Time = None,
@@ -60,7 +60,8 @@ class BarCoverage(BarMarkets):
 
         Parameters
         ----------
-        symbol, timeframe : str, optional
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
             Only these series.
         start, end : datetime, date, str or None
             Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. None: from a series' first bar,
@@ -83,7 +84,7 @@ class BarCoverage(BarMarkets):
         Raises
         ------
         UnknownSymbol
-            When no bar of the named symbol is stored; near names are offered.
+            When no bar of a named symbol is stored; near names are offered.
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
@@ -217,17 +218,23 @@ class BarCoverage(BarMarkets):
         series = (await self.series(session=session)).filter(pl.col("timeframe") == timeframe)
         return list(series.join(names, on="symbol", how="semi").select("symbol", "first", "last").iter_rows())
 
-    async def _series(self, symbol: str | None, timeframe: str | None, session: AsyncSession | None) -> pl.DataFrame:
+    async def _series(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        listed = isinstance(symbol, Iterable) and not isinstance(symbol, str)
+        names = [] if symbol is None else [check_name(name, "symbol") for name in (symbol if listed else [symbol])]
         stored = await (self._index.series(session=session) if self._index.exists else self.series(session=session))
         series = stored
         if symbol is not None:
-            series = series.filter(pl.col("symbol") == check_name(symbol, "symbol"))
+            series = series.filter(pl.col("symbol").is_in(names))
         if timeframe is not None:
             series = series.filter(pl.col("timeframe") == check_timeframe(timeframe))
-        if symbol is not None and series.is_empty():
-            timeframes = stored.filter(pl.col("symbol") == symbol)["timeframe"].to_list()
-            alike = near(symbol, stored["symbol"].unique().sort())
-            raise UnknownSymbol(symbol, timeframe or "of any timeframe", alike, timeframes)
+        absent = set(names).difference(series["symbol"])
+        for name in names:
+            if name in absent:
+                timeframes = stored.filter(pl.col("symbol") == name)["timeframe"].to_list()
+                alike = near(name, stored["symbol"].unique().sort())
+                raise UnknownSymbol(name, timeframe or "of any timeframe", alike, timeframes)
         return series
 
     async def _times(

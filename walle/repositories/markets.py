@@ -209,7 +209,9 @@ class BarMarkets(ABC):
         """Return one symbol or several as a list."""
 
     @abstractmethod
-    async def _series(self, symbol: str | None, timeframe: str | None, session: AsyncSession | None) -> pl.DataFrame:
+    async def _series(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
         """Return the stored series; raise for a symbol of which nothing is stored."""
 
 

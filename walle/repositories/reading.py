@@ -157,8 +157,11 @@ def _lacking(gaps: pl.DataFrame) -> str:
         for row in gaps.head(3).iter_rows(named=True)
     ]
     more = f"; and {gaps.height - len(shown):,} more gaps" if gaps.height > len(shown) else ""
+    lost = gaps["missing"].sum()
+    bars = "1 bar is" if lost == 1 else f"{lost:,} bars are"
+    holes = "1 unexplained gap" if gaps.height == 1 else f"{gaps.height:,} unexplained gaps"
     return (
-        f"{gaps['missing'].sum():,} bars are missing, in {gaps.height:,} unexplained gaps: {'; '.join(shown)}{more}. "
+        f"{bars} missing, in {holes}: {'; '.join(shown)}{more}. "
         "This error's .gaps has them all, store.bars.gaps() the explained ones too. Ingest the bars; or say when the "
         "market is open (store.bars.set_calendar), or why they are missing (store.bars.explain_gap)."
     )

@@ -102,7 +102,7 @@ class Bars(Noun[BarRepository]):
     @mirrors(BarRepository.coverage)
     def coverage(
         self,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,
         end: Time = None,

@@ -67,7 +67,7 @@ def mirrors(method: Callable[..., Any]) -> Callable[[F], F]:
 
     def copy(function: F) -> F:
         text = re.sub(r"\n +session : AsyncSession, optional(\n {12}[^\n]*)*", "", method.__doc__ or "")
-        text = text.replace(_PROGRESS, _SHOWN)
+        text = re.sub(r"\n +Parameters\n +-+\n(?=\n)", "", text).replace(_PROGRESS, _SHOWN)
         function.__doc__ = text
         return function
 
