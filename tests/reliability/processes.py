@@ -54,7 +54,12 @@ class Child:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children would inherit it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WALLE_")}
-        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "WALLE_PROGRESS": "0",
+        }
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
