@@ -18,7 +18,7 @@ from tests.samples import START, bars
 from walle.bars.coverage import summarise
 from walle.database import Database
 from walle.frames import BAR_SERIES
-from walle.repositories import BarRepository
+from walle.repositories import BarRepository, bar_index, ingest
 
 SYMBOLS = ("A", "B", "C")
 COLUMNS = "symbol, timeframe, timestamp, open, high, low, close, volume"
@@ -174,6 +174,24 @@ async def test_what_is_in_the_file_counts_after_an_upgrade(sqlite_address: str) 
     database = Database(where)
     await check(BarRepository(database))
     await database.close()
+
+
+async def test_a_full_row_is_left_to_large_writes(
+    repository: BarRepository, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, sparse = Raw(address), bars(3_000).filter(pl.int_range(3_000) % 3 == 0)
+    monkeypatch.setattr(bar_index, "FULL", 20)
+    monkeypatch.setattr(ingest, "FEW", 100)
+    for number in range(4):
+        await repository.upsert(sparse.slice(number * 20, 20), symbol="A", timeframe="1m")
+    assert raw.value("SELECT count(*) FROM bar_index") > 1
+    await check(repository)
+    await repository.upsert(sparse, symbol="A", timeframe="1m")
+    assert raw.value("SELECT count(*) FROM bar_index") == 1
+    before = raw.rows("SELECT id, bars, runs FROM bar_index")
+    assert (await repository.upsert(sparse, symbol="A", timeframe="1m")).duplicates == sparse.height
+    assert raw.rows("SELECT id, bars, runs FROM bar_index") == before
+    await check(repository)
 
 
 # writers at the same time, on PostgreSQL

@@ -67,10 +67,10 @@ class BarIndex:
         runs : polars.DataFrame
             Columns of ``RUNS``; times that are known already are fine.
         summed : bool
-            Store the summaries too; else they are made at reading.
+            It was a large write: rewrite full rows as well, and store the summaries; else they are made at reading.
         """
         wanted = set(runs.select(_SERIES).iter_rows())
-        places, old = await self._known(writer, wanted)
+        places, old = await self._known(writer, wanted, FULL if not summed else None)
         joined = join_runs(pl.concat([old, runs]))
         changed = set(joined.join(old, on=list(RUNS), how="anti").select(_SERIES).iter_rows())
         changed |= {series for series, ids in places.items() if len(ids) > 1}
@@ -83,12 +83,16 @@ class BarIndex:
         if gone:
             await writer.execute(sa.delete(table).where(table.c.id.in_(gone)))
 
-    async def _known(self, writer: Writer, wanted: set[Series]) -> tuple[dict[Series, list[int]], pl.DataFrame]:
-        """Lock the rows of series that may be rewritten; return their ids and runs."""
+    async def _known(
+        self, writer: Writer, wanted: set[Series], limit: int | None
+    ) -> tuple[dict[Series, list[int]], pl.DataFrame]:
+        """Lock the rows of series that have fewer packed bytes than a limit; return their ids and runs."""
         table = models.bar_index
         statement = sa.select(table.c.id, table.c.symbol, table.c.timeframe, table.c.runs).where(
-            table.c.runs.is_not(None), sa.func.length(table.c.runs) < FULL, *_among(wanted)
+            table.c.runs.is_not(None), *_among(wanted)
         )
+        if limit is not None:
+            statement = statement.where(sa.func.length(table.c.runs) < limit)
         places: dict[Series, list[int]] = {}
         parts = [pl.DataFrame(schema=RUNS)]
         for row in await writer.execute(statement.order_by(table.c.id).with_for_update(skip_locked=True)):

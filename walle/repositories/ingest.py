@@ -272,7 +272,7 @@ class BarIngest(ABC):
                     report = IngestReport.total(
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
-                if intake.runs:
+                if report.inserted:  # what was there already, the index has
                     await self._index.add(writer, join_runs(pl.concat(intake.runs)), summed=report.rows > FEW)
                 await self._records.record_series(
                     writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
