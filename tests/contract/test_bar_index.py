@@ -241,6 +241,23 @@ async def test_a_foreign_writer_that_commits_late_is_not_lost(postgres_address: 
         await database.close()
 
 
+async def test_a_reader_does_not_wait_for_a_deletion_of_bars(postgres_address: str) -> None:
+    raw = Raw(postgres_address)
+    database = Database(f"{postgres_address}?options=-c%20lock_timeout%3D100ms")
+    repository = BarRepository(database)
+    waits = []
+    sa.event.listen(database.engine.sync_engine, "handle_error", lambda context: waits.append(context.statement))
+    try:
+        raw.run(foreign(raw, "A", 0, 1, 2))
+        with maintenance(raw) as deleting:
+            deleting.execute(f"DELETE FROM bars WHERE timestamp = {moment(raw, 2)}")  # type: ignore[attr-defined]
+            assert (await repository._index.times("A", "1m")).len() == 3
+        await check(repository)
+        assert (marks(raw), waits) == (0, [])
+    finally:
+        await database.close()
+
+
 async def test_a_write_between_the_look_and_the_settling_keeps_its_mark(
     repository: BarRepository, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

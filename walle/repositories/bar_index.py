@@ -162,7 +162,7 @@ class BarIndex:
         """Put what marks speak of in their place, unless that means to wait: it is as right the next time.
 
         The bars were read after the marks, so that nothing the marks speak of is left out. A mark stays when it has
-        changed since: every further write counts up its ``bars``.
+        changed since (every further write counts up its ``bars``), or is being changed.
 
         Raises
         ------
@@ -175,13 +175,16 @@ class BarIndex:
                 for start in range(0, len(seen), _AT_ONCE):
                     part = seen[start : start + _AT_ONCE]
                     same = table.c.runs.is_(None), sa.tuple_(table.c.id, table.c.bars).in_(part)
-                    if (await writer.execute(sa.delete(table).where(*same))).rowcount < len(part):
+                    free = sa.select(table.c.id).where(*same).with_for_update(skip_locked=True)
+                    ids = (await writer.execute(free)).scalars().all()
+                    if len(ids) < len(part):
                         raise _Changed
+                    await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
                 await self.add(writer, runs, summed=True)
 
 
 class _Changed(Exception):
-    """A mark is not as it was read."""
+    """A mark is not as it was read, or somebody else has its lock."""
 
 
 def _records(runs: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
