@@ -31,6 +31,17 @@ def csv(path: Path, **said: Any) -> Path:
     return path
 
 
+def test_the_same_bytes_under_the_name_of_another_series_are_that_series(store: walle.Store, tmp_path: Path) -> None:
+    for name in ("BTC_USDT-1m.csv", "ETH_USDT-1m.csv"):
+        csv(tmp_path / name)
+    report = store.bars.ingest(tmp_path)
+    assert (report.inserted, report.skipped) == (10, 0)
+    assert store.bars.series()["symbol"].to_list() == ["BTC/USDT", "ETH/USDT"]
+    assert store.bars.ingest(tmp_path).skipped == 2
+    (tmp_path / "copy").mkdir()
+    assert store.bars.ingest(csv(tmp_path / "copy" / "ETH_USDT-1m.csv")).skipped == 1
+
+
 def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv")
     assert store.bars.ingest(path, **SAID).inserted == 5  # type: ignore[arg-type]

@@ -123,9 +123,10 @@ class BarIngest(ABC):
         source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
             Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
             ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
-            that was ingested before, with the same settings, is skipped. A frame may have the same layouts; ours has
-            the columns timestamp (aware, or naive with ``timezone``; the opening time), open, high, low, close, volume,
-            and symbol and timeframe where these are not given. Other columns are left alone.
+            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
+            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
+            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
+            columns are left alone.
         symbol, timeframe : str, optional
             For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
             timeframe the distances between the bars.
@@ -231,7 +232,7 @@ class BarIngest(ABC):
 
     async def _file(self, path: Path, every: _Intake, again: bool, session: AsyncSession | None) -> IngestReport:
         file = await self._database.in_thread(lambda: Fingerprint.of(path))
-        before = None if again else await self._records.ingested(file.checksum, every.reading.settings, session)
+        before = None if again else await self._records.ingested(file, every.reading.settings, session)
         if before is not None:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))

@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.files.find import split_name
+from walle.bars.files.names import name_facts
+from walle.bars.inputs import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy
@@ -111,15 +114,16 @@ class SeriesRecords:
                 )
 
     async def ingested(
-        self, checksum: str, settings: Mapping[str, Any], session: AsyncSession | None
+        self, file: Fingerprint, settings: Mapping[str, Any], session: AsyncSession | None
     ) -> datetime | None:
-        """Return when a file was ingested before with the same settings."""
+        """Return when a file was ingested before with the same settings, under a name that says the same series."""
         table = models.ingests
-        schema = pl.Schema({"settings": pl.String(), "ingested_at": INSTANT})
+        schema = pl.Schema({"name": pl.String(), "settings": pl.String(), "ingested_at": INSTANT})
+        series = _named(file.path.name, settings)
         columns = [expression(self._database, table, name) for name in schema]
-        statement = sa.select(*columns).where(table.c.checksum == checksum).order_by(table.c.id)
-        for text, moment in (await read(self._database, statement, schema, session)).iter_rows():
-            if json.loads(text or "{}") == settings:
+        statement = sa.select(*columns).where(table.c.checksum == file.checksum).order_by(table.c.id)
+        for name, text, moment in (await read(self._database, statement, schema, session)).iter_rows():
+            if json.loads(text or "{}") == settings and _named(name, settings) == series:
                 return moment.replace(tzinfo=UTC)  # type: ignore[no-any-return]  # a datetime of the frame
         return None
 
@@ -160,6 +164,12 @@ class SeriesRecords:
         if ingest is not None:
             statement = statement.where(table.c.ingest == ingest)
         return (await read(self._database, statement, KEPT_REJECTED, session)).sort("ingest", "row")
+
+
+def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the symbol and timeframe that a file has from the caller, or else from its name."""
+    facts = name_facts(split_name(name)[0])
+    return settings.get("symbol", facts.symbol), settings.get("timeframe", facts.timeframe)
 
 
 def _among(table: sa.Table, wanted: Collection[Series]) -> list[sa.ColumnElement[bool]]:
