@@ -145,6 +145,19 @@ async def test_a_reader_waits_for_nobody(repository: BarRepository, address: str
     assert marks(raw) == 0
 
 
+async def test_a_full_disk_can_be_read(sqlite_address: str) -> None:
+    raw, places = Raw(sqlite_address), random.Random(1).sample(range(100_000), 20_000)
+    raw.run(foreign(raw, "A", *places))
+    database = Database(sqlite_address)
+    sa.event.listen(database.engine.sync_engine, "connect", lambda raw, _: raw.execute("PRAGMA max_page_count=1"))
+    repository = BarRepository(database)
+    try:
+        assert (await repository.series())["bars"].to_list() == [20_000]
+        assert marks(raw) == 1
+    finally:
+        await database.close()
+
+
 async def test_a_foreign_timeframe_that_is_none_is_listed(repository: BarRepository, address: str) -> None:
     raw = Raw(address)
     raw.run(foreign(raw, "A", 0, 7, 14, timeframe="7m"))

@@ -20,7 +20,7 @@ from walle import models
 from walle.bars.packed import RUNS, SUMMARY, count_bars, join_runs, pack, runs_of, summaries, times_of, unpack
 from walle.bars.phase import Series
 from walle.database import Database, Writer
-from walle.errors import DatabaseBusy, ReadOnly
+from walle.errors import DatabaseBusy, ReadOnly, StorageFull
 from walle.frames import BARS, INSTANT, expression, read
 from walle.values import from_microseconds
 
@@ -159,7 +159,7 @@ class BarIndex:
         return pl.concat(parts)
 
     async def _settle(self, marks: Sequence[Mapping[str, Any]], runs: pl.DataFrame) -> None:
-        """Put what marks speak of in their place, unless that means to wait: it is as right the next time.
+        """Put what marks speak of in their place, unless that means to wait or cannot be: it is as right the next time.
 
         The bars were read after the marks, so that nothing the marks speak of is left out. A mark stays when it has
         changed since (every further write counts up its ``bars``), or is being changed.
@@ -170,7 +170,7 @@ class BarIndex:
             Never to the caller: it rolls back.
         """
         table, seen = models.bar_index, [(mark["id"], mark["bars"]) for mark in marks]
-        with contextlib.suppress(DatabaseBusy, ReadOnly, _Changed):
+        with contextlib.suppress(DatabaseBusy, ReadOnly, StorageFull, _Changed):
             async with self._database.write(wait=False) as writer:
                 for start in range(0, len(seen), _AT_ONCE):
                     part = seen[start : start + _AT_ONCE]
