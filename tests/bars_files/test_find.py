@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,13 @@ def test_names_of_files(stem: str, symbol: str | None, timeframe: str | None, sc
 )
 def test_spellings_of_timeframes(text: str, timeframe: str | None) -> None:
     assert timeframe_of(text) == timeframe
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_not_utf_8_is_refused_as_that(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"BTC\xff.csv")
+    path.write_text("timestamp,open,high,low,close,volume\n")
+    for source in (path, tmp_path, tmp_path / "*.csv"):
+        with pytest.raises(InputError, match=r"BTC\?\.csv is not UTF-8: .*BTC\\xff\.csv'\. Rename it") as caught:
+            find_files(source)
+        str(caught.value).encode()

@@ -51,7 +51,8 @@ def find_files(source: object) -> list[Path]:
     Raises
     ------
     InputError
-        When nothing is there, a folder has no file of a known ending, or the source is of another type.
+        When nothing is there, a folder has no file of a known ending, a name is not UTF-8, or the source is of another
+        type.
 
     Examples
     --------
@@ -72,7 +73,11 @@ def find_files(source: object) -> list[Path]:
         raise InputError(
             f"a {type(source).__name__} names no file. Give a path, a pattern, a folder, or a list of those."
         )
-    return list({file.absolute(): file for file in found}.values())
+    files = list({file.absolute(): file for file in found}.values())
+    for name in map(str, files):
+        if (shown := name.encode(errors="replace").decode()) != name:  # neither a frame nor a database can hold it
+            raise InputError(f"the name of the file {shown} is not UTF-8: {os.fsencode(name)!r}. Rename it.")
+    return files
 
 
 def _one(source: object) -> list[Path]:
