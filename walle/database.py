@@ -241,6 +241,17 @@ class Database:
                     yield writer
                     await writer.commit(transaction)
 
+    async def check_writable(self, session: AsyncSession | None = None) -> None:
+        """Do nothing where :meth:`write` would begin; for work that reads much before it writes.
+
+        Raises
+        ------
+        ReadOnly, SchemaOutdated
+        """
+        if not self._at_head:
+            async with self.write(session):
+                pass
+
     async def _require_head(self, connection: AsyncConnection) -> None:
         if self._at_head:
             return

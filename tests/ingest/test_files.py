@@ -18,9 +18,13 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.ingest.test_pages import is_untouched
 from tests.samples import bars
+from walle import migrate
 from walle.bars import inputs
 from walle.bars.files import BarReader
-from walle.errors import FilesRefused, InputError, InvalidBars
+from walle.config import DatabaseConfig
+from walle.database import Database
+from walle.errors import FilesRefused, InputError, InvalidBars, SchemaOutdated
+from walle.repositories import BarRepository
 
 SAID = {"symbol": "A", "timeframe": "1m"}
 VOLUME = MappingProxyType({"volume": "volume"})
@@ -40,6 +44,18 @@ def test_the_same_bytes_under_the_name_of_another_series_are_that_series(store: 
     assert store.bars.ingest(tmp_path).skipped == 2
     (tmp_path / "copy").mkdir()
     assert store.bars.ingest(csv(tmp_path / "copy" / "ETH_USDT-1m.csv")).skipped == 1
+
+
+async def test_an_older_schema_is_told_before_a_file_is_read(sqlite_address: str, tmp_path: Path) -> None:
+    config = DatabaseConfig(url=sqlite_address)
+    migrate.downgrade(config, "b9d4f3a5c7e1")
+    database = Database(config)
+    try:
+        for source in (csv(tmp_path / "a.csv"), bars(5)):
+            with pytest.raises(SchemaOutdated, match="stands at revision 'b9d4f3a5c7e1'"):
+                await BarRepository(database).upsert(source, symbol="A", timeframe="1m")
+    finally:
+        await database.close()
 
 
 def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ class BarIngest(ABC):
             progress=progress or Progress("rows"),
             recorded=is_files(source) or not is_records(source),
         )
+        await self._database.check_writable(session)
         if is_files(source):
             return await self._files(await self._database.in_thread(lambda: find_files(source)), intake, again, session)
         intake.progress.begin("bars")
