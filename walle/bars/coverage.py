@@ -176,7 +176,7 @@ def summarise(
         One row with the columns of :data:`COVERAGE`; ``bars == expected - missing + unexpected``.
     """
     held = _hold(times, timeframe, calendar, start, end, phase)
-    gaps, expected = _gaps(held, timeframe), held.slots.total
+    (before, after), expected = _around(held), held.slots.total
     outside = held.places.null_count()
     there = held.times.len() - outside
     row = {
@@ -186,8 +186,8 @@ def summarise(
         "expected": expected,
         "missing": expected - there,
         "coverage": there / expected if expected else None,
-        "gaps": gaps.height,
-        "longest_gap": gaps["missing"].max() or 0,
+        "gaps": before.len(),
+        "longest_gap": (after - before - 1).max() or 0,
         "unexpected": outside,
     }
     return pl.DataFrame([row], schema=COVERAGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise
+from walle.bars.packed import times_of
+from walle.bars.phase import Series
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import UnknownSymbol
@@ -34,6 +36,12 @@ gaps, and the name of the calendar that says which bars are expected."""
 SERIES_GAPS = pl.Schema({**GAPS, "reason": pl.String(), "author": pl.String()})
 """The columns of :data:`walle.bars.coverage.GAPS`; then why the bars are missing and who said so, null where
 unexplained."""
+
+
+_AT_ONCE = 200
+"""Series whose runs are in memory at once."""
+
+_SERIES = ["symbol", "timeframe"]
 
 
 class BarCoverage(BarMarkets):
@@ -93,31 +101,23 @@ class BarCoverage(BarMarkets):
         series = await self._series(symbol, timeframe, session)
         own = {} if given else await self._markets(series["symbol"], session)
         said = await self._said(symbol, session)
-        rows = []
+        told, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
         if start is None and end is None and "expected" in series.columns:  # the index knows it
             always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
             known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(said["symbol"].implode())
-            rows.append(_told(series.filter(known)))
-            series = series.filter(~known)
-        for name, period in series.select("symbol", "timeframe").iter_rows():
+            told, series = _told(series.filter(known)), series.filter(~known)
+        wanted = list(series.select("symbol", "timeframe").iter_rows())
+        async for (name, period), times in self._times_of_each(wanted, start, end, session):
             market, covered = given or own[name], 0
-            times = await self._times(name, period, start, end, session)
             row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
             mine = said.filter(pl.col("symbol") == name)
             if mine.height and row["missing"].item():
                 gaps = await self._database.in_thread(partial(find_gaps, times, period, market, start, end))
                 covered = int(explained(gaps, mine, period).drop_nulls("reason")["missing"].sum())
-            rows.append(
-                row.select(
-                    pl.lit(name).alias("symbol"),
-                    pl.lit(period).alias("timeframe"),
-                    pl.all(),
-                    pl.lit(covered, pl.Int64).alias("explained"),
-                    pl.lit(market.name).alias("calendar"),
-                ).cast(SERIES_COVERAGE)
-            )
-        return pl.concat([pl.DataFrame(schema=SERIES_COVERAGE), *rows]).sort("symbol", "timeframe")
+            rows.append((name, period, *row.row(0), covered, market.name))
+        counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
+        return pl.concat([told, counted]).sort("symbol", "timeframe")
 
     async def gaps(
         self,
@@ -253,6 +253,26 @@ class BarCoverage(BarMarkets):
             *in_range(table.c.timestamp, start, end),
         )
         return (await read(self._database, wanted.order_by(table.c.timestamp), schema, session))["timestamp"]
+
+    async def _times_of_each(
+        self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None
+    ) -> AsyncGenerator[tuple[Series, pl.Series], None]:
+        """Yield the opening times of one series after the other; the index is read for many of them at once."""
+        for timeframe in {timeframe for _, timeframe in wanted}:
+            check_timeframe(timeframe)
+        if not self._index.exists:
+            for series in wanted:
+                yield series, await self._times(*series, start, end, session)
+            return
+        for at in range(0, len(wanted), _AT_ONCE):
+            part = wanted[at : at + _AT_ONCE]
+            runs = await self._index.runs(set(part), session)
+            held = {
+                (str(name), str(period)): rows
+                for (name, period), rows in runs.partition_by(_SERIES, as_dict=True).items()
+            }
+            for series in part:
+                yield series, _inside(times_of(held.get(series, runs.clear())), start, end)
 
     @abstractmethod
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
