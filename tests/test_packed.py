@@ -43,11 +43,12 @@ def test_runs_hold_the_set_and_its_summary(given_series: list[tuple[str, list[da
     assert join_runs(pl.concat([runs_of(bars.head(cut)), runs_of(bars.tail(bars.height - cut)), whole])).equals(whole)
     told = summaries(whole)
     assert told["symbol"].to_list() == [f"S{place}" for place in range(len(given_series))]
+    packed: list[tuple[str, str, bytes]] = []
     for place, (timeframe, times) in enumerate(given_series):
         mine = whole.filter(symbol=f"S{place}")
         expected = frame("", timeframe, times)["timestamp"].unique().sort()
         assert times_of(mine).to_list() == expected.to_list()
-        assert unpack(pack(mine), f"S{place}", timeframe).equals(mine)
+        packed.append((f"S{place}", timeframe, pack(mine)))
         row = told.row(place, named=True)
         assert (row["first"], row["last"]) == (expected.to_physical()[0], expected.to_physical()[-1])
         counts = summarise(expected, timeframe).row(0, named=True)
@@ -55,6 +56,7 @@ def test_runs_hold_the_set_and_its_summary(given_series: list[tuple[str, list[da
             assert row["bars"] == counts["bars"] and row["expected"] is None
         else:
             assert [row[name] for name in SUMMARY] == [counts[name] for name in SUMMARY], timeframe
+    assert unpack(packed).equals(whole)
 
 
 def test_a_timeframe_that_is_none_is_kept_and_not_summed_up() -> None:
@@ -70,4 +72,5 @@ def test_little_is_no_trouble(rows: int) -> None:
     assert runs.height == rows
     assert times_of(runs).dtype == INSTANT
     assert summaries(runs).height == rows
-    assert unpack(pack(runs), "A", "1m").equals(runs)
+    assert unpack([("A", "1m", pack(runs))]).equals(runs)
+    assert unpack([]).schema == runs.schema

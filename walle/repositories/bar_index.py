@@ -89,18 +89,21 @@ class BarIndex:
         """Lock the rows of series that have fewer packed bytes than a limit; return their ids and runs."""
         table = models.bar_index
         statement = sa.select(table.c.id, table.c.symbol, table.c.timeframe, table.c.runs).where(
-            table.c.runs.is_not(None), *_among(wanted)
+            table.c.runs.is_not(None)
         )
         if limit is not None:
             statement = statement.where(sa.func.length(table.c.runs) < limit)
         places: dict[Series, list[int]] = {}
-        parts = [pl.DataFrame(schema=RUNS)]
-        for row in await writer.execute(statement.order_by(table.c.id).with_for_update(skip_locked=True)):
-            series = (row.symbol, row.timeframe)
-            if series in wanted:
-                places.setdefault(series, []).append(row.id)
-                parts.append(unpack(row.runs, *series))
-        return places, pl.concat(parts)
+        packed = []
+        ordered = sorted(wanted)
+        for start in range(0, len(ordered), _MANY):  # no lock on rows of other symbols
+            some = statement.where(*_among(set(ordered[start : start + _MANY])))
+            for row in await writer.execute(some.order_by(table.c.id).with_for_update(skip_locked=True)):
+                series = (row.symbol, row.timeframe)
+                if series in wanted and row.id not in places.get(series, ()):
+                    places.setdefault(series, []).append(row.id)
+                    packed.append((*series, row.runs))
+        return places, unpack(packed)
 
     async def series(
         self, symbol: str | None = None, timeframe: str | None = None, session: AsyncSession | None = None
@@ -131,8 +134,8 @@ class BarIndex:
         columns = [expression(self._database, models.bar_index, name) for name in _PACKED]
         found = await read(self._database, sa.select(*columns).where(*_among(wanted)), _PACKED, session)
         rows = [row for row in found.iter_rows(named=True) if (row["symbol"], row["timeframe"]) in wanted]
-        parts = [pl.DataFrame(schema=RUNS)]
-        parts += [unpack(row["runs"], row["symbol"], row["timeframe"]) for row in rows if row["runs"] is not None]
+        packed = [(row["symbol"], row["timeframe"], row["runs"]) for row in rows if row["runs"] is not None]
+        parts = [unpack(packed)]
         marks = [row for row in rows if row["runs"] is None]
         if marks:
             looked_up = await self._look_up(marks, session)
