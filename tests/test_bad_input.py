@@ -64,6 +64,8 @@ def changed(**columns: Any) -> pl.DataFrame:
             "finer than a microsecond",
         ),
         ("bars.csv", "there is no file 'bars.csv'"),
+        ("https://example.com/bars.csv", "is an address; bars are read from files on disk"),
+        (pl.DataFrame(), "no column for timestamp, open, high, low, close, volume; there is: none"),
         ([1, 2], "not as list"),
         (pd.Series([1.0], name="close"), "not as a Series"),
     ],
@@ -97,6 +99,13 @@ def test_wrong_arguments_of_an_ingest_are_named(store: walle.Store, options: dic
         store.bars.ingest(bars(5), **options)
     assert message in str(caught.value)
     assert store.bars.series().is_empty()
+
+
+@pytest.mark.parametrize("ingest", ["1", 1.0, True])
+def test_what_is_no_id_of_an_ingest_is_refused(store: walle.Store, ingest: Any) -> None:
+    with pytest.raises(errors.InputError, match=r"is not the id of an ingest: store.bars.ingests\(\)"):
+        store.bars.rejected(ingest)
+    assert store.bars.rejected(99).is_empty()
 
 
 def test_an_unknown_zone_is_named(store: walle.Store) -> None:

@@ -200,7 +200,7 @@ class BarIngest(ABC):
         Parameters
         ----------
         ingest : int, optional
-            The id of one ingest.
+            The id of one ingest, as :meth:`ingests` lists it.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -209,7 +209,14 @@ class BarIngest(ABC):
         polars.DataFrame
             ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
             high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
+
+        Raises
+        ------
+        InputError
+            For what is no id.
         """
+        if ingest is not None and (isinstance(ingest, bool) or not isinstance(ingest, int)):
+            raise InputError(f"ingest={ingest!r} is not the id of an ingest: store.bars.ingests() lists them.")
         return await self._records.rejected(ingest, session)
 
     async def _files(

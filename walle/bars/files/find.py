@@ -97,6 +97,8 @@ def _one(source: object) -> list[Path]:
         if not files:
             raise InputError(f"no file matches {text!r}.")
         return files
+    if "://" in text:
+        raise InputError(f"{text!r} is an address; bars are read from files on disk. Fetch it first.")
     raise InputError(f"there is no file {text!r}.{_near(path)}")
 
 

@@ -234,7 +234,7 @@ def _missing(names: Sequence[str], missing: Sequence[str], *, header: bool) -> s
             if len(missing) > 1
             else f"there is no {missing[0]} among the columns {listed}, which have no header. {_VOLUME}"
         )
-    text = f"there is no column for {', '.join(missing)}; there is: {listed}."
+    text = f"there is no column for {', '.join(missing)}; there is: {listed or 'none'}."
     if "volume" in missing:
         text += f" {_VOLUME}"
     if missing != ["volume"]:
