@@ -154,7 +154,7 @@ def test_a_phase_puts_bars_of_an_exchange_on_the_clock() -> None:
     assert [moment.hour for moment in spans] == [0, 4]
     for wrong in (timedelta(hours=1), timedelta(microseconds=-1), 5):
         with pytest.raises(InputError, match="phase="):
-            calendar().grid("1h", "2024-01-01", "2024-01-02", phase=wrong)  # type: ignore[arg-type]
+            calendar().grid("1h", "2024-01-01", "2024-01-02", phase=wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="no phase"):
         calendar().grid("1d", "2024-01-01", "2024-01-02", phase=timedelta(hours=1))
 
@@ -280,7 +280,7 @@ def test_an_unknown_calendar_names_near_ones() -> None:
     with pytest.raises(InputError, match="Allowed: '24/7', '24/5'"):
         calendar("Atlantis Commodity Board")
     with pytest.raises(InputError, match="not a text"):
-        calendar(7)  # type: ignore[arg-type]
+        calendar(7)  # type: ignore[arg-type]  # wrong on purpose
     assert calendar("NASDAQ") is calendar("XNYS")
 
 
@@ -292,7 +292,7 @@ def test_a_range_beyond_a_calendar_is_refused() -> None:
     with pytest.raises(InputError, match="XNYS reaches from 1970-01-01 to 2049-12-31"):
         calendar("XNYS").sessions("1962-01-01", "1963-01-01")  # exchange_calendars gives it no holiday there
     with pytest.raises(InputError, match="both ends"):
-        calendar().grid("1d", "2024-01-01", None)  # type: ignore[arg-type]
+        calendar().grid("1d", "2024-01-01", None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="ends before it starts"):
         calendar().grid("1d", "2024-01-02", "2024-01-01")
     assert calendar("XHKG").grid("1d", "2049-12-01", "2050-01-01").len() > 15

@@ -41,7 +41,7 @@ def test_a_consequence_carries_its_cause() -> None:
     own = walle.Event(type="orders.Filled", run_id="run-8", trace_id="t").caused_by(cause)
     assert (own.run_id, own.trace_id) == ("run-8", "t")
     with pytest.raises(walle.InputError, match=r"not by a str"):
-        plain.caused_by("event-1")  # type: ignore[arg-type]
+        plain.caused_by("event-1")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def odd(value: Any) -> Any:

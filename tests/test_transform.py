@@ -267,7 +267,7 @@ def test_bars_that_do_not_belong_are_refused() -> None:
         )
     for wrong in (0, -1, True, 1.5, None):
         with pytest.raises(InputError, match="max_gap="):
-            fill_gaps(frame, timeframe="5m", max_gap=wrong)  # type: ignore[arg-type]
+            fill_gaps(frame, timeframe="5m", max_gap=wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_the_forex_week_begins_on_sunday_evening_in_new_york() -> None:

@@ -32,7 +32,7 @@ def daily(count: int = 10, start: datetime = datetime(2024, 1, 2, tzinfo=UTC)) -
 
 def rounded(rows: list[Row], places: int) -> list[Row]:
     """The same rows as a program with so many places writes them."""
-    return [(when, *(round(value, places) for value in numbers)) for when, *numbers in rows]  # type: ignore[misc]
+    return [(when, *(round(value, places) for value in numbers)) for when, *numbers in rows]  # type: ignore[misc]  # a tuple of one time and five numbers
 
 
 def read(path: Path, **said: Any) -> list[tuple[Any, ...]]:

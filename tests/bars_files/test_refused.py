@@ -204,7 +204,7 @@ def test_wrong_arguments_are_refused_before_the_file_is_touched(tmp_path: Path) 
     with pytest.raises(InputError, match="batch_rows"):
         read_bars(tmp_path / "none.csv", batch_rows=0)
     with pytest.raises(InputError, match="is no path"):
-        read_bars(7)  # type: ignore[arg-type]
+        read_bars(7)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_pandas_frame_with_other_levels_is_refused() -> None:

@@ -263,7 +263,7 @@ async def test_a_reader_does_not_wait_for_a_deletion_of_bars(postgres_address: s
     try:
         raw.run(foreign(raw, "A", 0, 1, 2))
         with maintenance(raw) as deleting:
-            deleting.execute(f"DELETE FROM bars WHERE timestamp = {moment(raw, 2)}")  # type: ignore[attr-defined]
+            deleting.execute(f"DELETE FROM bars WHERE timestamp = {moment(raw, 2)}")  # type: ignore[attr-defined]  # of either driver
             assert (await repository._index.times("A", "1m")).len() == 3
         await check(repository)
         assert (marks(raw), waits) == (0, [])
@@ -278,7 +278,7 @@ async def test_a_write_between_the_look_and_the_settling_keeps_its_mark(
     raw.run(foreign(raw, "A", 0, 9))
 
     async def look_up(*arguments: object) -> pl.DataFrame:
-        found = await real(*arguments)  # type: ignore[arg-type]
+        found = await real(*arguments)  # type: ignore[arg-type]  # passed on
         raw.run(foreign(raw, "A", 4))  # inside the range of the mark that was just looked up
         return found
 

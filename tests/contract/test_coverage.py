@@ -83,7 +83,7 @@ async def test_nothing_is_known_of_what_is_not_stored(repository: BarRepository)
     with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
         await repository.coverage(["BTC/USD", "BTC/USDD"])
     with pytest.raises(InputError, match=r"symbol=7 \(int\) is not a text"):
-        await repository.coverage(["BTC/USD", 7])  # type: ignore[list-item]
+        await repository.coverage(["BTC/USD", 7])  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(UnknownSymbol, match="timeframes stored for 'BTC/USD': 1m"):
         await repository.coverage("BTC/USD", "1h")
     with pytest.raises(UnknownTimeframe):

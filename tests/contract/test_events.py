@@ -158,11 +158,11 @@ async def test_an_append_that_fails_stores_none_of_its_events(log: EventLog) -> 
     assert caught.value.size > caught.value.limit == 2_000
     assert await log.append(event(3, payload={"text": "ü" * 700})) == 1
     with pytest.raises(InputError, match=r"an event is a walle.Event, not a dict"):
-        await log.append([event(1), {"type": "orders.Placed"}])  # type: ignore[list-item]
+        await log.append([event(1), {"type": "orders.Placed"}])  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(InputError, match=r"takes a walle.Event or a list of them, not a dict"):
-        await log.append({"type": "orders.Placed"})  # type: ignore[dict-item]
+        await log.append({"type": "orders.Placed"})  # type: ignore[dict-item]  # wrong on purpose
     with pytest.raises(InputError, match=r"not a int"):
-        await log.append(7)  # type: ignore[call-overload]
+        await log.append(7)  # type: ignore[call-overload]  # wrong on purpose
     assert await ids(log) == [1]
 
 
@@ -211,7 +211,7 @@ async def test_a_subscriber_begins_with_what_is_appended_after_its_first_step(lo
     await asyncio.sleep(0.2)
     await log.append(event(2))
     assert await asyncio.wait_for(waiting, 5) == event(2)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
 async def test_waiting_for_an_event_ends_with_its_commit(log: EventLog) -> None:
@@ -268,7 +268,7 @@ async def test_what_is_no_id_or_filter_is_refused(log: EventLog) -> None:
     with pytest.raises(InputError, match="max_bytes=0"):
         log.max_bytes = 0
     with pytest.raises(InputError, match=r"lies in a walle.Database or in memory"):
-        EventLog("research.db")  # type: ignore[arg-type]
+        EventLog("research.db")  # type: ignore[arg-type]  # wrong on purpose
     async with EventLog().session() as foreign:
         with pytest.raises(InputError, match="session"):
             await log.append(event(), session=foreign)

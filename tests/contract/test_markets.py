@@ -123,9 +123,9 @@ async def test_what_cannot_be_a_calendar_is_refused_before_anything_is_written(r
         await repository.set_calendar("ACME", Odd("odd"))
     for symbol in ("", " ACME", "A\0", "x" * 129, [], ["ACME", 3], 3, None, ["ACME", ""]):
         with pytest.raises(InputError):
-            await repository.set_calendar(symbol, "24/5")  # type: ignore[arg-type]
+            await repository.set_calendar(symbol, "24/5")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError):
-        await repository.set_calendar("ACME", 24.7)  # type: ignore[arg-type]
+        await repository.set_calendar("ACME", 24.7)  # type: ignore[arg-type]  # wrong on purpose
     missing = mock.patch.dict("sys.modules", {"exchange_calendars": None})
     with missing, mock.patch.dict(calendars._calendars):
         calendars._calendars.pop("XTKS", None)  # another test may have asked for it
@@ -213,7 +213,7 @@ async def test_what_explains_nothing_is_refused(repository: BarRepository) -> No
         await repository.explain_gap("ACME", datetime(2025, 3, 1), "2025-03-02", "why")
     for reason in ("", "   ", "x" * 2001, "nul\0", None, 3):
         with pytest.raises(InputError, match="reason"):
-            await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", reason)  # type: ignore[arg-type]
+            await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", reason)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="author"):
         await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", "why", author="")
     with pytest.raises(UnknownSymbol, match="did you mean 'ACME'"):
@@ -224,10 +224,10 @@ async def test_what_explains_nothing_is_refused(repository: BarRepository) -> No
         await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", "why", timeframe="1 minute")
     for name in (None, 3, ["ACME"]):
         with pytest.raises(InputError, match="give one symbol"):
-            await repository.explain_gap(name, "2025-03-01", "2025-03-02", "why")  # type: ignore[arg-type]
+            await repository.explain_gap(name, "2025-03-01", "2025-03-02", "why")  # type: ignore[arg-type]  # wrong on purpose
     for symbol in (3, [3]):
         with pytest.raises(InputError):
-            await repository.explanations(symbol)  # type: ignore[arg-type]
+            await repository.explanations(symbol)  # type: ignore[arg-type]  # wrong on purpose
     assert (await repository.explanations()).is_empty()
     await repository.explain_gap("ACME", "2025-03-01", "2025-03-02", "x" * 2000)  # though nothing is missing
     hostile = "'); DROP TABLE bars; -- 😀"

@@ -34,7 +34,7 @@ class File:
     name: str
     content: Callable[[], bytes]
     bars: dict[tuple[str, str], list[Row]]
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         path = folder / self.name
@@ -48,7 +48,7 @@ class Frame:
 
     make: Callable[[], object]
     bars: dict[tuple[str, str], list[Row]]
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
 
 
 def frame_of(rows: list[Row]) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from walle.database import Database
 from walle.errors import FilesRefused, InputError, InvalidBars, SchemaOutdated
 from walle.repositories import BarRepository
 
-SAID = {"symbol": "A", "timeframe": "1m"}
+SAID: dict[str, Any] = {"symbol": "A", "timeframe": "1m"}
 VOLUME = MappingProxyType({"volume": "volume"})
 
 
@@ -60,20 +60,20 @@ async def test_an_older_schema_is_told_before_a_file_is_read(sqlite_address: str
 
 def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv")
-    assert store.bars.ingest(path, **SAID).inserted == 5  # type: ignore[arg-type]
+    assert store.bars.ingest(path, **SAID).inserted == 5
     renamed = path.rename(tmp_path / "b.csv")
     for source in (renamed, str(renamed), [renamed], tmp_path, tmp_path / "*.csv"):
-        report = store.bars.ingest(source, **SAID)  # type: ignore[arg-type]
+        report = store.bars.ingest(source, **SAID)
         assert (report.rows, report.skipped, report.files["skipped"].to_list()) == (0, 1, [True])
         assert repr(report).startswith("IngestReport(1 file, 1 ingested before (.files); 0 rows:")
     assert store.bars.ingests().height == 1
-    assert store.bars.ingest(renamed, **SAID, again=True).duplicates == 5  # type: ignore[arg-type]
+    assert store.bars.ingest(renamed, **SAID, again=True).duplicates == 5
     assert store.bars.ingest(renamed, symbol="B", timeframe="1m").inserted == 5
     assert store.bars.ingest(renamed, symbol="B", timeframe="1m", columns=VOLUME).duplicates == 5
     assert store.bars.ingest(renamed, symbol="B", timeframe="1m", columns=VOLUME).skipped == 1
     with renamed.open("a") as file:
         file.write("2025-03-01T00:05:00.000000+0000,100,101,99,100,1\n")
-    changed = store.bars.ingest(renamed, **SAID)  # type: ignore[arg-type]
+    changed = store.bars.ingest(renamed, **SAID)
     assert (changed.inserted, changed.duplicates, changed.skipped) == (1, 5, 0)
     kept = store.bars.ingests()
     assert kept["name"].to_list() == ["a.csv", "b.csv", "b.csv", "b.csv", "b.csv"]
@@ -99,7 +99,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
     monkeypatch.setattr("walle.repositories.ingest.open_file", opened)
     with pytest.raises(InputError, match=r"was changed while it was read\. Ingest it when it is whole"):
-        store.bars.ingest(path, **SAID)  # type: ignore[arg-type]
+        store.bars.ingest(path, **SAID)
     assert is_untouched(address)
 
 
@@ -120,7 +120,7 @@ def test_of_several_files_the_bad_one_is_refused_and_the_good_ones_are_in(
     with pytest.raises(
         FilesRefused, match=r"(?s)2 of 5 files were refused.*c\.csv.*d\.csv: the file is empty"
     ) as caught:
-        store.bars.ingest(named(tmp_path), **SAID)  # type: ignore[arg-type]
+        store.bars.ingest(named(tmp_path), **SAID)
     assert {path.name: type(error) for path, error in caught.value.errors.items()} == {
         "c.csv": InvalidBars,
         "d.csv": InputError,
@@ -159,14 +159,14 @@ def test_what_names_no_file_says_so(store: walle.Store, address: str, tmp_path: 
         ([], None),
     ]:
         if words is None:
-            assert store.bars.ingest(source, **SAID).rows == 0  # type: ignore[arg-type]
+            assert store.bars.ingest(source, **SAID).rows == 0
             continue
         with pytest.raises(InputError, match=words):
-            store.bars.ingest(source, **SAID)  # type: ignore[arg-type]
+            store.bars.ingest(source, **SAID)
     with pytest.raises(InputError, match=r"columns=.* not a mapping"):
-        store.bars.ingest(tmp_path / "prices.csv", **SAID, columns=["close"])  # type: ignore[arg-type]
+        store.bars.ingest(tmp_path / "prices.csv", **SAID, columns=["close"])  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match=re.escape("on_invalid='skip' is neither 'raise' nor 'quarantine'")):
-        store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")  # type: ignore[arg-type]
+        store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")
     assert is_untouched(address)
 
 

@@ -20,10 +20,10 @@ def holds(store: walle.Store, expected: dict[tuple[str, str], list[Row]]) -> Non
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
 def test_a_file_of_a_known_layout_goes_in_untouched(store: walle.Store, tmp_path: Path, file: File) -> None:
     path, count = file.write(tmp_path), sum(map(len, file.bars.values()))
-    report = store.bars.ingest(path, **file.said)  # type: ignore[arg-type]
+    report = store.bars.ingest(path, **file.said)
     assert (report.rows, report.inserted) == (count, count)
     holds(store, file.bars)
-    again = store.bars.ingest(path, **file.said, again=True)  # type: ignore[arg-type]
+    again = store.bars.ingest(path, **file.said, again=True)
     assert (again.rows, again.duplicates) == (count, count)
     symbol, timeframe = next(iter(file.bars)) if len(file.bars) == 1 else (None, None)
     assert report.files.select("path", "symbol", "timeframe", "rows").rows() == [(str(path), symbol, timeframe, count)]
@@ -36,7 +36,7 @@ def test_a_file_of_a_known_layout_goes_in_untouched(store: walle.Store, tmp_path
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_a_frame_of_a_known_layout_goes_in_untouched(store: walle.Store, frame: Frame) -> None:
-    report = store.bars.ingest(frame.make(), **frame.said)  # type: ignore[arg-type]
+    report = store.bars.ingest(frame.make(), **frame.said)
     assert report.inserted == report.rows == sum(map(len, frame.bars.values()))
     assert report.files.is_empty()
     holds(store, frame.bars)

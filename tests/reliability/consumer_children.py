@@ -58,7 +58,7 @@ def tell_commits() -> None:
             note("commit", standing.epoch, standing.offset)
         return standing
 
-    OffsetRepository.commit = told  # type: ignore[method-assign]
+    OffsetRepository.commit = told  # type: ignore[method-assign]  # told takes what it takes
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -173,7 +173,7 @@ def race(address: str) -> None:
             consumer = Consumer(EventLog(database), SINK, handle)
             task = asyncio.create_task(consumer.run())
             task.add_done_callback(
-                lambda done: done.exception() and note("outcome", type(done.exception()).__name__)  # type: ignore[func-returns-value]
+                lambda done: done.exception() and note("outcome", type(done.exception()).__name__)  # type: ignore[func-returns-value]  # note returns nothing
             )
             await word()
             consumer.stop()

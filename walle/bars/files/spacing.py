@@ -45,8 +45,8 @@ def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) ->
         )
     counts = steps.value_counts(sort=True).sort(["count", steps.name], descending=[True, False])
     step, count = counts.row(0)
-    monthly = midnight and bool((bars["time"].dt.day() == 1).all()) and int(steps.min()) >= 28 * _DAY  # type: ignore[arg-type]
-    if monthly and int(steps.median()) <= 31 * _DAY:  # type: ignore[arg-type]
+    monthly = midnight and bool((bars["time"].dt.day() == 1).all()) and bool((steps >= 28 * _DAY).all())
+    if monthly and int(steps.median()) <= 31 * _DAY:  # type: ignore[arg-type]  # of integers, and not of none
         return "1M"
     known = ({_DAY: "1d", 7 * _DAY: "1w"} if midnight else _LENGTHS).get(step)
     if known is None or (steps % step != 0).any() or 2 * count < steps.len():
