@@ -6,6 +6,7 @@ import dataclasses
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -69,6 +70,11 @@ class IngestReport:
         """
         rows = [dataclasses.asdict(outcome) for outcome in self.outcomes]
         return pl.DataFrame(rows, schema=INGESTED_FILES)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What became of the rows: rows, inserted, duplicates, conflicts, rejected."""
+        return {name: getattr(self, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
 
     @property
     def skipped(self) -> int:

@@ -71,7 +71,6 @@ class _Intake:
     def record(self, report: IngestReport) -> dict[str, Any]:
         """Return the row of ``ingests``."""
         symbol, timeframe = self.only
-        counts = ("rows", "inserted", "duplicates", "conflicts", "rejected")
         return {
             "source": "frame" if self.file is None else "file",
             "name": None if self.file is None else self.file.path.name,
@@ -80,7 +79,7 @@ class _Intake:
             "provider": self.provider,
             "symbol": symbol,
             "timeframe": timeframe,
-            **{name: getattr(report, name) for name in counts},
+            **report.counts,
         }
 
 
@@ -260,8 +259,9 @@ class BarIngest(ABC):
         finally:
             opened.close()
         symbol, timeframe = intake.only
-        counts = {name: getattr(report, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
-        return replace(report, outcomes=(FileOutcome(path=str(path), symbol=symbol, timeframe=timeframe, **counts),))
+        return replace(
+            report, outcomes=(FileOutcome(path=str(path), symbol=symbol, timeframe=timeframe, **report.counts),)
+        )
 
     async def _take(self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None) -> IngestReport:
         writes = BarWrites(intake.provider or (intake.file.path.name if intake.file else None), intake.progress)
