@@ -21,6 +21,7 @@ from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
 from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed
+from walle.interrupts import LET_GO, cancelled_by_interrupt
 from walle.models import HEAD
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
@@ -301,7 +302,7 @@ class Database:
         ----------
         work : callable
         job : ReadJob, optional
-            Told to stop on a cancellation, and waited for; without one, the work's result is dropped then.
+            Told to stop on a cancellation, and waited for; without one, the work is soon left alone.
 
         Raises
         ------
@@ -318,6 +319,8 @@ class Database:
             return await cancelled_by_interrupt(asyncio.shield(future))
         except asyncio.CancelledError:
             queued.cancel()  # when it still waits for a thread; what runs is stopped by its job
+            if job is None:  # Polars raises the same interrupt again elsewhere while one of its calls has not seen it
+                await asyncio.wait([future], timeout=LET_GO)
             while job is not None and not future.done():
                 job.stop()
                 await asyncio.wait([future], timeout=0.05)
@@ -384,22 +387,6 @@ class Database:
             raise StoreClosed(
                 f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...)."
             )
-
-
-async def cancelled_by_interrupt(work: Awaitable[T]) -> T:
-    """Await work that may meet Ctrl-C: Polars raises KeyboardInterrupt in any thread that it works in.
-
-    Out of a task that error would end the whole event loop; the thread that shall hear of Ctrl-C hears of it anyway.
-
-    Raises
-    ------
-    CancelledError
-        For a KeyboardInterrupt.
-    """
-    try:
-        return await work
-    except KeyboardInterrupt as error:
-        raise asyncio.CancelledError from error
 
 
 def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from walle.database import cancelled_by_interrupt
 from walle.errors import StoreClosed, WalleError
+from walle.interrupts import cancelled_by_interrupt
 from walle.progress import Meter
 
 __all__ = ["Portal"]
