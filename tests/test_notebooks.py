@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nbconvert import HTMLExporter
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -36,3 +38,19 @@ def test_notebooks_are_compared_strictly_by_the_test_command() -> None:
     assert "--nbval" in options["addopts"]
     assert "--nbval-lax" not in options["addopts"]
     assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_readable_as_html_that_asks_nobody_else(path: Path) -> None:
+    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", mermaid_layout_elk_js_url="")
+    page, _ = exporter.from_filename(str(path))
+    assert re.findall(r"""(?:src|import|url\()\s*=?\s*['"(]?\s*(?:https?:)?//[^'")\s]+""", page) == []
+    assert re.findall(r"""<link[^>]+href\s*=\s*['"]?(?:https?:)?//""", page) == []
+    assert "<table" in page
+    assert len(path.read_bytes()) < 1_000_000
+
+
+def test_the_readme_leads_to_every_notebook() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for path in NOTEBOOKS:
+        assert f"notebooks/{path.name}" in readme
