@@ -9,6 +9,9 @@ The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`
 
 from __future__ import annotations
 
+import importlib as _importlib
+import types as _types
+
 from walle.bars import IngestReport, fill_gaps, resample
 from walle.config import DatabaseConfig
 from walle.database import Database, close_database, get_database, init_database
@@ -146,3 +149,9 @@ __all__ = [
     "trim_zeros",
     "upgrade",
 ]
+
+
+def __getattr__(name: str) -> _types.ModuleType:
+    if name in ("charts",):  # what they need is large, and only in the extra "notebook"
+        return _importlib.import_module(f"walle.{name}")
+    raise AttributeError(f"module 'walle' has no attribute {name!r}")

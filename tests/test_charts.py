@@ -1,0 +1,222 @@
+"""The charts: what they hold, that they stay small, and that they are drawn without a network."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import altair as alt
+import polars as pl
+import pytest
+
+import walle
+from walle import charts, demo
+from walle.charts import candles, coverage, equity, picture
+from walle.charts.drawing import MARKS, thinned
+from walle.repositories.coverage import SERIES_COVERAGE
+
+START = datetime(2025, 11, 19, tzinfo=UTC)
+HOSTILE = [
+    "<script>window.hacked = true</script>",
+    "<img src=x onerror=alert(1)>",
+    "javascript:alert(1)",
+    "\x1b[31mred\x1b[0m",
+    "\u202eright to left",
+    "'); datum.x = (function(){return 1})() //",
+    "a" * 1_000_000,
+]
+
+
+def bars(count: int, step: timedelta = timedelta(minutes=1)) -> pl.DataFrame:
+    """Bars whose price goes up and down."""
+    places = pl.int_range(count, eager=True)
+    close = 100 + (places.cast(pl.Float64) / 50).sin() * 10
+    opens = close.shift(1).fill_null(100.0)
+    return pl.DataFrame(
+        {
+            "timestamp": pl.datetime_range(START, START + step * (count - 1), step, time_unit="us", eager=True)
+            if count
+            else pl.Series([], dtype=pl.Datetime("us", "UTC")),
+            "open": opens,
+            "high": opens.zip_with(opens > close, close) + 1,
+            "low": opens.zip_with(opens < close, close) - 1,
+            "close": close,
+            "volume": pl.Series([1.0] * count, dtype=pl.Float64),
+        }
+    )
+
+
+def fills(count: int, step: timedelta = timedelta(minutes=1)) -> pl.DataFrame:
+    rows = [
+        (f"fill-{n}", f"order-{n}", START + step * n, Decimal("100.5"), Decimal("0.25"), ("buy", "sell")[n % 2])
+        for n in range(count)
+    ]
+    names = ["id", "order_id", "filled_at", "price", "quantity", "side"]
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        pl.col("filled_at").cast(pl.Datetime("us", "UTC")), pl.col("price", "quantity").cast(pl.Decimal(38, 18))
+    )
+
+
+def drawn(chart: Any) -> list[dict[str, Any]]:
+    """The rows of data of every drawing in a chart."""
+
+    def find(part: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(part, dict):
+            if isinstance(part.get("values"), list):
+                yield from part["values"]
+            for value in part.values():
+                yield from find(value)
+        elif isinstance(part, list):
+            for value in part:
+                yield from find(value)
+
+    return list(find(chart.to_dict()))
+
+
+def size(data: bytes) -> tuple[int, int]:
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def test_few_bars_are_drawn_one_by_one_and_many_are_joined_without_losing_an_extreme() -> None:
+    few, many = bars(100), bars(20_000)
+    assert "1m candles, 2025-11-19 00:00" in repr(candles(few))
+    assert len([row for row in drawn(candles(few)) if "close" in row]) == 100
+    rows = [row for row in drawn(candles(many)) if "close" in row]
+    assert "1h candles of 20,000 bars" in repr(candles(many))
+    assert max(row["high"] for row in rows) == many["high"].max()
+    assert min(row["low"] for row in rows) == many["low"].min()
+    assert sum(row["open"] for row in rows[:1]) == many["open"][0]
+
+
+def test_no_chart_holds_more_marks_than_a_screen_shows() -> None:
+    many = bars(50_000)
+    gaps = pl.DataFrame(
+        {"start": many["timestamp"], "end": many["timestamp"] + timedelta(minutes=1), "missing": 1, "cause": "single"}
+    )
+    found = pl.DataFrame({"fill_id": [f"fill-{n}" for n in range(5_000)], "sentence": "doubtful"})
+    rows = drawn(candles(many, fills(5_000), found, gaps=gaps))
+    assert len(rows) + sum("close" in row for row in rows) <= MARKS  # a candle is a wick and a body
+    worth = many.select(time="timestamp", equity="close")
+    assert 2 * len(drawn(equity(worth))) <= MARKS
+
+
+def test_no_candle_and_no_line_bridges_a_hole() -> None:
+    holed = bars(300).filter(~pl.col("timestamp").dt.hour().is_between(2, 3))
+    times = {row["timestamp"] for row in drawn(candles(holed)) if "close" in row}
+    assert not any("T02:" in time or "T03:" in time for time in times)
+    worth = bars(6).select(time="timestamp", equity=pl.Series([1.0, 2.0, None, 3.0, 1.5, 4.0]))
+    assert [row["equity"] for row in drawn(equity(worth))[:6]] == [1.0, 2.0, None, 3.0, 1.5, 4.0]
+    assert "deepest drawdown -50.00 %" in repr(equity(worth))
+    assert "1 of 6 moments cannot be marked" in repr(equity(worth))
+
+
+def test_a_thinned_line_keeps_its_ends_its_holes_and_its_lowest_point() -> None:
+    values = pl.DataFrame({"equity": [float(n % 97) for n in range(10_000)]})
+    values = values.with_columns(equity=pl.when(pl.int_range(pl.len()) == 5_000).then(None).otherwise("equity"))
+    values = values.with_columns(equity=pl.when(pl.int_range(pl.len()) == 777).then(-5.0).otherwise("equity"))
+    kept = thinned(values, 600, "equity")["equity"]
+    assert kept.len() <= 600
+    assert (kept[0], kept[-1]) == (values["equity"][0], values["equity"][-1])
+    assert kept.min() == -5.0
+    assert kept.null_count() == 1
+
+
+def test_fills_and_findings_stand_at_their_exact_prices() -> None:
+    found = pl.DataFrame({"fill_id": ["fill-3", None], "sentence": ["too dear", "not about a fill"]})
+    chart = candles(bars(10), fills(20), found)
+    marks = {row["id"]: row for row in drawn(chart) if "id" in row}
+    assert len(marks) == 11  # one at the end of the last bar
+    assert marks["fill-3"]["words"] == "sold 0.25 at 100.5"
+    assert "9 fills lie outside" in repr(chart)
+    assert [row["words"] for row in drawn(chart) if row.get("fill_id")] == ["too dear"]
+
+
+def test_coverage_says_what_is_missing_of_every_series(store: walle.Store) -> None:
+    demo.load(store)
+    gaps = store.bars.gaps("BTC/USD", "1m").with_columns(symbol=pl.lit("BTC/USD"), timeframe=pl.lit("1m"))
+    chart = coverage(store.bars.coverage(), gaps)
+    words = {row["series"]: row["words"] for row in drawn(chart) if "coverage" in row}
+    assert words["ACME 1m"] == "complete"
+    assert words["BTC/USD 1m"] == "98.96 %, 208 missing in 8 gaps"
+    assert len([row for row in drawn(chart) if "start" in row]) == 8
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_a_picture_is_drawn_offline_and_the_same_each_time(theme: Any, format: Any) -> None:
+    made = [picture(candles(bars(50), fills(50), theme=theme), format) for _ in range(2)]
+    assert made[0] == made[1]
+    assert b"http" not in made[0].replace(b"http://www.w3.org", b"")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_is_text_and_of_bounded_length(text: str) -> None:
+    frame = bars(5).with_columns(symbol=pl.lit(text))
+    marks = fills(3).with_columns(id=pl.lit(text))
+    found = pl.DataFrame({"fill_id": [text], "sentence": [text]})
+    chart = candles(frame, marks, found)
+    drawing = picture(chart, "svg").decode()
+    assert "<script" not in drawing and "<img" not in drawing
+    assert not any(sign in drawing for sign in "\x1b\u202e")
+    assert len(drawing) < 200_000
+    assert len(repr(chart)) < 1_000
+    assert size(picture(chart))[0] < 2_000
+
+
+def test_an_empty_chart_says_why() -> None:
+    nothing = bars(0)
+    assert "no bars in this range" in repr(candles(nothing))
+    assert "no bars are stored" in repr(coverage(pl.DataFrame(schema=SERIES_COVERAGE)))
+    assert "this run has no bars" in repr(equity(nothing.select(time="timestamp", equity="close")))
+    assert b"no bars in this range" in picture(candles(nothing), "svg")
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(walle.InputError, match="lacks 'close'"):
+        candles(bars(3).drop("close"))
+    with pytest.raises(walle.InputError, match="2 symbols"):
+        candles(bars(2).with_columns(symbol=pl.Series(["a", "b"])))
+    with pytest.raises(walle.InputError, match="allowed are light, dark"):
+        candles(bars(2), theme="pink")  # type: ignore[arg-type]
+    with pytest.raises(walle.InputError, match="lacks 'equity'"):
+        equity(bars(2).rename({"timestamp": "time"}))
+    with pytest.raises(walle.InputError, match="png and svg"):
+        picture(candles(bars(2)), "gif")  # type: ignore[arg-type]
+
+
+def test_a_notebook_gets_a_picture_of_the_right_size_and_words() -> None:
+    chart = candles(bars(30), width=500, height=200)
+    assert isinstance(chart, alt.LayerChart)
+    data, metadata = chart._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"}
+    assert data["text/plain"] == repr(chart)
+    width, height = size(data["image/png"])
+    assert metadata["image/png"] == {"width": round(width / 2), "height": round(height / 2)}
+
+
+def test_the_charts_are_found_by_name_and_loaded_only_then() -> None:
+    code = (
+        "import sys, json, walle; before = 'altair' in sys.modules; walle.charts.candles;"
+        "print(json.dumps([before, 'altair' in sys.modules, 'pandas' in sys.modules]))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == [False, True, False]
+    assert walle.charts is charts
+
+
+def test_without_altair_the_error_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['altair'] = None\n"
+        "import walle\n"
+        "try:\n    walle.charts\nexcept walle.ConfigurationError as error:\n    print(error)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "walle[notebook]"' in answer.stdout

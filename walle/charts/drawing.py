@@ -1,0 +1,271 @@
+"""What the charts share: colours, sizes, labels, and the picture that a notebook shows."""
+
+from __future__ import annotations
+
+import io
+import struct
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+
+from walle.errors import ConfigurationError, InputError
+from walle.frames import to_float
+
+try:
+    import altair as alt
+except ModuleNotFoundError as error:
+    raise ConfigurationError('charts need Altair; install it: pip install "walle[notebook]".') from error
+
+__all__ = [
+    "MARKS",
+    "Chart",
+    "LayerChart",
+    "Theme",
+    "Themed",
+    "VConcatChart",
+    "chart_of",
+    "check_columns",
+    "empty",
+    "label",
+    "lasting",
+    "picture",
+    "rows",
+    "step_of",
+    "theme_of",
+    "thinned",
+    "time_axis",
+]
+
+Themed = Literal["light", "dark"]
+ChartKind = TypeVar("ChartKind", bound="alt.TopLevelMixin")
+
+MARKS = 2_000
+"""How many marks a chart holds at most; a picture of more is slow to draw, and no screen shows them."""
+
+_LABEL = 60
+_RESOLUTION = 2.0  # pixels of the picture for one of the page: sharp on a dense screen
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of a chart, told apart also by those who do not tell red from green."""
+
+    paper: str
+    ink: str
+    faint: str
+    rise: str
+    fall: str
+    line: str
+    shade: str
+    mark: str
+
+
+# after Okabe and Ito, "Color Universal Design" (2008)
+_THEMES: Mapping[str, Theme] = MappingProxyType(
+    {
+        "light": Theme("#ffffff", "#24292f", "#d8dee4", "#0072b2", "#d55e00", "#0072b2", "#b9c0c7", "#a0307a"),
+        "dark": Theme("#111417", "#e6edf3", "#343b43", "#56b4e9", "#e69f00", "#56b4e9", "#555d66", "#f08fc8"),
+    }
+)
+
+
+class Chart:
+    """What makes an Altair chart show itself as a picture: no script, no network, the same in every viewer."""
+
+    _summary = "chart"
+
+    def _repr_mimebundle_(self, *_: object, **__: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        data = picture(self)
+        width, height = struct.unpack(">II", data[16:24])
+        size = {"width": round(width / _RESOLUTION), "height": round(height / _RESOLUTION)}
+        return {"image/png": data, "text/plain": repr(self)}, {"image/png": size}
+
+    def __repr__(self) -> str:
+        """Tell what is drawn."""
+        return f"<Chart: {self._summary}>"
+
+
+class LayerChart(Chart, alt.LayerChart):
+    """Layers in one chart."""
+
+
+class VConcatChart(Chart, alt.VConcatChart):
+    """Charts below each other."""
+
+
+def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, scale: float = _RESOLUTION) -> bytes:
+    """Draw a chart without a browser; the same chart gives the same bytes.
+
+    Parameters
+    ----------
+    chart : altair chart
+    format : str
+        ``png`` or ``svg``.
+    scale : float
+        Pixels of a PNG for each of the chart's.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    InputError
+        For another format.
+    ConfigurationError
+        Without vl-convert.
+
+    Examples
+    --------
+    >>> from walle.charts import candles
+    >>> chart = candles(pl.DataFrame(schema={"timestamp": pl.Datetime("us", "UTC"), **_PRICES}))
+    >>> picture(chart)[1:4]
+    b'PNG'
+    """
+    if format not in ("png", "svg"):
+        raise InputError(f"format={format!r}: allowed are png and svg.")
+    drawn = io.BytesIO() if format == "png" else io.StringIO()
+    try:
+        chart.save(drawn, format=format, scale_factor=scale)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            'a picture needs vl-convert-python; install it: pip install "walle[notebook]".'
+        ) from error
+    made = drawn.getvalue()
+    return made if isinstance(made, bytes) else made.encode()
+
+
+_PRICES = dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())
+
+
+def theme_of(name: str) -> Theme:
+    """Return the colours of a theme.
+
+    Raises
+    ------
+    InputError
+    """
+    if name not in _THEMES:
+        raise InputError(f"theme={name!r}: allowed are {', '.join(_THEMES)}.")
+    return _THEMES[name]
+
+
+def chart_of(
+    chart: ChartKind, colours: Theme, summary: str, *, title: str | None = None, below: str | None = None
+) -> ChartKind:
+    """Give a chart its colours, its title and its summary; the summary is what a reader without the picture gets."""
+    quiet = {"labelColor": colours.ink, "titleColor": colours.ink, "domainColor": colours.faint}
+    lined = {"gridColor": colours.faint, "tickColor": colours.faint, "gridOpacity": 0.6}
+    if title is not None:
+        heading = alt.TitleParams(
+            label(title),
+            subtitle=below or "",
+            anchor="start",
+            color=colours.ink,
+            subtitleColor=colours.ink,
+            fontSize=15,
+            subtitleFontSize=11,
+            subtitlePadding=4,
+            offset=10,
+        )
+        chart = chart.properties(title=heading)
+    chart = chart.properties(background=colours.paper, padding=12, description=label(summary, 300))
+    chart = chart.configure_view(stroke=None)
+    chart = chart.configure_axis(**quiet, **lined, titleFontWeight="normal", titleFontSize=11, labelFontSize=10)
+    chart = chart.configure_legend(labelColor=colours.ink, titleColor=colours.ink, titleFontWeight="normal")
+    object.__setattr__(chart, "_summary", label(summary, 300))
+    return chart
+
+
+def empty(words: str, colours: Theme, *, title: str | None, width: int, height: int) -> LayerChart:
+    """Draw a chart that says why there is nothing to see."""
+    text = alt.Chart(alt.Data(values=[{"words": label(words, 200)}])).mark_text(
+        color=colours.ink, fontSize=13, opacity=0.8
+    )
+    drawn = LayerChart(layer=[text.encode(text="words:N")]).properties(width=width, height=height)
+    return chart_of(drawn, colours, words, title=title)
+
+
+def check_columns(frame: pl.DataFrame, needed: Iterable[str], what: str) -> None:
+    """Refuse a frame without the columns that a chart draws.
+
+    Raises
+    ------
+    InputError
+    """
+    lacking = [name for name in needed if name not in frame.columns]
+    if lacking:
+        raise InputError(f"{what} lacks {', '.join(map(repr, lacking))}; it has: {', '.join(frame.columns)}.")
+
+
+def label(text: str, length: int = _LABEL) -> str:
+    """Return a text that can stand in a chart: of bounded length, and without characters that steer the writing."""
+    shown = text if len(text) <= length else f"{text[: length - 1]}\u2026"
+    return "".join("\ufffd" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co") else sign for sign in shown)
+
+
+def rows(frame: pl.DataFrame) -> alt.Data:
+    """Return a frame as the data of a chart: decimals as floats, instants in ISO form, texts as labels."""
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    shown = to_float(frame).with_columns(
+        pl.col(times).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+        pl.col(texts).map_elements(lambda text: label(text, 300), return_dtype=pl.String),
+    )
+    return alt.Data(values=[_finite(row) for row in shown.to_dicts()])
+
+
+def thinned(frame: pl.DataFrame, most: int, keep: str) -> pl.DataFrame:
+    """Return at most ``most`` rows of a frame in order: of each stretch the last, and the one where ``keep`` is least.
+
+    The ends stay, and so does a row without a value, so that a hole in a line is seen.
+    """
+    if frame.height <= most:
+        return frame
+    stretch = pl.int_range(pl.len()) * (most // 3) // pl.len()
+    numbered = frame.with_row_index("_row").with_columns(_stretch=stretch)
+    chosen = numbered.group_by("_stretch").agg(
+        last=pl.col("_row").last(),
+        least=pl.col("_row").sort_by(pl.col(keep), nulls_last=True).first(),
+        hole=pl.col("_row").filter(pl.col(keep).is_null()).first(),
+    )
+    kept = pl.concat([chosen["last"], chosen["least"], chosen["hole"], pl.Series([0], dtype=pl.UInt32)]).drop_nulls()
+    return frame[kept.unique().sort()]
+
+
+def time_axis(field: str, first: object, last: object) -> alt.X:
+    """Return an axis of time in UTC: clock times within days, dates with their year where there are many."""
+    long = isinstance(first, datetime) and isinstance(last, datetime) and last - first > timedelta(days=200)
+    day = "%Y-%m-%d" if long else "%b %d"
+    told = (
+        "utchours(datum.value) == 0 && utcminutes(datum.value) == 0"
+        f" ? utcFormat(datum.value, '{day}') : utcFormat(datum.value, '%H:%M')"
+    )
+    axis = alt.Axis(labelExpr=told, labelOverlap=True, tickCount=8 if long else alt.Undefined)
+    return alt.X(f"{field}:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
+
+
+def step_of(times: pl.Series) -> timedelta:
+    """Return the most frequent distance of sorted instants; a day when there are not two."""
+    steps = times.diff().drop_nulls()
+    common = steps.mode().min() if steps.len() else None
+    return common if isinstance(common, timedelta) and common > timedelta(0) else timedelta(days=1)
+
+
+def lasting(moments: Sequence[Any]) -> str:
+    """Say from when to when, as a subtitle does."""
+    first, last = (moment for moment in (moments[0], moments[-1]))
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return ""
+    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not -1e308 < value < 1e308 else value for name, value in row.items()
+    }
