@@ -171,7 +171,7 @@ class Exact:
         totals = [0] * count
         for group, value in zip(groups, self.units(), strict=True):
             totals[group] += value
-        return Exact(totals, self.places)._narrowed()
+        return Exact(totals, self.places).narrowed()
 
     def sum(self) -> Fraction:
         """Add everything up."""
@@ -181,7 +181,7 @@ class Exact:
         """Return the running sums."""
         if isinstance(self.column, pl.Series) and self._bound() * max(len(self), 1) < _WIDE:
             return Exact(self.column.cum_sum(), self.places)
-        return Exact(list(accumulate(self.units())), self.places)._narrowed()
+        return Exact(list(accumulate(self.units())), self.places).narrowed()
 
     def compare(self, other: Exact | Number) -> pl.Series:
         """Tell element by element whether it is smaller (-1), equal (0) or larger (1): Int8."""
@@ -216,6 +216,10 @@ class Exact:
         zero = below.compare(0) == 0
         return _decimal(name, quotient).set(zero, None).alias(name)
 
+    def narrowed(self) -> Exact:
+        """Return the same numbers as a column of Polars where they fit."""
+        return Exact(self._series(), self.places) if self._wide and self._bound() < _WIDE else self
+
     @property
     def _wide(self) -> bool:
         return not isinstance(self.column, pl.Series)
@@ -230,9 +234,6 @@ class Exact:
         if isinstance(self.column, pl.Series):
             low, high = self.column.min(), self.column.max()
         return max(-low, high)
-
-    def _narrowed(self) -> Exact:
-        return Exact(self._series(), self.places) if self._wide and self._bound() < _WIDE else self
 
     def _lift(self, other: Exact | Number) -> Exact:
         return other if isinstance(other, Exact) else Exact.constant(other, len(self))

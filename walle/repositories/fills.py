@@ -28,13 +28,14 @@ from walle.repositories.common import (
     same_key,
     write_staged,
 )
+from walle.repositories.fill_analysis import FillAnalysis
 from walle.types import wire
 from walle.values import decimal_text
 
 __all__ = ["FillRepository"]
 
 
-class FillRepository:
+class FillRepository(FillAnalysis):
     """Fills, appended once and for ever.
 
     Parameters

@@ -50,7 +50,7 @@ class Events(Noun[EventLog]):
     def max_bytes(self, value: int) -> None:
         self._log.max_bytes = value
 
-    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **options: Any) -> T:
         return self._portal.call(method, self._log, *args, **options)
 
     @overload

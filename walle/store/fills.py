@@ -40,3 +40,14 @@ class Fills(Noun[FillRepository]):
         end: Time = None,
     ) -> pl.DataFrame:
         return self._call(FillRepository.read, run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+
+    @mirrors(FillRepository.trades)
+    def trades(
+        self,
+        run_id: str | None = None,
+        *,
+        method: str = "fifo",
+        symbol: str | None = None,
+        timeframe: str | None = None,
+    ) -> pl.DataFrame:
+        return self._call(FillRepository.trades, run_id, method=method, symbol=symbol, timeframe=timeframe)

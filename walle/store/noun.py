@@ -41,7 +41,7 @@ class Noun(Generic[R]):
         self._repository: R | None = None if database is None else type(self)._kind(database)
 
     def _call_long(
-        self, shown: bool | None, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any
+        self, shown: bool | None, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **options: Any
     ) -> T:
         """Call what may take long, and show how far it has come."""
         progress = Progress("rows")
@@ -49,7 +49,7 @@ class Noun(Generic[R]):
             return self._call(method, *args, **options, progress=progress, meter=meter)
 
     def _call(
-        self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, meter: Meter | None = None, **options: Any
+        self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, meter: Meter | None = None, **options: Any
     ) -> T:
         if self._repository is None:
             name = "ingest" if method.__name__ == "upsert" else method.__name__

@@ -1,0 +1,140 @@
+"""The bars that fills are held against: which bar an instant lies in, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+
+from walle.exact import shortest
+from walle.frames import DECIMAL, INSTANT
+from walle.timeframe import length
+
+__all__ = ["Market", "Markets", "no_market", "quote_of"]
+
+_GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
+_BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())})
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The bars of one symbol.
+
+    Parameters
+    ----------
+    timeframe : str
+    bars : polars.DataFrame
+        timestamp (Datetime("us", "UTC"), the opening time), open, high, low, close, volume (Float64); sorted.
+    gaps : polars.DataFrame
+        start, end: where expected bars are missing; sorted.
+    sessions : polars.DataFrame or None
+        open, close: when the market was open; sorted. None: always.
+    """
+
+    timeframe: str
+    bars: pl.DataFrame
+    gaps: pl.DataFrame
+    sessions: pl.DataFrame | None = None
+
+    @property
+    def step(self) -> timedelta:
+        """How long a bar lasts."""
+        return length(self.timeframe)
+
+    def ends(self) -> pl.Series:
+        """Return when each bar ends: its opening time and the timeframe, but never after the next one opens."""
+        opens = self.bars["timestamp"]
+        if opens.is_empty():
+            return opens.alias("end")
+        following = opens.shift(-1).fill_null(opens.max())
+        ends = opens + self.step
+        return ends.zip_with((following <= opens) | (ends < following), following).alias("end")
+
+    def place(self, times: pl.Series) -> pl.Series:
+        """Return the number of the bar that each instant lies in: Int64, null where none does."""
+        opens = self.bars["timestamp"]
+        if opens.is_empty():
+            return pl.Series("place", [None] * times.len(), dtype=pl.Int64)
+        found = (opens.search_sorted(times.fill_null(opens[0]), "right").cast(pl.Int64) - 1).alias("place")
+        known = found.clip(0)
+        inside = (times >= opens.gather(known)) & (times < opens.gather(known) + self.step)
+        return found.set(~inside.fill_null(False), None)
+
+    def before(self, times: pl.Series) -> pl.Series:
+        """Return the number of the last bar that had ended by each instant: Int64, null before the first."""
+        ends = self.ends()
+        if ends.is_empty():
+            return pl.Series("place", [None] * times.len(), dtype=pl.Int64)
+        found = ends.search_sorted(times.fill_null(ends[0]), "right").cast(pl.Int64) - 1
+        return found.set((found < 0) | times.is_null(), None).alias("place")
+
+    def in_gap(self, times: pl.Series) -> pl.Series:
+        """Tell of each instant whether a bar is missing there: Boolean."""
+        return self.touches_gap(times, times)
+
+    def touches_gap(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
+        """Tell of each span, both ends in it, whether a bar is missing within: Boolean."""
+        if self.gaps.is_empty():
+            return pl.Series("gap", [False] * starts.len(), dtype=pl.Boolean)
+        first = self.gaps["start"]
+        upto = first.search_sorted(ends.fill_null(first[0]), "right").cast(pl.Int64)
+        over = self.gaps["end"].search_sorted(starts.fill_null(first[0]), "right").cast(pl.Int64)
+        return (upto > over).alias("gap")
+
+    def is_open(self, times: pl.Series) -> pl.Series:
+        """Tell of each instant whether the market was open: Boolean."""
+        if self.sessions is None:
+            return pl.Series("open", [True] * times.len(), dtype=pl.Boolean)
+        if self.sessions.is_empty():
+            return pl.Series("open", [False] * times.len(), dtype=pl.Boolean)
+        place = self.sessions["open"].search_sorted(times, "right").cast(pl.Int64) - 1
+        return ((place >= 0) & (times < self.sessions["close"].gather(place.clip(0)))).alias("open")
+
+    def price(self, column: str, places: pl.Series) -> pl.Series:
+        """Return a price of numbered bars as exact decimals: Decimal(38, 18), null for null."""
+        if self.bars.is_empty():
+            return pl.Series(column, [None] * places.len(), dtype=DECIMAL)
+        return shortest(self.bars[column].gather(places))
+
+    def extremes(self, first: pl.Series, last: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Return the lowest low and the highest high of the bars from ``first`` to ``last``, both in it: Float64."""
+        low, high = self.bars["low"], self.bars["high"]
+        count = last - first + 1
+        lows = pl.Series([None] * first.len(), dtype=pl.Float64)
+        highs = lows.clone()
+        width = 1  # every span is covered by two stretches of the same power of two
+        while width <= (count.max() or 0):  # type: ignore[operator]
+            asked = ((count >= width) & (count < 2 * width)).fill_null(False).arg_true()
+            if asked.len():
+                begin, end = first.gather(asked), last.gather(asked) - width + 1
+                one, two = low.gather(begin), low.gather(end)
+                lows = lows.scatter(asked, one.zip_with(one < two, two))
+                one, two = high.gather(begin), high.gather(end)
+                highs = highs.scatter(asked, one.zip_with(one > two, two))
+            low = _least(low, low.shift(-width))
+            high = _most(high, high.shift(-width))
+            width *= 2
+        return lows, highs
+
+
+Markets = Mapping[str, Market]
+
+
+def no_market(timeframe: str = "1m") -> Market:
+    """Return a market without bars."""
+    return Market(timeframe, pl.DataFrame(schema=_BARS), pl.DataFrame(schema=_GAPS))
+
+
+def quote_of(symbol: pl.Expr) -> pl.Expr:
+    """Return the currency of a symbol's prices: what follows its last slash, null without one."""
+    return pl.when(symbol.str.contains("/", literal=True)).then(symbol.str.split("/").list.last())
+
+
+def _least(one: pl.Series, two: pl.Series) -> pl.Series:
+    return one.zip_with((one <= two) | two.is_null(), two)
+
+
+def _most(one: pl.Series, two: pl.Series) -> pl.Series:
+    return one.zip_with((one >= two) | two.is_null(), two)

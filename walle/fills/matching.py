@@ -1,0 +1,161 @@
+"""Which fills close which: lots matched first in first out, last in first out, or against their average."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.exact import Exact
+
+__all__ = ["METHODS", "Fees", "Matches", "Pooled", "check_method", "match_lots", "match_pool"]
+
+Fees = dict[str | None, Fraction]
+
+METHODS = ("fifo", "lifo", "average")
+
+
+@dataclass(slots=True)
+class Matches:
+    """Pairs of fills: how much of one closed how much of another, in the order of the closing fills.
+
+    ``closing`` is None for what is still open. Amounts are integers of the quantities' own unit.
+    """
+
+    opening: list[int] = field(default_factory=list)
+    closing: list[int | None] = field(default_factory=list)
+    amount: list[int] = field(default_factory=list)
+
+    def add(self, opening: int, closing: int | None, amount: int) -> None:
+        """Note a pair."""
+        self.opening.append(opening)
+        self.closing.append(closing)
+        self.amount.append(amount)
+
+
+@dataclass(slots=True)
+class Pooled:
+    """What was closed of a position at its average entry, in the order of the closing fills; ``closing`` None: open.
+
+    ``opening`` is the fill with which the position began. ``price``, and ``fees`` by currency, are averages of one unit
+    of quantity: exact fractions, in the units of the given prices and fees.
+    """
+
+    opening: list[int] = field(default_factory=list)
+    closing: list[int | None] = field(default_factory=list)
+    amount: list[int] = field(default_factory=list)
+    price: list[Fraction] = field(default_factory=list)
+    fees: list[Fees] = field(default_factory=list)
+
+
+def match_lots(signed: Exact, groups: pl.Series, *, newest_first: bool = False) -> Matches:
+    """Match the fills of each group: each closes the oldest (or newest) lots that are open on the other side.
+
+    A fill that is larger than what is open closes it and opens the rest: a flip is split.
+
+    Parameters
+    ----------
+    signed : Exact
+        The quantities in the order of time: above 0 bought, below 0 sold.
+    groups : polars.Series
+        Equal for fills that are matched with each other, and side by side.
+    newest_first : bool
+
+    Returns
+    -------
+    Matches
+    """
+    found, lots, before = Matches(), deque[list[int]](), None
+    # one fill closes what the fills before it have left: there is no way around going from one to the next
+    for place, (group, amount) in enumerate(zip(groups, signed.units(), strict=True)):
+        if group != before:
+            _leave_open(found, lots)
+            before = group
+        while amount and lots and (lots[0][1] < 0) != (amount < 0):
+            lot = lots[-1 if newest_first else 0]
+            closed = min(abs(lot[1]), abs(amount))
+            found.add(lot[0], place, closed)
+            toward = closed if lot[1] > 0 else -closed
+            lot[1] -= toward
+            amount += toward
+            if not lot[1]:
+                lots.pop() if newest_first else lots.popleft()
+        if amount:
+            lots.append([place, amount])
+    _leave_open(found, lots)
+    return found
+
+
+def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Series) -> Pooled:
+    """Match each fill of a group with the whole position before it, at the average price of its entries.
+
+    Parameters
+    ----------
+    signed, groups
+        As for :func:`match_lots`.
+    prices : Exact
+    fees : sequence of dict
+        Of one unit of each fill's quantity, by currency.
+
+    Returns
+    -------
+    Pooled
+    """
+    found, before, start = Pooled(), None, 0
+    held, average, paid = 0, Fraction(0), Fees()
+
+    def note(closing: int | None, amount: int) -> None:
+        found.opening.append(start)
+        found.closing.append(closing)
+        found.amount.append(amount)
+        found.price.append(average)
+        found.fees.append(paid)
+
+    rows = zip(groups, signed.units(), prices.units(), fees, strict=True)
+    for place, (group, amount, price, fee) in enumerate(rows):
+        if group != before:
+            if held:
+                note(None, abs(held))
+            before, held = group, 0
+        if held and (held < 0) != (amount < 0):
+            closed = min(abs(held), abs(amount))
+            note(place, closed)
+            toward = closed if held > 0 else -closed
+            held -= toward
+            amount += toward
+        if amount:
+            if not held:
+                start, average, paid = place, Fraction(price), fee
+            else:
+                whole, none = abs(held + amount), Fraction(0)
+                average = (average * abs(held) + price * abs(amount)) / whole
+                paid = {
+                    currency: (paid.get(currency, none) * abs(held) + fee.get(currency, none) * abs(amount)) / whole
+                    for currency in paid | fee
+                }
+            held += amount
+    if held:
+        note(None, abs(held))
+    return found
+
+
+def check_method(method: str) -> str:
+    """Return a method that is known.
+
+    Raises
+    ------
+    InputError
+    """
+    if method not in METHODS:
+        raise InputError(f"method={method!r}: allowed are {', '.join(METHODS)}.")
+    return method
+
+
+def _leave_open(found: Matches, lots: deque[list[int]]) -> None:
+    for place, amount in lots:
+        found.add(place, None, abs(amount))
+    lots.clear()

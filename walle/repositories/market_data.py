@@ -1,0 +1,66 @@
+"""The bars that fills are held against, read for just the symbols and the time that are asked."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import sqlalchemy as sa
+
+from walle import models
+from walle.database import Database
+from walle.fills.market import Market
+from walle.frames import RUNS, expression, read
+from walle.repositories.bars import BarRepository
+from walle.timeframe import check_timeframe, length
+
+__all__ = ["ends_of_runs", "markets_of"]
+
+
+async def markets_of(
+    database: Database, fills: pl.DataFrame, timeframe: str | None, end: datetime | None
+) -> dict[str, Market]:
+    """Read the bars of the fills' symbols, from the first fill of each on.
+
+    Parameters
+    ----------
+    database : Database
+    fills : polars.DataFrame
+        symbol, filled_at.
+    timeframe : str, optional
+        None: the shortest that is stored of each symbol.
+    end : datetime, optional
+        Bars that open before it; None: to the last one.
+
+    Returns
+    -------
+    dict of symbol to Market
+        A symbol without bars of the timeframe is left out.
+    """
+    if timeframe is not None:
+        check_timeframe(timeframe)
+    bars = BarRepository(database)
+    series = await bars.series()
+    firsts = fills.drop_nulls("symbol").group_by("symbol").agg(pl.col("filled_at").min()).sort("symbol")
+    found = {}
+    for symbol, first in firsts.iter_rows():
+        stored = [name for name in series.filter(pl.col("symbol") == symbol)["timeframe"] if timeframe in (None, name)]
+        if not stored:
+            continue
+        chosen = min(stored, key=length)
+        start = first - length(chosen)
+        until = None if end is None else max(end, first + timedelta(microseconds=1))
+        rows = await bars.read(symbol, chosen, start, until)
+        gaps = (await bars.gaps(symbol, chosen, start, until)).select("start", "end")
+        found[symbol] = Market(chosen, rows, gaps)
+    return found
+
+
+async def ends_of_runs(database: Database, ids: pl.Series) -> dict[str, datetime]:
+    """Return when each run ended; runs that go on, or are unknown, are left out."""
+    if not database.has(models.runs):
+        return {}
+    columns = [expression(database, models.runs, name) for name in ("id", "stopped_at")]
+    schema = pl.Schema({name: RUNS[name] for name in ("id", "stopped_at")})
+    stopped = await read(database, sa.select(*columns), schema, None)
+    return dict(stopped.drop_nulls().filter(pl.col("id").is_in(ids.unique().to_list())).iter_rows())
