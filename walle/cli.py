@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 import walle
-from walle import cli_bars, cli_events, demo, migrate
+from walle import cli_audit, cli_bars, cli_events, demo, migrate
 from walle.config import DatabaseConfig, masked
 from walle.errors import ConfigurationError, WalleError
 from walle.frames import trim_zeros
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_upgrade)
 
     cli_bars.add_commands(commands, where, _show)
+    cli_audit.add_commands(commands, where, _show)
     cli_events.add_commands(commands, where, _show)
     return parser
 
@@ -142,7 +143,7 @@ def _show(title: str, frame: pl.DataFrame) -> None:
         tbl_rows=30,
         tbl_cols=-1,
         tbl_width_chars=200,
-        fmt_str_lengths=40,
+        fmt_str_lengths=120,
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
         tbl_formatting="UTF8_FULL_CONDENSED",

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate
 from operator import add, mul, sub
+from typing import Any
 
 import polars as pl
 
@@ -228,11 +229,15 @@ class Exact:
         return self.column if isinstance(self.column, pl.Series) else pl.Series(self.column, dtype=pl.Int128)
 
     def _bound(self) -> int:
+        low: int
+        high: int
         if not len(self):
             return 0
-        low, high = min(self.column), max(self.column)
         if isinstance(self.column, pl.Series):
-            low, high = self.column.min(), self.column.max()
+            ends: list[Any] = [self.column.min(), self.column.max()]
+            low, high = ends
+        else:
+            low, high = min(self.column), max(self.column)
         return max(-low, high)
 
     def _lift(self, other: Exact | Number) -> Exact:

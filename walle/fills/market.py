@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -31,12 +31,24 @@ class Market:
         start, end: where expected bars are missing; sorted.
     sessions : polars.DataFrame or None
         open, close: when the market was open; sorted. None: always.
+    stored : tuple of datetime, optional
+        When the first and the last bar of the symbol open, where ``bars`` are only some of them.
     """
 
     timeframe: str
     bars: pl.DataFrame
     gaps: pl.DataFrame
     sessions: pl.DataFrame | None = None
+    stored: tuple[datetime, datetime] | None = None
+
+    def reach(self) -> tuple[datetime, datetime]:
+        """Return from when to when the symbol has bars: the opening of the first and the end of the last."""
+        if self.stored is not None:
+            return self.stored[0], self.stored[1] + self.step
+        first, last = self.bars["timestamp"].min(), self.ends().max()
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            return first, last
+        return datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 
     @property
     def step(self) -> timedelta:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 
 import polars as pl
@@ -273,7 +273,7 @@ def _against_bars(
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
     quote = quote_of(pl.col("symbol"))
     foreign = (pl.col("fee_currency") != quote).fill_null(False)
-    early = part["entry_time"] < (market.bars["timestamp"].min() or datetime.min.replace(tzinfo=UTC))
+    early = part["entry_time"] < market.reach()[0]
     why = (
         pl.when(pl.lit(count == 0))
         .then(pl.lit("no bars of this symbol"))
@@ -290,7 +290,7 @@ def _against_bars(
         .when(foreign)
         .then(pl.format("commissions in {}, prices in {}", "fee_currency", quote))
     )
-    return part.with_columns(
+    return part.rechunk().with_columns(
         moved.to(adverse, -1).alias("mae"),
         moved.to(favourable, 1).alias("mfe"),
         moved.to(market.price("close", final.set(~is_open, None))).alias("unrealised"),

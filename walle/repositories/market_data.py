@@ -42,17 +42,25 @@ async def markets_of(
     bars = BarRepository(database)
     series = await bars.series()
     firsts = fills.drop_nulls("symbol").group_by("symbol").agg(pl.col("filled_at").min()).sort("symbol")
+    calendars = await bars._markets(firsts["symbol"], None)
     found = {}
     for symbol, first in firsts.iter_rows():
-        stored = [name for name in series.filter(pl.col("symbol") == symbol)["timeframe"] if timeframe in (None, name)]
+        stored = [row for row in series.iter_rows(named=True) if row["symbol"] == symbol]
+        stored = [row for row in stored if timeframe in (None, row["timeframe"])]
         if not stored:
             continue
-        chosen = min(stored, key=length)
+        row = min(stored, key=lambda row: length(row["timeframe"]))
+        chosen = row["timeframe"]
         start = first - length(chosen)
         until = None if end is None else max(end, first + timedelta(microseconds=1))
         rows = await bars.read(symbol, chosen, start, until)
         gaps = (await bars.gaps(symbol, chosen, start, until)).select("start", "end")
-        found[symbol] = Market(chosen, rows, gaps)
+        calendar = calendars[symbol]
+        last = rows["timestamp"].max() if until is None else until
+        sessions = None
+        if calendar.name != "24/7" and isinstance(last, datetime):
+            sessions = calendar.segments(start, last + length(chosen))
+        found[symbol] = Market(chosen, rows, gaps, sessions, (row["first"], row["last"]))
     return found
 
 

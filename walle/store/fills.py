@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 import polars as pl
 
-from walle.fills import WriteReport
+from walle.fills import Rule, WriteReport
+from walle.fills.audit import Thresholds
 from walle.records import Fill
 from walle.repositories import FillRepository
 from walle.repositories.common import Time
@@ -51,3 +53,26 @@ class Fills(Noun[FillRepository]):
         timeframe: str | None = None,
     ) -> pl.DataFrame:
         return self._call(FillRepository.trades, run_id, method=method, symbol=symbol, timeframe=timeframe)
+
+    @mirrors(FillRepository.audit)
+    def audit(
+        self,
+        run_id: str | None = None,
+        *,
+        rules: Iterable[str] | None = None,
+        extra_rules: Iterable[Rule] = (),
+        timeframe: str | None = None,
+        price_tolerance: Decimal = Thresholds.price_tolerance,
+        max_volume_share: Decimal = Thresholds.max_volume_share,
+        max_commission_rate: Decimal = Thresholds.max_commission_rate,
+    ) -> pl.DataFrame:
+        return self._call(
+            FillRepository.audit,
+            run_id,
+            rules=rules,
+            extra_rules=extra_rules,
+            timeframe=timeframe,
+            price_tolerance=price_tolerance,
+            max_volume_share=max_volume_share,
+            max_commission_rate=max_commission_rate,
+        )

@@ -1,0 +1,239 @@
+"""The rules of the audit: fills against orders, against bars, against time, and their commissions."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from walle.exact import Exact
+from walle.fills.audit import Evidence, about, about_order, rule, shown
+from walle.fills.market import quote_of
+
+__all__ = ["RULES"]
+
+_TERMINAL = ("filled", "cancelled", "rejected", "expired")
+_price, _quantity = shown(pl.col("price")), shown(pl.col("quantity"))
+
+
+@rule("unknown_order")
+def _unknown_order(evidence: Evidence) -> pl.DataFrame:
+    """Its order is not stored."""
+    found = evidence.fills.join(evidence.orders.select("id"), left_on="order_id", right_on="id", how="anti")
+    return about(found, pl.format("fill {} is of order {}, which is not stored.", "id", "order_id"))
+
+
+@rule("overfilled")
+def _overfilled(evidence: Evidence) -> pl.DataFrame:
+    """The fills of an order sum to more than its quantity."""
+    found = evidence.sums.filter(pl.col("filled") > pl.col("qty"))
+    said = pl.format(
+        "order {} is for {}, but its fills sum to {}.", "id", shown(pl.col("qty")), shown(pl.col("filled"))
+    )
+    return about_order(found, said, pl.col("filled"), pl.col("qty"))
+
+
+@rule("quantity_differs")
+def _quantity_differs(evidence: Evidence) -> pl.DataFrame:
+    """The fills of an order, though no more than its quantity, do not sum to its filled_qty."""
+    found = evidence.sums.filter(pl.col("filled") != pl.col("filled_qty"), pl.col("filled") <= pl.col("qty"))
+    said = "order {} says that {} are filled, but its fills sum to {}."
+    words = pl.format(said, "id", shown(pl.col("filled_qty")), shown(pl.col("filled")))
+    return about_order(found, words, pl.col("filled"), pl.col("filled_qty"))
+
+
+@rule("fills_missing")
+def _fills_missing(evidence: Evidence) -> pl.DataFrame:
+    """An order says that something is filled, and has no fill at all."""
+    bare = evidence.orders.join(evidence.fills.select("order_id"), left_on="id", right_on="order_id", how="anti")
+    found = bare.filter(pl.col("filled_qty") > 0).with_columns(last=pl.coalesce("filled_at", "created_at"))
+    words = pl.format("order {} says that {} are filled, but has no fill.", "id", shown(pl.col("filled_qty")))
+    return about_order(found, words, pl.lit("0"), pl.col("filled_qty"))
+
+
+@rule("incomplete")
+def _incomplete(evidence: Evidence) -> pl.DataFrame:
+    """An order is said to be filled, but its quantity is not reached."""
+    found = evidence.sums.filter(pl.col("status") == "filled", pl.col("filled") < pl.col("qty"))
+    said = "order {} is said to be filled, but only {} of {} are."
+    words = pl.format(said, "id", shown(pl.col("filled")), shown(pl.col("qty")))
+    return about_order(found, words, pl.col("filled"), pl.col("qty"))
+
+
+@rule("average_differs")
+def _average_differs(evidence: Evidence) -> pl.DataFrame:
+    """The average price of an order is not that of its fills."""
+    priced = evidence.sums.drop_nulls("filled_avg_price")
+    off = abs(Exact.of(priced["average"]) - Exact.of(priced["filled_avg_price"]))
+    found = priced.filter(off.compare(evidence.thresholds.price_tolerance) > 0)
+    said = "order {} says that it was filled at {} on average, but its fills were at {}."
+    words = pl.format(said, "id", shown(pl.col("filled_avg_price")), shown(pl.col("average")))
+    return about_order(found, words, pl.col("average"), pl.col("filled_avg_price"))
+
+
+@rule("side_differs")
+def _side_differs(evidence: Evidence) -> pl.DataFrame:
+    """The fill is on the other side than its order."""
+    found = evidence.known.filter(pl.col("side") != pl.col("order_side"))
+    words = pl.format("fill {} is a {}, but order {} is a {}.", "id", "side", "order_id", "order_side")
+    return about(found, words, pl.col("side"), pl.col("order_side"))
+
+
+@rule("symbol_differs")
+def _symbol_differs(evidence: Evidence) -> pl.DataFrame:
+    """The fill is of another symbol than its order."""
+    found = evidence.known.filter(pl.col("symbol") != pl.col("order_symbol"))
+    words = pl.format("fill {} is of {}, but order {} is of {}.", "id", "symbol", "order_id", "order_symbol")
+    return about(found, words, pl.col("symbol"), pl.col("order_symbol"))
+
+
+@rule("run_differs")
+def _run_differs(evidence: Evidence) -> pl.DataFrame:
+    """The fill is of another run than its order."""
+    found = evidence.known.filter(pl.col("run_id") != pl.col("order_run_id"))
+    words = pl.format("fill {} is of run {}, but order {} is of run {}.", "id", "run_id", "order_id", "order_run_id")
+    return about(found, words, pl.col("run_id"), pl.col("order_run_id"))
+
+
+def _time(name: str) -> pl.Expr:
+    return pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.6f UTC")
+
+
+@rule("before_submission")
+def _before_submission(evidence: Evidence) -> pl.DataFrame:
+    """The fill is earlier than the submission of its order (or its creation, where no submission is recorded)."""
+    begun = evidence.known.with_columns(begun=pl.coalesce("order_submitted_at", "order_created_at"))
+    found = begun.filter(pl.col("filled_at") < pl.col("begun"))
+    said = "fill {} is of {}, but order {} was submitted at {}."
+    words = pl.format(said, "id", _time("filled_at"), "order_id", _time("begun"))
+    return about(found, words, _time("filled_at"), _time("begun"))
+
+
+@rule("after_end")
+def _after_end(evidence: Evidence) -> pl.DataFrame:
+    """The fill is later than the end of its order: its cancellation, or when it is said to have been filled."""
+    ended = pl.when(pl.col("order_status") == "filled").then("order_filled_at").otherwise("order_cancelled_at")
+    over = evidence.known.filter(pl.col("order_status").is_in(_TERMINAL)).with_columns(ended=ended)
+    found = over.filter(pl.col("filled_at") > pl.col("ended"))
+    said = "fill {} is of {}, but order {} had ended ({}) at {}."
+    words = pl.format(said, "id", _time("filled_at"), "order_id", "order_status", _time("ended"))
+    return about(found, words, _time("filled_at"), _time("ended"))
+
+
+@rule("duplicate_venue_id")
+def _duplicate_venue_id(evidence: Evidence) -> pl.DataFrame:
+    """Another fill of the same run and symbol has the same execution id of the venue."""
+    named = evidence.fills.drop_nulls("exchange_fill_id").sort("filled_at", "id")
+    key = ["run_id", "symbol", "exchange_fill_id"]
+    first = pl.col("id").first().over(key)
+    found = named.with_columns(first=first).filter(pl.col("id") != pl.col("first"))
+    words = pl.format("fill {} has the execution id {} of fill {}.", "id", "exchange_fill_id", "first")
+    return about(found, words, pl.col("exchange_fill_id"))
+
+
+@rule("limit_violated")
+def _limit_violated(evidence: Evidence) -> pl.DataFrame:
+    """Bought above the limit of its order, or sold below it."""
+    limited = evidence.known.filter(pl.col("order_order_type").is_in(["limit", "stop_limit"]))
+    price, limit = pl.col("price"), pl.col("order_limit_price")
+    beyond = pl.when(pl.col("side") == "buy").then(price > limit).otherwise(price < limit)
+    words = pl.format("fill {} is a {} at {}, beyond the limit of {}.", "id", "side", _price, shown(limit))
+    return about(limited.filter(beyond), words, price, limit)
+
+
+@rule("outside_bar")
+def _outside_bar(evidence: Evidence) -> pl.DataFrame:
+    """The price is above the high or below the low of the bar in which it happened."""
+    price, low, high = pl.col("price"), pl.col("low"), pl.col("high")
+    found = evidence.barred.filter((price > high) | (price < low))
+    said = "fill {} is at {}, but its bar reaches from {} to {}."
+    words = pl.format(said, "id", _price, shown(low), shown(high))
+    return about(found, words, price, pl.when(price > high).then(high).otherwise(low))
+
+
+@rule("in_hole", "warning")
+def _in_hole(evidence: Evidence) -> pl.DataFrame:
+    """The bar in which it happened is missing."""
+    found = evidence.barred.filter(pl.col("gap") & pl.col("covered"))
+    words = pl.format("fill {} is of {}, where the bars have a hole.", "id", _time("filled_at"))
+    return about(found, words, _time("filled_at"))
+
+
+@rule("market_closed")
+def _market_closed(evidence: Evidence) -> pl.DataFrame:
+    """The market was closed, as the calendar of the symbol has it."""
+    found = evidence.barred.filter(~pl.col("is_open"))
+    words = pl.format("fill {} is of {}, when {} was closed.", "id", _time("filled_at"), "symbol")
+    return about(found, words, _time("filled_at"))
+
+
+@rule("large_for_bar", "warning")
+def _large_for_bar(evidence: Evidence) -> pl.DataFrame:
+    """The quantity is more than a share of the volume of its bar (``max_volume_share``)."""
+    barred, share = evidence.barred.drop_nulls("volume"), evidence.thresholds.max_volume_share
+    most = Exact.of(barred["volume"]) * share
+    found = barred.filter(Exact.of(barred["quantity"]).compare(most) > 0)
+    words = pl.format("fill {} is of {}, but its bar has a volume of {}.", "id", _quantity, shown(pl.col("volume")))
+    return about(found, words, pl.col("quantity"), pl.col("volume"))
+
+
+@rule("commission_missing", "warning")
+def _commission_missing(evidence: Evidence) -> pl.DataFrame:
+    """No commission is recorded, or one above 0 without its currency."""
+    paid = pl.col("commission")
+    found = evidence.fills.filter(paid.is_null() | ((paid != 0) & pl.col("commission_currency").is_null()))
+    lacks = pl.when(paid.is_null()).then(pl.lit("commission")).otherwise(pl.lit("currency of its commission"))
+    return about(found, pl.format("fill {} has no {}.", "id", lacks))
+
+
+@rule("commission_implausible", "warning")
+def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
+    """The commission, or rebate, is more than a share of the notional (``max_commission_rate``)."""
+    quote = quote_of(pl.col("symbol"))
+    same = (pl.col("commission_currency") == quote).fill_null(True)  # another currency cannot be compared
+    paid = evidence.fills.filter(pl.col("commission").is_not_null() & same)
+    notional = Exact.of(paid["price"]) * Exact.of(paid["quantity"])
+    most = abs(notional) * evidence.thresholds.max_commission_rate
+    told = paid.with_columns(notional.decimal("notional"))
+    found = told.filter(abs(Exact.of(paid["commission"])).compare(most) > 0)
+    said = "fill {} cost {} in commission, on a notional of {}."
+    words = pl.format(said, "id", shown(pl.col("commission")), shown(pl.col("notional")))
+    return about(found, words, pl.col("commission"), pl.col("notional"))
+
+
+@rule("not_checked", "info")
+def _not_checked(evidence: Evidence) -> pl.DataFrame:
+    """Fills that no bar could be held against: of a symbol without bars, or before the first or after the last one."""
+    barred = evidence.barred.select("id", "covered")
+    told = evidence.fills.join(barred, on="id", how="left", maintain_order="left")
+    left = told.filter(~pl.col("covered").fill_null(False)).with_columns(bare=pl.col("covered").is_null())
+    found = left.group_by("run_id", "symbol", "bare", maintain_order=True).agg(
+        time=pl.col("filled_at").min(), fills=pl.len()
+    )
+    why = pl.when("bare").then(pl.lit("there are none of it")).otherwise(pl.lit("they start later or end earlier"))
+    name = pl.col("symbol").fill_null("an unknown symbol")
+    words = pl.format("{} fills of {} were not held against bars: {}.", "fills", name, why)
+    return found.rechunk().select("run_id", "symbol", "time", actual=pl.col("fills").cast(pl.String), sentence=words)
+
+
+RULES = (
+    _unknown_order,
+    _overfilled,
+    _quantity_differs,
+    _fills_missing,
+    _incomplete,
+    _average_differs,
+    _side_differs,
+    _symbol_differs,
+    _run_differs,
+    _before_submission,
+    _after_end,
+    _duplicate_venue_id,
+    _limit_violated,
+    _outside_bar,
+    _in_hole,
+    _market_closed,
+    _large_for_bar,
+    _commission_missing,
+    _commission_implausible,
+    _not_checked,
+)
+"""Every rule, in the order in which they are run."""
