@@ -37,6 +37,8 @@ def test_the_demo_shows_series_runs_and_fills_and_is_safe_to_run_twice(tmp_path:
         "47,345 bars, 273 fills and 680 events",
         "Series",
         "Coverage",
+        "What the audit finds",
+        "order ord-bt-0035 is for 6.458, but its fills sum to 7.208.",
         "sample stocks",
         "0.989683",
         "ETH/USD",

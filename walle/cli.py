@@ -118,6 +118,7 @@ def _demo(options: argparse.Namespace) -> int:
         dead = [found.id for found in store.runs.recover()]
         if dead:
             print(f"Stored as running, but their process is gone: {', '.join(dead)}\n")
+        _show("What the audit finds", store.fills.audit().select("severity", "rule", "sentence"))
         frame = store.fills.read(run)
         shown = ["filled_at", "order_id", "symbol", "side", "quantity", "price", "commission", "liquidity"]
         _show(f"Fills of {run} (first 8 of {frame.height})", trim_zeros(frame.select(shown).head(8)))
@@ -131,6 +132,7 @@ def _demo(options: argparse.Namespace) -> int:
         "    import walle\n"
         f"    store = walle.connect({str(path)!r})\n"
         "    store.bars.read('BTC/USD', '1m', '2025-11-20', '2025-11-21')\n"
+        f"    store.fills.trades({run!r})\n"
         f"    store.runs.history({run!r})\n"
         f"    store.events.read(types='orders.*', run_id={run!r})\n"
         "Or open notebooks/01_quickstart.ipynb."

@@ -1,4 +1,4 @@
-"""How fast WallE moves bars, files of bars and events, as ratios against named peers in the same run.
+"""How fast WallE moves bars, files of bars and events, and audits fills, as ratios against named peers in the same run.
 
     python -m tests.benchmarks                      # 1,000,000 rows, both databases, some minutes
     python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite --what events
@@ -26,13 +26,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import coverage, events, ingest, postgresql, sqlite
+from tests.benchmarks import audit, coverage, events, ingest, postgresql, sqlite
 from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
 
 S = TypeVar("S")
-WHAT = ["bars", "ingest", "coverage", "events"]
+WHAT = ["bars", "ingest", "coverage", "events", "audit"]
 
 
 @dataclass
@@ -204,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "events" in what:
         table, medians = run_events(options.rows, options.rounds, databases)
         rows += table
+    if "audit" in what:
+        told += audit.measure(options.rows)
     print(f"{options.rows:,} {' and '.join(what)}, median of {options.rounds} rounds; below 1 WallE is the faster one,")
     print("1.25 is 0.8 of the peer's rate, 1.67 is 0.6 of it\n")
     with pl.Config(

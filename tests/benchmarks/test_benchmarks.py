@@ -12,4 +12,6 @@ def test_the_benchmarks_print_a_ratio_for_every_goal(capsys: pytest.CaptureFixtu
     assert "SQLite ingest of CSV: " in printed
     assert "peak memory of a CSV of 2,000 rows into SQLite: " in printed
     assert printed.count("coverage() of 50 series: ") == printed.count("gaps() of 2,000 bars: ") == 2
+    assert "audit of 2,000 fills of 667 orders" in printed
+    assert "round trips of 2,000 fills" in printed
     assert "one store.events.append, median: SQLite" in printed
