@@ -18,7 +18,11 @@ __all__ = ["ends_of_runs", "markets_of"]
 
 
 async def markets_of(
-    database: Database, fills: pl.DataFrame, timeframe: str | None, end: datetime | None
+    database: Database,
+    fills: pl.DataFrame,
+    timeframe: str | None,
+    end: datetime | None,
+    start: datetime | None = None,
 ) -> dict[str, Market]:
     """Read the bars of the fills' symbols, from the first fill of each on.
 
@@ -31,6 +35,8 @@ async def markets_of(
         None: the shortest that is stored of each symbol.
     end : datetime, optional
         Bars that open before it; None: to the last one.
+    start : datetime, optional
+        Bars from then on, where the first fill is later.
 
     Returns
     -------
@@ -51,15 +57,15 @@ async def markets_of(
             continue
         row = min(stored, key=lambda row: length(row["timeframe"]))
         chosen = row["timeframe"]
-        start = first - length(chosen)
+        begin = min(first - length(chosen), start or first)
         until = None if end is None else max(end, first + timedelta(microseconds=1))
-        rows = await bars.read(symbol, chosen, start, until)
-        gaps = (await bars.gaps(symbol, chosen, start, until)).select("start", "end")
+        rows = await bars.read(symbol, chosen, begin, until)
+        gaps = (await bars.gaps(symbol, chosen, begin, until)).select("start", "end")
         calendar = calendars[symbol]
         last = rows["timestamp"].max() if until is None else until
         sessions = None
         if calendar.name != "24/7" and isinstance(last, datetime):
-            sessions = calendar.segments(start, last + length(chosen))
+            sessions = calendar.segments(begin, last + length(chosen))
         found[symbol] = Market(chosen, rows, gaps, sessions, (row["first"], row["last"]))
     return found
 

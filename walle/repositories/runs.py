@@ -21,6 +21,7 @@ from walle.records import Owner, Run
 from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
+from walle.repositories.run_analysis import RunAnalysis
 from walle.runs import history, is_alive, this_process
 from walle.words import RunMode, RunStatus
 
@@ -30,7 +31,7 @@ LEASE = timedelta(minutes=5)
 """How long a run on another host may be silent before it counts as dead."""
 
 
-class RunRepository:
+class RunRepository(RunAnalysis):
     """Runs, with lost updates detected and dead ones found.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from decimal import Decimal
 
 import polars as pl
 
@@ -53,3 +54,14 @@ class Runs(Noun[RunRepository]):
     @mirrors(RunRepository.recover)
     def recover(self, lease: timedelta = LEASE) -> list[Run]:
         return self._call(RunRepository.recover, lease)
+
+    @mirrors(RunRepository.equity)
+    def equity(
+        self,
+        run_id: str,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+    ) -> pl.DataFrame:
+        return self._call(RunRepository.equity, run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)

@@ -1,0 +1,143 @@
+"""What a run was worth, bar by bar: its cash, and what it held at the price of the market."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.exact import Exact
+from walle.fills.market import Market, Markets, no_market, quote_of
+from walle.frames import DECIMAL, INSTANT
+
+__all__ = ["EQUITY", "equity"]
+
+EQUITY = pl.Schema(
+    {
+        "time": INSTANT,
+        "cash": DECIMAL,
+        "position_value": DECIMAL,
+        "equity": DECIMAL,
+        "fees": DECIMAL,
+        "fills": pl.Int64(),
+        "orphan_fills": pl.Int64(),
+        "foreign_fees": pl.Int64(),
+        "unmarked": pl.List(pl.String()),
+    }
+)
+"""One row is the end of a bar of any symbol that the run traded, or of a hole in its bars."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def equity(
+    fills: pl.DataFrame, markets: Markets, *, starting_cash: Decimal = Decimal(0), known_orders: pl.Series | None = None
+) -> pl.DataFrame:
+    """Mark the fills of one run to the market at the close of every bar.
+
+    Parameters
+    ----------
+    fills : polars.DataFrame
+        Columns of :data:`walle.frames.FILLS`; of one run.
+    markets : mapping of symbol to Market
+        The bars; a symbol without any cannot be marked.
+    starting_cash : Decimal
+    known_orders : polars.Series, optional
+        The ids of the orders that are stored; a fill of another one is an orphan. None: none is.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`EQUITY`, sorted by time; no row without bars.
+
+        - time: the end of a bar, or of the last one that is missing in a hole; UTC. The fills before it count.
+        - cash: ``starting_cash``, plus sales, less purchases and fees.
+        - position_value: what is held, each symbol at the close of its last bar; below 0 for a short. Null where a bar
+          is missing of a symbol that is held: a hole is not bridged. While its market is closed the last close stands.
+        - equity: ``cash + position_value``; null like that.
+        - fees: the commissions so far, in the currency of the prices; 0 where none is recorded.
+        - fills, orphan_fills: how many there were so far, and of how many of them the order is not stored.
+        - foreign_fees: how many fills so far had a commission in another currency, which is in neither fees nor cash.
+        - unmarked: the symbols that are held and have no price, sorted.
+
+        Each decimal is rounded once, half-even at 18 places.
+
+    Raises
+    ------
+    InputError
+        When the symbols are priced in several currencies.
+    """
+    ordered = fills.drop_nulls("symbol").sort("filled_at", "id")
+    quotes = ordered.select(quote_of(pl.col("symbol")).drop_nulls().unique().sort()).to_series().to_list()
+    if len(quotes) > 1:
+        raise InputError(f"the run trades in {' and '.join(quotes)}; their equity is not added up. Take one symbol.")
+    symbols = ordered["symbol"].unique().sort().to_list()
+    known = [markets[name] for name in symbols if name in markets]
+    holes = (market.gaps["end"] for market in known)  # a moment in each, so that no line is drawn over it
+    times = (
+        pl.concat([pl.Series(dtype=INSTANT), *(market.ends() for market in known), *holes])
+        .unique()
+        .sort()
+        .alias("time")
+    )
+    if times.is_empty():
+        return pl.DataFrame(schema=EQUITY)
+    seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # how many fills came before
+    size, bought = Exact.of(ordered["quantity"]), ordered["side"] == "buy"
+    signed = size.where(bought) - size.where(~bought)
+    same = _in_quote(ordered)
+    paid = Exact.of(ordered["commission"].fill_null(0)).where(same)
+    cash = _so_far(-(signed * Exact.of(ordered["price"])) - paid, seen) + starting_cash
+    value = Exact.constant(0, times.len())
+    unmarked = pl.Series("unmarked", [[]], dtype=pl.List(pl.String())).new_from_index(0, times.len())
+    for name in symbols:
+        held = _so_far(signed.where(ordered["symbol"] == name), seen)
+        price, stale = _price(markets.get(name, no_market()), times)
+        missing = stale & (held.compare(0) != 0)
+        value = value + held * Exact.of(price.fill_null(0))
+        named = pl.select(pl.when(missing).then(pl.lit([name], pl.List(pl.String())))).to_series()
+        unmarked = pl.select(
+            pl.concat_list(unmarked, named.fill_null(pl.Series([[]], dtype=unmarked.dtype)))
+        ).to_series()
+    hole = unmarked.list.len() > 0
+    orphan = ~ordered["order_id"].is_in(known_orders.implode()) if known_orders is not None else same & ~same
+    foreign = ordered["commission"].fill_null(0) != 0
+    return pl.DataFrame(
+        {
+            "time": times,
+            "cash": cash.decimal(),
+            "position_value": value.decimal().set(hole, None),
+            "equity": (cash + value).decimal().set(hole, None),
+            "fees": _so_far(paid, seen).decimal(),
+            "fills": seen,
+            "orphan_fills": _count(orphan, seen),
+            "foreign_fees": _count(foreign & ~same, seen),
+            "unmarked": unmarked,
+        },
+        schema=EQUITY,
+    )
+
+
+def _in_quote(fills: pl.DataFrame) -> pl.Series:
+    """Tell of each fill whether its commission is in the currency of its price, as far as anybody knows."""
+    same = pl.col("commission_currency") == quote_of(pl.col("symbol"))
+    return fills.select(same.fill_null(True).alias("same")).to_series()
+
+
+def _so_far(values: Exact, seen: pl.Series) -> Exact:
+    """Return the sum of the first so many values."""
+    sums = values.cum_sum()
+    return sums.gather((seen - 1).clip(0)).where(seen > 0) if len(sums) else Exact.constant(0, seen.len())
+
+
+def _count(flags: pl.Series, seen: pl.Series) -> pl.Series:
+    return pl.Series(_so_far(Exact(flags.cast(pl.Int128)), seen).units(), dtype=pl.Int64)
+
+
+def _price(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the last close by each time (Decimal, null before the first), and whether it is no price of that time."""
+    place, moment = market.before(times), times - _MICROSECOND
+    over = (times > market.reach()[1]) & market.is_open(moment)
+    return market.price("close", place), market.in_gap(moment) | over | place.is_null()
