@@ -13,7 +13,7 @@ import polars as pl
 
 import walle
 from walle import demo
-from walle.charts import candles, coverage, picture
+from walle.charts import candles, coverage, equity, picture
 
 FOLDER = Path(__file__).parent / "pictures"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -33,10 +33,12 @@ def main() -> None:
         bars = store.bars.read("ETH/USD", "1m", "2025-11-21", "2025-11-24")
         fills = store.fills.read("bt-sma-eth-001", start="2025-11-21", end="2025-11-24")
         holes = store.bars.gaps("ETH/USD", "1m")
+        worth = store.runs.equity("bt-sma-eth-001")
         for theme in THEMES:
             charts = {
                 "coverage": coverage(store.bars.coverage(), gaps, theme=theme),
                 "candles": candles(bars, fills, gaps=holes, title="ETH/USD", theme=theme),
+                "equity": equity(worth, title="Equity of bt-sma-eth-001, USD", theme=theme),
             }
             for name, chart in charts.items():
                 (FOLDER / f"{name}-{theme}.png").write_bytes(picture(chart))
