@@ -65,7 +65,18 @@ def test_a_module_names_its_public_names_and_stays_readable(path: Path) -> None:
 
 
 def test_importing_walle_is_light() -> None:
-    heavy = ["pandas", "ipywidgets", "alembic", "aiosqlite", "psycopg", "adbc_driver_postgresql", "pyarrow", "numpy"]
+    heavy = [
+        "pandas",
+        "ipywidgets",
+        "anywidget",
+        "IPython",
+        "alembic",
+        "aiosqlite",
+        "psycopg",
+        "adbc_driver_postgresql",
+        "pyarrow",
+        "numpy",
+    ]
     code = f"import sys, json, walle; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == []

@@ -152,6 +152,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _types.ModuleType:
-    if name in ("charts",):  # what they need is large, and only in the extra "notebook"
+    if name in ("charts", "widgets"):  # what they need is large, and only in the extra "notebook"
         return _importlib.import_module(f"walle.{name}")
     raise AttributeError(f"module 'walle' has no attribute {name!r}")

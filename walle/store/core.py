@@ -147,6 +147,11 @@ class Store:
         """Whether the store was opened with ``read_only=True``."""
         return self._database is not None and self._database.read_only
 
+    @property
+    def config(self) -> DatabaseConfig | None:
+        """The settings that the store was opened with; None for a store in memory."""
+        return None if self._database is None else self._database.config
+
     def status(self) -> StoreStatus:
         """Look at the state of the schema and of its guards.
 

@@ -1,0 +1,8 @@
+"""Views of a store in a notebook: interactive where ipywidgets is installed, and readable where it is not.
+
+The interactive parts need ipywidgets and anywidget: ``pip install "walle[notebook]"``.
+"""
+
+from walle.widgets.view import View
+
+__all__ = ["View"]

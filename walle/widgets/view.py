@@ -1,0 +1,355 @@
+"""What every view has: its frame, its code, its two faces, its errors, and its end."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import logging
+import sys
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from walle.config import masked
+from walle.errors import ConfigurationError, StoreClosed
+from walle.store import Store
+from walle.widgets.shown import text_of
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+    from walle.widgets.parts import Notice
+
+__all__ = ["INSTALL", "Static", "View", "interactive"]
+
+INSTALL = 'pip install "walle[notebook]"'
+"""How to get the interactive parts."""
+
+_HINT = f"<p><small>Interactive with ipywidgets and anywidget: <code>{html.escape(INSTALL)}</code></small></p>"
+_log = logging.getLogger("walle.widgets")
+_ERROR = 2_000
+"""Characters of an error that are shown; the log has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """What a view shows without a kernel or a script.
+
+    Parameters
+    ----------
+    text : str
+        For a terminal, and for whoever reads the saved notebook as text.
+    html : str
+        The same with tables and pictures: small, every value escaped, without a script, an address or a random id.
+    """
+
+    text: str
+    html: str
+
+
+class View(ABC):
+    """A view of a store.
+
+    A view is shown by putting it last in a cell, or by ``display``. What is saved with the notebook is readable without
+    a kernel. A view that is shown lives until its cell is run again or :meth:`close` is called; it is freed as soon as
+    nothing holds it.
+
+    Parameters
+    ----------
+    store : Store
+
+    Attributes
+    ----------
+    name : str
+        Of the class, for messages.
+    """
+
+    name: ClassVar[str] = "View"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held = _Held()
+        self._widget: Widget | None = None
+        self._notice: Notice | None = None
+        self._finalizer = weakref.finalize(self, self._held.free)
+
+    @abstractmethod
+    def frame(self) -> pl.DataFrame:
+        """Return what the view shows."""
+
+    @abstractmethod
+    def _statements(self) -> list[str]:
+        """Return the lines of Python that make ``frame`` from ``store``; ``pl`` is Polars."""
+
+    @abstractmethod
+    def _make(self) -> Widget:
+        """Make the interactive part. Callbacks go through :meth:`_guarded`, what has to end through :meth:`_on_end`."""
+
+    @abstractmethod
+    def _static(self) -> Static:
+        """Return the static form."""
+
+    def _left(self) -> None:  # noqa: B027  # most views have nothing that runs on
+        """Stop what goes on by itself: the cell that showed the view is run again."""
+
+    @property
+    def code(self) -> str:
+        """Python that gives :meth:`frame` in a new kernel.
+
+        It opens the store at ``WALLE_DATABASE_URL``, or else, for SQLite, at the path of this store, read-only. A
+        password does not stand in it.
+        """
+        lines = [*_connecting(self._store), *self._statements()]
+        text = "\n".join(lines)
+        imports = [("os.environ", "import os\n"), ("pl.", "import polars as pl\n"), ("walle.", "import walle\n")]
+        return "\n".join([*(line for used, line in imports if used in text), text, ""])
+
+    @property
+    def closed(self) -> bool:
+        """Whether the view was closed."""
+        return self._held.freed
+
+    @property
+    def widget(self) -> Widget:
+        """The interactive part, made when it is first asked for.
+
+        Raises
+        ------
+        ConfigurationError
+            Without ipywidgets and anywidget.
+        StoreClosed
+            After :meth:`close`.
+        """
+        if self.closed:
+            raise StoreClosed(f"this {self.name} was closed. Make another one.")
+        if not interactive():
+            raise ConfigurationError(f"the interactive part of {self.name} needs ipywidgets and anywidget: {INSTALL}.")
+        if self._widget is None:
+            from walle.widgets import parts
+
+            self._notice = parts.Notice()
+            self._held.own(self._notice)
+            inner = self._make()
+            self._widget = parts.frame_of(self._notice, inner)
+            self._held.own(self._widget)
+        return self._widget
+
+    def close(self) -> None:
+        """End the view: its comms, timers and threads. A second call does nothing."""
+        _let_go(self)
+        self._held.free()
+        self._finalizer.detach()
+        self._widget = self._notice = None
+
+    def _guarded(self, method: Callable[..., object]) -> Callable[..., None]:
+        """Return a callback that shows and logs what goes wrong, and does not keep the view alive.
+
+        Parameters
+        ----------
+        method : callable
+            A method of this view.
+        """
+        weak = weakref.WeakMethod(method)
+
+        def call(*given: Any, **named: Any) -> None:
+            bound = weak()
+            if bound is None:
+                return
+            view = getattr(bound, "__self__", None)
+            if not isinstance(view, View) or view.closed:
+                return
+            try:
+                bound(*given, **named)
+            except Exception as error:
+                view._failed(error, bound.__name__)
+            else:
+                view._tell("")
+
+        return call
+
+    def _on_end(self, function: Callable[[], object]) -> None:
+        """Have a function called when the view ends. It must not hold the view."""
+        self._held.ending(function)
+
+    def _failed(self, error: Exception, doing: str) -> None:
+        """Show an error in the view, and log it."""
+        _log.error("%s: %s failed", self.name, doing.strip("_"), exc_info=error)
+        self._tell(f"{type(error).__name__}: {error}", "error")
+
+    def _tell(self, text: str, kind: str = "info") -> None:
+        """Say something above the view; an empty text takes it away."""
+        if self._notice is not None and not self.closed:
+            self._notice.tell(text_of(text, _ERROR), kind)
+
+    def __repr__(self) -> str:
+        """Return the static form as text."""
+        return self._faces()[0].text
+
+    def _repr_mimebundle_(self, *_: object, **__: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        static, ready = self._faces()
+        if self.closed or not ready:
+            return {"text/plain": static.text, "text/html": static.html}, {}
+        if not interactive():
+            hint = (
+                f"<p><small>Interactive with ipywidgets and anywidget: <code>{html.escape(INSTALL)}</code></small></p>"
+            )
+            return {"text/plain": static.text, "text/html": static.html + hint}, {}
+        try:
+            shown = self.widget._repr_mimebundle_()
+        except Exception as error:  # it must not take the static form away
+            self._failed(error, "show")
+            return {"text/plain": static.text, "text/html": static.html + _alert(error)}, {}
+        data, told = shown if isinstance(shown, tuple) else (shown, {})
+        _hold(self)
+        return {**data, "text/plain": static.text, "text/html": static.html}, told or {}
+
+    def _faces(self) -> tuple[Static, bool]:
+        """Return the static form and True; or what is wrong with it and False."""
+        if self.closed:
+            return Static(f"{self.name}: closed", f"<p>{self.name}: closed</p>"), False
+        try:
+            return self._static(), True
+        except Exception as error:  # a repr that raises hides every other output of its cell
+            _log.error("%s: the static form failed", self.name, exc_info=error)
+            text = text_of(f"{self.name}: {type(error).__name__}: {error}", _ERROR)
+            return Static(text, _alert(error)), False
+
+
+def interactive() -> bool:
+    """Tell whether what the interactive parts need is installed."""
+    return all(_found(name) for name in ("ipywidgets", "anywidget"))
+
+
+def _found(name: str) -> bool:
+    try:
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except ImportError:
+        return False
+
+
+class _Held:
+    """What a view has to free. It knows nothing of the view, so that a forgotten view can be collected."""
+
+    def __init__(self) -> None:
+        self.freed = False
+        self._lock = threading.RLock()  # a finalizer may run in a thread that is in here
+        self._ends: list[Callable[[], object]] = []
+
+    def own(self, widget: Widget) -> None:
+        """Close a widget and all that belongs to it at the end."""
+        self.ending(lambda: _close_all(widget))
+
+    def ending(self, function: Callable[[], object]) -> None:
+        with self._lock:
+            if not self.freed:
+                self._ends.append(function)
+                return
+        function()
+
+    def free(self) -> None:
+        with self._lock:
+            ends, self._ends, self.freed = self._ends, [], True
+        for function in reversed(ends):
+            try:
+                function()
+            except Exception as error:  # the others have to end too
+                _log.error("closing a view failed", exc_info=error)
+
+
+def _close_all(widget: Widget) -> None:
+    """Close a widget with its children, layouts and styles: closing only it would leave their comms open."""
+    from ipywidgets import Widget
+
+    waiting: list[Widget] = [widget]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        values = [getattr(one, key) for key in one.keys] if one.comm is not None else []
+        for value in values:
+            parts = value if isinstance(value, list | tuple) else [value]
+            waiting += [part for part in parts if isinstance(part, Widget)]
+        one.close()
+
+
+def _alert(error: Exception) -> str:
+    text = text_of(f"{type(error).__name__}: {error}", _ERROR)
+    return f'<p role="alert"><strong>{html.escape(text)}</strong></p>'
+
+
+def _connecting(store: Store) -> list[str]:
+    """Return the lines that open a store again."""
+    config = store.config
+    if config is None:
+        return ["# this store is in memory: what it holds is gone with its process", "store = walle.connect()"]
+    address = config.address
+    if address.get_backend_name() != "sqlite":
+        return [
+            f"# WALLE_DATABASE_URL={masked(address)}",
+            "store = walle.connect(read_only=True)",
+        ]
+    path = Path(str(address.database))
+    # a notebook's kernel starts in its folder: a path from there says nothing of the machine
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return [f'store = walle.connect(os.environ.get("WALLE_DATABASE_URL") or {str(near)!r}, read_only=True)']
+
+
+_LOCK = threading.RLock()
+_shown: dict[str, list[View]] = {}
+"""The views that a cell shows, by its id. A front end holds only their models: without this they would be collected."""
+
+
+def _hold(view: View) -> None:
+    """Keep a view that is shown, until its cell is run again."""
+    cell = _cell()
+    with _LOCK:
+        views = _shown.setdefault(cell, [])
+        if not any(one is view for one in views):
+            views.append(view)
+
+
+def _let_go(view: View) -> None:
+    with _LOCK:
+        for cell, views in list(_shown.items()):
+            views[:] = [one for one in views if one is not view]
+            if not views:
+                del _shown[cell]
+
+
+def _cell() -> str:
+    """Return the id of the cell that runs; empty where there is none."""
+    if "IPython" not in sys.modules:
+        return ""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return ""
+    if _run_again not in shell.events.callbacks["pre_run_cell"]:
+        shell.events.register("pre_run_cell", _run_again)
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else None
+    return str(((parent or {}).get("metadata") or {}).get("cellId") or "")
+
+
+def _run_again(info: Any) -> None:
+    """Let go of what a cell has shown before it is run again."""
+    cell = str(getattr(info, "cell_id", None) or "")
+    if not cell:
+        return
+    with _LOCK:
+        views = _shown.pop(cell, [])
+        others = [one for kept in _shown.values() for one in kept]
+    for view in views:
+        if not any(view is one for one in others) and not view.closed:
+            try:
+                view._left()
+            except Exception as error:
+                view._failed(error, "stop")
