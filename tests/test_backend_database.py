@@ -172,6 +172,12 @@ def test_its_bars_are_the_floats_nearest_to_the_decimals(store: walle.Store) -> 
         store.bars.read("BTC/USDD", "1m")
 
 
+def test_what_is_missing_in_it_is_counted_without_an_index(store: walle.Store) -> None:
+    row = ("BTC/USD", "1m", datetime(2025, 3, 1, tzinfo=UTC), 2, 1, 0.5)  # the second bar opens between two minutes
+    assert store.bars.coverage_by("day", "BTC/USD").rows() == [row]
+    assert store.bars.coverage("BTC/USD").select("expected", "missing", "unexpected").row(0) == (2, 1, 1)
+
+
 def test_its_series_are_listed_also_those_of_a_foreign_timeframe(store: walle.Store) -> None:
     series = store.bars.series()
     assert dict(series.schema) == {

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.samples import START, bars
+from walle.bars.cells import CELLS
 from walle.calendars import from_sessions
 from walle.database import Database
 from walle.errors import InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
@@ -45,6 +46,49 @@ async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepo
     assert (await repository.coverage(["ETH/USD", "BTC/USD"])).rows() == frame.rows()
     assert (await repository.coverage([])).is_empty()
     assert (await repository.coverage(timeframe="1h")).is_empty()
+
+
+async def test_coverage_by_day_week_and_month_adds_up_to_coverage(repository: BarRepository) -> None:
+    frame = bars(4 * 1440, start=datetime(2025, 2, 27, 12, tzinfo=UTC))  # from a Thursday into the next month
+    days = [datetime(2025, 2, 27, tzinfo=UTC) + timedelta(days=number) for number in range(5)]
+    lost = frame["timestamp"][10], frame["timestamp"][2000], frame["timestamp"][2001]
+    await repository.upsert(frame.filter(~pl.col("timestamp").is_in(lost)), symbol="BTC/USD", timeframe="1m")
+    await repository.upsert(frame.filter(pl.col("timestamp").dt.minute() == 0), symbol="ETH/USD", timeframe="1h")
+    await repository.upsert(bars(3, minutes=1440, start=days[0]), symbol="XRP/USD", timeframe="1d")
+    day = await repository.coverage_by("day", "BTC/USD")
+    assert day.schema == CELLS
+    assert day.drop("coverage").rows() == [
+        ("BTC/USD", "1m", days[0], 720, 1),
+        ("BTC/USD", "1m", days[1], 1440, 2),
+        *(("BTC/USD", "1m", moment, 1440, 0) for moment in days[2:4]),
+        ("BTC/USD", "1m", days[4], 720, 0),
+    ]
+    assert day["coverage"].to_list() == [719 / 720, 1438 / 1440, 1, 1, 1]
+    weeks = await repository.coverage_by("week", ["BTC/USD", "ETH/USD"])
+    assert weeks.select("symbol", "start", "expected", "missing").rows() == [
+        ("BTC/USD", datetime(2025, 2, 24, tzinfo=UTC), 720 + 3 * 1440, 3),
+        ("BTC/USD", datetime(2025, 3, 3, tzinfo=UTC), 720, 0),
+        ("ETH/USD", datetime(2025, 2, 24, tzinfo=UTC), 84, 0),
+        ("ETH/USD", datetime(2025, 3, 3, tzinfo=UTC), 12, 0),
+    ]
+    months = await repository.coverage_by("month", timeframe="1m", calendar="24/5")
+    assert months["expected"].to_list() == [
+        (12 + 22) * 60,
+        (2 + 12) * 60,
+    ]  # Friday to 17:00, from Sunday 17:00 New York
+    part = await repository.coverage_by("day", "BTC/USD", None, days[1], days[1] + timedelta(hours=1))
+    assert part.row(0)[2:] == (days[1], 60, 0, 1.0)
+    every = await repository.coverage_by("day")
+    sums = every.group_by("symbol", "timeframe", maintain_order=True).agg(pl.col("expected", "missing").sum())
+    told = await repository.coverage()
+    assert sums.rows() == told.select(sums.columns).rows()
+    cells = await repository.cells("day")
+    assert cells.series["calendar"].to_list() == ["24/7"] * cells.series.height
+    assert cells.frame().equals(every)
+    with pytest.raises(InputError, match="allowed are day, week, month"):
+        await repository.coverage_by("year")
+    with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
+        await repository.coverage_by("day", "BTC/USDD")
 
 
 async def test_gaps_are_runs_of_missing_bars_with_a_cause(repository: BarRepository) -> None:

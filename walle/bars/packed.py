@@ -17,7 +17,7 @@ import polars as pl
 from walle.frames import INSTANT
 from walle.timeframe import TIMEFRAMES
 
-__all__ = ["RUNS", "SUMMARY", "count_bars", "join_runs", "pack", "runs_of", "summaries", "times_of", "unpack"]
+__all__ = ["RUNS", "SUMMARY", "count_bars", "join_runs", "pack", "runs_of", "steps", "summaries", "times_of", "unpack"]
 
 RUNS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
 
@@ -30,6 +30,11 @@ _STEPS = {name: 1 if name == "1M" else period // _MICROSECOND for name, period i
 _STEP = pl.col("timeframe").replace_strict(_STEPS, default=1, return_dtype=pl.Int64)
 _MONDAY = timedelta(days=4) // _MICROSECOND
 """The first Monday of 1970."""
+
+
+def steps() -> pl.Expr:
+    """Return from one opening time of a run to its next, in microseconds, of the column timeframe."""
+    return _STEP
 
 
 def runs_of(bars: pl.DataFrame) -> pl.DataFrame:

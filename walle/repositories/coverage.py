@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.cells import Cells, check_period, count_cells
 from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise
-from walle.bars.packed import times_of
+from walle.bars.packed import RUNS, runs_of, times_of
 from walle.bars.phase import Series
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
@@ -118,6 +119,93 @@ class BarCoverage(BarMarkets):
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
         return pl.concat([told, counted]).sort("symbol", "timeframe")
+
+    async def coverage_by(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Tell of every series how much of it is there by day, week or month.
+
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, start (when the day, week or month begins, UTC), expected (bars that open in it),
+            missing (of those), coverage (0 to 1, never null); sorted by symbol, timeframe and start. No row where no
+            bar is expected: before a series' first bar and after its last one unless ``start`` and ``end`` say so, and
+            while its market is closed. The sums over a series are those of :meth:`coverage`.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        counted = await self.cells(period, symbol, timeframe, start, end, calendar=calendar, session=session)
+        return await self._database.in_thread(counted.frame)
+
+    async def cells(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> Cells:
+        """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
+
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        walle.bars.cells.Cells
+            A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        check_period(period)
+        given = None if calendar is None else find_calendar(calendar)
+        series = await self._series(symbol, timeframe, session)
+        wanted = list(series.select(_SERIES).iter_rows())
+        for name in {name for _, name in wanted}:
+            check_timeframe(name)
+        symbols = series["symbol"].unique()
+        markets = dict.fromkeys(symbols, given) if given else await self._markets(symbols, session)
+        runs = await self._runs(series, session)
+        return await self._database.in_thread(partial(count_cells, wanted, runs, markets, period, start, end))
 
     async def gaps(
         self,
@@ -253,6 +341,23 @@ class BarCoverage(BarMarkets):
             *in_range(table.c.timestamp, start, end),
         )
         return (await read(self._database, wanted.order_by(table.c.timestamp), schema, session))["timestamp"]
+
+    async def _runs(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
+        """Return the opening times of series as runs; those of which nothing is missing are one run each."""
+        if not self._index.exists:
+            parts = [pl.DataFrame(schema=RUNS)]
+            for symbol, timeframe in series.select(_SERIES).iter_rows():
+                times = await self._times(symbol, timeframe, None, None, session)
+                named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
+                parts.append(runs_of(times.to_frame("timestamp").select(*named, "timestamp")))
+            return pl.concat(parts)
+        whole = (pl.col("missing") == 0) & (pl.col("unexpected") == 0)
+        known = series.filter(whole.fill_null(False)).select(*_SERIES, pl.col("first", "last").to_physical())
+        others = list(series.filter(~whole.fill_null(False)).select(_SERIES).iter_rows())
+        parts = [known]
+        for at in range(0, len(others), _AT_ONCE):
+            parts.append(await self._index.runs(set(others[at : at + _AT_ONCE]), session))
+        return pl.concat(parts)
 
     async def _times_of_each(
         self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from walle.bars import IngestReport
+from walle.bars.cells import Cells
 from walle.calendars import Calendar
 from walle.records import Bar
 from walle.repositories import BarRepository
@@ -110,6 +111,32 @@ class Bars(Noun[BarRepository]):
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
         return self._call(BarRepository.coverage, symbol, timeframe, start, end, calendar=calendar)
+
+    @mirrors(BarRepository.coverage_by)
+    def coverage_by(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+    ) -> pl.DataFrame:
+        return self._call(BarRepository.coverage_by, period, symbol, timeframe, start, end, calendar=calendar)
+
+    @mirrors(BarRepository.cells)
+    def cells(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+    ) -> Cells:
+        return self._call(BarRepository.cells, period, symbol, timeframe, start, end, calendar=calendar)
 
     @mirrors(BarRepository.gaps)
     def gaps(
