@@ -1,4 +1,5 @@
-"""How fast WallE moves bars, files of bars and events, and audits fills, as ratios against named peers in the same run.
+"""How fast WallE moves bars, files of bars and events, and audits fills, as ratios against named peers in the same run;
+and how fast its views are painted.
 
     python -m tests.benchmarks                      # 1,000,000 rows, both databases, some minutes
     python -m tests.benchmarks --rows 100000 --rounds 5 --database sqlite --what events
@@ -26,13 +27,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import audit, coverage, events, ingest, postgresql, sqlite
+from tests.benchmarks import audit, coverage, events, ingest, postgresql, sqlite, views
 from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
 
 S = TypeVar("S")
-WHAT = ["bars", "ingest", "coverage", "events", "audit"]
+WHAT = ["bars", "ingest", "coverage", "events", "audit", "views"]
 
 
 @dataclass
@@ -126,6 +127,15 @@ def run_coverage(rows: int, databases: Sequence[str]) -> list[str]:
     return told
 
 
+def run_views(rows: int, databases: Sequence[str]) -> list[str]:
+    """Measure the first paint of the views; the arguments are those of :func:`run_bars`."""
+    told: list[str] = []
+    for name in databases:
+        with _place(name) as place:
+            told += views.measure(place, rows, "SQLite" if name == "sqlite" else "PostgreSQL")
+    return told
+
+
 def run_events(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
     """Measure what moves events; the arguments are those of :func:`run_bars`.
 
@@ -206,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += table
     if "audit" in what:
         told += audit.measure(options.rows)
+    if "views" in what:
+        told += run_views(options.rows, databases)
     print(f"{options.rows:,} {' and '.join(what)}, median of {options.rounds} rounds; below 1 WallE is the faster one,")
     print("1.25 is 0.8 of the peer's rate, 1.67 is 0.6 of it\n")
     with pl.Config(

@@ -46,7 +46,8 @@ class Cells:
     Parameters
     ----------
     series : polars.DataFrame
-        symbol, timeframe, calendar (its name); one row per row of the matrix.
+        symbol, timeframe, calendar (its name), first, last (opening times of the first and the last bar in the range,
+        UTC; null without one); one row per row of the matrix.
     starts : polars.Series
         Datetime("us", "UTC"), one per column: when each day, week (Monday) or month begins; without a hole.
     expected, missing : polars.Series
@@ -155,7 +156,7 @@ def count_cells(
     order = pl.concat([pl.Series([], dtype=pl.Int64), *(group["series"] for group in groups)])
     empty = pl.Series([], dtype=pl.Int32)
     cells = Cells(
-        spans[order].select(*_SERIES, "calendar"),
+        spans[order].select(*_SERIES, "calendar", pl.col("first", "last").cast(INSTANT)),
         starts.head(width),
         pl.concat([empty, *(expected for expected, _ in parts)]),
         pl.concat([empty, *(missing for _, missing in parts)]),

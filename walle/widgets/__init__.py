@@ -3,6 +3,7 @@
 The interactive parts need ipywidgets and anywidget: ``pip install "walle[notebook]"``.
 """
 
+from walle.widgets.coverage import CoverageView
 from walle.widgets.view import View
 
-__all__ = ["View"]
+__all__ = ["CoverageView", "View"]

@@ -184,12 +184,12 @@ class Pages:
         start = self._page * self._rows
         part = self.frame.slice(start, self._rows)
         total = self.frame.height
-        note = f"{start + 1:,} to {start + part.height:,} of {total:,}" if total > self._rows else f"{total:,}"
+        note = f"{start + 1:,} to {start + part.height:,} of {total:,}" if total > self._rows else ""
         marked = -1 if self._selected is None else self._selected - start
         self.table.show(
             part,
             titles=self._titles,
-            note=note if total else "",
+            note=note,
             selected=marked if 0 <= marked < part.height else -1,
             turns=(start > 0, start + part.height < total),
         )

@@ -85,7 +85,7 @@ function render({ model, el }) {
     for (const button of on) button.disabled = !after;
     const turns = before || after;
     for (const button of [...back, ...on]) button.hidden = !turns;
-    foot.hidden = rows.length === 0;
+    foot.hidden = !turns && model.get("note") === "";
     mark();
     if (held && made.length) focus(active);
   };

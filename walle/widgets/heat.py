@@ -1,0 +1,86 @@
+"""Coverage as colours: the level of each cell, and strips of them that need no script."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import polars as pl
+
+from walle.bars.cells import Cells
+from walle.widgets.shown import picture
+
+__all__ = ["COLOURS", "DARK", "LEVELS", "levels", "share", "strip", "totals"]
+
+LEVELS = (
+    "no bar expected",
+    "complete",
+    "99 % and more",
+    "90 % and more",
+    "50 % and more",
+    "below 50 %",
+    "nothing there",
+)
+"""What a level means. A cell in which one bar is missing is never complete, and of several the worst is drawn."""
+
+# from calm to loud, each darker than the one before: told apart in grey too
+COLOURS = ("#00000000", "#6aa5cc", "#f0c53c", "#e69012", "#d55e00", "#ad2750", "#6f1a63")
+DARK = ("#00000000", "#2f6489", "#f7d154", "#f2a33a", "#ee6c2e", "#e64572", "#c77dff")
+
+_HIGH = 12
+_WIDE = 360
+
+
+def levels(cells: Cells) -> pl.Series:
+    """Return the level of each cell: UInt8, row after row, a place in :data:`LEVELS`."""
+    counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing})
+    expected, missing = pl.col("expected").cast(pl.Int64), pl.col("missing").cast(pl.Int64)
+    worse = [missing > 0, missing * 100 > expected, missing * 10 > expected, missing * 2 > expected]
+    level = pl.sum_horizontal(1, *worse, missing == expected).cast(pl.UInt8)
+    return counted.select(level=pl.when(expected > 0).then(level).otherwise(0).cast(pl.UInt8)).to_series()
+
+
+def totals(cells: Cells) -> pl.DataFrame:
+    """Sum up each series.
+
+    Returns
+    -------
+    polars.DataFrame
+        row (its place in the matrix), the columns of ``Cells.series``, expected, missing, coverage (0 to 1; null when
+        nothing is expected); in the order of the matrix.
+    """
+    width = max(1, cells.starts.len())
+    counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing}).cast(pl.Int64)
+    placed = counted.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64) // width)
+    sums = placed.group_by("row").agg(pl.col("expected", "missing").sum())
+    series = cells.series.with_row_index("row").cast({"row": pl.Int64()})
+    told = series.join(sums, on="row", how="left", maintain_order="left")
+    told = told.with_columns(pl.col("expected", "missing").fill_null(0))
+    there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
+    return told.with_columns(coverage=pl.when(pl.col("expected") > 0).then(there))
+
+
+def share(expected: int, missing: int) -> str:
+    """Return how much is there in percent, rounded down: ``100 %`` only when nothing is missing."""
+    if not expected:
+        return "\u2013"
+    if not missing:
+        return "100 %"
+    parts = (expected - missing) * 10_000 // expected
+    return f"{parts // 100}.{parts % 100:02} %"
+
+
+def strip(row: bytes, words: str) -> str:
+    """Return the levels of one series as a picture, an ``img`` element; the worst of those that share a pixel."""
+    width = len(row)
+    if not width:
+        return ""
+    if width > _WIDE:
+        line = bytes(max(row[start:end]) for start, end in pairwise(at * width // _WIDE for at in range(_WIDE + 1)))
+    else:  # pixels are repeated by a whole factor: a viewer that enlarges a picture blurs it
+        line = b"".join(bytes([level]) * (_WIDE // width) for level in row)
+    return picture([line] * _HIGH, [_rgba(colour) for colour in COLOURS], words)
+
+
+def _rgba(colour: str) -> tuple[int, int, int, int]:
+    red, green, blue, alpha = bytes.fromhex(colour[1:].ljust(8, "f"))
+    return red, green, blue, alpha
