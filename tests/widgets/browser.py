@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "Notebook", "running_lab", "why_not"]
 
 ROOT = Path(__file__).parents[2]
+PICTURES = os.environ.get("WALLE_SCREENSHOTS")  # read early: the tests run without any WALLE_ variable
 LOCAL = ("data:", "blob:", "about:")
 _ARGUMENTS = [
     "--no-sandbox",
@@ -158,7 +159,7 @@ class Lab:
         self._base, self._browser = base, browser
         self.folder = folder
         self._numbers = itertools.count()
-        self._pictures = Path(os.environ.get("WALLE_SCREENSHOTS") or folder / "pictures")
+        self._pictures = Path(PICTURES or folder / "pictures")
         self._pictures.mkdir(parents=True, exist_ok=True)
 
     def open(self, cells: Sequence[str], *, width: int = 1280, height: int = 1000) -> Notebook:
@@ -173,6 +174,13 @@ class Lab:
         page.evaluate("async () => window.jupyterapp.shell.collapseLeft()")
         assert page.evaluate(_RUN_ALL) is True, page.locator(".jp-OutputArea-output").all_inner_texts()
         return notebook
+
+    def read(self, path: Path, picture: str) -> Page:
+        """Open a file in the browser with scripts switched off, and save a picture of it."""
+        page = self._browser.new_context(java_script_enabled=False, viewport={"width": 1100, "height": 900}).new_page()
+        page.goto(path.as_uri())
+        page.screenshot(path=self._pictures / f"{picture}.png")
+        return page
 
 
 @contextlib.contextmanager

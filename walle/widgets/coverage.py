@@ -43,8 +43,8 @@ class CoverageView(View):
     """A heat map of the stored series by time: which bars are there, and where some are missing.
 
     A cell is a day, a week or a month of a series, coloured by the share of its expected bars that is there. A cell in
-    which a single bar is missing is never drawn as complete, and where several cells share a spot the worst is drawn.
-    A click opens the gaps of a series, and a click on a gap shows the candles around it.
+    which a single bar is missing is never drawn as complete; where cells are finer than the screen, their mean is drawn
+    by the same rule. A click opens the gaps of a series, and a click on a gap shows the candles around it.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import traitlets
 
 from walle.bars.cells import Cells
 from walle.values import to_microseconds
-from walle.widgets.heat import COLOURS, DARK, LEVELS, levels, share
+from walle.widgets.heat import COLOURS, DARK, LEVELS, WEIGHTS, levels, share
 from walle.widgets.parts import Messages, script
 from walle.widgets.shown import moment, text_of
 
@@ -49,6 +49,7 @@ class HeatMap(Messages):
     label = traitlets.Unicode("").tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     levels: Any = traitlets.List(list(LEVELS)).tag(sync=True)
+    weights: Any = traitlets.List(list(WEIGHTS)).tag(sync=True)
     light: Any = traitlets.List(list(COLOURS)).tag(sync=True)
     dark: Any = traitlets.List(list(DARK)).tag(sync=True)
 

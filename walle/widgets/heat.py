@@ -9,7 +9,7 @@ import polars as pl
 from walle.bars.cells import Cells
 from walle.widgets.shown import picture
 
-__all__ = ["COLOURS", "DARK", "LEVELS", "levels", "share", "strip", "totals"]
+__all__ = ["COLOURS", "DARK", "LEVELS", "WEIGHTS", "levels", "share", "strip", "together", "totals"]
 
 LEVELS = (
     "no bar expected",
@@ -20,7 +20,11 @@ LEVELS = (
     "below 50 %",
     "nothing there",
 )
-"""What a level means. A cell in which one bar is missing is never complete, and of several the worst is drawn."""
+"""What a level means. A cell in which one bar is missing is never complete."""
+
+WEIGHTS = (0.0, 1.0, 0.995, 0.95, 0.75, 0.25, 0.0)
+"""The share that stands for a level where cells share a spot: it has the level of their mean, and is never complete
+when one of them is not."""
 
 # from calm to loud, each darker than the one before: told apart in grey too
 COLOURS = ("#00000000", "#6aa5cc", "#f0c53c", "#e69012", "#d55e00", "#ad2750", "#6f1a63")
@@ -28,6 +32,7 @@ DARK = ("#00000000", "#2f6489", "#f7d154", "#f2a33a", "#ee6c2e", "#e64572", "#c7
 
 _HIGH = 12
 _WIDE = 360
+_SPOTS = 180  # of two pixels each: a single one is hardly seen
 
 
 def levels(cells: Cells) -> pl.Series:
@@ -69,13 +74,25 @@ def share(expected: int, missing: int) -> str:
     return f"{parts // 100}.{parts % 100:02} %"
 
 
+def together(cells: bytes) -> int:
+    """Return the level of a spot in which several cells stand."""
+    counts = [(cells.count(level), WEIGHTS[level]) for level in range(1, len(LEVELS))]
+    total = sum(count for count, _ in counts)
+    if total == counts[0][0]:
+        return int(total > 0)
+    mean = sum(count * weight for count, weight in counts) / total
+    return 2 + (mean < 0.99) + (mean < 0.9) + (mean < 0.5) + (mean == 0)
+
+
 def strip(row: bytes, words: str) -> str:
-    """Return the levels of one series as a picture, an ``img`` element; the worst of those that share a pixel."""
+    """Return the levels of one series as a picture, an ``img`` element."""
     width = len(row)
     if not width:
         return ""
     if width > _WIDE:
-        line = bytes(max(row[start:end]) for start, end in pairwise(at * width // _WIDE for at in range(_WIDE + 1)))
+        line = bytes(
+            together(row[start:end]) for start, end in pairwise(at * width // _WIDE for at in range(_WIDE + 1))
+        )
     else:  # pixels are repeated by a whole factor: a viewer that enlarges a picture blurs it
         line = b"".join(bytes([level]) * (_WIDE // width) for level in row)
     return picture([line] * _HIGH, [_rgba(colour) for colour in COLOURS], words)

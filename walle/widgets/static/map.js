@@ -98,15 +98,23 @@ function render({ model, el }) {
     changed();
   };
 
-  // of all cells that share a spot the worst one is drawn, so that a single hole is seen from any distance
-  const worst = (r0, r1, c0, c1) => {
-    let found = 0;
+  // cells that share a spot are drawn as their mean, and never as complete when one of them is not
+  const weights = model.get("weights");
+  const together = (r0, r1, c0, c1) => {
+    if (r1 - r0 === 1 && c1 - c0 === 1) return levels[r0 * columns + c0];
+    let count = 0, sum = 0, whole = true;
     for (let row = r0; row < r1; row++) {
       for (let place = row * columns + c0, end = row * columns + c1; place < end; place++) {
-        if (levels[place] > found) found = levels[place];
+        const level = levels[place];
+        if (level === 0) continue;
+        count += 1;
+        sum += weights[level];
+        whole = whole && level === 1;
       }
     }
-    return found;
+    if (whole) return count ? 1 : 0;
+    const mean = sum / count;
+    return 2 + (mean < 0.99) + (mean < 0.9) + (mean < 0.5) + (mean === 0);
   };
   // spots along one axis: a cell each, or several cells where a cell is finer than a spot: [first, stop, begin, end]
   const spots = (from, to, count, begin, size, gap) => {
@@ -135,7 +143,7 @@ function render({ model, el }) {
       let left = 0, right = 0, colour = 0;  // neighbours of one colour are one stroke
       const flush = () => { if (colour) { drawing.fillStyle = palette[colour]; drawing.fillRect(left, top, right - left, bottom - top); } };
       for (const [c0, c1, begin, end] of along) {
-        const level = worst(r0, r1, c0, c1);
+        const level = together(r0, r1, c0, c1);
         if (level !== colour || begin - right > 0.5) { flush(); left = begin; colour = level; }
         right = end;
       }
@@ -224,7 +232,7 @@ function render({ model, el }) {
     show("");
     draw();
   };
-  // the cell that is meant: of several that share the spot the worst one, which is the one that is seen
+  // the cell that is meant: of several that share the spot the worst one
   const under = (event) => {
     const rect = canvas.getBoundingClientRect(), zone = area(), left = event.clientX - rect.left, top = event.clientY - rect.top;
     if (top < zone.top || top >= height) return null;
