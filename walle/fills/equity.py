@@ -12,7 +12,7 @@ from walle.exact import Exact
 from walle.fills.market import Market, Markets, no_market, quote_of
 from walle.frames import DECIMAL, INSTANT
 
-__all__ = ["EQUITY", "equity"]
+__all__ = ["EQUITY", "currency_of", "equity"]
 
 EQUITY = pl.Schema(
     {
@@ -59,8 +59,10 @@ def equity(
         - equity: ``cash + position_value``; null like that.
         - fees: the commissions so far, in the currency of the prices; 0 where none is recorded.
         - fills, orphan_fills: how many there were so far, and of how many of them the order is not stored.
-        - foreign_fees: how many fills so far had a commission in another currency, which is in neither fees nor cash.
-        - unmarked: the symbols that are held and have no price, sorted.
+        - foreign_fees: how many fills so far had a commission in another currency, which is in neither fees nor cash;
+          where the currency of the prices is unknown (:func:`currency_of`), any that is named is another one.
+        - unmarked: the symbols that are held and have no price, sorted; null in it stands for fills whose symbol is
+          not known, neither from them nor from an order. They count in cash, and nobody knows what they bought.
 
         Each decimal is rounded once, half-even at 18 places.
 
@@ -69,11 +71,8 @@ def equity(
     InputError
         When the symbols are priced in several currencies.
     """
-    ordered = fills.drop_nulls("symbol").sort("filled_at", "id")
-    quotes = ordered.select(quote_of(pl.col("symbol")).drop_nulls().unique().sort()).to_series().to_list()
-    if len(quotes) > 1:
-        raise InputError(f"the run trades in {' and '.join(quotes)}; their equity is not added up. Take one symbol.")
-    symbols = ordered["symbol"].unique().sort().to_list()
+    ordered, currency = fills.sort("filled_at", "id"), currency_of(fills)
+    symbols = ordered["symbol"].drop_nulls().unique().sort().to_list()
     known = [markets[name] for name in symbols if name in markets]
     holes = (market.gaps["end"] for market in known)  # a moment in each, so that no line is drawn over it
     times = (
@@ -87,7 +86,7 @@ def equity(
     seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # how many fills came before
     size, bought = Exact.of(ordered["quantity"]), ordered["side"] == "buy"
     signed = size.where(bought) - size.where(~bought)
-    same = _in_quote(ordered)
+    same = _in_currency(ordered, currency)
     paid = Exact.of(ordered["commission"].fill_null(0)).where(same)
     cash = _so_far(-(signed * Exact.of(ordered["price"])) - paid, seen) + starting_cash
     value = Exact.constant(0, times.len())
@@ -95,12 +94,9 @@ def equity(
     for name in symbols:
         held = _so_far(signed.where(ordered["symbol"] == name), seen)
         price, stale = _price(markets.get(name, no_market()), times)
-        missing = stale & (held.compare(0) != 0)
         value = value + held * Exact.of(price.fill_null(0))
-        named = pl.select(pl.when(missing).then(pl.lit([name], pl.List(pl.String())))).to_series()
-        unmarked = pl.select(
-            pl.concat_list(unmarked, named.fill_null(pl.Series([[]], dtype=unmarked.dtype)))
-        ).to_series()
+        unmarked = _added(unmarked, name, stale & (held.compare(0) != 0))
+    unmarked = _added(unmarked, None, _count(ordered["symbol"].is_null(), seen) > 0)
     hole = unmarked.list.len() > 0
     orphan = ~ordered["order_id"].is_in(known_orders.implode()) if known_orders is not None else same & ~same
     foreign = ordered["commission"].fill_null(0) != 0
@@ -120,16 +116,51 @@ def equity(
     )
 
 
-def _in_quote(fills: pl.DataFrame) -> pl.Series:
-    """Tell of each fill whether its commission is in the currency of its price, as far as anybody knows."""
-    same = pl.col("commission_currency") == quote_of(pl.col("symbol"))
-    return fills.select(same.fill_null(True).alias("same")).to_series()
+def currency_of(fills: pl.DataFrame) -> str | None:
+    """Return the currency that the prices of a run are in.
+
+    Parameters
+    ----------
+    fills : polars.DataFrame
+        Columns of :data:`walle.frames.FILLS`; of one run.
+
+    Returns
+    -------
+    str or None
+        What follows the slash of its symbols. Where none has one, that of the commissions, if there is only one. None:
+        nobody knows.
+
+    Raises
+    ------
+    InputError
+        When the symbols are priced in several currencies.
+    """
+    quotes = fills.select(quote_of(pl.col("symbol")).drop_nulls().unique().sort()).to_series().to_list()
+    if len(quotes) > 1:
+        raise InputError(f"the run trades in {' and '.join(quotes)}; their equity is not added up. Take one symbol.")
+    named = fills.filter(pl.col("commission") != 0)["commission_currency"].drop_nulls().unique().to_list()
+    found = quotes or named
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _in_currency(fills: pl.DataFrame, currency: str | None) -> pl.Series:
+    """Tell of each fill whether its commission is in a currency, or in none that was said."""
+    words = fills["commission_currency"]
+    return words.is_null() if currency is None else (words == currency).fill_null(True)
 
 
 def _so_far(values: Exact, seen: pl.Series) -> Exact:
     """Return the sum of the first so many values."""
     sums = values.cum_sum()
     return sums.gather((seen - 1).clip(0)).where(seen > 0) if len(sums) else Exact.constant(0, seen.len())
+
+
+def _added(unmarked: pl.Series, name: str | None, missing: pl.Series) -> pl.Series:
+    """Add a symbol where it has no price."""
+    if not missing.any():
+        return unmarked
+    named, none = pl.lit([name], unmarked.dtype), pl.lit([], unmarked.dtype)
+    return pl.select(pl.concat_list(unmarked, pl.when(missing).then(named).otherwise(none))).to_series()
 
 
 def _count(flags: pl.Series, seen: pl.Series) -> pl.Series:

@@ -65,3 +65,28 @@ class Runs(Noun[RunRepository]):
         starting_cash: Decimal | int | None = None,
     ) -> pl.DataFrame:
         return self._call(RunRepository.equity, run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)
+
+    @mirrors(RunRepository.metrics)
+    def metrics(
+        self,
+        run_id: str,
+        *,
+        symbol: str | None = None,
+        method: str = "fifo",
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+        returns: str = "day",
+        periods: float | None = None,
+        risk_free: float = 0.0,
+    ) -> pl.DataFrame:
+        return self._call(
+            RunRepository.metrics,
+            run_id,
+            symbol=symbol,
+            method=method,
+            timeframe=timeframe,
+            starting_cash=starting_cash,
+            returns=returns,
+            periods=periods,
+            risk_free=risk_free,
+        )
