@@ -49,6 +49,9 @@ RUN_TYPES: dict[str, Any] = {
 }
 
 
+SUMMARY_TYPES = {**RUN_TYPES, "duration": pl.Duration("us"), "orders": pl.Int64(), "fills": pl.Int64()}
+
+
 def make_backend(url: str) -> None:
     """Make the tables and rows as the backend leaves them, with nothing of WallE's."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -222,7 +225,7 @@ def test_its_fills_read_exactly_with_the_backends_own_columns(store: walle.Store
 
 def test_symbols_and_timeframe_of_its_runs_come_from_their_config(store: walle.Store) -> None:
     frame = store.runs.read()
-    assert dict(frame.schema) == RUN_TYPES
+    assert dict(frame.schema) == SUMMARY_TYPES
     assert frame.select("id", "mode", "status", "symbols", "timeframe", "created_at", "revision").rows() == [
         ("r1", "backtest", "completed", ["BTC/USD", "Größe 漢"], "1m", T0, None),
         ("r2", "shadow", "exploded", None, None, T1, None),
@@ -231,6 +234,9 @@ def test_symbols_and_timeframe_of_its_runs_come_from_their_config(store: walle.S
         ("r5", "live", "pending", None, None, T1, None),
         ("r6", "live", "pending", [], "", T1, None),
     ]
+    assert frame["duration"].to_list() == [T2 - T0, None, None, None, None, None]
+    assert frame.select("orders", "fills").rows() == [(1, 1), (1, 1), (0, 0), (0, 0), (0, 0), (0, 0)]
+    assert store.runs.read(status="completed").select("orders", "fills").rows() == [(1, 1)]
     assert frame["config"].str.json_path_match("$.deep.a[0]").to_list() == ["1", None, None, None, None, None]
     first = store.runs.get("r1")
     assert first.symbols == ("BTC/USD", "Größe 漢")
@@ -296,7 +302,7 @@ def test_every_frame_of_a_base_revision_reads_and_is_typed_also_where_tables_are
     before = everything(raw)
     with walle.connect(empty_address, read_only=True) as store:
         frames = [store.orders.read(), store.fills.read(), store.runs.read()]
-        assert [dict(frame.schema) for frame in frames] == [ORDER_TYPES, FILL_TYPES, RUN_TYPES]
+        assert [dict(frame.schema) for frame in frames] == [ORDER_TYPES, FILL_TYPES, SUMMARY_TYPES]
         expected = [len(ROWS[table]) if table in TABLES[base] else 0 for table in ("veda_orders", "fills", "runs")]
         assert [frame.height for frame in frames] == expected
         assert store.bars.series().height == (3 if "bars" in TABLES[base] else 0)

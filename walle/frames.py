@@ -34,6 +34,7 @@ __all__ = [
     "REJECTED_BARS",
     "RESETS",
     "RUNS",
+    "RUN_SUMMARY",
     "STORED_CONFLICTS",
     "expression",
     "finish",
@@ -184,6 +185,10 @@ RUNS = pl.Schema(
 )
 """One row is one run; ``config`` and ``owner`` are JSON texts."""
 
+RUN_SUMMARY = pl.Schema({**RUNS, "duration": pl.Duration("us"), "orders": pl.Int64(), "fills": pl.Int64()})
+"""The same, with ``stopped_at - started_at`` (null until it stopped), and how many orders and fills are of the run: a
+fill that was written without a run is of its order's. The counts are never null."""
+
 HISTORY = pl.Schema(
     {
         "time": INSTANT,
@@ -195,9 +200,13 @@ HISTORY = pl.Schema(
         "side": pl.String(),
         "quantity": DECIMAL,
         "price": DECIMAL,
+        "event": pl.Int64(),
+        "corr_id": pl.String(),
+        "payload": pl.String(),
     }
 )
-"""One row is one moment in a run's life: ``kind`` is run, order or fill, and ``what`` says what happened."""
+"""One row is one moment in a run's life: ``kind`` is run, order, fill or event, and ``what`` says what happened, of an
+event its type. ``event`` is an event's id in the log, ``payload`` its JSON text; both are null for the other kinds."""
 
 
 EVENTS = pl.Schema(

@@ -8,7 +8,7 @@ import pytest
 from tests.samples import START, fill, order, run
 from walle.database import Database
 from walle.errors import IllegalTransition, InputError, LostUpdate, UnknownRun
-from walle.frames import HISTORY, RUNS
+from walle.frames import HISTORY, RUN_SUMMARY
 from walle.records import Run
 from walle.repositories import FillRepository, OrderRepository, RunRepository
 from walle.runs import this_process
@@ -25,7 +25,7 @@ async def test_a_run_comes_back_as_it_was_saved(repository: RunRepository) -> No
     assert saved == dataclasses.replace(run(), revision=1)
     assert await repository.get("run-1") == saved
     frame = await repository.read()
-    assert frame.schema == RUNS
+    assert frame.schema == RUN_SUMMARY
     assert frame["symbols"].to_list() == [["BTC/USD", "ETH/USD"]]
     bare = await repository.save(run(2, symbols=None, config=None, timeframe=None))
     assert await repository.list() == [saved, bare]

@@ -23,7 +23,8 @@ from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 from walle.events.port import EventStore
 from walle.repositories import OffsetRepository
-from walle.types import member, resembles, wire
+from walle.repositories.outbox import event_column
+from walle.types import resembles
 
 __all__ = ["OutboxEvents"]
 
@@ -39,7 +40,6 @@ LISTEN_AGAIN = 30.0
 """Seconds after which a lost connection that listened is opened again."""
 
 _EVIDENCE = {"highest": pl.Int64(), "holders": pl.String(), "hazard": pl.String()}
-_DOCUMENTS = ("headers", "payload")
 _MARK = "walle_wakes"
 
 
@@ -230,15 +230,7 @@ class OutboxEvents(EventStore):
             await asyncio.sleep(ANNOUNCE_PAUSE)
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
-        table, dialect = models.outbox, self._database.dialect.name
-        if name in ("id", "type"):
-            return table.c[name]
-        if name == "created_at":
-            return wire(table.c.created_at, dialect)
-        if name == "envelope":  # SQLite keeps bytes in a column of texts, where somebody wrote them
-            return sa.cast(wire(table.c.payload, dialect), sa.Text)
-        key = "id" if name == "event_id" else name
-        return member(table.c.payload, key, dialect, document=key in _DOCUMENTS)
+        return event_column(name, self._database.dialect.name)
 
     def _conditions(self, wanted: EventFilter) -> list[sa.ColumnElement[bool]]:
         dialect = self._database.dialect.name

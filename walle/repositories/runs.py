@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-import json
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.database import Database, Writer
+from walle.database import Writer
+from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
-from walle.frames import RUNS, expression, read
+from walle.frames import RUNS
 from walle.records import Owner, Run
-from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
-from walle.repositories.fills import FillRepository
-from walle.repositories.orders import OrderRepository
 from walle.repositories.run_analysis import RunAnalysis
-from walle.runs import history, is_alive, this_process
-from walle.words import RunMode, RunStatus
+from walle.repositories.run_reading import RunReading, record
+from walle.runs import is_alive, this_process
+from walle.words import RunStatus
 
 __all__ = ["LEASE", "RunRepository"]
 
@@ -31,16 +27,13 @@ LEASE = timedelta(minutes=5)
 """How long a run on another host may be silent before it counts as dead."""
 
 
-class RunRepository(RunAnalysis):
+class RunRepository(RunReading, RunAnalysis):
     """Runs, with lost updates detected and dead ones found.
 
     Parameters
     ----------
     database : Database
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def save(self, run: Run, *, session: AsyncSession | None = None) -> Run:
         """Store a run: insert a new one, or update the one it was read from.
@@ -145,122 +138,59 @@ class RunRepository(RunAnalysis):
         now = datetime.now(UTC)
         return [run for run in await self.list(status=RunStatus.RUNNING) if not _lives(run, now, lease)]
 
-    async def get(self, run_id: str, *, session: AsyncSession | None = None) -> Run:
-        """Return one run.
+    async def sweep(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
+        """Mark as ``lost`` every run that is stored as running and whose process is gone.
 
-        Raises
-        ------
-        UnknownRun
-            When it is not stored; near ids are offered.
-        """
-        found = await self._records([models.runs.c.id == check_name(run_id, "run_id")], session)
-        if not found:
-            await known_run(self._database, run_id)
-            raise UnknownRun(run_id)
-        return found[0]
-
-    async def list(
-        self,
-        *,
-        status: str | Iterable[str] | None = None,
-        mode: str | Iterable[str] | None = None,
-        strategy_id: str | None = None,
-        start: Time = None,
-        end: Time = None,
-        session: AsyncSession | None = None,
-    ) -> builtins.list[Run]:
-        """Return runs as records; arguments and order as in :meth:`read`.
-
-        Raises
-        ------
-        InputError
-        """
-        return await self._records(_conditions(status, mode, strategy_id, start, end), session)
-
-    async def read(
-        self,
-        *,
-        status: str | Iterable[str] | None = None,
-        mode: str | Iterable[str] | None = None,
-        strategy_id: str | None = None,
-        start: Time = None,
-        end: Time = None,
-        session: AsyncSession | None = None,
-    ) -> pl.DataFrame:
-        """Read runs as a frame.
+        An engine calls this when it starts, before it starts runs of its own; opening a store never does. Each run is
+        looked at again under the lock that a heartbeat takes, so one that gave a sign of life meanwhile stays running.
+        With each goes one event ``run.Lost`` into the log, in the same transaction: its payload names the strategy, the
+        mode, the owner, the last heartbeat and the lease. ``stopped_at`` stays empty, because nobody knows when it
+        stopped, and the run may be taken up again.
 
         Parameters
         ----------
-        status, mode : str or iterable of str, optional
-        strategy_id : str, optional
-        start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        lease : timedelta
+            A run on another host counts as dead when its last heartbeat is older.
         session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
 
         Returns
         -------
-        polars.DataFrame
-            Columns of :data:`walle.frames.RUNS`; one row per run, sorted by created_at, then id.
+        list of Run
+            Those that it marked, as they are stored now; sorted by id. Empty when there was none.
 
         Raises
         ------
         InputError
-            For an unknown status or mode, or a bad range.
+            For a lease that is no positive timedelta.
         """
-        conditions = _conditions(status, mode, strategy_id, start, end)
-        return await self._frame(conditions, session)
-
-    async def history(self, run_id: str) -> pl.DataFrame:
-        """Read the life of a run: its own moments, its orders' and its fills', in the order of time.
-
-        Returns
-        -------
-        polars.DataFrame
-            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`.
-
-        Raises
-        ------
-        UnknownRun
-            When nothing at all is stored of it; near ids are offered.
-        """
-        await known_run(self._database, check_name(run_id, "run_id"))
-        runs = await self._frame([models.runs.c.id == run_id], None)
-        orders = await OrderRepository(self._database).read(run_id)
-        fills = await FillRepository(self._database).read(run_id)
-        return history(runs, orders, fills)
-
-    def _column(self, name: str) -> sa.ColumnElement[Any]:
-        table = models.runs
-        if (
-            name in ("symbols", "timeframe")
-            and not self._database.has(table, name)
-            and self._database.has(table, "config")
-        ):
-            # the backend moved both into the config
-            inside = sa.type_coerce(table.c.config, sa.JSON)[name]
-            text = inside.as_string() if name == "timeframe" else sa.cast(inside, sa.Text)
-            return text.label(name)
-        return expression(self._database, table, name)
-
-    async def _records(
-        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
-    ) -> builtins.list[Run]:
-        return [_record(row) for row in (await self._frame(conditions, session)).iter_rows(named=True)]
-
-    async def _frame(
-        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
-    ) -> pl.DataFrame:
-        if not self._database.has(models.runs):
-            return pl.DataFrame(schema=RUNS)
-        statement: sa.Select[Any] = sa.select(*(self._column(name) for name in RUNS)).where(*conditions)
-        return (await read(self._database, statement, RUNS, session)).sort("created_at", "id")
+        if not isinstance(lease, timedelta) or lease <= timedelta(0):
+            raise InputError(f"lease={lease!r} is no positive timedelta, such as timedelta(minutes=5).")
+        table, marked = models.runs, []
+        async with self._database.write(session) as writer:
+            columns = [table.c[name] for name in RUNS]
+            running = sa.select(*columns).where(table.c.status == RunStatus.RUNNING).order_by(table.c.id)
+            found = (await writer.execute(running.with_for_update())).mappings().all()
+            now = datetime.now(UTC)
+            dead = [run for run in (record(dict(row)) for row in found) if not _lives(run, now, lease)]
+            for run in dead:
+                # only these two columns: a run that another program wrote may hold words that no record may
+                values = {"status": str(RunStatus.LOST), "revision": run.revision + 1}
+                same = sa.and_(table.c.id == run.id, table.c.revision == run.revision)
+                changed = await writer.execute(sa.update(table).where(same).values(values))
+                if changed.rowcount:
+                    marked.append(_marked(run))
+            events = [_lost(run, now, lease) for run in marked]
+            if events:
+                await writer.insert_events([event.type for event in events], [event.to_json() for event in events])
+        return marked
 
     async def _locked(self, writer: Writer, run_id: str) -> Run | None:
         table = models.runs
         columns = [table.c[name] for name in RUNS]
         found = await writer.execute(sa.select(*columns).where(table.c.id == run_id).with_for_update())
         row = found.mappings().first()
-        return None if row is None else _record(dict(row))
+        return None if row is None else record(dict(row))
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -271,38 +201,26 @@ def _row(run: Run) -> dict[str, Any]:
     return row
 
 
-def _record(row: dict[str, Any]) -> Run:
-    for name in ("config", "owner"):
-        if isinstance(row[name], str):
-            row[name] = json.loads(row[name])
-    owner = row["owner"]
-    known = isinstance(owner, dict) and {"host", "pid", "started"} <= owner.keys()
-    row["owner"] = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"]) if known else None
-    row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
-    row["revision"] = row["revision"] or 0
-    return Run.from_row(canonical(row))
-
-
 def _check_transition(run: Run, stored: Run) -> None:
     allowed = stored.status.next if isinstance(stored.status, RunStatus) else ()
     if run.status not in allowed:
         raise IllegalTransition(run.id, str(stored.status), str(run.status), [str(word) for word in allowed])
 
 
-def _conditions(
-    status: str | Iterable[str] | None,
-    mode: str | Iterable[str] | None,
-    strategy_id: str | None,
-    start: Time,
-    end: Time,
-) -> builtins.list[sa.ColumnElement[bool]]:
-    table = models.runs
-    return [
-        *one_of(table.c.status, status, RunStatus),
-        *one_of(table.c.mode, mode, RunMode),
-        *one_of(table.c.strategy_id, strategy_id),
-        *in_range(table.c.created_at, start, end),
-    ]
+def _marked(run: Run) -> Run:
+    row = {item.name: getattr(run, item.name) for item in dataclasses.fields(run)}
+    return Run.from_row(row | {"status": str(RunStatus.LOST), "revision": run.revision + 1})
+
+
+def _lost(run: Run, now: datetime, lease: timedelta) -> Event:
+    told = {
+        "strategy_id": run.strategy_id,
+        "mode": str(run.mode),
+        "owner": None if run.owner is None else dataclasses.asdict(run.owner),
+        "heartbeat_at": None if run.heartbeat_at is None else run.heartbeat_at.isoformat(),
+        "lease_seconds": lease.total_seconds(),
+    }
+    return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=told)
 
 
 def _same(one: Owner, other: Owner) -> bool:

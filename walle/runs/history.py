@@ -17,20 +17,25 @@ _ORDER_MOMENTS = {
 }
 
 
-def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame) -> pl.DataFrame:
-    """Put the moments of runs, orders and fills into one order of time.
+def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """Put the moments of runs, orders, fills and events into one order of time.
 
     Parameters
     ----------
     runs, orders, fills : polars.DataFrame
         Columns of :data:`walle.frames.RUNS`, ``ORDERS`` and ``FILLS``.
+    events : polars.DataFrame
+        id, type, created_at, ts, corr_id, payload; as in :data:`walle.frames.EVENTS`, sorted by id.
 
     Returns
     -------
     polars.DataFrame
-        time (UTC), kind (run, order, fill), what (created, started, submitted, filled, ...), order_id, fill_id, symbol,
-        side, quantity, price. A row is one moment; sorted by time, a run's moments before an order's before a fill's.
-        An order's quantity is what was ordered, and its price the limit, or once filled the average.
+        Columns of :data:`walle.frames.HISTORY`: time (UTC), kind (run, order, fill, event), what (created, started,
+        submitted, filled, ...; the type of an event), order_id, fill_id, symbol, side, quantity, price, event (its id
+        in the log), corr_id, payload (JSON text). A row is one moment; sorted by time, and at the same instant a run's
+        moments before an order's, a fill's and the events'; a run's end comes last. Events of one instant stand in the
+        order of the log. An order's quantity is what was ordered, and its price the limit, or once filled the average.
+        The time of an event is its own ``ts``, and where it has none that when it was stored.
     """
     moments = [
         runs.select(time=pl.col(column), kind=pl.lit("run"), what=pl.lit(what)) for column, what in _RUN_MOMENTS.items()
@@ -62,9 +67,19 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame) -> pl
             price="price",
         )
     )
-    rank = pl.col("kind").replace_strict({"run": 0, "order": 1, "fill": 2}, return_dtype=pl.Int8)
+    moments.append(
+        events.select(
+            time=pl.coalesce("ts", "created_at"),
+            kind=pl.lit("event"),
+            what="type",
+            event="id",
+            corr_id="corr_id",
+            payload="payload",
+        )
+    )
+    rank = pl.col("kind").replace_strict({"run": 0, "order": 1, "fill": 2, "event": 4}, return_dtype=pl.Int8)
     # an order is complete by its last fill: that fill comes first at the same instant
     rank = pl.when((pl.col("kind") == "order") & (pl.col("what") == "filled")).then(3).otherwise(rank)
-    rank = pl.when((pl.col("kind") == "run") & (pl.col("what") == "stopped")).then(4).otherwise(rank)
+    rank = pl.when((pl.col("kind") == "run") & (pl.col("what") == "stopped")).then(5).otherwise(rank)
     whole = pl.concat([pl.DataFrame(schema=HISTORY), *moments], how="diagonal").filter(pl.col("time").is_not_null())
     return whole.with_columns(rank=rank).sort("time", "rank", maintain_order=True).drop("rank")

@@ -55,6 +55,10 @@ class Runs(Noun[RunRepository]):
     def recover(self, lease: timedelta = LEASE) -> list[Run]:
         return self._call(RunRepository.recover, lease)
 
+    @mirrors(RunRepository.sweep)
+    def sweep(self, lease: timedelta = LEASE) -> list[Run]:
+        return self._call(RunRepository.sweep, lease)
+
     @mirrors(RunRepository.equity)
     def equity(
         self,

@@ -89,12 +89,11 @@ def strip(row: bytes, words: str) -> str:
     width = len(row)
     if not width:
         return ""
-    if width > _WIDE:
-        line = bytes(
-            together(row[start:end]) for start, end in pairwise(at * width // _WIDE for at in range(_WIDE + 1))
-        )
-    else:  # pixels are repeated by a whole factor: a viewer that enlarges a picture blurs it
-        line = b"".join(bytes([level]) * (_WIDE // width) for level in row)
+    if width > _SPOTS:
+        ends = [at * width // _SPOTS for at in range(_SPOTS + 1)]
+        row = bytes(together(row[start:end]) for start, end in pairwise(ends))
+    # pixels are repeated by a whole factor: a viewer that enlarges a picture blurs it
+    line = b"".join(bytes([level]) * (_WIDE // len(row)) for level in row)
     return picture([line] * _HIGH, [_rgba(colour) for colour in COLOURS], words)
 
 

@@ -196,10 +196,7 @@ class View(ABC):
         if self.closed or not ready:
             return {"text/plain": static.text, "text/html": static.html}, {}
         if not interactive():
-            hint = (
-                f"<p><small>Interactive with ipywidgets and anywidget: <code>{html.escape(INSTALL)}</code></small></p>"
-            )
-            return {"text/plain": static.text, "text/html": static.html + hint}, {}
+            return {"text/plain": static.text, "text/html": static.html + _HINT}, {}
         try:
             shown = self.widget._repr_mimebundle_()
         except Exception as error:  # it must not take the static form away
