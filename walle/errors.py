@@ -7,7 +7,8 @@
     ├── PersistenceUnavailable              no database is configured (in-memory mode)
     ├── StoreClosed                         the store or database was closed before
     ├── InputError (ValueError)             what was given cannot be stored or asked
-    │   ├── InvalidBars                     rows of an ingest that are not bars
+    │   ├── InvalidRows                     rows of an ingest that are no orders or fills
+    │   │   └── InvalidBars                 rows of an ingest that are not bars
     │   ├── FilesRefused                    some of several files could not be taken in
     │   ├── EventTooLarge                   an event above the limit of bytes
     │   ├── UnknownTimeframe
@@ -73,6 +74,7 @@ __all__ = [
     "IncompleteBars",
     "InputError",
     "InvalidBars",
+    "InvalidRows",
     "LostUpdate",
     "NotAWalleStore",
     "NotFound",
@@ -125,8 +127,8 @@ class InputError(WalleError, ValueError):
     """What was given cannot be stored or asked for; nothing was written."""
 
 
-class InvalidBars(InputError):
-    """Rows of an ingest that are not bars; nothing of the call was written.
+class InvalidRows(InputError):
+    """Rows of an ingest that are no bars, orders or fills; nothing of the call was written.
 
     Attributes
     ----------
@@ -140,6 +142,10 @@ class InvalidBars(InputError):
         super().__init__(message)
         self.rejected_rows = rejected_rows
         self.counts = dict(counts)
+
+
+class InvalidBars(InvalidRows):
+    """Rows of an ingest that are not bars; nothing of the call was written."""
 
 
 class FilesRefused(InputError):

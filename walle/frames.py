@@ -24,14 +24,18 @@ __all__ = [
     "EVENTS",
     "EXPLANATIONS",
     "FILLS",
+    "FILL_CONFLICTS",
     "HISTORY",
     "INGESTED_FILES",
     "INGESTS",
     "INSTANT",
     "KEPT_REJECTED",
     "ORDERS",
+    "ORDER_CONFLICTS",
     "PARKED",
     "REJECTED_BARS",
+    "REJECTED_FILLS",
+    "REJECTED_ORDERS",
     "RESETS",
     "RUNS",
     "RUN_SUMMARY",
@@ -164,6 +168,25 @@ FILLS = pl.Schema(
     }
 )
 """One row is one fill; where ``run_id`` or ``symbol`` was not written with it, those of its order stand."""
+
+REJECTED_ORDERS = pl.Schema({"row": pl.Int64(), **ORDERS, "reason": pl.String()})
+"""One row is a refused row of an ingest: its place in the source from 0, what could be read of it, and why."""
+
+REJECTED_FILLS = pl.Schema({"row": pl.Int64(), **FILLS, "reason": pl.String()})
+"""The same of fills."""
+
+
+def _beside(schema: pl.Schema) -> dict[str, pl.DataType]:
+    """Return the columns of a schema as they are stored, then as they were given."""
+    columns = {name: kind for name, kind in schema.items() if name != "id"}
+    return {f"stored_{name}": kind for name, kind in columns.items()} | columns
+
+
+ORDER_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(ORDERS), "reason": pl.String()})
+"""One row is a snapshot that was refused: what is stored (null where its id is not), what was given, and why."""
+
+FILL_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(FILLS)})
+"""One row is a fill that was refused because one of its id is there: what is stored and stays, and what was given."""
 
 RUNS = pl.Schema(
     {

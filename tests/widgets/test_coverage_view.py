@@ -320,7 +320,7 @@ def test_the_code_gives_the_frame_in_a_new_process(
 
 
 def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
-    comms, threads = len(_instances), threading.active_count()
+    comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
         store.bars.ingest(hourly(10, 30), symbol="ETH/USD", timeframe="1h")
         for _ in range(100):
@@ -329,7 +329,9 @@ def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> Non
             say(view.map, kind="open", row=0)
             view.close()
             assert len(_instances) == comms
-    assert threading.active_count() == threads  # the store's own threads are gone with it
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+    assert set(threading.enumerate()) <= threads  # the store's own threads are gone with it
     say(view.map, kind="open", row=0)  # a page that has not heard of the end yet
     view.controls["symbol"].value = "x"
 

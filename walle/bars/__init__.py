@@ -2,7 +2,7 @@
 
 from walle.bars.check import Checked, check_bars
 from walle.bars.parse import parse_bars
-from walle.bars.report import IngestReport
 from walle.bars.transform import fill_gaps, resample
+from walle.reports import IngestReport
 
 __all__ = ["Checked", "IngestReport", "check_bars", "fill_gaps", "parse_bars", "resample"]

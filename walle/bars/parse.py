@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import polars as pl
 
 from walle.errors import InputError
 from walle.frames import BARS
 from walle.records import Bar
+from walle.tabular import frame_of, renamed
 from walle.timeframe import check_timeframe, is_calendar
 from walle.values import check_text
 
@@ -80,17 +80,11 @@ def to_polars(source: object) -> pl.DataFrame:
     InputError
         For another type.
     """
-    if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
     if isinstance(source, Bar):
         return _from_records([source])
-    module = type(source).__module__.partition(".")[0]
-    if module == "pandas":
-        return _from_pandas(source)
-    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
-        return pl.DataFrame(source)  # type: ignore[arg-type]  # it has Arrow's protocol
+    frame = frame_of(source, "bars")
+    if frame is not None:
+        return frame
     if isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
         records = list(source)
         if all(isinstance(item, Bar) for item in records):
@@ -106,23 +100,6 @@ def _from_records(records: list[Bar]) -> pl.DataFrame:
     return pl.DataFrame({name: [getattr(record, name) for record in records] for name in names}, schema=BARS)
 
 
-def _from_pandas(source: Any) -> pl.DataFrame:
-    if not hasattr(source, "columns"):
-        raise InputError("bars come as a pandas DataFrame, not as a Series or an Index.")
-    index = source.index
-    if index.name is not None or type(index).__name__ == "DatetimeIndex":
-        name = index.name or "timestamp"
-        source = source.rename_axis(index=name).reset_index()
-    if getattr(source.columns, "nlevels", 1) > 1:
-        raise InputError(
-            "the pandas frame has columns of several levels; select one symbol's: frame.xs('SYMBOL', axis=1, level=1)."
-        )
-    try:
-        return pl.from_pandas(source)
-    except (ValueError, TypeError) as error:  # columns of mixed types, or two of one name
-        raise InputError(f"the pandas frame cannot be read in columns: {error}") from error
-
-
 def _rename(frame: pl.DataFrame, columns: Mapping[str, str | None] | None) -> tuple[pl.DataFrame, bool]:
     if columns is not None and not isinstance(columns, Mapping):
         raise InputError(
@@ -136,19 +113,7 @@ def _rename(frame: pl.DataFrame, columns: Mapping[str, str | None] | None) -> tu
             raise InputError(
                 "columns={'volume': None} says that there is no volume, but the source has one. Leave it out."
             )
-    allowed = list(BARS)
-    for source_name, name in given.items():
-        if source_name not in frame.columns:
-            raise InputError(
-                f"columns names {source_name!r}, which the source does not have. It has: {', '.join(frame.columns)}."
-            )
-        if name not in allowed:
-            raise InputError(f"columns maps {source_name!r} to {name!r}; allowed are {', '.join(allowed)}.")
-    targets = [name for name in given.values() if name is not None]
-    if len(set(targets)) != len(targets):
-        raise InputError(f"columns maps two source columns to one name: {given}.")
-    frame = frame.drop([name for name in targets if name in frame.columns and name not in given])
-    return frame.rename({key: name for key, name in given.items() if name is not None}), without_volume
+    return renamed(frame, given, list(BARS)), without_volume
 
 
 def _constant(frame: pl.DataFrame, name: str, value: str | None) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,10 @@ from walle import models
 from walle.database import Database, Writer
 from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
-from walle.frames import FILLS, expression, finish, read, wire_schema
+from walle.fills.inputs import Reading, read_fills
+from walle.frames import FILL_CONFLICTS, FILLS, expression, finish, read, wire_schema
 from walle.records import Fill
+from walle.reports import IngestReport
 from walle.repositories.common import (
     Time,
     canonical,
@@ -80,7 +82,81 @@ class FillRepository(FillAnalysis):
                 await self._refuse_other_content(writer, staged)
         return WriteReport(inserted=inserted, unchanged=given.height - inserted)
 
+    async def ingest(
+        self,
+        source: object,
+        *,
+        run_id: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Take fills in from another program's table, and tell what became of every row.
+
+        A fill that is there already with the same content is a duplicate, one with another content a conflict: the
+        stored one stays, and the call goes on. All of the call is one transaction.
+
+        Parameters
+        ----------
+        source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
+            Columns of :data:`walle.frames.FILLS`; those that may be null may be left out.
+        run_id : str, optional
+            Of all rows that have none.
+        columns : mapping of str to str or None, optional
+            Source name to our name, ``{"trade_id": "id"}``; None leaves a column out.
+        timezone : str, optional
+            The IANA zone of times without one, such as ``UTC``.
+        floats : str
+            ``refuse``: money in floats is an error. ``shortest``: a float is the decimal that its shortest text says,
+            such as 0.1; one with more than 18 places is refused.
+        on_invalid : str
+            ``raise``: one row that is no fill stops the call. ``quarantine``: the good rows go in.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+            ``rejected_rows`` and ``conflict_rows`` have the columns of :data:`walle.frames.REJECTED_FILLS` and
+            :data:`walle.frames.FILL_CONFLICTS`.
+
+        Raises
+        ------
+        InvalidRows
+            When rows are no fills; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
+        reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
+        given, rejected = await self._database.in_thread(lambda: read_fills(source, reading))
+        frame = given.unique("id", maintain_order=True)
+        conflicts, inserted = pl.DataFrame(schema=FILL_CONFLICTS), 0
+        if frame.height:
+            async with write_staged(self._database, models.fills, frame, session) as (writer, staged):
+                inserted = await writer.insert(models.fills, insert_missing(models.fills, staged, ["id"]), frame.height)
+                if inserted < frame.height:
+                    before, after = await self._other_content(writer, staged)
+                    before = before.rename({name: f"stored_{name}" for name in FILLS if name != "id"})
+                    conflicts = before.join(after, on="id", how="inner").sort("id").select(list(FILL_CONFLICTS))
+        refused = given.join(conflicts, on="id", how="semi").height
+        return IngestReport(
+            inserted=inserted,
+            duplicates=given.height - inserted - refused,
+            conflicts=refused,
+            rejected=rejected.height,
+            rejected_rows=rejected,
+            conflict_rows=conflicts,
+        )
+
     async def _refuse_other_content(self, writer: Writer, staged: sa.TableClause) -> None:
+        before, after = await self._other_content(writer, staged)
+        if before.height:
+            raise _conflict(before.row(0, named=True), after.row(0, named=True), before.height - 1)
+
+    async def _other_content(self, writer: Writer, staged: sa.TableClause) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the stored fills whose content differs from the staged one, and those staged; both sorted by id."""
         table, dialect = models.fills, writer.dialect.name
         names = list(FILLS)
         differs = sa.or_(*(table.c[name].is_distinct_from(staged.c[name]) for name in names))
@@ -89,10 +165,7 @@ class FillRepository(FillAnalysis):
         offered = sa.select(*(wire(staged.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
         schema = wire_schema(FILLS, dialect)
         before = finish(await writer.fetch(stored, schema), FILLS)
-        if before.is_empty():
-            return
-        after = finish(await writer.fetch(offered, schema), FILLS)
-        raise _conflict(before.row(0, named=True), after.row(0, named=True), before.height - 1)
+        return before, finish(await writer.fetch(offered, schema), FILLS)
 
     async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill | None:
         """Return one fill as it was written, or None when there is none of that id."""

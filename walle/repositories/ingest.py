@@ -20,11 +20,11 @@ from walle.bars.files import BarReader, find_files
 from walle.bars.inputs import Fingerprint, Reading, explain, frames_of, is_files, is_records, open_file, series_of
 from walle.bars.packed import join_runs, runs_of
 from walle.bars.phase import Phases, Series
-from walle.bars.report import FileOutcome
 from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
+from walle.reports import FileOutcome
 from walle.repositories.bar_index import BarIndex
 from walle.repositories.bar_writes import BarWrites
 from walle.repositories.series import SeriesRecords

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -14,8 +14,10 @@ from walle import models
 from walle.database import Database, Writer
 from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
-from walle.frames import ORDERS, expression, finish, read, wire_schema
+from walle.fills.inputs import Reading, read_orders
+from walle.frames import ORDER_CONFLICTS, ORDERS, expression, finish, read, wire_schema
 from walle.records import Order
+from walle.reports import IngestReport
 from walle.repositories.common import (
     Time,
     canonical,
@@ -33,6 +35,8 @@ from walle.words import OrderStatus
 __all__ = ["OrderRepository"]
 
 _IDENTITY = ("client_order_id", "run_id", "symbol", "side")
+_AT_ONCE = 500
+"""Names in one statement."""
 _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 
 
@@ -93,6 +97,79 @@ class OrderRepository:
             _refuse_stale(stored, frame)
             updated = await self._update(writer, staged)
             return WriteReport(inserted=inserted, updated=updated, unchanged=frame.height - inserted - updated)
+
+    async def ingest(
+        self,
+        source: object,
+        *,
+        run_id: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Take order snapshots in from another program's table, and tell what became of every row.
+
+        A snapshot that goes back, is of another order, or takes the client_order_id of one is a conflict: what is
+        stored stays, and the call goes on. All of the call is one transaction.
+
+        Parameters
+        ----------
+        source : Order, iterable of Order, or a Polars, pandas or Arrow frame
+            Columns of :data:`walle.frames.ORDERS`, one row per order; those that may be null or have a default may be
+            left out.
+        run_id : str, optional
+            Of all rows that have none.
+        columns : mapping of str to str or None, optional
+            Source name to our name, ``{"amount": "qty"}``; None leaves a column out.
+        timezone : str, optional
+            The IANA zone of times without one, such as ``UTC``.
+        floats : str
+            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float is the decimal that its
+            shortest text says, such as 0.1; one with more than 18 places is refused.
+        on_invalid : str
+            ``raise``: one row that is no order stops the call. ``quarantine``: the good rows go in.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+            ``rejected_rows`` and ``conflict_rows`` have the columns of :data:`walle.frames.REJECTED_ORDERS` and
+            :data:`walle.frames.ORDER_CONFLICTS`.
+
+        Raises
+        ------
+        InvalidRows
+            When rows are no orders; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
+        reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
+        given, rejected = await self._database.in_thread(lambda: read_orders(source, reading))
+        frame, conflicts = given.unique("id").sort("id"), pl.DataFrame(schema=ORDER_CONFLICTS)
+        inserted = updated = 0
+        if frame.height:
+            async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
+                insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+                inserted = (await writer.execute(insert)).rowcount
+                if inserted < frame.height:
+                    conflicts = _conflicts(await self._lock(writer, staged), frame)
+                    names = conflicts["id"].to_list()
+                    for start in range(0, len(names), _AT_ONCE):
+                        await writer.execute(sa.delete(staged).where(staged.c.id.in_(names[start : start + _AT_ONCE])))
+                    updated = await self._update(writer, staged)
+        refused = given.join(conflicts, on="id", how="semi").height
+        return IngestReport(
+            inserted=inserted,
+            updated=updated,
+            duplicates=given.height - inserted - updated - refused,
+            conflicts=refused,
+            rejected=rejected.height,
+            rejected_rows=rejected,
+            conflict_rows=conflicts,
+        )
 
     async def _lock(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
         table = models.orders
@@ -222,6 +299,26 @@ class OrderRepository:
 
 def _records(frame: pl.DataFrame) -> builtins.list[Order]:
     return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+
+def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
+    """Return the snapshots that cannot be taken, with what is stored and why: columns of ``ORDER_CONFLICTS``."""
+    before = stored.rename({name: f"stored_{name}" for name in ORDERS if name != "id"})
+    both = given.join(before.with_columns(known=True), on="id", how="left", nulls_equal=False)
+    others = pl.any_horizontal(pl.col(name) != pl.col(f"stored_{name}") for name in _IDENTITY)
+    final = pl.col("stored_status").is_in(_TERMINAL) & (pl.col("status") != pl.col("stored_status"))
+    reason = (
+        pl.when(pl.col("known").is_null())
+        .then(pl.lit("its client_order_id belongs to another order"))
+        .when(others)
+        .then(pl.lit("it is another order: client_order_id, run_id, symbol or side differ"))
+        .when(pl.col("filled_qty") < pl.col("stored_filled_qty"))
+        .then(pl.lit("more than that is filled already"))
+        .when(final)
+        .then(pl.lit("its status is final already"))
+    )
+    found = both.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
+    return found.sort("id").select(list(ORDER_CONFLICTS))
 
 
 def _refuse_taken(stored: pl.DataFrame, given: pl.DataFrame) -> None:

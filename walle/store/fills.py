@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 import polars as pl
@@ -10,6 +10,7 @@ import polars as pl
 from walle.fills import Rule, WriteReport
 from walle.fills.audit import Thresholds
 from walle.records import Fill
+from walle.reports import IngestReport
 from walle.repositories import FillRepository
 from walle.repositories.common import Time
 from walle.store.noun import Noun, mirrors
@@ -26,6 +27,27 @@ class Fills(Noun[FillRepository]):
     @mirrors(FillRepository.append)
     def append(self, fills: Fill | Iterable[Fill] | pl.DataFrame) -> WriteReport:
         return self._call(FillRepository.append, fills)
+
+    @mirrors(FillRepository.ingest)
+    def ingest(
+        self,
+        source: object,
+        *,
+        run_id: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+    ) -> IngestReport:
+        return self._call(
+            FillRepository.ingest,
+            source,
+            run_id=run_id,
+            columns=columns,
+            timezone=timezone,
+            floats=floats,
+            on_invalid=on_invalid,
+        )
 
     @mirrors(FillRepository.get)
     def get(self, fill_id: str) -> Fill | None:

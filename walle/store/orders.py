@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from walle.fills import WriteReport
 from walle.records import Order
+from walle.reports import IngestReport
 from walle.repositories import OrderRepository
 from walle.repositories.common import Time
 from walle.store.noun import Noun, mirrors
@@ -24,6 +25,27 @@ class Orders(Noun[OrderRepository]):
     @mirrors(OrderRepository.save)
     def save(self, orders: Order | Iterable[Order] | pl.DataFrame) -> WriteReport:
         return self._call(OrderRepository.save, orders)
+
+    @mirrors(OrderRepository.ingest)
+    def ingest(
+        self,
+        source: object,
+        *,
+        run_id: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+    ) -> IngestReport:
+        return self._call(
+            OrderRepository.ingest,
+            source,
+            run_id=run_id,
+            columns=columns,
+            timezone=timezone,
+            floats=floats,
+            on_invalid=on_invalid,
+        )
 
     @mirrors(OrderRepository.get)
     def get(self, order_id: str) -> Order:

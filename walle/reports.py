@@ -1,4 +1,4 @@
-"""What a write of bars did."""
+"""What an ingest did."""
 
 from __future__ import annotations
 
@@ -33,27 +33,32 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """What became of every row of an ingest: ``rows == inserted + duplicates + conflicts + rejected``.
+    """What became of every row of an ingest: ``rows == inserted + updated + duplicates + conflicts + rejected``.
 
     Parameters
     ----------
     inserted : int
         Rows that are new in the store.
+    updated : int
+        Order snapshots that replaced an older one; always 0 for bars and fills.
     duplicates : int
         Rows that were there already, with the same values.
     conflicts : int
         Rows that were there already with other values; the stored ones stay.
     rejected : int
-        Rows that are no bars.
+        Rows that are no bars, orders or fills.
     rejected_rows : polars.DataFrame
-        row, symbol, timeframe, timestamp, open, high, low, close, volume, reason.
+        Of bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. Of orders and fills the
+        columns of :data:`walle.frames.REJECTED_ORDERS` and ``REJECTED_FILLS``.
     conflict_rows : polars.DataFrame
-        symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused); sorted.
+        Of bars: symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused);
+        sorted. Of orders and fills the columns of :data:`walle.frames.ORDER_CONFLICTS` and ``FILL_CONFLICTS``.
     outcomes : tuple of FileOutcome
         One for each file; see :attr:`files`.
     """
 
     inserted: int = 0
+    updated: int = 0
     duplicates: int = 0
     conflicts: int = 0
     rejected: int = 0
@@ -84,7 +89,7 @@ class IngestReport:
     @property
     def rows(self) -> int:
         """How many rows were given."""
-        return self.inserted + self.duplicates + self.conflicts + self.rejected
+        return self.inserted + self.updated + self.duplicates + self.conflicts + self.rejected
 
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
@@ -104,14 +109,15 @@ class IngestReport:
 
     def __repr__(self) -> str:
         """Tell the counts in one line."""
-        files = ""
+        files, updated = "", f"{self.updated:,} updated, " if self.updated else ""
         if self.outcomes:
             refused = sum(outcome.error is not None for outcome in self.outcomes)
             skipped = f", {self.skipped:,} ingested before" if self.skipped else ""
             files = "1 file" if len(self.outcomes) == 1 else f"{len(self.outcomes):,} files"
             files += f"{skipped}{f', {refused:,} refused' if refused else ''} (.files); "
         return (
-            f"IngestReport({files}{self.rows:,} rows: {self.inserted:,} inserted, {self.duplicates:,} duplicates, "
+            f"IngestReport({files}{self.rows:,} rows: {self.inserted:,} inserted, "
+            f"{updated}{self.duplicates:,} duplicates, "
             f"{self.conflicts:,} conflicts{' (.conflict_rows)' if self.conflicts else ''}, "
             f"{self.rejected:,} rejected{' (.rejected_rows)' if self.rejected else ''})"
         )
@@ -121,6 +127,7 @@ class IngestReport:
             f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{value:,}</td></tr>"
             for name, value in (
                 ("inserted", self.inserted),
+                *([("updated", self.updated)] if self.updated else []),
                 ("duplicates", self.duplicates),
                 ("conflicts", self.conflicts),
                 ("rejected", self.rejected),
