@@ -64,6 +64,7 @@ from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
 from walle.records import Bar, Fill, Order, Owner, Run
 from walle.repositories import BarRepository, EmptySeriesWarning, FillRepository, OrderRepository, RunRepository
+from walle.runs import Results, RunReport, from_backtesting
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
 from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
@@ -116,8 +117,10 @@ __all__ = [
     "PrecisionError",
     "ReadOnly",
     "ResetReport",
+    "Results",
     "Run",
     "RunMode",
+    "RunReport",
     "RunRepository",
     "RunStatus",
     "SchemaError",
@@ -144,6 +147,7 @@ __all__ = [
     "close_database",
     "connect",
     "fill_gaps",
+    "from_backtesting",
     "get_database",
     "init_database",
     "resample",

@@ -27,13 +27,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from tests.benchmarks import audit, coverage, events, ingest, postgresql, sqlite, views
+from tests.benchmarks import audit, coverage, events, ingest, postgresql, runs, sqlite, views
 from tests.benchmarks.measure import Case, Measured, seconds
 
 __all__ = ["main"]
 
 S = TypeVar("S")
-WHAT = ["bars", "ingest", "coverage", "events", "audit", "views"]
+WHAT = ["bars", "ingest", "coverage", "events", "audit", "runs", "views"]
 
 
 @dataclass
@@ -136,6 +136,15 @@ def run_views(rows: int, databases: Sequence[str]) -> list[str]:
     return told
 
 
+def run_runs(rows: int, databases: Sequence[str]) -> list[str]:
+    """Measure what reads runs; the arguments are those of :func:`run_bars`."""
+    told: list[str] = []
+    for name in databases:
+        with _place(name) as place:
+            told += runs.measure(place, rows, "SQLite" if name == "sqlite" else "PostgreSQL")
+    return told
+
+
 def run_events(rows: int, rounds: int, databases: Sequence[str]) -> tuple[list[Row], list[str]]:
     """Measure what moves events; the arguments are those of :func:`run_bars`.
 
@@ -216,6 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += table
     if "audit" in what:
         told += audit.measure(options.rows)
+    if "runs" in what:
+        told += run_runs(options.rows, databases)
     if "views" in what:
         told += run_views(options.rows, databases)
     print(f"{options.rows:,} {' and '.join(what)}, median of {options.rounds} rounds; below 1 WallE is the faster one,")

@@ -14,5 +14,7 @@ def test_the_benchmarks_print_a_ratio_for_every_goal(capsys: pytest.CaptureFixtu
     assert printed.count("coverage() of 50 series: ") == printed.count("gaps() of 2,000 bars: ") == 2
     assert "audit of 2,000 fills of 667 orders" in printed
     assert "round trips of 2,000 fills" in printed
+    assert printed.count("runs.read() of 60 runs with 600 fills: ") == 2
+    assert printed.count("runs.history() of 200 events: ") == 2
     assert printed.count("first paint of CoverageView, ten years of days: 2 series in ") == 2
     assert "one store.events.append, median: SQLite" in printed

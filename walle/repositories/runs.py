@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, overload
 
+import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,17 +16,26 @@ from walle import models
 from walle.database import Writer
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
+from walle.fills import WriteReport
 from walle.frames import RUNS
 from walle.records import Owner, Run
+from walle.reports import IngestReport
+from walle.repositories.fills import FillRepository
+from walle.repositories.orders import OrderRepository
 from walle.repositories.run_analysis import RunAnalysis
 from walle.repositories.run_reading import RunReading, record
-from walle.runs import is_alive, this_process
+from walle.runs import Results, RunReport, is_alive, this_process
+from walle.runs.inputs import runs_of
 from walle.words import RunStatus
 
 __all__ = ["LEASE", "RunRepository"]
 
 LEASE = timedelta(minutes=5)
 """How long a run on another host may be silent before it counts as dead."""
+
+
+_AT_ONCE = 500
+"""Runs in one statement."""
 
 
 class RunRepository(RunReading, RunAnalysis):
@@ -35,22 +46,33 @@ class RunRepository(RunReading, RunAnalysis):
     database : Database
     """
 
-    async def save(self, run: Run, *, session: AsyncSession | None = None) -> Run:
-        """Store a run: insert a new one, or update the one it was read from.
+    @overload
+    async def save(self, run: Run, *, session: AsyncSession | None = None) -> Run: ...
+
+    @overload
+    async def save(self, run: Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None) -> WriteReport: ...
+
+    async def save(
+        self, run: Run | Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None
+    ) -> Run | WriteReport:
+        """Store a run, or several: insert a new one, or update the one it was read from; all of the call or nothing.
 
         A run that becomes ``running`` is owned by this process from then on.
 
         Parameters
         ----------
-        run : Run
-            New (``revision`` 0), or a record of this store changed by :func:`dataclasses.replace`.
+        run : Run, iterable of Run, or a Polars, pandas or Arrow frame
+            New (``revision`` 0), or a record of this store changed by :func:`dataclasses.replace`. A frame has columns
+            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. Of several, one that is
+            stored with the same content is left as it is, whatever its revision.
         session : AsyncSession, optional
             Join the caller's transaction; nothing is committed here then.
 
         Returns
         -------
-        Run
-            As stored, with its new revision: go on with this one.
+        Run or WriteReport
+            One run as stored, with its new revision: go on with this one. Of several, how many were inserted, updated
+            and there already.
 
         Raises
         ------
@@ -61,39 +83,131 @@ class RunRepository(RunReading, RunAnalysis):
         Conflict
             When a run is to be ``lost`` that gave a sign of life since it was read.
         InputError
-            For anything but a Run.
+            For anything but runs.
         """
         if not isinstance(run, Run):
-            raise InputError(f"a run is a walle.Run record, not a {type(run).__name__}; save one at a time.")
+            return await self._save_all(runs_of(run), session)
         async with self._database.write(session) as writer:
-            stored = await self._locked(writer, run.id)
-            if (stored.revision if stored else 0) != run.revision:
-                raise LostUpdate(run.id, run.revision, stored.revision if stored else 0)
-            if stored is not None and run.status != stored.status:
-                _check_transition(run, stored)
-                if run.status == RunStatus.LOST and run.heartbeat_at != stored.heartbeat_at:
-                    raise Conflict(f"run {run.id!r} is not lost: its process gave a sign of life since it was read.")
-            starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
-            owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
-            if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
-                owner, heartbeat_at = this_process(), datetime.now(UTC)
-            saved = dataclasses.replace(
-                run,
-                revision=run.revision + 1,
-                owner=owner,
-                heartbeat_at=heartbeat_at,
-            )
+            stored = (await self._locked(writer, [run.id])).get(run.id)
+            saved = _saved(run, stored)
             table = models.runs
             if stored is not None:
                 await writer.execute(sa.update(table).where(table.c.id == run.id).values(_row(saved)))
                 return saved
+            await self._insert(writer, [saved])
+            return saved
+
+    async def _save_all(self, runs: builtins.list[Run], session: AsyncSession | None) -> WriteReport:
+        if not runs:
+            return WriteReport()
+        table, new, updated = models.runs, [], 0
+        async with self._database.write(session) as writer:
+            stored = await self._locked(writer, [run.id for run in runs])
+            for run in runs:
+                before = stored.get(run.id)
+                if before is not None and dataclasses.replace(run, revision=before.revision) == before:
+                    continue
+                saved = _saved(run, before)
+                if before is None:
+                    new.append(saved)
+                else:
+                    await writer.execute(sa.update(table).where(table.c.id == run.id).values(_row(saved)))
+                    updated += 1
+            await self._insert(writer, new)
+        return WriteReport(inserted=len(new), updated=updated, unchanged=len(runs) - len(new) - updated)
+
+    async def _insert(self, writer: Writer, runs: builtins.list[Run]) -> None:
+        for start in range(0, len(runs), _AT_ONCE):
+            part = runs[start : start + _AT_ONCE]
             try:
-                await writer.execute(sa.insert(table).values(_row(saved)))
+                await writer.execute(sa.insert(models.runs), [_row(run) for run in part])
             except Exception as error:
                 if isinstance(self._database.dialect.translate(error), DuplicateKey):
-                    raise LostUpdate(run.id, 0, 1) from error  # another writer made it at this moment
+                    taken = part[0].id if len(part) == 1 else "one of this call"
+                    raise LostUpdate(taken, 0, 1) from error  # another writer made it at this moment
                 raise
-            return saved
+
+    async def ingest(
+        self,
+        run: Run | Results,
+        orders: object = None,
+        fills: object = None,
+        *,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+    ) -> RunReport:
+        """Bring in a run with its orders and fills, in one transaction.
+
+        The same again changes nothing.
+
+        Parameters
+        ----------
+        run : Run or Results
+            Results have their own orders and fills; see :func:`walle.from_backtesting`.
+        orders, fills : records or frames, optional
+            As for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`; of this run.
+        timezone, floats, on_invalid : str
+            As for those.
+
+        Returns
+        -------
+        RunReport
+
+        Raises
+        ------
+        Conflict
+            When another run of that id is stored; ``created_at`` may differ.
+        InvalidRows
+            When rows are no orders or fills; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
+        if isinstance(run, Results):
+            if orders is not None or fills is not None:
+                raise InputError("these results have orders and fills of their own; leave orders and fills out.")
+            orders, fills, run = run.orders, run.fills, run.run
+        if not isinstance(run, Run):
+            raise InputError(
+                f"a run is a walle.Run record or walle.Results, not a {type(run).__name__}; what Backtest.run() "
+                "returned goes through walle.from_backtesting()."
+            )
+        said: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
+        async with self._database.session() as session:
+            known = await self._same(run, session)
+            saved = known or await self.save(run, session=session)
+            reports = []
+            for repository, source in (
+                (OrderRepository(self._database), orders),
+                (FillRepository(self._database), fills),
+            ):
+                reports.append(
+                    IngestReport() if source is None else await repository.ingest(source, **said, session=session)
+                )
+            await session.commit()
+        return RunReport(run=saved, inserted=known is None, orders=reports[0], fills=reports[1])
+
+    async def _same(self, run: Run, session: AsyncSession) -> Run | None:
+        """Return the stored run of that id.
+
+        Raises
+        ------
+        Conflict
+            When it is another one.
+        """
+        found = await self._records([models.runs.c.id == run.id], session)
+        if not found:
+            return None
+        kept = {name: getattr(found[0], name) for name in ("created_at", "revision", "owner", "heartbeat_at")}
+        given = dataclasses.replace(run, **kept)
+        names = [item.name for item in dataclasses.fields(Run)]
+        differ = [name for name in names if getattr(given, name) != getattr(found[0], name)]
+        if differ:
+            raise Conflict(
+                f"another run {run.id!r} is stored: its {', '.join(differ)} differ. Give this one another id. Nothing "
+                "of this call was written."
+            )
+        return found[0]
 
     async def heartbeat(self, run_id: str, *, session: AsyncSession | None = None) -> None:
         """Say that this process still runs a run; its revision stays.
@@ -108,7 +222,7 @@ class RunRepository(RunReading, RunAnalysis):
             When another process runs it that lives, or on another host gave a sign of life within the lease.
         """
         async with self._database.write(session) as writer:
-            stored = await self._locked(writer, run_id)
+            stored = (await self._locked(writer, [run_id])).get(run_id)
             if stored is None:
                 raise UnknownRun(run_id)
             if stored.status != RunStatus.RUNNING:
@@ -185,12 +299,41 @@ class RunRepository(RunReading, RunAnalysis):
                 await writer.insert_events([event.type for event in events], [event.to_json() for event in events])
         return marked
 
-    async def _locked(self, writer: Writer, run_id: str) -> Run | None:
-        table = models.runs
+    async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
+        """Return those runs that are stored, locked in the order of their ids: no two writers wait in a ring."""
+        table, found = models.runs, {}
         columns = [table.c[name] for name in RUNS]
-        found = await writer.execute(sa.select(*columns).where(table.c.id == run_id).with_for_update())
-        row = found.mappings().first()
-        return None if row is None else record(dict(row))
+        wanted = sorted(names)
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = sa.select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE])).order_by(table.c.id)
+            rows = (await writer.execute(part.with_for_update())).mappings().all()
+            found.update({row["id"]: record(dict(row)) for row in rows})
+        return found
+
+
+def _saved(run: Run, stored: Run | None) -> Run:
+    """Return a run as it is to be stored, with its next revision.
+
+    Raises
+    ------
+    LostUpdate
+        When it is not the stored one's revision.
+    IllegalTransition
+        When its status cannot follow.
+    Conflict
+        When it is not lost.
+    """
+    if (stored.revision if stored else 0) != run.revision:
+        raise LostUpdate(run.id, run.revision, stored.revision if stored else 0)
+    if stored is not None and run.status != stored.status:
+        _check_transition(run, stored)
+        if run.status == RunStatus.LOST and run.heartbeat_at != stored.heartbeat_at:
+            raise Conflict(f"run {run.id!r} is not lost: its process gave a sign of life since it was read.")
+    starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
+    owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
+    if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
+        owner, heartbeat_at = this_process(), datetime.now(UTC)
+    return dataclasses.replace(run, revision=run.revision + 1, owner=owner, heartbeat_at=heartbeat_at)
 
 
 def _row(run: Run) -> dict[str, Any]:

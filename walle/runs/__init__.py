@@ -3,5 +3,7 @@
 from walle.runs.history import history
 from walle.runs.metrics import METRICS, metrics
 from walle.runs.owner import is_alive, this_process
+from walle.runs.report import RunReport
+from walle.runs.results import Results, from_backtesting
 
-__all__ = ["METRICS", "history", "is_alive", "metrics", "this_process"]
+__all__ = ["METRICS", "Results", "RunReport", "from_backtesting", "history", "is_alive", "metrics", "this_process"]

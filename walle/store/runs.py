@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
+from typing import overload
 
 import polars as pl
 
+from walle.fills import WriteReport
 from walle.records import Run
 from walle.repositories import RunRepository
 from walle.repositories.common import Time
 from walle.repositories.runs import LEASE
+from walle.runs import Results, RunReport
 from walle.store.noun import Noun, mirrors
 
 __all__ = ["Runs"]
@@ -23,9 +26,30 @@ class Runs(Noun[RunRepository]):
     _name = "runs"
     _kind = RunRepository
 
+    @overload
+    def save(self, run: Run) -> Run: ...
+
+    @overload
+    def save(self, run: Iterable[Run] | pl.DataFrame) -> WriteReport: ...
+
     @mirrors(RunRepository.save)
-    def save(self, run: Run) -> Run:
+    def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport:
         return self._call(RunRepository.save, run)
+
+    @mirrors(RunRepository.ingest)
+    def ingest(
+        self,
+        run: Run | Results,
+        orders: object = None,
+        fills: object = None,
+        *,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+    ) -> RunReport:
+        return self._call(
+            RunRepository.ingest, run, orders, fills, timezone=timezone, floats=floats, on_invalid=on_invalid
+        )
 
     @mirrors(RunRepository.get)
     def get(self, run_id: str) -> Run:
