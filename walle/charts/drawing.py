@@ -241,13 +241,16 @@ def thinned(frame: pl.DataFrame, most: int, keep: str) -> pl.DataFrame:
 
 def time_axis(field: str, first: object, last: object) -> alt.X:
     """Return an axis of time in UTC: clock times within days, dates with their year where there are many."""
-    long = isinstance(first, datetime) and isinstance(last, datetime) and last - first > timedelta(days=200)
+    lasts = last - first if isinstance(first, datetime) and isinstance(last, datetime) else timedelta(0)
+    long = lasts > timedelta(days=200)
+    # of ticks every twelve hours those at midnight, which have the dates, would be left out where labels are many
+    ticks = 8 if long else "day" if timedelta(days=7) < lasts <= timedelta(days=31) else alt.Undefined
     day = "%Y-%m-%d" if long else "%b %d"
     told = (
         "utchours(datum.value) == 0 && utcminutes(datum.value) == 0"
         f" ? utcFormat(datum.value, '{day}') : utcFormat(datum.value, '%H:%M')"
     )
-    axis = alt.Axis(labelExpr=told, labelOverlap=True, tickCount=8 if long else alt.Undefined)
+    axis = alt.Axis(labelExpr=told, labelOverlap=True, tickCount=ticks)
     return alt.X(f"{field}:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
 
 
