@@ -137,7 +137,7 @@ class RunData:
         return [*lines, f'frame = frame.filter(pl.col("symbol") == {symbol!r})'] if symbol else lines
 
     def span(self) -> tuple[datetime, datetime] | None:
-        """Return from when to when the run went; None when nothing tells."""
+        """Return when the run did its first and its last thing; None when nothing tells."""
         run, times = self.run, self.fills["filled_at"]
         known = [times.min(), times.max()]
         if run is not None:
@@ -145,7 +145,7 @@ class RunData:
         moments = [time for time in known if isinstance(time, datetime)]
         if not moments:
             return None
-        return min(moments), max(moments) + timedelta(microseconds=1)
+        return min(moments), max(moments)
 
     def timeframe(self, symbol: str, start: datetime, end: datetime, wanted: str = "") -> str | None:
         """Return the timeframe of the candles: the one that is wanted, or the shortest that has not too many."""
@@ -180,7 +180,7 @@ class RunData:
         else:
             parts.append(f"{text_of(self.run.strategy_id, 60)}, {self.run.mode}, {self.run.status}")
         if span := self.span():
-            parts.append(f"{moment(span[0])} to {moment(span[1] - timedelta(microseconds=1))} UTC")
+            parts.append(f"{moment(span[0])} to {moment(span[1])} UTC")
         count = self.fills.height
         if not count:
             parts.append("no fills")
