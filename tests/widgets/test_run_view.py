@@ -315,7 +315,6 @@ def test_refresh_reads_the_run_again_and_keeps_what_was_chosen(view: RunView, fi
     filled.fills.append(fill(10, order_id="order-9", symbol="SOL/USD", quantity=Decimal(1), filled_at=at))
     view.controls["refresh"].click()
     assert error(view) == ""
-    print(view.table.rows)
     assert column(view, "net profit")[-1] == "-8890"  # 110 - 9000, and a rebate of as much as the fee
     assert ("SOL/USD", "SOL/USD") in view.controls["symbol"].options
     assert (view.controls["symbol"].value, view.controls["tab"].value) == (BTC, "trades")

@@ -306,11 +306,15 @@ class RunView(View):
 
     def _choose_symbol(self, change: dict[str, Any]) -> None:
         """Show one symbol, or all."""
+        if self._telling:
+            return
         self._symbol, self._focus, self._about = change["new"], "", ""
         self._draw()
 
     def _choose_timeframe(self, change: dict[str, Any]) -> None:
         """Draw other candles."""
+        if self._telling:
+            return
         self._timeframe = change["new"]
         self._draw_price()
 
