@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact
-from walle.fills.market import Market, Markets, no_market, quote_of
+from walle.fills.market import Markets, no_market, quote_of
 from walle.frames import DECIMAL, INSTANT
 
 __all__ = ["EQUITY", "currency_of", "equity"]
@@ -28,8 +27,6 @@ EQUITY = pl.Schema(
     }
 )
 """One row is the end of a bar of any symbol that the run traded, or of a hole in its bars."""
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def equity(
@@ -93,7 +90,7 @@ def equity(
     unmarked = pl.Series("unmarked", [[]], dtype=pl.List(pl.String())).new_from_index(0, times.len())
     for name in symbols:
         held = _so_far(signed.where(ordered["symbol"] == name), seen)
-        price, stale = _price(markets.get(name, no_market()), times)
+        price, stale = markets.get(name, no_market()).last_close(times)
         value = value + held * Exact.of(price.fill_null(0))
         unmarked = _added(unmarked, name, stale & (held.compare(0) != 0))
     unmarked = _added(unmarked, None, _count(ordered["symbol"].is_null(), seen) > 0)
@@ -165,10 +162,3 @@ def _added(unmarked: pl.Series, name: str | None, missing: pl.Series) -> pl.Seri
 
 def _count(flags: pl.Series, seen: pl.Series) -> pl.Series:
     return pl.Series(_so_far(Exact(flags.cast(pl.Int128)), seen).units(), dtype=pl.Int64)
-
-
-def _price(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return the last close by each time (Decimal, null before the first), and whether it is no price of that time."""
-    place, moment = market.before(times), times - _MICROSECOND
-    over = (times > market.reach()[1]) & market.is_open(moment)
-    return market.price("close", place), market.in_gap(moment) | over | place.is_null()

@@ -14,6 +14,7 @@ from walle.timeframe import length
 
 __all__ = ["Market", "Markets", "no_market", "quote_of"]
 
+_MICROSECOND = timedelta(microseconds=1)
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
 _BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())})
 
@@ -109,6 +110,20 @@ class Market:
         if self.bars.is_empty():
             return pl.Series(column, [None] * places.len(), dtype=DECIMAL)
         return shortest(self.bars[column].gather(places))
+
+    def last_close(self, times: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Return the last close by each instant, and whether it is no price of that instant.
+
+        Returns
+        -------
+        tuple of polars.Series
+            The close of the last bar that had ended: Decimal(38, 18), null before the first. Boolean: a bar is missing
+            since then, or the bars do not reach that far; while the market is closed the last close stands.
+        """
+        place, moment = self.before(times), times - _MICROSECOND
+        over = (times > self.reach()[1]) & self.is_open(moment)
+        ended = times if self.bars.is_empty() else self.ends().gather(place)
+        return self.price("close", place), self.touches_gap(ended, moment) | over | place.is_null()
 
     def extremes(self, first: pl.Series, last: pl.Series) -> tuple[pl.Series, pl.Series]:
         """Return the lowest low and the highest high of the bars from ``first`` to ``last``, both in it: Float64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,14 +11,21 @@ import polars as pl
 
 from walle.database import Database
 from walle.fills.audit import Evidence, Rule, Thresholds, audit, choose
+from walle.fills.benchmarks import BENCHMARKS, check_benchmarks
+from walle.fills.costs import check_level, costs
+from walle.fills.market import Market
 from walle.fills.matching import check_method
 from walle.fills.rules import RULES
+from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
 from walle.repositories.common import Time
 from walle.repositories.market_data import ends_of_runs, markets_of
 from walle.repositories.orders import OrderRepository
 
 __all__ = ["FillAnalysis"]
+
+_DAYS = timedelta(days=2)
+"""A session that an instant lies in is whole within them."""
 
 
 class FillAnalysis:
@@ -128,12 +135,113 @@ class FillAnalysis:
             price_tolerance=price_tolerance, max_volume_share=max_volume_share, max_commission_rate=max_commission_rate
         )
         fills = await self.read(run_id)
-        orders = await OrderRepository(self._database).read(run_id)
-        if run_id is not None and not fills["order_id"].is_in(orders["id"].implode()).all():
-            # an order may be of another run than its fill: that is a finding of its own, not a missing order
-            every = await OrderRepository(self._database).read()
-            orders = every.filter((pl.col("run_id") == run_id) | pl.col("id").is_in(fills["order_id"].implode()))
+        # that an order is of another run than its fill is a finding of its own, not a missing order
+        orders = await self._orders_of(run_id, fills)
         last = fills["filled_at"].max()
         end = last + timedelta(microseconds=1) if isinstance(last, datetime) else None
         markets = await markets_of(self._database, fills, timeframe, end)
         return audit(Evidence(fills, orders, markets, limits), chosen)
+
+    async def costs(
+        self,
+        run_id: str | None = None,
+        *,
+        by: str = "fill",
+        benchmarks: str | Sequence[str] = BENCHMARKS,
+        timeframe: str | None = None,
+    ) -> pl.DataFrame:
+        """Measure fills against the market's prices: arrival, interval VWAP, open and close.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``fill``, ``order`` or ``run``.
+        benchmarks : str or sequence of str
+            Some of ``arrival``, ``vwap``, ``open``, ``close``; :func:`walle.fills.costs.costs` says what each is, with
+            its source.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.costs.COSTS`: run_id, order_id, fill_id, symbol, side, time, currency,
+            quantity, price, notional, benchmark, benchmark_price, cost (above 0 is worse than the benchmark), bps,
+            fees, fee_currency, fees_by_currency, fills, measured, reason. Money is Decimal(38, 18) in the currency of
+            the prices. One row for each fill, order or run and benchmark; sorted by run, time, order and fill. Where
+            bars are missing there is no cost, and ``reason`` says why. No row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level, benchmark or timeframe.
+        """
+        check_level(by)
+        names = check_benchmarks(benchmarks)
+        fills = await self.read(run_id)
+        orders = await self._orders_of(run_id, fills)
+        markets = await self._around(fills, orders, timeframe)
+        return await self._database.in_thread(lambda: costs(fills, orders, markets, by=by, benchmarks=names))
+
+    async def shortfall(
+        self, run_id: str | None = None, *, by: str = "order", timeframe: str | None = None
+    ) -> pl.DataFrame:
+        """Split the implementation shortfall of orders into delay, trading, opportunity and fees.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``order`` or ``run``.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.shortfall.SHORTFALL`: run_id, order_id, symbol, side, status, time, currency,
+            ordered, filled, decision_price, arrival_price, average_price, end_price, delay, trading, opportunity, fees,
+            fee_currency, fees_by_currency, total, bps, orders, measured, reason.
+            :func:`walle.fills.shortfall.shortfall` has the formulas and their sources. Sorted by run, time and order;
+            no row without orders.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level or timeframe.
+        """
+        check_level(by, ("order", "run"))
+        orders = await OrderRepository(self._database).read(run_id)
+        fills = await self.read(run_id)
+        markets = await self._around(fills, orders, timeframe)
+        ends = await ends_of_runs(self._database, orders["run_id"])
+        return await self._database.in_thread(lambda: shortfall(fills, orders, markets, by=by, ends=ends))
+
+    async def _orders_of(self, run_id: str | None, fills: pl.DataFrame) -> pl.DataFrame:
+        """Read the orders of a run, and those of its fills: an order may be of another run than its fill."""
+        orders = await OrderRepository(self._database).read(run_id)
+        if run_id is None or fills["order_id"].is_in(orders["id"].implode()).all():
+            return orders
+        every = await OrderRepository(self._database).read()
+        return every.filter((pl.col("run_id") == run_id) | pl.col("id").is_in(fills["order_id"].implode()))
+
+    async def _around(self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None) -> dict[str, Market]:
+        """Read the bars of the days in which orders were made and filled."""
+        times = [pl.col(name) for name in ("created_at", "submitted_at", "filled_at", "cancelled_at")]
+        moments = pl.concat(
+            [
+                fills.select("symbol", "filled_at"),
+                *(orders.select("symbol", filled_at=time) for time in times),
+            ]
+        ).drop_nulls()
+        first, last = moments["filled_at"].min(), moments["filled_at"].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return {}
+        return await markets_of(self._database, moments, timeframe, last + _DAYS, first - _DAYS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import polars as pl
 
 from walle.fills import Rule, WriteReport
 from walle.fills.audit import Thresholds
+from walle.fills.benchmarks import BENCHMARKS
 from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories import FillRepository
@@ -98,3 +99,18 @@ class Fills(Noun[FillRepository]):
             max_volume_share=max_volume_share,
             max_commission_rate=max_commission_rate,
         )
+
+    @mirrors(FillRepository.costs)
+    def costs(
+        self,
+        run_id: str | None = None,
+        *,
+        by: str = "fill",
+        benchmarks: str | Sequence[str] = BENCHMARKS,
+        timeframe: str | None = None,
+    ) -> pl.DataFrame:
+        return self._call(FillRepository.costs, run_id, by=by, benchmarks=benchmarks, timeframe=timeframe)
+
+    @mirrors(FillRepository.shortfall)
+    def shortfall(self, run_id: str | None = None, *, by: str = "order", timeframe: str | None = None) -> pl.DataFrame:
+        return self._call(FillRepository.shortfall, run_id, by=by, timeframe=timeframe)

@@ -1,0 +1,195 @@
+"""Prices that an execution is measured against, out of bars; and why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.exact import Exact, shortest
+from walle.fills.market import Market
+from walle.frames import DECIMAL
+
+__all__ = ["BENCHMARKS", "Price", "arrival", "check_benchmarks", "daily", "interval_vwap"]
+
+BENCHMARKS = ("arrival", "vwap", "open", "close")
+
+_DAY = timedelta(days=1)
+_MICROSECOND = timedelta(microseconds=1)
+_BREAK = timedelta(hours=3)
+"""A longer pause of a market ends its day."""
+
+
+class Price(NamedTuple):
+    """What something is measured against.
+
+    Parameters
+    ----------
+    value : polars.Series
+        Decimal(38, 18); null where it cannot be measured.
+    reason : polars.Series
+        String: why not; null elsewhere.
+    """
+
+    value: pl.Series
+    reason: pl.Series
+
+
+def check_benchmarks(names: str | Sequence[str]) -> list[str]:
+    """Return the names of benchmarks as a list.
+
+    Raises
+    ------
+    InputError
+        For one that there is not, one that comes twice, or none.
+    """
+    given = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in given if name not in BENCHMARKS]
+    if unknown or not given or len(set(given)) != len(given):
+        raise InputError(f"benchmarks={names!r}: give some of {', '.join(BENCHMARKS)}, each once.")
+    return given
+
+
+def arrival(market: Market, times: pl.Series, what: str) -> Price:
+    """Return the last close by each instant.
+
+    Parameters
+    ----------
+    market : Market
+    times : polars.Series
+        Datetime("us", "UTC").
+    what : str
+        What happened then, for the reasons: ``the order was submitted``.
+    """
+    if market.bars.is_empty():
+        return _none(times.len(), "no bars of this symbol")
+    price, stale = market.last_close(times)
+    frame = pl.DataFrame({"early": price.is_null(), "late": times > market.reach()[1], "stale": stale})
+    reason = (
+        pl.when("early")
+        .then(pl.lit(f"no bar before {what}"))
+        .when(pl.col("stale") & pl.col("late"))
+        .then(pl.lit(f"the bars end before {what}"))
+        .when("stale")
+        .then(pl.lit(f"a bar is missing when {what}"))
+    )
+    return _priced(price, frame.select(reason.alias("reason")).to_series())
+
+
+def interval_vwap(market: Market, starts: pl.Series, ends: pl.Series) -> Price:
+    """Return the volume-weighted average price of the bars that a span touches, both ends in it.
+
+    A bar's own average is not known: its typical price (high + low + close) / 3 stands for it. Rounded once, half-even
+    at 18 places.
+    """
+    if market.bars.is_empty():
+        return _none(starts.len(), "no bars of this symbol")
+    bars, opens = market.bars, market.bars["timestamp"]
+    low, high = market.reach()
+    first = market.ends().search_sorted(starts, "right").cast(pl.Int64)
+    last = opens.search_sorted(ends, "right").cast(pl.Int64) - 1
+    parts = [shortest(bars[name]) for name in ("high", "low", "close", "volume")]
+    unfit = pl.select(pl.any_horizontal(part.is_null() for part in parts)).to_series().cast(pl.Int64)
+    top, bottom, close, volume = (Exact.of(part.fill_null(0)) for part in parts)
+    inside = (first <= last) & (first < opens.len()) & (last >= 0)
+    begin, end = first.clip(0, opens.len() - 1), last.clip(0, opens.len() - 1)
+    traded = _between(volume, begin, end)
+    value = _between((top + bottom + close) * volume, begin, end).over(traded * 3)
+    frame = pl.DataFrame(
+        {
+            "reversed": starts > ends,
+            "early": starts < low,
+            "late": (ends >= high) & market.is_open(ends),
+            "gap": market.touches_gap(starts, ends),
+            "none": ~inside,
+            "unfit": _between(Exact(unfit.cast(pl.Int128)), begin, end).compare(0) != 0,
+            "dry": traded.compare(0) == 0,
+        }
+    )
+    reason = (
+        pl.when("reversed")
+        .then(pl.lit("filled before the order was submitted"))
+        .when("early")
+        .then(pl.lit("the bars start after the order was submitted"))
+        .when("late")
+        .then(pl.lit("the bars end before its last fill"))
+        .when("gap")
+        .then(pl.lit("a bar is missing between submission and last fill"))
+        .when("none")
+        .then(pl.lit("no bar between submission and last fill"))
+        .when("unfit")
+        .then(pl.lit("a value of a bar is too large to be exact"))
+        .when("dry")
+        .then(pl.lit("no volume between submission and last fill"))
+    )
+    return _priced(value, frame.select(reason.alias("reason")).to_series())
+
+
+def daily(market: Market, times: pl.Series, column: str) -> Price:
+    """Return the ``open`` or ``close`` of the day that each instant lies in.
+
+    The day is the market's session, with breaks of up to three hours; where it is open for longer, the UTC day.
+    """
+    if market.bars.is_empty():
+        return _none(times.len(), "no bars of this symbol")
+    if market.step >= _DAY:  # the bar is the day, or more than one
+        place = market.place(times)
+        lacking = place.is_null().to_frame("none")
+        words = pl.when("none").then(pl.lit("the bar of the day is missing"))
+        return _priced(market.price(column, place), lacking.select(words).to_series())
+    opens, closes, closed = _days(market, times)
+    first = column == "open"
+    place = market.place(opens if first else closes - _MICROSECOND)
+    start = market.bars["timestamp"].gather(place.fill_null(0))
+    missing = place.is_null() | ((start != opens) if first else pl.Series([False]).new_from_index(0, times.len()))
+    low, high = market.reach()
+    found = pl.DataFrame({"closed": closed, "missing": missing, "beyond": (opens < low) if first else (closes > high)})
+    said = "the bars start after the day's open" if first else "the bars end before the day does"
+    reason = (
+        pl.when("closed")
+        .then(pl.lit("the market was closed"))
+        .when(pl.col("missing") & pl.col("beyond"))
+        .then(pl.lit(said))
+        .when("missing")
+        .then(pl.lit(f"the {'first' if first else 'last'} bar of the day is missing"))
+    )
+    return _priced(market.price(column, place), found.select(reason.alias("reason")).to_series())
+
+
+def _days(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
+    """Return when the day of each instant opens and closes, and whether the market was closed."""
+    floor = times.dt.truncate("1d")
+    if market.sessions is None:
+        return floor, floor + _DAY, pl.Series([False]).new_from_index(0, times.len())
+    if market.sessions.is_empty():
+        return floor, floor + _DAY, pl.Series([True]).new_from_index(0, times.len())
+    day = ((pl.col("open") - pl.col("close").shift(1)) > _BREAK).fill_null(True).cum_sum()
+    days = market.sessions.group_by(day.alias("day"), maintain_order=True).agg(pl.first("open"), pl.last("close"))
+    place = days["open"].search_sorted(times, "right").cast(pl.Int64) - 1
+    known = place.clip(0)
+    frame = pl.DataFrame({"floor": floor, "open": days["open"].gather(known), "close": days["close"].gather(known)})
+    long = pl.col("close") - pl.col("open") > _DAY
+    frame = frame.with_columns(
+        pl.when(long).then(pl.max_horizontal("open", "floor")).otherwise("open").alias("open"),
+        pl.when(long).then(pl.min_horizontal("close", pl.col("floor") + _DAY)).otherwise("close").alias("close"),
+    )
+    return frame["open"], frame["close"], ~market.is_open(times)
+
+
+def _between(values: Exact, first: pl.Series, last: pl.Series) -> Exact:
+    """Add up the values of spans, both ends in it."""
+    sums = values.cum_sum()
+    before = sums.gather((first - 1).clip(0)).where(first > 0)
+    return sums.gather(last) - before
+
+
+def _priced(value: pl.Series, reason: pl.Series) -> Price:
+    return Price(value.set(reason.is_not_null(), None).alias("benchmark_price"), reason.alias("reason"))
+
+
+def _none(count: int, why: str) -> Price:
+    value = pl.Series("benchmark_price", [None] * count, dtype=DECIMAL)
+    return Price(value, pl.Series("reason", [why], dtype=pl.String).new_from_index(0, count))

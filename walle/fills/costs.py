@@ -1,0 +1,292 @@
+"""What trading cost: each fill against the market's prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.exact import Exact
+from walle.fills.benchmarks import BENCHMARKS, Price, arrival, check_benchmarks, daily, interval_vwap
+from walle.fills.market import Markets, no_market, quote_of
+from walle.fills.trades import FEES
+from walle.frames import DECIMAL, INSTANT
+
+__all__ = ["COSTS", "LEVELS", "check_level", "costs", "currencies", "fees_by_group"]
+
+LEVELS = ("fill", "order", "run")
+
+COSTS = pl.Schema(
+    {
+        "run_id": pl.String(),
+        "order_id": pl.String(),
+        "fill_id": pl.String(),
+        "symbol": pl.String(),
+        "side": pl.String(),
+        "time": INSTANT,
+        "currency": pl.String(),
+        "quantity": DECIMAL,
+        "price": DECIMAL,
+        "notional": DECIMAL,
+        "benchmark": pl.String(),
+        "benchmark_price": DECIMAL,
+        "cost": DECIMAL,
+        "bps": DECIMAL,
+        "fees": DECIMAL,
+        "fee_currency": pl.String(),
+        "fees_by_currency": FEES,
+        "fills": pl.Int64(),
+        "measured": pl.Int64(),
+        "reason": pl.String(),
+    }
+)
+"""One row is one fill, order or run (and currency) against one benchmark."""
+
+
+def check_level(by: str, allowed: Sequence[str] = LEVELS) -> None:
+    """Do nothing for a level that there is.
+
+    Raises
+    ------
+    InputError
+    """
+    if by not in allowed:
+        raise InputError(f"by={by!r}: allowed are {', '.join(allowed)}.")
+
+
+def costs(
+    fills: pl.DataFrame,
+    orders: pl.DataFrame,
+    markets: Markets,
+    *,
+    by: str = "fill",
+    benchmarks: str | Sequence[str] = BENCHMARKS,
+) -> pl.DataFrame:
+    """Measure fills against the market's prices.
+
+    Parameters
+    ----------
+    fills, orders : polars.DataFrame
+        Columns of :data:`walle.frames.FILLS` and ``ORDERS``.
+    markets : mapping of symbol to Market
+        The bars.
+    by : str
+        ``fill``; ``order``: the fills of an order together; ``run``: all fills of a run whose prices are in one
+        currency.
+    benchmarks : str or sequence of str
+        Of these:
+
+        - ``arrival``: the last close before the order was submitted (created, where that is not known). What it cost to
+          trade at all (Perold, *The Implementation Shortfall: Paper versus Reality*, Journal of Portfolio Management
+          14(3), 1988).
+        - ``vwap``: the volume-weighted average price of the bars from the order's submission to its last fill
+          (Berkowitz, Logue and Noser, *The Total Cost of Transactions on the NYSE*, Journal of Finance 43(1), 1988); a
+          bar's typical price (high + low + close) / 3 stands for its own average.
+        - ``open``, ``close``: of the day of the fill: the market's session, with breaks of up to three hours; where it
+          is open for longer, the UTC day.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`COSTS`. Sorted by run, time, order and fill; the benchmarks of one in the order in which they
+        were given. No row without fills.
+
+        - time: of the fill, else of the first fill. side and symbol are null for a run.
+        - currency: of the prices: what follows the slash of ``BTC/USD``; without one, that of the run's commissions, if
+          there is only one.
+        - quantity, notional: of all fills; ``notional`` is the sum of price x quantity. price: of the fill, of an order
+          the average, of a run null.
+        - benchmark_price: of an order the average by quantity, of a run null; a VWAP is rounded at 18 places first.
+        - cost: the sum of ``(price - benchmark_price) x quantity``, turned for a sale: above 0 is worse than the
+          benchmark. Fees are not in it.
+        - bps: cost by the sum of ``benchmark_price x quantity``, times 10,000.
+        - fees: the commissions; null when they are of several currencies, which ``fees_by_currency`` keeps apart. A
+          commission without a currency is in that of the prices.
+        - fills, measured: how many fills there are, and how many of them could be measured. cost, bps and
+          benchmark_price are those of the measured ones; null when there is none.
+        - reason: why the others could not be measured.
+
+        Each decimal is rounded once, half-even at 18 places.
+
+    Raises
+    ------
+    InputError
+        For another level or benchmark.
+    PrecisionError
+        When a result has more than 20 integer digits.
+    """
+    check_level(by)
+    names = check_benchmarks(benchmarks)
+    ordered = _known(fills, orders).sort("run_id", "filled_at", "order_id", "id", nulls_last=True)
+    if ordered.is_empty():
+        return pl.DataFrame(schema=COSTS)
+    groups, heads = _grouped(ordered, by)
+    size, price = Exact.of(ordered["quantity"]), Exact.of(ordered["price"])
+    count = heads.height
+    quantity, notional = size.sum_by(groups, count), (size * price).sum_by(groups, count)
+    paid = fees_by_group(ordered, groups, count)
+    base = heads.with_columns(
+        quantity.decimal("quantity"),
+        notional.over(quantity, "price").set(pl.Series([by == "run"]).new_from_index(0, count), None),
+        notional.decimal("notional"),
+        *paid,
+        Exact(pl.Series([1], dtype=pl.Int128).new_from_index(0, ordered.height)).sum_by(groups, count).decimal("fills"),
+    ).with_columns(pl.col("fills").cast(pl.Int64))
+    sign = ((ordered["side"] == "buy").cast(pl.Int64) * 2 - 1).cast(pl.Int128)
+    tables = []
+    for number, name in enumerate(names):
+        found = _benchmark(name, ordered, markets)
+        known = found.value.is_not_null()
+        against = Exact.of(found.value.fill_null(0))
+        cost = ((price - against) * size * Exact(sign)).where(known).sum_by(groups, count)
+        worth, held = (against * size).sum_by(groups, count), size.where(known).sum_by(groups, count)
+        measured = pl.Series(Exact(known.cast(pl.Int128)).sum_by(groups, count).units(), dtype=pl.Int64)
+        none = measured == 0
+        tables.append(
+            base.with_columns(
+                worth.over(held, "benchmark_price").set(none | (by == "run"), None),
+                cost.decimal("cost").set(none, None),
+                (cost * 10_000).over(worth, "bps").set(none, None),
+                _reasons(found.reason, groups, count),
+                benchmark=pl.lit(name),
+                measured=measured,
+                _number=pl.lit(number),
+            )
+        )
+    whole = pl.concat(tables).with_row_index("_row")
+    return whole.sort("_group", "_number").select(list(COSTS)).cast(COSTS)
+
+
+def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl.Series]:
+    """Add up commissions within groups, each currency for itself.
+
+    Parameters
+    ----------
+    fills : polars.DataFrame
+        commission, commission_currency, symbol.
+    groups : polars.Series
+        The number of each fill's group, from 0 to below ``count``.
+    count : int
+
+    Returns
+    -------
+    list of polars.Series
+        fees (null when of several currencies), fee_currency (of the prices, where no other was named) and
+        fees_by_currency.
+    """
+    quote = quote_of(pl.col("symbol"))
+    said = fills.select(pl.coalesce(pl.col("commission_currency"), quote).alias("currency")).to_series()
+    amount = Exact.of(fills["commission"].fill_null(0))
+    paid = amount.compare(0) != 0
+    keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": said}).filter(paid)
+    pairs = keys.unique().sort("group", "currency")
+    place = keys.join(
+        pairs.with_row_index("place"), on=["group", "currency"], how="left", nulls_equal=True, maintain_order="left"
+    )
+    sums = amount.filter(paid).sum_by(place["place"], pairs.height).decimal("amount")
+    lists = (
+        pairs.with_columns(sums)
+        .group_by("group", maintain_order=True)
+        .agg(
+            pl.struct("currency", "amount").alias("fees_by_currency"),
+            pl.first("amount").alias("fees"),
+            pl.first("currency").alias("fee_currency"),
+        )
+    )
+    every = pl.DataFrame({"group": pl.int_range(count, dtype=pl.Int64, eager=True)})
+    joined = every.join(lists, on="group", how="left", maintain_order="left").with_columns(
+        pl.col("fees_by_currency").cast(FEES).fill_null(pl.lit([], FEES)), pl.col("fees").fill_null(0)
+    )
+    several = joined["fees_by_currency"].list.len() > 1
+    fees, named = joined["fees"].cast(DECIMAL).set(several, None), joined["fee_currency"].set(several, None)
+    return [fees, named, joined["fees_by_currency"]]
+
+
+def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
+    """Return the currency of the prices of each row: where its symbol does not say, that of its run's commissions.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        run_id, symbol.
+    named : polars.Series
+        The currency of each row's commission, null without one.
+
+    Returns
+    -------
+    polars.Series
+        currency; null where nobody knows.
+    """
+    rows = frame.select("run_id", quote=quote_of(pl.col("symbol"))).with_columns(named.alias("named"))
+    said = pl.when(pl.col("quote").is_null()).then("named").drop_nulls()
+    only = pl.when(said.n_unique().over("run_id") == 1).then(said.first().over("run_id"))
+    return rows.select(pl.coalesce("quote", only).alias("currency")).to_series()
+
+
+def _known(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """Add when the order of each fill was submitted, and when it got its last fill."""
+    times = orders.select(order_id="id", submitted=pl.coalesce("submitted_at", "created_at"))
+    last = pl.col("filled_at").max().over("order_id")
+    return fills.join(times, on="order_id", how="left").with_columns(last_fill=last)
+
+
+def _grouped(ordered: pl.DataFrame, by: str) -> tuple[pl.Series, pl.DataFrame]:
+    """Return the number of each fill's group, and what each group is."""
+    paid = pl.when(pl.col("commission") != 0).then("commission_currency")
+    frame = ordered.with_columns(currencies(ordered, ordered.select(paid).to_series())).with_row_index("_row")
+    keys = {"fill": ["_row"], "order": ["run_id", "order_id"], "run": ["run_id", "currency"]}[by]
+    heads = frame.group_by(keys, maintain_order=True).agg(pl.exclude(keys).first()).with_row_index("_group")
+    null = {"fill": [], "order": ["fill_id"], "run": ["order_id", "fill_id", "symbol", "side"]}[by]
+    groups = frame.join(heads.select("_group", *keys), on=keys, how="left", nulls_equal=True, maintain_order="left")
+    heads = heads.rename({"id": "fill_id", "filled_at": "time"}).with_columns(
+        pl.lit(None, pl.String).alias(n) for n in null
+    )
+    return groups["_group"], heads.select(
+        "_group", "run_id", "order_id", "fill_id", "symbol", "side", "time", "currency"
+    )
+
+
+def _benchmark(name: str, ordered: pl.DataFrame, markets: Markets) -> Price:
+    """Return the benchmark price of each fill, or why there is none."""
+    parts = []
+    for part in ordered.with_row_index("_row").partition_by("symbol", maintain_order=True):
+        symbol = part["symbol"][0]
+        market = markets.get(symbol, no_market()) if symbol is not None else no_market()
+        orphan = part["submitted"].is_null()
+        submitted = part["submitted"].zip_with(~orphan, part["filled_at"])
+        if name == "arrival":
+            price = arrival(market, submitted, "the order was submitted")
+        elif name == "vwap":
+            price = interval_vwap(market, submitted, part["last_fill"])
+        else:
+            price = daily(market, part["filled_at"], name)
+        frame = pl.DataFrame({"row": part["_row"], "value": price.value, "reason": price.reason, "orphan": orphan})
+        if name in ("arrival", "vwap"):
+            frame = frame.with_columns(
+                value=pl.when(~pl.col("orphan")).then("value"),
+                reason=pl.when("orphan").then(pl.lit("its order is not stored")).otherwise("reason"),
+            )
+        if symbol is None:
+            frame = frame.with_columns(reason=pl.lit("its symbol is not known"))
+        parts.append(frame)
+    whole = pl.concat(parts).sort("row")
+    return Price(whole["value"], whole["reason"])
+
+
+def _reasons(reason: pl.Series, groups: pl.Series, count: int) -> pl.Series:
+    """Say why fills of each group could not be measured: each reason once, with how many."""
+    frame = pl.DataFrame({"group": groups.cast(pl.Int64), "reason": reason}).drop_nulls("reason")
+    sizes = groups.value_counts(name="size").select(pl.nth(0).cast(pl.Int64).alias("group"), "size")
+    counted = (
+        frame.group_by("group", "reason").len("count").sort("group", "count", "reason", descending=[False, True, False])
+    )
+    counted = counted.join(sizes, on="group", how="left", maintain_order="left")
+    words = pl.when(pl.col("size") > 1).then(pl.format("{} ({} of {})", "reason", "count", "size")).otherwise("reason")
+    joined = (
+        counted.with_columns(words.alias("words"))
+        .group_by("group", maintain_order=True)
+        .agg(pl.col("words").str.join("; "))
+    )
+    every = pl.DataFrame({"group": pl.int_range(count, dtype=pl.Int64, eager=True)})
+    return every.join(joined, on="group", how="left", maintain_order="left")["words"].alias("reason")
