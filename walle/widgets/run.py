@@ -37,6 +37,7 @@ _EMPTY = {
     "fills": "no fills: nothing was traded, or store.fills.append has not written it",
     "trades": "no trades: a run without fills has none",
     "findings": "the audit found nothing",
+    "costs": "no costs: a run without fills has none",
     "metrics": "no figures",
     "equity": "no worth: no bars of what the run traded are stored",
     "history": "nothing is known of this run's life",
@@ -62,7 +63,7 @@ class RunView(View):
         Of the candles; by default the shortest that is stored and has not too many bars in that time. More than 400
         bars are joined, and the picture says so.
     tab : str
-        What the table shows: ``fills``, ``trades``, ``findings``, ``metrics``, ``equity`` or ``history``.
+        What the table shows: ``fills``, ``trades``, ``findings``, ``costs``, ``metrics``, ``equity`` or ``history``.
 
     Raises
     ------
@@ -118,9 +119,10 @@ class RunView(View):
         -------
         polars.DataFrame
             All columns, as the store gives them: of ``fills`` those of ``store.fills.read``, of ``trades`` those of
-            ``store.fills.trades``, of ``findings`` those of ``store.fills.audit``, and of ``metrics``, ``equity`` and
-            ``history`` those of ``store.runs.metrics``, ``equity`` and ``history``; in the same order. With a symbol
-            its rows, and of ``metrics`` and ``equity`` what is reckoned of it alone.
+            ``store.fills.trades``, of ``findings`` those of ``store.fills.audit``, of ``costs`` those of
+            ``store.fills.costs``, and of ``metrics``, ``equity`` and ``history`` those of ``store.runs.metrics``,
+            ``equity`` and ``history``; in the same order. With a symbol its rows, and of ``metrics`` and ``equity``
+            what is reckoned of it alone.
         """
         return self._data.part(self._tab, self._symbol)
 
@@ -243,7 +245,7 @@ class RunView(View):
 
             return candles(bars, fills, found, theme=theme, title=name, width=1000, height=300)  # type: ignore[arg-type]
 
-        self._paint(self.price, chart, f"{self.caption.value} {timeframe} candles")
+        self._paint(self.price, chart, self.caption.value)
 
     def _told(self, name: str, fills: pl.DataFrame, found: pl.DataFrame | None) -> str:
         """Say what the candles show."""
@@ -283,7 +285,7 @@ class RunView(View):
             from walle.charts.drawing import picture
 
             drawn = chart("dark" if self._dark else "light")
-            part.show(picture(drawn, scale=_SCALE), f"{label} ({drawn!r})", scale=_SCALE, dark=self._dark)  # type: ignore[arg-type]
+            part.show(picture(drawn, scale=_SCALE), f"{label} {drawn._summary}", scale=_SCALE, dark=self._dark)  # type: ignore[arg-type]
         except WalleError as error:
             _log.error("%s: a chart cannot be drawn", self.name, exc_info=error)
             part.say(str(error))
@@ -340,9 +342,11 @@ class RunView(View):
         if start is None or end is None or start >= end:
             raise InputError(f"from {start} to {end} is no time: give two instants, the later one second.")
         self._window = start, end
-        if self._window != before:
-            self._about = ""
-            self._draw_price()
+        if self._window == before:
+            self._tell_window()
+            return
+        self._about = ""
+        self._draw_price()
 
     def _pushed(self, button: Any) -> None:
         """Move the window as a button says."""
@@ -404,14 +408,15 @@ class RunView(View):
         self._data = RunData(self._store, self._run_id)
         if was_whole:
             self._window = self._whole()
-        for name, options in (
-            ("symbol", symbols_of(self._data)),
-            ("timeframe", timeframes_of(self._data, self._timeframe)),
-        ):
-            control = self.controls[name]
-            with control.hold_trait_notifications():
+        choices = {"symbol": symbols_of(self._data), "timeframe": timeframes_of(self._data, self._timeframe)}
+        self._telling = True  # new choices choose the first one before the old one comes back
+        try:
+            for name, options in choices.items():
+                control = self.controls[name]
                 chosen, control.options = control.value, options
                 control.value = chosen
+        finally:
+            self._telling = False
         self._draw()
 
     def _tell_window(self) -> None:
