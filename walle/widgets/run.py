@@ -123,6 +123,11 @@ class RunView(View):
             ``store.fills.costs``, and of ``metrics``, ``equity`` and ``history`` those of ``store.runs.metrics``,
             ``equity`` and ``history``; in the same order. With a symbol its rows, and of ``metrics`` and ``equity``
             what is reckoned of it alone.
+
+        Raises
+        ------
+        WalleError
+            When it cannot be reckoned: the view says so in the table's place.
         """
         return self._data.part(self._tab, self._symbol)
 
@@ -205,7 +210,7 @@ class RunView(View):
         self._draw_table()
         found = self._part("findings")
         words = self._data.summary() if found is None else f"{self._data.summary()}; {findings_words(found)}"
-        self.summary.value = text_of(f"{words[0].upper()}{words[1:]}.", 600)
+        self.summary.value = text_of(f"{words}.", 600)
 
     def _part(self, tab: str) -> pl.DataFrame | None:
         """Return what a tab shows; None, and a line in the log, when it cannot be reckoned."""
@@ -257,7 +262,8 @@ class RunView(View):
             ringed = found.filter(pl.col("fill_id").is_in(fills["id"].implode()))["fill_id"].n_unique()
             if ringed:
                 parts.append(f"{ringed:,} ringed: the audit has something to say of them")
-        return f"{self._about}{'. ' if self._about else ''}{'; '.join(parts)}."
+        about = f"{self._about.rstrip('.')}. " if self._about else ""
+        return f"{about}{'; '.join(parts)}."
 
     def _draw_worth(self) -> None:
         """Draw the equity and the drawdown of the run, or of the symbol."""
