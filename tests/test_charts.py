@@ -139,6 +139,18 @@ def test_fills_and_findings_stand_at_their_exact_prices() -> None:
     assert [row["words"] for row in drawn(chart) if row.get("fill_id")] == ["too dear"]
 
 
+def test_the_ring_of_a_fill_that_is_joined_with_others_stays() -> None:
+    many = fills(1_200)
+    found = pl.DataFrame({"fill_id": ["fill-123", "fill-123"], "sentence": ["too dear", "too late"]})
+    chart = candles(bars(600), many, found)
+    marks = [row for row in drawn(chart) if str(row.get("words", "")).endswith(" fills")]
+    assert 0 < len(marks) <= 300 * 2
+    assert sum(int(row["words"].split()[0]) for row in marks) == 1_200 - int(repr(chart).split("; ")[1].split()[0])
+    (ring,) = [row for row in drawn(chart) if row.get("fill_id")]
+    assert ring["words"] == "too dear too late"
+    assert (ring["timestamp"], ring["price"]) in [(row["timestamp"], row["price"]) for row in marks]
+
+
 def test_coverage_says_what_is_missing_of_every_series(store: walle.Store) -> None:
     demo.load(store)
     gaps = store.bars.gaps("BTC/USD", "1m").with_columns(symbol=pl.lit("BTC/USD"), timeframe=pl.lit("1m"))

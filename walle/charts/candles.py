@@ -164,31 +164,20 @@ def _fills(fills: pl.DataFrame, bars: pl.DataFrame, step: timedelta) -> tuple[pl
     check_columns(fills, ("id", "order_id", "filled_at", "price", "quantity", "side"), "the frame of fills")
     inside = fills.filter(pl.col("filled_at").is_between(bars["timestamp"][0], bars["timestamp"][-1] + step))
     left = fills.height - inside.height
-    words = trim_zeros(inside.select("quantity", "price"))
-    told = inside.with_columns(
-        words=pl.concat_str(
-            inside["side"].replace({"buy": "bought", "sell": "sold"}),
-            pl.lit(" "),
-            words["quantity"],
-            pl.lit(" at "),
-            words["price"],
-        ),
-        price=to_float(inside.select("price"))["price"],
-        weight=to_float(inside.select("quantity"))["quantity"],
-    )
-    shown = told.select("id", "order_id", "side", "price", "words", "weight", timestamp="filled_at")
+    floats = to_float(inside.select("price", weight="quantity"))
+    shown = inside.select("id", "side", timestamp="filled_at", ids=pl.concat_list("id")).with_columns(*floats)
     if shown.height > _FILLS:
-        shown = (
-            shown.group_by(pl.col("timestamp").dt.truncate(step), "side", maintain_order=True)
-            .agg(
-                pl.col("id").first(),
-                pl.col("order_id").first(),
-                (pl.col("price") * pl.col("weight")).sum() / pl.col("weight").sum(),
-                words=pl.format("{} fills", pl.len()),
-            )
-            .with_columns(pl.col("timestamp") + step / 2)
+        joined = shown.group_by(pl.col("timestamp").dt.truncate(step), "side", maintain_order=True).agg(
+            pl.col("id").first(),
+            pl.col("ids").explode(),
+            (pl.col("price") * pl.col("weight")).sum() / pl.col("weight").sum(),
+            words=pl.format("{} fills", pl.len()),
         )
-    return shown, left
+        return joined.with_columns(pl.col("timestamp") + step / 2), left
+    done = inside["side"].replace({"buy": "bought", "sell": "sold"})
+    told = trim_zeros(inside.select("quantity", "price"))
+    words = told.select(pl.concat_str(done, pl.lit(" "), "quantity", pl.lit(" at "), "price")).to_series()
+    return shown.with_columns(words.alias("words")), left
 
 
 def _marks(shown: pl.DataFrame, findings: pl.DataFrame | None, colours: Theme, time: alt.X) -> list[alt.Chart]:
@@ -201,8 +190,11 @@ def _marks(shown: pl.DataFrame, findings: pl.DataFrame | None, colours: Theme, t
     marks = alt.Chart(drawn).mark_point(filled=True, size=70, opacity=1, stroke=colours.paper, strokeWidth=1.2)
     layers = [marks.encode(x=time, y="price:Q", shape=buys, fill=paint, tooltip=tips)]
     if findings is not None and findings.height and "fill_id" in findings.columns:
-        about = findings.drop_nulls("fill_id").group_by("fill_id", maintain_order=True)
-        found = about.agg(words=pl.col("sentence").str.join(" ")).join(shown, left_on="fill_id", right_on="id")
+        each = shown.select("timestamp", "price", fill_id="ids").explode("fill_id")
+        about = findings.select("fill_id", "sentence").join(each, on="fill_id", maintain_order="left")
+        found = about.group_by("timestamp", "price", maintain_order=True).agg(
+            pl.col("fill_id").first(), words=pl.col("sentence").head(3).str.join(" ")
+        )
         ring = alt.Chart(rows(found.select("timestamp", "price", "words", "fill_id"))).mark_point(
             shape="circle", size=240, strokeWidth=2.4, color=colours.mark, filled=False, opacity=1
         )

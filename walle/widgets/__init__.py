@@ -4,6 +4,7 @@ The interactive parts need ipywidgets and anywidget: ``pip install "walle[notebo
 """
 
 from walle.widgets.coverage import CoverageView
+from walle.widgets.run import RunView
 from walle.widgets.view import View
 
-__all__ = ["CoverageView", "View"]
+__all__ = ["CoverageView", "RunView", "View"]

@@ -1,0 +1,215 @@
+"""What is known of a run, read once for ``RunView``: its record, its fills, and what they add up to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import polars.selectors as cs
+
+from walle.errors import InputError, UnknownRun
+from walle.frames import trimmed_text
+from walle.records import Run
+from walle.store import Store
+from walle.timeframe import TIMEFRAMES, length
+from walle.widgets.shown import moment, text_of
+
+__all__ = ["TABS", "RunData", "told"]
+
+TABS = ("fills", "trades", "findings", "metrics", "equity", "history")
+"""What the table of a ``RunView`` can show."""
+
+BARS = 50_000
+"""Bars that are read for a picture; where there are more, those of a longer stored timeframe are taken."""
+
+_PLACES = 8
+
+_READ = {
+    "fills": "store.fills.read",
+    "trades": "store.fills.trades",
+    "findings": "store.fills.audit",
+    "metrics": "store.runs.metrics",
+    "equity": "store.runs.equity",
+    "history": "store.runs.history",
+}
+_WHOLE = ("metrics", "equity")
+"""What is reckoned of a symbol anew; of the others the rows of the symbol are taken."""
+
+_COLUMNS = {
+    "fills": {
+        "filled_at": "time", "symbol": "symbol", "side": "side", "quantity": "quantity", "price": "price",
+        "commission": "commission", "commission_currency": "in", "liquidity": "liquidity", "id": "fill",
+        "order_id": "order",
+    },
+    "trades": {
+        "trade": "trade", "symbol": "symbol", "direction": "direction", "quantity": "quantity", "entry_time": "from",
+        "exit_time": "to", "entry_price": "entry", "exit_price": "exit", "pnl_net": "net profit",
+        "unrealised": "unrealised", "fees": "fees", "holding": "held", "reason": "reason",
+    },
+    "findings": {
+        "severity": "severity", "rule": "rule", "time": "time", "symbol": "symbol", "sentence": "finding",
+        "fill_id": "fill", "order_id": "order",
+    },
+    "equity": {
+        "time": "time", "equity": "equity", "cash": "cash", "position_value": "positions", "fees": "fees",
+        "fills": "fills", "unmarked": "unmarked",
+    },
+    "history": {
+        "time": "time", "kind": "kind", "what": "what", "symbol": "symbol", "side": "side", "quantity": "quantity",
+        "price": "price", "order_id": "order", "fill_id": "fill", "payload": "payload",
+    },
+}  # fmt: skip
+
+
+class RunData:
+    """A run, each part of it read when it is first asked for.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+
+    Raises
+    ------
+    UnknownRun
+        When nothing at all is stored of the run; near ids are offered.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self.run_id = store, run_id
+        self._parts: dict[tuple[str, str], pl.DataFrame] = {}
+        self.fills = store.fills.read(run_id)
+        self._parts["fills", ""] = self.fills
+        self.run: Run | None
+        try:
+            self.run = store.runs.get(run_id)
+        except UnknownRun:  # orders and fills may be there without a record of their run
+            self.run = None
+        counted = self.fills["symbol"].drop_nulls().value_counts(sort=True)
+        self.traded: list[str] = counted.sort("count", "symbol", descending=[True, False])["symbol"].to_list()
+        series = store.bars.series()
+        self.timeframes: dict[str, list[str]] = {
+            symbol: sorted(names, key=length)
+            for symbol, names in series.group_by("symbol").agg("timeframe").iter_rows()
+            if symbol in set(self.symbols)
+        }
+
+    @property
+    def symbols(self) -> list[str]:
+        """What the run traded, and then what its record names besides."""
+        named = () if self.run is None or self.run.symbols is None else self.run.symbols
+        return list(dict.fromkeys([*self.traded, *named]))
+
+    def part(self, tab: str, symbol: str) -> pl.DataFrame:
+        """Return what a tab shows, of a symbol or (empty) of all.
+
+        Raises
+        ------
+        WalleError
+            When it cannot be reckoned.
+        """
+        key = (tab, symbol)
+        if key not in self._parts:
+            if symbol and tab not in _WHOLE:
+                return self.part(tab, "").filter(pl.col("symbol") == symbol)
+            self._parts[key] = self._read(tab, symbol or None)
+        return self._parts[key]
+
+    def _read(self, tab: str, symbol: str | None) -> pl.DataFrame:
+        store, run_id = self._store, self.run_id
+        match tab:
+            case "trades":
+                return store.fills.trades(run_id)
+            case "findings":
+                return store.fills.audit(run_id)
+            case "metrics":
+                return store.runs.metrics(run_id, symbol=symbol)
+            case "equity":
+                return store.runs.equity(run_id, symbol=symbol)
+            case _:
+                return store.runs.history(run_id)
+
+    def statements(self, tab: str, symbol: str) -> list[str]:
+        """Return the lines of Python that read what :meth:`part` returns."""
+        if symbol and tab in _WHOLE:
+            return [f"frame = {_READ[tab]}({self.run_id!r}, symbol={symbol!r})"]
+        lines = [f"frame = {_READ[tab]}({self.run_id!r})"]
+        return [*lines, f'frame = frame.filter(pl.col("symbol") == {symbol!r})'] if symbol else lines
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Return when the run did its first and its last thing; None when nothing tells."""
+        run, times = self.run, self.fills["filled_at"]
+        known = [times.min(), times.max()]
+        if run is not None:
+            known += [run.started_at, run.stopped_at]
+        moments = [time for time in known if isinstance(time, datetime)]
+        if not moments:
+            return None
+        return min(moments), max(moments)
+
+    def timeframe(self, symbol: str, start: datetime, end: datetime, wanted: str = "") -> str | None:
+        """Return the timeframe of the candles: the one that is wanted, or the shortest that has not too many."""
+        stored = self.timeframes.get(symbol, [])
+        if wanted in stored:
+            return wanted
+        fitting = [name for name in stored if (end - start) / length(name) <= BARS]
+        return fitting[0] if fitting else stored[-1] if stored else None
+
+    def step(self, symbol: str) -> timedelta:
+        """Return how long the shortest bars of a symbol are; a minute without any."""
+        stored = self.timeframes.get(symbol)
+        return length(stored[0]) if stored else TIMEFRAMES["1m"]
+
+    def place(self, tab: str, row: dict[str, object]) -> tuple[str | None, datetime, datetime] | None:
+        """Return what a row of a tab is about: symbol, start and end; None when it is about no moment."""
+        first, last = {"fills": ("filled_at",) * 2, "trades": ("entry_time", "exit_time")}.get(tab, ("time",) * 2)
+        start, end = row.get(first), row.get(last)
+        if not isinstance(start, datetime):
+            return None
+        span = self.span()
+        if not isinstance(end, datetime):  # a trade that is still open
+            end = start if span is None else max(start, span[1])
+        symbol = row.get("symbol")
+        return symbol if isinstance(symbol, str) else None, start, end
+
+    def summary(self) -> str:
+        """Say in a sentence what the run is."""
+        parts = []
+        if self.run is None:
+            parts.append("no record of this run is stored, only what it did")
+        else:
+            parts.append(f"{text_of(self.run.strategy_id, 60)}, {self.run.mode}, {self.run.status}")
+        if span := self.span():
+            parts.append(f"{moment(span[0])} to {moment(span[1])} UTC")
+        count = self.fills.height
+        if not count:
+            parts.append("no fills")
+        else:
+            few = ", ".join(text_of(symbol, 30) for symbol in self.traded[:3])
+            more = f" and {len(self.traded) - 3:,} more" if len(self.traded) > 3 else ""
+            parts.append(f"{count:,} fill{'s' if count != 1 else ''} of {few}{more}")
+        if self.run is not None and self.run.error:
+            parts.append(f"error: {text_of(self.run.error, 200)}")
+        return "; ".join(parts)
+
+
+def told(tab: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of a tab as its table shows them: money to eight places, where the frame has all.
+
+    Raises
+    ------
+    InputError
+        For another tab.
+    """
+    if tab == "metrics":
+        # a figure of one column: exact where it is money, as short as a reader needs where it is not
+        figures = pl.Series([None if value is None else f"{value:,.6g}" for value in frame["value"]], dtype=pl.String)
+        unit = pl.when(pl.col("unit") == "money").then(pl.col("currency")).otherwise(pl.col("unit")).fill_null("")
+        figure = pl.coalesce(trimmed_text(pl.col("amount").round(_PLACES)), figures).alias("figure")
+        return frame.select("metric", figure, unit.alias("unit"), note="reason")
+    if tab not in _COLUMNS:
+        raise InputError(f"tab={tab!r}: allowed are {', '.join(TABS)}.")
+    shown = frame.select(pl.col(name).alias(title) for name, title in _COLUMNS[tab].items())
+    if tab == "equity":
+        shown = shown.with_columns(pl.col("unmarked").list.join(", "))
+    return shown.with_columns(cs.decimal().round(_PLACES))

@@ -1,0 +1,170 @@
+"""The static form of ``RunView``: a summary, a small picture of the equity, and short tables."""
+
+from __future__ import annotations
+
+import html
+import math
+
+import polars as pl
+
+from walle.errors import WalleError
+from walle.frames import to_float
+from walle.widgets.run_data import RunData, told
+from walle.widgets.shown import html_table, moment, picture, shown, text_of, text_table
+from walle.widgets.view import Static
+
+__all__ = ["equity_words", "findings_words", "static_of", "worth_of"]
+
+_WIDE, _HIGH, _DEEP = 480, 90, 30
+_PALETTE = ((0, 0, 0, 0), (0x2F, 0x7F, 0xB8, 255), (0xD5, 0x5E, 0x00, 190), (0x80, 0x80, 0x80, 90))
+_NONE, _LINE, _FALL, _GROUND = range(4)
+_ROWS = 6
+_FIGURES = (
+    "net_profit",
+    "total_return",
+    "volatility",
+    "sharpe",
+    "max_drawdown",
+    "trades",
+    "win_rate",
+    "profit_factor",
+    "fees",
+)
+
+
+def worth_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return time, equity and drawdown (0 to -1) as floats; rows that cannot be marked are null."""
+    worth = to_float(frame.select("time", "equity"))
+    peak = pl.col("equity").cum_max().forward_fill()
+    return worth.with_columns(drawdown=pl.when(peak > 0).then(pl.col("equity") / peak - 1))
+
+
+def equity_words(worth: pl.DataFrame) -> str:
+    """Say in a sentence how a run's worth went; ``worth`` is of :func:`worth_of`."""
+    known = worth.drop_nulls("equity")
+    if known.is_empty():
+        return "no bars of what the run traded: its worth is not known" if worth.height else "no bars, and no worth"
+    first, last = known["equity"][0], known["equity"][-1]
+    deepest = known["drawdown"].min()
+    fell = f", deepest drawdown {100 * deepest:.2f} %" if isinstance(deepest, float) else ""
+    holes = worth.height - known.height
+    unknown = f"; {holes:,} of {worth.height:,} moments cannot be marked" if holes else ""
+    return f"equity {first:,.2f} to {last:,.2f}{fell}{unknown}"
+
+
+def findings_words(findings: pl.DataFrame) -> str:
+    """Say what the audit found."""
+    if findings.is_empty():
+        return "the audit found nothing"
+    counts = findings["severity"].value_counts()
+    by = dict(counts.iter_rows())
+    parts = [
+        f"{by[name]:,} {word}{'s' if by[name] != 1 and name != 'info' else ''}"
+        for name, word in (("error", "error"), ("warning", "warning"), ("info", "info"))
+        if by.get(name)
+    ]
+    return f"the audit found {', '.join(parts)}"
+
+
+def static_of(data: RunData, symbol: str) -> Static:
+    """Return the static form of a run, or of a symbol of it."""
+    of = f" of {text_of(symbol, 60)}" if symbol else ""
+    head = f"{text_of(data.run_id, 80)}{of}: {data.summary()}"
+    text = [f"RunView: {head}"]
+    page = [f"<p><strong>Run {html.escape(text_of(data.run_id, 80))}</strong>{html.escape(of)}: "]
+    page = [f"{page[0]}{html.escape(data.summary())}</p>"]
+    for words, table, image in _parts(data, symbol):
+        text.append(words)
+        page.append(f"<p>{html.escape(words)}</p>{image}")
+        if table is not None and table.height:
+            text.append(text_table(table))
+            page.append(html_table(table))
+    return Static("\n".join(text), "".join(page))
+
+
+def _parts(data: RunData, symbol: str) -> list[tuple[str, pl.DataFrame | None, str]]:
+    """Return words, a table and a picture of each section; what cannot be reckoned says why."""
+    made: list[tuple[str, pl.DataFrame | None, str]] = []
+    for name, make in (("equity", _equity), ("metrics", _metrics), ("findings", _findings), ("trades", _trades)):
+        try:
+            made.append(make(data.part(name, symbol)))
+        except WalleError as error:
+            made.append((text_of(f"{name}: {error}", 400), None, ""))
+    return made
+
+
+def _equity(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
+    worth = worth_of(frame)
+    words = equity_words(worth)
+    return words[0].upper() + words[1:], None, _line(worth, words)
+
+
+def _metrics(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
+    table = told("metrics", frame).drop_nulls("figure")
+    chosen = table.filter(pl.col("metric").is_in(_FIGURES)).select("metric", "figure", "unit")
+    return ("Figures" if chosen.height else "No figure can be told of a run without fills and bars"), chosen, ""
+
+
+def _findings(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
+    table = told("findings", frame).select("severity", "rule", "time", "finding").head(_ROWS)
+    words = findings_words(frame)
+    more = f"; the first {_ROWS} are shown" if frame.height > _ROWS else ""
+    return f"{words[0].upper()}{words[1:]}{more}", table, ""
+
+
+def _trades(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
+    if frame.is_empty():
+        return "No trades", None, ""
+    columns = ("symbol", "direction", "quantity", "from", "to", "entry", "exit", "net profit")
+    table = told("trades", frame.sort("entry_time").tail(_ROWS)).select(columns)
+    last = f"; the last {_ROWS} are shown" if frame.height > _ROWS else ""
+    count, still = frame.height, int(frame["is_open"].sum())
+    words = f"{shown(count)} trade{'s' if count != 1 else ''}{f', {still:,} still open' if still else ''}"
+    return words + last, table, ""
+
+
+def _line(worth: pl.DataFrame, words: str) -> str:
+    """Draw the equity as a line, and below it the drawdown; nothing where it is not known."""
+    known = worth.filter(pl.col("equity").is_finite())
+    if known.height < 2:
+        return ""
+    low, high = float(known["equity"].min()), float(known["equity"].max())  # type: ignore[arg-type]
+    first, last = worth["time"][0], worth["time"][-1]
+    whole = max(1.0, (last - first).total_seconds())
+    place = ((pl.col("time") - first).dt.total_microseconds() / 1e6 / whole * (_WIDE - 1)).floor().cast(pl.Int32)
+    columns = known.group_by(place.alias("column")).agg(
+        first=pl.col("equity").first(),
+        last=pl.col("equity").last(),
+        low=pl.col("equity").min(),
+        high=pl.col("equity").max(),
+        fall=pl.col("drawdown").min().fill_null(0.0),
+    )
+    deepest = float(columns["fall"].min() or 0.0)  # type: ignore[arg-type]
+    pixels = [bytearray(_WIDE) for _ in range(_HIGH + _DEEP)]
+    pixels[_HIGH] = bytearray([_GROUND]) * _WIDE
+    lost = {column for (column,) in worth.filter(pl.col("equity").is_null()).select(place.alias("column")).iter_rows()}
+    before: tuple[int, float, float] | None = None
+    for column, opens, closes, least, most, fall in columns.sort("column").iter_rows():
+        if before is not None and not lost.intersection(range(before[0] + 1, column)):
+            for between in range(before[0] + 1, column):  # worth changes at the close of a bar only
+                _draw(pixels, between, before[1], before[1], low, high)
+                _sink(pixels, between, before[2], deepest)
+            least, most = min(least, before[1], opens), max(most, before[1], opens)
+        _draw(pixels, column, least, most, low, high)
+        _sink(pixels, column, fall, deepest)
+        before = column, closes, fall
+    span = f"{moment(first)} to {moment(last)} UTC"
+    return picture([bytes(row) for row in pixels], _PALETTE, f"{words}; {span}")
+
+
+def _draw(pixels: list[bytearray], column: int, least: float, most: float, low: float, high: float) -> None:
+    scale = (_HIGH - 5) / (high - low) if high > low else 0.0
+    top, bottom = (2 + math.floor((high - value) * scale) for value in (most, least))
+    for row in range(top, min(bottom + 2, _HIGH)):
+        pixels[row][column] = _LINE
+
+
+def _sink(pixels: list[bytearray], column: int, fall: float, deepest: float) -> None:
+    deep = round(fall / deepest * (_DEEP - 2)) if deepest < 0 else 0
+    for row in range(_HIGH + 1, _HIGH + 1 + deep):
+        pixels[row][column] = _FALL
