@@ -2,6 +2,8 @@
 
 from walle.events.consumer import Consumer
 from walle.events.log import EventLog
+from walle.events.mask import Mask
 from walle.events.reset import ResetReport
+from walle.events.search import EventPage
 
-__all__ = ["Consumer", "EventLog", "ResetReport"]
+__all__ = ["Consumer", "EventLog", "EventPage", "Mask", "ResetReport"]

@@ -19,6 +19,7 @@ from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
 from walle.events.outbox import OutboxEvents
 from walle.events.port import EventStore
+from walle.events.searching import Searching
 from walle.events.supervision import Supervision
 from walle.repositories.common import Time
 
@@ -34,7 +35,7 @@ FOLLOWED = 500
 """Events that a follower fetches at once."""
 
 
-class EventLog(Supervision):
+class EventLog(Searching, Supervision):
     """Events in the order of their ids; no committed event is ever skipped by a reader.
 
     A reader is given the events up to the horizon: the id below which every transaction has ended. So it may wait for

@@ -11,9 +11,10 @@ import polars as pl
 
 from walle.database import Database
 from walle.envelope import Event
-from walle.events import Consumer, EventLog, ResetReport
+from walle.events import Consumer, EventLog, EventPage, ResetReport
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
+from walle.events.searching import REACH, SEARCH
 from walle.repositories.common import Time
 from walle.store.noun import Noun, mirrors
 from walle.store.portal import Portal
@@ -108,6 +109,39 @@ class Events(Noun[EventLog]):
             end=end,
             limit=limit,
         )
+
+    @mirrors(EventLog.search)
+    def search(
+        self,
+        before: int | None = None,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        where: str | None = None,
+        text: str | None = None,
+        limit: int = 50,
+        seconds: float = SEARCH,
+    ) -> EventPage:
+        return self._call(
+            EventLog.search,
+            before,
+            types=types,
+            run_id=run_id,
+            corr_id=corr_id,
+            start=start,
+            end=end,
+            where=where,
+            text=text,
+            limit=limit,
+            seconds=seconds,
+        )
+
+    @mirrors(EventLog.lineage)
+    def lineage(self, offset: int, *, reach: int = REACH) -> pl.DataFrame:
+        return self._call(EventLog.lineage, offset, reach=reach)
 
     @mirrors(EventLog.get)
     def get(self, offset: int) -> Event:

@@ -1,0 +1,188 @@
+"""Searching, lineage, masks and files of events, on every store."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.samples import START
+from walle.envelope import Event
+from walle.errors import InputError, UnknownEvent
+from walle.events import EventLog, Mask
+from walle.events.export import exported
+from walle.frames import EVENTS
+
+
+def made(number: int, **changes: Any) -> Event:
+    payload = {"n": number, "order": {"side": "buy" if number % 3 else "sell", "tags": ["a", f"t{number}"]}}
+    values: dict[str, Any] = {
+        "type": "orders.Filled" if number % 2 else "orders.Placed",
+        "run_id": f"run-{number % 5}",
+        "corr_id": f"c-{number // 10}",
+        "ts": START + timedelta(seconds=number),
+        "payload": payload,
+    }
+    return Event(**(values | changes))
+
+
+async def walk(log: EventLog, **asked: Any) -> list[int]:
+    """All ids of a search, page after page.
+
+    Raises
+    ------
+    AssertionError
+        When it does not end.
+    """
+    ids: list[int] = []
+    before: int | None = None
+    for _ in range(10_000):
+        page = await log.search(before, **asked)
+        assert page.events.schema == EVENTS
+        ids += page.events["id"].to_list()
+        assert page.before is None or before is None or page.before < before
+        before = page.before
+        if before is None:
+            return ids
+    raise AssertionError("it does not end")
+
+
+ASKED: list[dict[str, Any]] = [
+    {},
+    {"types": "orders.F*"},
+    {"run_id": "run-3"},
+    {"corr_id": "c-7"},
+    {"start": START + timedelta(seconds=30), "end": START + timedelta(seconds=60)},
+    {"where": "order.side = sell"},
+    {"where": "$.order.tags[1]=t77"},
+    {"where": "order.missing"},
+    {"text": "T1"},
+    {"text": "t1", "where": "order.side = sell", "run_id": "run-0"},
+    {"text": "nothing holds this"},
+]
+
+
+def wanted(event: Event, asked: dict[str, Any]) -> bool:
+    """Whether an event is asked for, by plain Python."""
+    payload: Any = event.payload
+    assert event.ts is not None
+    return all(
+        (
+            "types" not in asked or event.type == "orders.Filled",
+            event.run_id == asked.get("run_id", event.run_id),
+            event.corr_id == asked.get("corr_id", event.corr_id),
+            asked.get("start", event.ts) <= event.ts,
+            event.ts < asked.get("end", event.ts + timedelta(1)),
+            asked.get("text", "").lower() in json.dumps(payload).lower(),
+            asked.get("where") != "order.side = sell" or payload["order"]["side"] == "sell",
+            asked.get("where") != "$.order.tags[1]=t77" or payload["order"]["tags"][1] == "t77",
+            asked.get("where") != "order.missing",
+        )
+    )
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("limit", [1, 7, 500])
+async def test_pages_hold_what_was_asked_for_newest_first(log: EventLog, asked: dict[str, Any], limit: int) -> None:
+    given = [made(number) for number in range(200)]
+    ids = await log.append(given)
+    kept = [place for place, event in zip(ids, given, strict=True) if wanted(event, asked)]
+    assert await walk(log, limit=limit, **asked) == kept[::-1]
+
+
+async def test_a_search_stops_after_its_time_and_goes_on(log: EventLog) -> None:
+    await log.append([made(number) for number in range(3_000)])
+    page = await log.search(text="t0", where="n = 0", limit=5, seconds=0)
+    assert page.events.is_empty()
+    assert page.before is not None
+    assert page.looked_to == page.before
+    assert len(await walk(log, where="n = 0", limit=5, seconds=0)) == 1
+
+
+async def test_an_empty_log_has_an_empty_page(log: EventLog) -> None:
+    page = await log.search()
+    assert (page.events.height, page.before) == (0, None)
+
+
+async def test_causes_and_consequences(log: EventLog) -> None:
+    root = made(0)
+    first, second = made(1, causation_id=root.id), made(2, causation_id=root.id)
+    leaf = made(3, causation_id=first.id)
+    ids = await log.append([root, made(9), first, second, leaf])
+    found = await log.lineage(ids[2])
+    assert found.select("relation", "steps", "id").rows() == [("cause", 1, ids[0]), ("consequence", 1, ids[4])]
+    found = await log.lineage(ids[0])
+    assert found.select("steps", "id").rows() == [(1, ids[2]), (1, ids[3]), (2, ids[4])]
+    assert (await log.lineage(ids[1])).is_empty()
+    own = made(5)
+    circle = [made(5, id=own.id, causation_id="other"), made(6, id="other", causation_id=own.id)]
+    ids = await log.append(circle)
+    assert (await log.lineage(ids[0])).select("relation", "id").rows() == [("cause", ids[1]), ("consequence", ids[1])]
+    with pytest.raises(UnknownEvent):
+        await log.lineage(10**9)
+
+
+async def test_bad_questions_are_refused(log: EventLog) -> None:
+    for asked, message in (
+        ({"where": "  "}, "no text to look for"),
+        ({"where": "a[b"}, "no JSON path"),
+        ({"text": ""}, "no text to look for"),
+        ({"limit": 0}, "limit=0"),
+        ({"before": -1}, "before=-1"),
+        ({"types": "orders"}, "neither a type"),
+    ):
+        with pytest.raises(InputError, match=message):
+            await log.search(**asked)
+    with pytest.raises(InputError, match="reach=0"):
+        await log.lineage((await log.append([made(1)]))[0], reach=0)
+
+
+def masked(payload: Any, *rules: str) -> Any:
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    frame = pl.DataFrame({"id": [1], "payload": [text]})
+    return json.loads(Mask.of(rules).apply(frame)["payload"][0])
+
+
+def test_masks_hide_members_by_name_and_path() -> None:
+    given = {"user": {"Password": "x", "name": "a"}, "list": [{"token": 1}, {"token": [2]}], "n": 5}
+    assert masked(given, "password", "TOKEN") == {
+        "user": {"Password": "***", "name": "a"},
+        "list": [{"token": "***"}, {"token": "***"}],
+        "n": 5,
+    }
+    assert masked(given, "$.list[*].token", "$.n") == given | {"list": [{"token": "***"}] * 2, "n": "***"}
+    assert masked(given, "$.list[1]", "$.user.name.more", "$.list[9].x")["list"] == [{"token": 1}, "***"]
+    assert masked("{no json", "a") == "***"
+    assert masked("[" * 5_000 + "]" * 5_000, "a") == "***"
+    big = {"a": "s" * 1_000_000, "secret": "s" * 1_000_000}
+    assert masked(big, "secret") == big | {"secret": "***"}
+
+
+def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:
+    envelope = '{"payload":{"a":1},"corr_id":"c"}'
+    frame = pl.DataFrame({"id": [1], "corr_id": ["c"], "run_id": [None], "envelope": [envelope]})
+    shown = Mask.of(["corr_id", "run_id", "$.a"]).apply(frame.cast({"run_id": pl.String}))
+    assert shown.row(0) == (1, "***", None, '{"payload":{"a":"***"},"corr_id":"***"}')
+    assert Mask.of([]).apply(frame) is frame
+    assert Mask.of(["B", "$.a[*].b", "$.c[2]"]).rules == ["b", "$.a[*].b", "$.c[2]"]
+    for bad in ("", "$", "$.a[", "$x", 7):
+        with pytest.raises(InputError, match=r"neither a name|no path"):
+            Mask.of([bad])  # type: ignore[list-item]
+
+
+def test_files_hold_the_events_and_no_formula() -> None:
+    texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", '"q",\n', None]
+    frame = pl.DataFrame({"id": range(len(texts)), "payload": texts, "ts": [START] * len(texts)})
+    read = pl.read_csv(io.BytesIO(exported(frame, "csv")), infer_schema=False)
+    assert read["payload"].to_list() == ["'=1+1", "'+1", "'-1", "'@a", "'\tx", "'\rx", "a=b", '"q",\n', None]
+    assert read["ts"][0] == "2025-03-01T00:00:00.000000Z"
+    lines = [json.loads(line) for line in exported(frame, "jsonl").decode().splitlines()]
+    assert [line["payload"] for line in lines] == texts
+    assert_frame_equal(pl.read_parquet(io.BytesIO(exported(frame, "parquet"))), frame)
+    with pytest.raises(InputError, match="allowed are csv, jsonl, parquet"):
+        exported(frame, "xlsx")

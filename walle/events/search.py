@@ -1,0 +1,164 @@
+"""Looking for events from the newest back: pages of a bounded search, and what led to an event and came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.frames import EVENTS
+
+__all__ = ["CONSEQUENCES", "EventPage", "Within", "lineage_of"]
+
+CONSEQUENCES = 200
+"""How many causes, and how many consequences, are told of an event."""
+
+_OPERATOR = re.compile(r"(?s)(?P<path>[^=]+?)\s*(?:=\s*(?P<value>.*))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """A part of the events that were looked for, the newest first.
+
+    Parameters
+    ----------
+    events : polars.DataFrame
+        Columns of :data:`walle.frames.EVENTS`; sorted by id, the highest first.
+    before : int or None
+        Where the next page goes on: give it as ``before``. None: the log was looked through to its first event.
+    looked_to : int
+        The lowest id that was looked at. A search stops after its time, also before the page is full: ``before`` is set
+        then.
+    """
+
+    events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
+    before: int | None = None
+    looked_to: int = 0
+
+    def __repr__(self) -> str:
+        """Count, and say whether there is more."""
+        more = "" if self.before is None else f", more before id {self.before:,}"
+        return f"EventPage({self.events.height:,} events{more})"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What the JSON of an event has to hold.
+
+    Parameters
+    ----------
+    path : str, optional
+        Of the payload, such as ``$.order.side``.
+    value : str, optional
+        What stands there, as text; None: anything but null.
+    text : str, optional
+        What the payload holds somewhere, in either case of its letters.
+    """
+
+    path: str | None = None
+    value: str | None = None
+    text: str | None = None
+
+    @staticmethod
+    def of(where: str | None, text: str | None) -> Within:
+        """Check what was asked for.
+
+        Parameters
+        ----------
+        where : str, optional
+            ``order.side`` or ``$.order.side = buy``.
+        text : str, optional
+
+        Raises
+        ------
+        InputError
+            For what is no path.
+        """
+        for name, value in (("where", where), ("text", text)):
+            if value is not None and (not isinstance(value, str) or not value.strip() or "\0" in value):
+                raise InputError(f"{name}={value!r} is no text to look for.")
+        if where is None:
+            return Within(text=text)
+        found = _OPERATOR.fullmatch(where.strip())
+        path, value = (where.strip(), None) if found is None else (found["path"].strip(), found["value"])
+        path = path if path.startswith("$") else f"$.{path}"
+        try:
+            pl.Series(["{}"]).str.json_path_match(path)
+        except pl.exceptions.PolarsError as error:
+            raise InputError(
+                f"where={where!r} has no JSON path: give the members of the payload, such as 'order.side = buy' or "
+                "'$.fills[0].price'."
+            ) from error
+        return Within(path, None if value is None else value.strip(), text)
+
+    @property
+    def everything(self) -> bool:
+        """Whether no event is left out."""
+        return self.path is None and self.text is None
+
+    def among(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Return those events whose payload holds it."""
+        payload = pl.col("payload")
+        if self.text is not None:
+            events = events.filter(payload.str.to_lowercase().str.contains(self.text.lower(), literal=True))
+        if self.path is not None and events.height:
+            said = payload.str.json_path_match(self.path)
+            events = events.filter(said.is_not_null() if self.value is None else said == self.value)
+        return events
+
+
+def lineage_of(event_id: str | None, causation_id: str | None, near: pl.DataFrame) -> pl.DataFrame:
+    """Return the causes and the consequences of an event among others.
+
+    Parameters
+    ----------
+    event_id, causation_id : str, optional
+        Its own envelope's.
+    near : polars.DataFrame
+        id, event_id, causation_id and more columns.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``relation`` (cause, consequence), ``steps`` (1: directly), and the columns of ``near``; causes first, each
+        sorted by steps and id.
+    """
+    by_id = dict(near.drop_nulls("event_id").select("event_id", "id").iter_rows())
+    above = dict(near.drop_nulls("event_id").select("event_id", "causation_id").iter_rows())
+    children: dict[str, list[str]] = {}
+    for own, cause in above.items():
+        if cause is not None:
+            children.setdefault(cause, []).append(own)
+    found = [("cause", step, by_id[name]) for step, name in _upwards(causation_id, event_id, above)]
+    found += [("consequence", step, by_id[name]) for step, name in _downwards(event_id, children)]
+    table = pl.DataFrame(
+        found, schema={"relation": pl.String(), "steps": pl.Int64(), "id": pl.Int64()}, orient="row"
+    ).sort("relation", "steps", "id")
+    return table.join(near, on="id", how="inner", maintain_order="left")
+
+
+def _upwards(cause: str | None, own: str | None, above: dict[str, str | None]) -> Iterable[tuple[int, str]]:
+    seen, step = {own}, 0
+    while cause is not None and cause in above and cause not in seen and step < CONSEQUENCES:
+        step += 1
+        seen.add(cause)
+        yield step, cause
+        cause = above[cause]
+
+
+def _downwards(own: str | None, children: dict[str, list[str]]) -> Iterable[tuple[int, str]]:
+    level = [] if own is None else [own]
+    seen, step, told = set(level), 0, 0
+    while level:
+        step += 1
+        level = [child for parent in level for child in children.get(parent, [])]
+        level = [child for child in dict.fromkeys(level) if child not in seen]
+        seen.update(level)
+        for child in level:
+            told += 1
+            if told > CONSEQUENCES:
+                return
+            yield step, child
