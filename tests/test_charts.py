@@ -202,6 +202,8 @@ def test_bad_input_is_named() -> None:
         equity(bars(2).rename({"timestamp": "time"}))
     with pytest.raises(walle.InputError, match="png and svg"):
         picture(candles(bars(2)), "gif")  # type: ignore[arg-type]
+    with pytest.raises(walle.InputError, match="1 to 9"):
+        picture(candles(bars(2)), effort=10)
 
 
 def test_a_notebook_gets_a_picture_of_the_right_size_and_words() -> None:

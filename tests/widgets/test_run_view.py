@@ -142,7 +142,7 @@ def test_at_first_the_whole_run_is_seen(view: RunView) -> None:
     )
     assert "the audit found 1 error" in view.summary.value
     assert window(view) == ("2023-12-31 23:48", "2024-01-01 10:12")
-    assert "1m" in view.price.label and "2024-01-01 00:00 to 2024-01-01" in view.price.label
+    assert "3m candles of 600 bars, 2024-01-01 00:00 to 2024-01-01 09:57 UTC" in view.price.label
     assert view.caption.value == ("BTC/USD: 3 fills in this window; 1 ringed: the audit has something to say of them.")
     for part in (view.price, view.worth):
         assert part.data[:4] == b"\x89PNG" and part.words == ""

@@ -98,7 +98,9 @@ class VConcatChart(Chart, alt.VConcatChart):
     """Charts below each other."""
 
 
-def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, scale: float = _RESOLUTION) -> bytes:
+def picture(
+    chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, scale: float = _RESOLUTION, effort: int = 9
+) -> bytes:
     """Draw a chart without a browser; the same chart gives the same bytes.
 
     Parameters
@@ -108,6 +110,8 @@ def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, 
         ``png`` or ``svg``.
     scale : float
         Pixels of a PNG for each of the chart's.
+    effort : int
+        How hard a PNG is compressed, 1 to 9: a notebook keeps what is large, and a screen waits for what takes long.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, 
     Raises
     ------
     InputError
-        For another format.
+        For another format or effort.
     ConfigurationError
         Without vl-convert.
 
@@ -129,6 +133,8 @@ def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, 
     """
     if format not in ("png", "svg"):
         raise InputError(f"format={format!r}: allowed are png and svg.")
+    if effort not in range(1, 10):
+        raise InputError(f"effort={effort!r}: allowed are 1 to 9.")
     try:
         import vl_convert
     except ModuleNotFoundError as error:
@@ -141,7 +147,7 @@ def picture(chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, 
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     if format == "svg":
         return str(vl_convert.vegalite_to_svg(drawing, vl_version=version)).encode()
-    return _packed(vl_convert.vegalite_to_png(drawing, vl_version=version, scale=scale))
+    return _packed(vl_convert.vegalite_to_png(drawing, vl_version=version, scale=scale), effort)
 
 
 _PRICES = dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())
@@ -272,7 +278,7 @@ def lasting(moments: Sequence[Any]) -> str:
     return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
 
 
-def _packed(png: bytes) -> bytes:
+def _packed(png: bytes, effort: int) -> bytes:
     """Compress the pixels of a PNG well: a fifth of what vl-convert makes, and a notebook keeps every picture."""
     parts, pixels, place = [png[:8]], b"", 8
     while place < len(png):
@@ -282,7 +288,7 @@ def _packed(png: bytes) -> bytes:
             pixels += png[place + 8 : end - 4]
         else:
             if kind == b"IEND":
-                body = b"IDAT" + zlib.compress(zlib.decompress(pixels), 9)
+                body = b"IDAT" + zlib.compress(zlib.decompress(pixels), effort)
                 parts.append(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
             parts.append(png[place:end])
         place = end

@@ -23,7 +23,7 @@ from walle.widgets.view import Static, View
 if TYPE_CHECKING:
     import ipywidgets
 
-    from walle.charts.drawing import Chart
+    from walle.charts.drawing import Themed
     from walle.widgets.pictured import Picture
 
 __all__ = ["RunView"]
@@ -245,10 +245,10 @@ class RunView(View):
             )
             return
 
-        def chart(theme: str) -> Chart:
+        def chart(theme: Themed) -> Any:
             from walle.charts import candles
 
-            return candles(bars, fills, found, theme=theme, title=name, width=1000, height=300)  # type: ignore[arg-type]
+            return candles(bars, fills, found, theme=theme, title=name, width=1000, height=300)
 
         self._paint(self.price, chart, self.caption.value)
 
@@ -278,20 +278,21 @@ class RunView(View):
             return
         title = "Equity" if not self._symbol else f"Equity of {text_of(self._symbol, 40)} alone"
 
-        def chart(theme: str) -> Chart:
+        def chart(theme: Themed) -> Any:
             from walle.charts import equity
 
-            return equity(frame, theme=theme, title=title, width=1000, height=130)  # type: ignore[arg-type]
+            return equity(frame, theme=theme, title=title, width=1000, height=130)
 
         self._paint(self.worth, chart, title)
 
-    def _paint(self, part: Picture, chart: Callable[[str], Chart], label: str) -> None:
+    def _paint(self, part: Picture, chart: Callable[[Themed], Any], label: str) -> None:
         """Show a chart as a picture; what hinders it is said in its place."""
         try:
             from walle.charts.drawing import picture
 
             drawn = chart("dark" if self._dark else "light")
-            part.show(picture(drawn, scale=_SCALE), f"{label} {drawn._summary}", scale=_SCALE, dark=self._dark)  # type: ignore[arg-type]
+            data = picture(drawn, scale=_SCALE, effort=4)
+            part.show(data, f"{label} {drawn._summary}", scale=_SCALE, dark=self._dark)
         except WalleError as error:
             _log.error("%s: a chart cannot be drawn", self.name, exc_info=error)
             part.say(str(error))
