@@ -296,6 +296,19 @@ def test_what_cannot_be_measured_is_counted_and_not_drawn_as_nothing() -> None:
     assert [row["bps"] for row in dots(one)] == [0.25, 0.5, 0.75]  # no empty drawing of the other
 
 
+def test_a_cost_of_a_part_of_the_fills_says_so() -> None:
+    some = (pl.col("order_id") == "order-2") & (pl.col("benchmark") == "arrival")
+    chart = costs(costed(3).with_columns(fills=pl.when(some).then(4).otherwise("fills")))
+    assert "; of a part of their fills: 1 against arrival;" in repr(chart)
+    assert [row["share"] for row in dots(chart)] == [
+        "1 of 1 fills",
+        "1 of 1 fills",
+        "1 of 4 fills",
+        *["1 of 1 fills"] * 3,
+    ]
+    assert "of a part" not in repr(costs(costed(3)))
+
+
 def test_many_costs_are_joined_without_losing_the_worst_or_the_best() -> None:
     names = ("arrival", "vwap", "open", "close")
     worst = pl.when(pl.col("order_id") == "order-1234").then(pl.lit(Decimal(-90_000))).otherwise("bps")

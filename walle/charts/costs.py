@@ -29,7 +29,7 @@ __all__ = ["costs"]
 
 _TEXTS = ("run_id", "order_id", "fill_id", "symbol", "side", "currency")
 _NUMBERS = ("quantity", "price", "notional", "cost", "bps")
-_NEEDED = (*_TEXTS, "time", *_NUMBERS, "benchmark")
+_NEEDED = (*_TEXTS, "time", *_NUMBERS, "benchmark", "fills", "measured")
 _LINEAR = 5  # basis points
 _BESIDE = 3  # the lines at 0 and at the median, and its words
 
@@ -51,9 +51,10 @@ def costs(
     Parameters
     ----------
     frame : polars.DataFrame
-        As ``store.fills.costs`` gives it. What could not be measured is not drawn, but counted in the subtitle. Where
-        there are more than about 2,000 dots, those of a stretch of time are joined: a dot is then their median, and a
-        line reaches from the least to the largest.
+        As ``store.fills.costs`` gives it. What could not be measured is not drawn, but counted in the subtitle, and so
+        are those of which only a part of the fills could be measured. Where there are more than about 2,000 dots in
+        all, those of a stretch of time are joined: a dot is then their median, and a line reaches from the least to
+        the largest.
     title : str, optional
     theme : str
         ``light`` or ``dark``.
@@ -80,12 +81,9 @@ def costs(
     if frame.is_empty():
         return empty("no costs to measure", colours, title=title, width=width, height=height)
     measured = frame.drop_nulls("bps").sort("time", maintain_order=True)
-    lacking = frame.filter(pl.col("bps").is_null())["benchmark"]
     note = f"{_most(frame):,} {what}, {lasting([frame['time'].min(), frame['time'].max()])}"
-    if lacking.len():
-        counted = {name: int((lacking == name).sum()) for name in names}
-        told = ", ".join(f"{count:,} against {name}" for name, count in counted.items() if count)
-        note += f"; not measurable: {told}"
+    note += _counted("not measurable", frame.filter(pl.col("bps").is_null()), names)
+    note += _counted("of a part of their fills", measured.filter(pl.col("measured") < pl.col("fills")), names)
     if measured.is_empty():
         return empty(f"none of {note}", colours, title=title, width=width, height=height)
     shown = [name for name in names if (measured["benchmark"] == name).any()]
@@ -119,6 +117,13 @@ def _most(frame: pl.DataFrame) -> int:
     return max(frame.group_by("benchmark").len()["len"].to_list())
 
 
+def _counted(what: str, frame: pl.DataFrame, names: list[str]) -> str:
+    """Say how many rows of each benchmark there are; nothing where there are none."""
+    counts = {name: int((frame["benchmark"] == name).sum()) for name in names}
+    told = ", ".join(f"{count:,} against {name}" for name, count in counts.items() if count)
+    return f"; {what}: {told}" if told else ""
+
+
 def _each(part: pl.DataFrame) -> pl.DataFrame:
     """Return a dot for each row, with its exact numbers as text."""
     done = pl.col("side").replace({"buy": "bought", "sell": "sold"})
@@ -131,6 +136,7 @@ def _each(part: pl.DataFrame) -> pl.DataFrame:
         money.alias("money"),
         pl.coalesce("fill_id", "order_id", "run_id").alias("id"),
         exact_bps="bps",
+        share=part.select(pl.format("{} of {} fills", "measured", "fills")).to_series(),
     )
     dots = to_float(part.select("time", "bps")).with_columns(least="bps", largest="bps")
     return pl.concat([dots, words], how="horizontal").with_columns(part["symbol"])
@@ -181,6 +187,7 @@ def _panel(name: str, dots: pl.DataFrame, time: alt.X, y: alt.Y, colours: Theme)
             alt.Tooltip("symbol:N"),
             alt.Tooltip("money:N", title="cost"),
             alt.Tooltip("exact_bps:N", title="bps"),
+            alt.Tooltip("share:N", title="measured"),
             alt.Tooltip("id:N"),
         ]
     else:
