@@ -155,6 +155,7 @@ def test_each_tab_shows_what_the_store_says(view: RunView, filled: walle.Store) 
         "fills": lambda: filled.fills.read("run-1"),
         "trades": lambda: filled.fills.trades("run-1"),
         "findings": lambda: filled.fills.audit("run-1"),
+        "costs": lambda: filled.fills.costs("run-1"),
         "metrics": lambda: filled.runs.metrics("run-1"),
         "equity": lambda: filled.runs.equity("run-1"),
         "history": lambda: filled.runs.history("run-1"),
@@ -201,9 +202,12 @@ def test_a_trade_a_finding_or_a_fill_zooms_the_candles(view: RunView) -> None:
     say(view.table, kind="select", row=0)  # of the other symbol: its candles are drawn
     assert view.caption.value == ("Around fill fill-2 of 2024-01-01 00:30:20 UTC. ETH/USD: 1 fill in this window.")
     assert window(view) == ("2023-12-31 23:50:20", "2024-01-01 01:10:20")
+    view.controls["tab"].value = "costs"
+    say(view.table, kind="select", row=4)  # four benchmarks of each fill
+    assert view.caption.value.startswith("Around fill fill-0 of 2024-01-01 01:40:20 UTC. BTC/USD: ")
     view.controls["tab"].value = "history"
     say(view.table, kind="select", row=0)
-    assert view.caption.value.startswith("Run created at 2024-01-01 UTC. ETH/USD: ")
+    assert view.caption.value.startswith("Run created at 2024-01-01 UTC. BTC/USD: ")
     view.controls["tab"].value = "equity"
     say(view.table, kind="select", row=1)
     assert view.caption.value.startswith("Around 2024-01-01 00:02 UTC.")

@@ -29,3 +29,12 @@ class WriteReport:
     def rows(self) -> int:
         """How many records were given."""
         return self.inserted + self.updated + self.unchanged
+
+    def _repr_html_(self) -> str:
+        counts = {"inserted": self.inserted, "updated": self.updated, "unchanged": self.unchanged}
+        cells = "".join(
+            f"<tr><td style='text-align:left'>{name}</td><td>{value:,}</td></tr>"
+            for name, value in counts.items()
+            if value or name != "updated"
+        )
+        return f"<table><caption>Write of {self.rows:,} rows</caption>{cells}</table>"

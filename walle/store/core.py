@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +11,7 @@ from sqlalchemy.engine import URL
 from walle import migrate
 from walle.config import DatabaseConfig, masked
 from walle.database import Database
-from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed, WalleError
+from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
 from walle.models import HEAD
 from walle.store.bars import Bars
 from walle.store.events import Events
@@ -20,6 +19,7 @@ from walle.store.fills import Fills
 from walle.store.orders import Orders
 from walle.store.portal import Portal
 from walle.store.runs import Runs
+from walle.store.shown import html_of
 from walle.store.status import StoreStatus
 
 __all__ = ["Store", "connect", "upgrade"]
@@ -148,6 +148,11 @@ class Store:
         return self._database is not None and self._database.read_only
 
     @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._closed
+
+    @property
     def config(self) -> DatabaseConfig | None:
         """The settings that the store was opened with; None for a store in memory."""
         return None if self._database is None else self._database.config
@@ -236,15 +241,7 @@ class Store:
         return f"Store({self._database.dialect.label!r}{flags}{', closed' if self._closed else ''})"
 
     def _repr_html_(self) -> str:
-        title = f"<b>{html.escape(repr(self))}</b>"
-        if self._database is None or self._closed:
-            return title
-        try:
-            series, runs = self.bars.series(), self.runs.read()
-        except WalleError as error:
-            return f"{title}<br>{html.escape(str(error))}"
-        text = f"{series.height} series, {int(series['bars'].sum()):,} bars, {runs.height} runs"
-        return f"{title}<br>{html.escape(text)}{series.head(10)._repr_html_()}"
+        return html_of(self)
 
     def _check_open(self) -> None:
         if self._closed:

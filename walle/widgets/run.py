@@ -37,6 +37,7 @@ _EMPTY = {
     "fills": "no fills: nothing was traded, or store.fills.append has not written it",
     "trades": "no trades: a run without fills has none",
     "findings": "the audit found nothing",
+    "costs": "no costs: a run without fills has none",
     "metrics": "no figures",
     "equity": "no worth: no bars of what the run traded are stored",
     "history": "nothing is known of this run's life",
@@ -62,7 +63,7 @@ class RunView(View):
         Of the candles; by default the shortest that is stored and has not too many bars in that time. More than 400
         bars are joined, and the picture says so.
     tab : str
-        What the table shows: ``fills``, ``trades``, ``findings``, ``metrics``, ``equity`` or ``history``.
+        What the table shows: ``fills``, ``trades``, ``findings``, ``costs``, ``metrics``, ``equity`` or ``history``.
 
     Raises
     ------
@@ -118,9 +119,15 @@ class RunView(View):
         -------
         polars.DataFrame
             All columns, as the store gives them: of ``fills`` those of ``store.fills.read``, of ``trades`` those of
-            ``store.fills.trades``, of ``findings`` those of ``store.fills.audit``, and of ``metrics``, ``equity`` and
-            ``history`` those of ``store.runs.metrics``, ``equity`` and ``history``; in the same order. With a symbol
-            its rows, and of ``metrics`` and ``equity`` what is reckoned of it alone.
+            ``store.fills.trades``, of ``findings`` those of ``store.fills.audit``, of ``costs`` those of
+            ``store.fills.costs``, and of ``metrics``, ``equity`` and ``history`` those of ``store.runs.metrics``,
+            ``equity`` and ``history``; in the same order. With a symbol its rows, and of ``metrics`` and ``equity``
+            what is reckoned of it alone.
+
+        Raises
+        ------
+        WalleError
+            When it cannot be reckoned: the view says so in the table's place.
         """
         return self._data.part(self._tab, self._symbol)
 
@@ -203,7 +210,7 @@ class RunView(View):
         self._draw_table()
         found = self._part("findings")
         words = self._data.summary() if found is None else f"{self._data.summary()}; {findings_words(found)}"
-        self.summary.value = text_of(f"{words[0].upper()}{words[1:]}.", 600)
+        self.summary.value = text_of(f"{words}.", 600)
 
     def _part(self, tab: str) -> pl.DataFrame | None:
         """Return what a tab shows; None, and a line in the log, when it cannot be reckoned."""
@@ -243,7 +250,7 @@ class RunView(View):
 
             return candles(bars, fills, found, theme=theme, title=name, width=1000, height=300)  # type: ignore[arg-type]
 
-        self._paint(self.price, chart, f"{self.caption.value} {timeframe} candles")
+        self._paint(self.price, chart, self.caption.value)
 
     def _told(self, name: str, fills: pl.DataFrame, found: pl.DataFrame | None) -> str:
         """Say what the candles show."""
@@ -255,7 +262,8 @@ class RunView(View):
             ringed = found.filter(pl.col("fill_id").is_in(fills["id"].implode()))["fill_id"].n_unique()
             if ringed:
                 parts.append(f"{ringed:,} ringed: the audit has something to say of them")
-        return f"{self._about}{'. ' if self._about else ''}{'; '.join(parts)}."
+        about = f"{self._about.rstrip('.')}. " if self._about else ""
+        return f"{about}{'; '.join(parts)}."
 
     def _draw_worth(self) -> None:
         """Draw the equity and the drawdown of the run, or of the symbol."""
@@ -283,7 +291,7 @@ class RunView(View):
             from walle.charts.drawing import picture
 
             drawn = chart("dark" if self._dark else "light")
-            part.show(picture(drawn, scale=_SCALE), f"{label} ({drawn!r})", scale=_SCALE, dark=self._dark)  # type: ignore[arg-type]
+            part.show(picture(drawn, scale=_SCALE), f"{label} {drawn._summary}", scale=_SCALE, dark=self._dark)  # type: ignore[arg-type]
         except WalleError as error:
             _log.error("%s: a chart cannot be drawn", self.name, exc_info=error)
             part.say(str(error))
@@ -340,9 +348,11 @@ class RunView(View):
         if start is None or end is None or start >= end:
             raise InputError(f"from {start} to {end} is no time: give two instants, the later one second.")
         self._window = start, end
-        if self._window != before:
-            self._about = ""
-            self._draw_price()
+        if self._window == before:
+            self._tell_window()
+            return
+        self._about = ""
+        self._draw_price()
 
     def _pushed(self, button: Any) -> None:
         """Move the window as a button says."""
@@ -404,14 +414,15 @@ class RunView(View):
         self._data = RunData(self._store, self._run_id)
         if was_whole:
             self._window = self._whole()
-        for name, options in (
-            ("symbol", symbols_of(self._data)),
-            ("timeframe", timeframes_of(self._data, self._timeframe)),
-        ):
-            control = self.controls[name]
-            with control.hold_trait_notifications():
+        choices = {"symbol": symbols_of(self._data), "timeframe": timeframes_of(self._data, self._timeframe)}
+        self._telling = True  # new choices choose the first one before the old one comes back
+        try:
+            for name, options in choices.items():
+                control = self.controls[name]
                 chosen, control.options = control.value, options
                 control.value = chosen
+        finally:
+            self._telling = False
         self._draw()
 
     def _tell_window(self) -> None:

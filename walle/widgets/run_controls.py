@@ -41,8 +41,8 @@ def moved(window: tuple[datetime, datetime], to: str, least: timedelta) -> tuple
 def about(tab: str, row: dict[str, Any], start: datetime, end: datetime) -> str:
     """Say what a selected row is about."""
     match tab:
-        case "fills":
-            return f"Around fill {text_of(row['id'], 80)} of {moment(start)} UTC"
+        case "fills" | "costs":
+            return f"Around fill {text_of(row['id' if tab == 'fills' else 'fill_id'], 80)} of {moment(start)} UTC"
         case "trades":
             still = " (still open)" if row["is_open"] else ""
             return f"Trade {row['trade']:,}, {row['direction']}, {moment(start)} to {moment(end)} UTC{still}"

@@ -16,7 +16,7 @@ from walle.widgets.shown import moment, text_of
 
 __all__ = ["TABS", "RunData", "told"]
 
-TABS = ("fills", "trades", "findings", "metrics", "equity", "history")
+TABS = ("fills", "trades", "findings", "costs", "metrics", "equity", "history")
 """What the table of a ``RunView`` can show."""
 
 BARS = 50_000
@@ -28,6 +28,7 @@ _READ = {
     "fills": "store.fills.read",
     "trades": "store.fills.trades",
     "findings": "store.fills.audit",
+    "costs": "store.fills.costs",
     "metrics": "store.runs.metrics",
     "equity": "store.runs.equity",
     "history": "store.runs.history",
@@ -49,6 +50,11 @@ _COLUMNS = {
     "findings": {
         "severity": "severity", "rule": "rule", "time": "time", "symbol": "symbol", "sentence": "finding",
         "fill_id": "fill", "order_id": "order",
+    },
+    "costs": {
+        "time": "time", "symbol": "symbol", "side": "side", "quantity": "quantity", "price": "price",
+        "benchmark": "benchmark", "benchmark_price": "its price", "cost": "cost", "bps": "bps", "fees": "fees",
+        "reason": "reason", "fill_id": "fill",
     },
     "equity": {
         "time": "time", "equity": "equity", "cash": "cash", "position_value": "positions", "fees": "fees",
@@ -122,6 +128,8 @@ class RunData:
                 return store.fills.trades(run_id)
             case "findings":
                 return store.fills.audit(run_id)
+            case "costs":
+                return store.fills.costs(run_id)
             case "metrics":
                 return store.runs.metrics(run_id, symbol=symbol)
             case "equity":

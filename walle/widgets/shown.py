@@ -64,7 +64,7 @@ def moment(value: datetime) -> str:
     """Return an instant in UTC, as short as it can be: without a time at midnight, without seconds at full minutes."""
     there = value.astimezone(UTC)
     if there.microsecond:
-        return there.strftime("%Y-%m-%d %H:%M:%S.%f")
+        return there.isoformat(" ", "milliseconds" if there.microsecond % 1000 == 0 else "microseconds")[:-6]
     if there.second:
         return there.strftime("%Y-%m-%d %H:%M:%S")
     return there.strftime("%Y-%m-%d %H:%M" if there.hour or there.minute else "%Y-%m-%d")

@@ -1,0 +1,95 @@
+"""``Findings``: what an audit found, in whole sentences."""
+
+from __future__ import annotations
+
+import html
+
+import polars as pl
+
+from walle.errors import InputError
+from walle.fills.audit import FINDINGS, SEVERITIES
+from walle.widgets.run_static import findings_words
+from walle.widgets.shown import html_table, rows_of, shown, text_of
+
+__all__ = ["Findings"]
+
+_ROWS = 20
+_LONG = 1_000
+
+
+class Findings:
+    """The findings of an audit, shown as a summary by rule and a sentence for each; the gravest come first.
+
+    It needs nothing but the frame, and shows the same without a kernel or a script.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        As ``store.fills.audit`` gives it, whole or filtered.
+    rows : int
+        How many sentences are shown at most; how many more there are is said.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, or for a number of rows below 1.
+
+    Examples
+    --------
+    >>> walle.widgets.Findings(store.fills.audit("bt-sma-eth-001"))
+    """
+
+    def __init__(self, frame: pl.DataFrame, *, rows: int = _ROWS) -> None:
+        lacking = [name for name in FINDINGS if name not in frame.columns]
+        if lacking:
+            raise InputError(f"findings lack {', '.join(map(repr, lacking))}; give what store.fills.audit returned.")
+        if rows < 1:
+            raise InputError(f"rows={rows!r}: give a number of rows, 1 or more.")
+        grave = frame["severity"].replace_strict(list(SEVERITIES), range(len(SEVERITIES)), default=len(SEVERITIES))
+        self._frame = frame.with_columns(grave=grave).sort("grave", maintain_order=True).drop("grave")
+        self._rows = rows
+
+    def frame(self) -> pl.DataFrame:
+        """Return the findings, errors first.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of the frame that was given; all of its rows.
+        """
+        return self._frame
+
+    def __repr__(self) -> str:
+        """Tell the findings as lines of text."""
+        lines = [f"Findings: {findings_words(self._frame)}"]
+        for severity, rule, count in self._counts().iter_rows():
+            lines.append(f"  {text_of(severity, 20)}  {text_of(rule, 60)}: {count:,}")
+        for severity, time, sentence in self._told().iter_rows():
+            lines.append(f"{text_of(severity, 20)}  {shown(time)}  {text_of(sentence, _LONG)}")
+        return "\n".join([*lines, *self._more()])
+
+    def _repr_html_(self) -> str:
+        page = f"<p><strong>Findings</strong>: {html.escape(findings_words(self._frame))}</p>"
+        if self._frame.is_empty():
+            return page
+        page += html_table(self._counts())
+        cells = [
+            f'<li style="text-align: left"><b>{html.escape(grave)}</b> {html.escape(time)} '
+            f"{html.escape(text_of(sentence, _LONG))}</li>"
+            for (grave, time), sentence in zip(
+                rows_of(self._told().select("severity", "time")), self._told()["sentence"], strict=True
+            )
+        ]
+        more = "".join(f"<p><small>{html.escape(line)}</small></p>" for line in self._more())
+        return f"{page}<ul>{''.join(cells)}</ul>{more}"
+
+    def _counts(self) -> pl.DataFrame:
+        """Return how often each rule found something."""
+        return self._frame.group_by("severity", "rule", maintain_order=True).agg(findings=pl.len())
+
+    def _told(self) -> pl.DataFrame:
+        return self._frame.select("severity", "time", "sentence").head(self._rows)
+
+    def _more(self) -> list[str]:
+        rest = self._frame.height - self._rows
+        return [f"... and {rest:,} more in .frame()"] if rest > 0 else []
