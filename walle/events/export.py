@@ -16,10 +16,11 @@ _ACTIVE = r"^[=+\-@\t\r]"
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    texts = pl.selectors.string()
-    safe = frame.with_columns(
-        pl.when(texts.str.contains(_ACTIVE)).then(pl.concat_str(pl.lit("'"), texts)).otherwise(texts).name.keep()
-    )
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    active = [
+        pl.when(text.str.contains(_ACTIVE)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text) for text in texts
+    ]
+    safe = frame.with_columns(one.alias(text.meta.output_name()) for one, text in zip(active, texts, strict=True))
     return safe.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ").encode()
 
 

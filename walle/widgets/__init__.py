@@ -5,7 +5,8 @@ The interactive parts need ipywidgets and anywidget: ``pip install "walle[notebo
 
 from walle.widgets.coverage import CoverageView
 from walle.widgets.findings import Findings
+from walle.widgets.outbox import OutboxView
 from walle.widgets.run import RunView
 from walle.widgets.view import View
 
-__all__ = ["CoverageView", "Findings", "RunView", "View"]
+__all__ = ["CoverageView", "Findings", "OutboxView", "RunView", "View"]

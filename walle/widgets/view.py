@@ -153,16 +153,13 @@ class View(ABC):
         Parameters
         ----------
         method : callable
-            A method of this view.
+            A method of this view, or of one of its parts.
         """
-        weak = weakref.WeakMethod(method)
+        weak, mine = weakref.WeakMethod(method), weakref.ref(self)
 
         def call(*given: Any, **named: Any) -> None:
-            bound = weak()
-            if bound is None:
-                return
-            view = getattr(bound, "__self__", None)
-            if not isinstance(view, View) or view.closed:
+            bound, view = weak(), mine()
+            if bound is None or view is None or view.closed:
                 return
             try:
                 bound(*given, **named)
