@@ -17,8 +17,9 @@ import pytest
 
 import walle
 from walle import charts, demo
-from walle.charts import candles, coverage, equity, picture
+from walle.charts import candles, costs, coverage, equity, picture
 from walle.charts.drawing import MARKS, thinned
+from walle.fills.costs import COSTS
 from walle.repositories.coverage import SERIES_COVERAGE
 
 START = datetime(2025, 11, 19, tzinfo=UTC)
@@ -69,7 +70,7 @@ def drawn(chart: Any) -> list[dict[str, Any]]:
     def find(part: Any) -> Iterator[dict[str, Any]]:
         if isinstance(part, dict):
             if isinstance(part.get("values"), list):
-                yield from part["values"]
+                yield from (row for row in part["values"] if isinstance(row, dict))  # not the ticks of an axis
             for value in part.values():
                 yield from find(value)
         elif isinstance(part, list):
@@ -232,3 +233,128 @@ def test_without_altair_the_error_says_what_to_install() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "walle[notebook]"' in answer.stdout
+
+
+def costed(
+    count: int, names: tuple[str, ...] = ("arrival", "vwap"), step: timedelta = timedelta(minutes=1)
+) -> pl.DataFrame:
+    """Costs of orders, as the store gives them: the first of each benchmark is 0.25 bps, and the next 0.25 more."""
+    rows = [
+        {
+            "run_id": "run-1",
+            "order_id": f"order-{n}",
+            "symbol": "BTC/USD",
+            "side": ("buy", "sell")[n % 2],
+            "time": START + step * n,
+            "currency": "USD",
+            "quantity": Decimal("0.5"),
+            "price": Decimal("100.5"),
+            "notional": Decimal("50.25"),
+            "benchmark": name,
+            "cost": Decimal(n + 1) / 1000,
+            "bps": Decimal(n + 1) / 4,
+            "fills": 1,
+            "measured": 1,
+        }
+        for n in range(count)
+        for name in names
+    ]
+    return pl.DataFrame(rows, schema=COSTS)
+
+
+def dots(chart: Any) -> list[dict[str, Any]]:
+    return [row for row in drawn(chart) if "worse" in row]
+
+
+def test_a_cost_is_a_dot_for_each_benchmark_with_its_exact_numbers() -> None:
+    chart = costs(costed(3))
+    assert "costs of 3 orders, 2025-11-19 00:00 to 2025-11-19 00:02 UTC" in repr(chart)
+    assert "not measurable" not in repr(chart)
+    assert [panel["layer"][0]["encoding"]["y"]["title"] for panel in chart.to_dict()["vconcat"]] == [
+        "arrival, bps",
+        "vwap, bps",
+    ]
+    assert [row["bps"] for row in dots(chart)] == [0.25, 0.5, 0.75] * 2
+    found = dots(chart)[1]
+    assert (found["id"], found["words"]) == ("order-1", "sold 0.5 at 100.5")
+    assert (found["money"], found["exact_bps"]) == ("0.002 USD", "0.5")
+    assert [row["words"] for row in drawn(chart) if str(row.get("words")).startswith("median")] == [
+        "median 0.50"
+    ] * 4  # a line and its words
+
+
+def test_what_cannot_be_measured_is_counted_and_not_drawn_as_nothing() -> None:
+    some = (pl.col("order_id") == "order-1") & (pl.col("benchmark") == "vwap")
+    frame = costed(3).with_columns(pl.when(~some).then(pl.col("cost", "bps")))
+    chart = costs(frame)
+    assert "3 orders" in repr(chart) and "not measurable: 1 against vwap" in repr(chart)
+    assert [row["bps"] for row in dots(chart)] == [0.25, 0.5, 0.75, 0.25, 0.75]
+    nothing = frame.with_columns(bps=pl.lit(None, pl.Decimal(38, 18)))
+    assert "none of 3 orders" in repr(costs(nothing)) and "3 against arrival, 3 against vwap" in repr(costs(nothing))
+    assert b"not measurable" in picture(costs(nothing), "svg")
+    one = costs(nothing.filter(benchmark="vwap").vstack(costed(3, ("arrival",))))
+    assert [row["bps"] for row in dots(one)] == [0.25, 0.5, 0.75]  # no empty drawing of the other
+
+
+def test_a_cost_of_a_part_of_the_fills_says_so() -> None:
+    some = (pl.col("order_id") == "order-2") & (pl.col("benchmark") == "arrival")
+    chart = costs(costed(3).with_columns(fills=pl.when(some).then(4).otherwise("fills")))
+    assert "; of a part of their fills: 1 against arrival;" in repr(chart)
+    assert [row["share"] for row in dots(chart)] == [
+        "1 of 1 fills",
+        "1 of 1 fills",
+        "1 of 4 fills",
+        *["1 of 1 fills"] * 3,
+    ]
+    assert "of a part" not in repr(costs(costed(3)))
+
+
+def test_many_costs_are_joined_without_losing_the_worst_or_the_best() -> None:
+    names = ("arrival", "vwap", "open", "close")
+    worst = pl.when(pl.col("order_id") == "order-1234").then(pl.lit(Decimal(-90_000))).otherwise("bps")
+    frame = costed(3_000, names).with_columns(bps=worst.cast(pl.Decimal(38, 18)))
+    chart = costs(frame)
+    found = dots(chart)
+    assert len(drawn(chart)) <= MARKS
+    assert "the median of neighbouring orders" in repr(chart)
+    assert min(row["least"] for row in found) == -90_000
+    assert max(row["largest"] for row in found) == 750
+    assert sum(int(row["words"].split()[0]) for row in found) == 2 * 12_000  # in a line and in a dot
+    assert len(dots(costs(costed(450, names)))) == 1_800
+
+
+def test_costs_of_the_sample_data_are_drawn_at_every_level(store: walle.Store) -> None:
+    demo.load(store)
+    for by, what in (("fill", "fills"), ("order", "orders"), ("run", "runs")):
+        frame = store.fills.costs(by=by)
+        chart = costs(frame)
+        measured = frame.drop_nulls("bps")
+        assert f"costs of {frame.height // 4} {what}" in repr(chart)
+        assert len(dots(chart)) == measured.height
+        assert {row["id"] for row in dots(chart)} == set(measured[f"{by}_id"])
+        assert picture(chart) == picture(costs(frame))
+    assert "no costs to measure" in repr(costs(frame.clear()))
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_order_is_text_in_a_chart_of_costs(text: str) -> None:
+    names = ("run_id", "order_id", "symbol", "side", "currency")
+    drawing = picture(costs(costed(3).with_columns(pl.lit(text).alias(name) for name in names)), "svg").decode()
+    assert "<script" not in drawing and "<img" not in drawing
+    assert not any(sign in drawing for sign in "\x1b\u202e")
+    assert len(drawing) < 200_000
+
+
+@pytest.mark.parametrize("bps", ["0", "1e19", "-1e19", "1e-18"])
+def test_the_axis_of_costs_holds_any_number(bps: str) -> None:
+    chart = costs(costed(3).with_columns(bps=pl.lit(bps).cast(pl.Decimal(38, 18))), theme="dark")
+    low, high = chart.to_dict()["vconcat"][0]["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low <= float(bps) <= high and low <= 0 <= high and low < high
+    assert b"NaN" not in picture(chart, "svg")
+
+
+def test_a_benchmark_that_there_is_not_is_refused() -> None:
+    with pytest.raises(walle.InputError, match="'<b>' is not known: allowed are arrival, vwap, open, close"):
+        costs(costed(1, ("<b>",)))
+    with pytest.raises(walle.InputError, match="lacks 'bps'"):
+        costs(costed(1).drop("bps"))

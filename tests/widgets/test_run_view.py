@@ -138,7 +138,7 @@ def column(view: RunView, title: str) -> list[str]:
 def test_at_first_the_whole_run_is_seen(view: RunView) -> None:
     assert view.title.value == "Run run-1"
     assert view.summary.value.startswith(
-        "Sma, backtest, completed; 2024-01-01 to 2024-01-01 10:00 UTC; 4 fills of BTC/"
+        "sma, backtest, completed; 2024-01-01 to 2024-01-01 10:00 UTC; 4 fills of BTC/"
     )
     assert "the audit found 1 error" in view.summary.value
     assert window(view) == ("2023-12-31 23:48", "2024-01-01 10:12")

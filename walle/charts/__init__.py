@@ -7,7 +7,8 @@ from walle.charts.drawing import Chart, picture  # first: it says what to instal
 
 # isort: split
 from walle.charts.candles import candles
+from walle.charts.costs import costs
 from walle.charts.coverage import coverage
 from walle.charts.equity import equity
 
-__all__ = ["Chart", "candles", "coverage", "equity", "picture"]
+__all__ = ["Chart", "candles", "costs", "coverage", "equity", "picture"]

@@ -201,7 +201,7 @@ class OutboxView(View):
         self.controls["live"].observe(self._guarded(self._follow), "value")
         self.summary = ipywidgets.Label()
         self.summary.add_class("walle-quiet")
-        self.table = Table(label="events", empty="no event")
+        self.table = Table(label="events", empty="no event", endless=True)
         self.table.on("select", self._guarded(self._select))
         self.table.on("page", self._guarded(self._turn))
         self.title, self.tree, self.files = heading(""), Tree(), Files()

@@ -84,6 +84,8 @@ class Table(Messages):
     ----------
     label : str
         What the table is, for a screen reader.
+    endless : bool
+        There is no last page to go to: nobody has counted the rows.
     """
 
     _esm = script("table.js")
@@ -94,6 +96,7 @@ class Table(Messages):
     note = traitlets.Unicode("").tag(sync=True)
     empty = traitlets.Unicode("nothing").tag(sync=True)
     turns = traitlets.List([False, False]).tag(sync=True)
+    endless = traitlets.Bool(False).tag(sync=True)
 
     KINDS: ClassVar[tuple[str, ...]] = ("select", "page")
 

@@ -44,6 +44,7 @@ function render({ model, el }) {
     moves[event.key]();
   };
   box.addEventListener("keydown", key);
+  body.addEventListener("focusin", (event) => { active = Math.max(0, lines().indexOf(event.target.closest("tr"))); });
   const mark = () => {
     const selected = model.get("selected");
     lines().forEach((line, number) => line.setAttribute("aria-selected", String(number === selected)));
@@ -85,6 +86,7 @@ function render({ model, el }) {
     for (const button of on) button.disabled = !after;
     const turns = before || after;
     for (const button of [...back, ...on]) button.hidden = !turns;
+    on[1].hidden = !turns || model.get("endless");
     foot.hidden = !turns && model.get("note") === "";
     mark();
     if (held && made.length) focus(active);
