@@ -9,13 +9,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.raw import Raw
 from tests.samples import START
+from walle.database import Database
 from walle.envelope import Event
 from walle.errors import InputError, UnknownEvent
-from walle.events import EventLog, Mask
+from walle.events import EventLog, Mask, searching
 from walle.events.export import exported
+from walle.events.paths import found, parse_path
 from walle.frames import EVENTS
 
 
@@ -89,13 +94,108 @@ def wanted(event: Event, asked: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("limit", [1, 7, 500])
 async def test_pages_hold_what_was_asked_for_newest_first(log: EventLog, asked: dict[str, Any], limit: int) -> None:
-    given = [made(number) for number in range(200)]
-    ids = await log.append(given)
-    kept = [place for place, event in zip(ids, given, strict=True) if wanted(event, asked)]
+    events = [made(number) for number in range(200)]
+    ids = await log.append(events)
+    kept = [place for place, event in zip(ids, events, strict=True) if wanted(event, asked)]
     assert await walk(log, limit=limit, **asked) == kept[::-1]
 
 
-async def test_a_search_stops_after_its_time_and_goes_on(log: EventLog) -> None:
+PAYLOADS: list[dict[str, Any]] = [
+    {"symbol": "BTC/USD", "qty": 2.5, "fills": [{"price": 1}, {"price": 101.5}]},
+    {"symbol": "btc/usd", "qty": "2.5", "fills": []},
+    {"symbol": None, "qty": 0, "ok": True, "a.b": {"it's = 1": 1}, "null": "null"},
+    {"symbol": {"0": "x"}, "ok": 1, "qty": 2},
+    {"qty": 1e300, "ok": False, "note": 'say "hi" \\ \u00c4\u00d6 \u6f22\u5b57 100%_', "fills": {"0": {"price": 1}}},
+    {"qty": 9007199254740993, "note": "' OR 1=1 --", "symbol": ""},
+    {"symbol": "deep", "deep": json.loads('{"a":' * 190 + "1" + "}" * 190)},
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("symbol = BTC/USD", [1]),
+        ('symbol = "BTC/USD"', [1]),
+        ("symbol", [1, 2, 4, 6, 7]),
+        ("symbol = null", []),
+        ("null = null", [3]),
+        ("symbol =", [6]),
+        ("symbol = deep", [7]),
+        ("deep.a.a.a", [7]),
+        ("symbol.0 = x", [4]),
+        ("symbol[0] = x", []),
+        ("$.qty=2.5", [1, 2]),
+        ('qty = "2.5"', [2]),
+        ("qty = 2.50", [1]),
+        ("qty = 0", [3]),
+        ("qty = 1e300", [5]),
+        ("qty = 9007199254740993", [6]),
+        (f"qty = {2**80}", []),
+        ("qty = NaN", []),
+        ("ok = true", [3]),
+        ("ok = 1", [4]),
+        ("ok", [3, 4, 5]),
+        ("fills[1].price = 101.5", [1]),
+        ("fills[0].price = 1", [1]),
+        ("fills.0.price = 1", [5]),
+        ("fills.price", []),
+        ('"a.b"."it\'s = 1" = 1', [3]),
+        ('["a.b"]', [3]),
+        ("note = ' OR 1=1 --", [6]),
+    ],
+)
+async def test_what_stands_at_a_path_is_compared_by_value_and_alike_everywhere(
+    log: EventLog, where: str, expected: list[int]
+) -> None:
+    await log.append([made(1, payload=payload) for payload in PAYLOADS])
+    assert await walk(log, where=where) == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("BTC/USD", [1, 2]),
+        ("price", [1, 5]),
+        ('say "hi" \\', [5]),
+        ("\u00c4\u00d6 \u6f22", [5]),
+        ("100%_", [5]),
+        ("%", [5]),
+        ("' or 1=1", [6]),
+        ("orders.Placed", []),  # the type is not in the payload
+        ("c-0", []),
+    ],
+)
+async def test_a_text_is_found_in_the_payload_alone(log: EventLog, text: str, expected: list[int]) -> None:
+    await log.append([made(1, payload=payload) for payload in PAYLOADS])
+    assert await walk(log, text=text) == expected[::-1]
+
+
+async def test_what_another_program_wrote_has_no_places(address: str) -> None:
+    database = Database(address)
+    log = EventLog(database)
+    await log.append(made(1, payload={"a": 1}))
+    Raw(address).run("INSERT INTO outbox (type, payload) VALUES ('x.y', ?)", ["[1]" if "://" in address else "no JSON"])
+    assert await walk(log, where="a") == await walk(log, text='"a"') == [1]
+    assert await walk(log, where="[0]") == []
+    await log.close()
+    await database.close()
+
+
+names = st.text(alphabet="ab.[]$* \u00e9", min_size=1, max_size=4).filter(lambda name: name.isprintable())
+
+
+@given(st.lists(names | st.integers(0, 3), min_size=1, max_size=4))
+def test_a_quoted_path_is_read_as_it_is_written(steps: list[str | int]) -> None:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in steps)
+    assert parse_path("$" + text) == parse_path(text) == tuple(steps)
+    document: Any = 7
+    for step in reversed(steps):
+        document = [None] * step + [document] if isinstance(step, int) else {step: document}
+    assert list(found(document, tuple(steps))) == [7]
+
+
+async def test_a_search_stops_after_its_time_and_goes_on(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "STRETCH", 500)
     await log.append([made(number) for number in range(3_000)])
     page = await log.search(text="t0", where="n = 0", limit=5, seconds=0)
     assert page.events.is_empty()
@@ -114,10 +214,10 @@ async def test_causes_and_consequences(log: EventLog) -> None:
     first, second = made(1, causation_id=root.id), made(2, causation_id=root.id)
     leaf = made(3, causation_id=first.id)
     ids = await log.append([root, made(9), first, second, leaf])
-    found = await log.lineage(ids[2])
-    assert found.select("relation", "steps", "id").rows() == [("cause", 1, ids[0]), ("consequence", 1, ids[4])]
-    found = await log.lineage(ids[0])
-    assert found.select("steps", "id").rows() == [(1, ids[2]), (1, ids[3]), (2, ids[4])]
+    told = await log.lineage(ids[2])
+    assert told.select("relation", "steps", "id").rows() == [("cause", 1, ids[0]), ("consequence", 1, ids[4])]
+    told = await log.lineage(ids[0])
+    assert told.select("steps", "id").rows() == [(1, ids[2]), (1, ids[3]), (2, ids[4])]
     assert (await log.lineage(ids[1])).is_empty()
     own = made(5)
     circle = [made(5, id=own.id, causation_id="other"), made(6, id="other", causation_id=own.id)]
@@ -131,7 +231,13 @@ async def test_bad_questions_are_refused(log: EventLog) -> None:
     for asked, message in (
         ({"where": "  "}, "no text to look for"),
         ({"where": "a[b"}, "no JSON path"),
+        ({"where": "a b"}, "no JSON path"),
+        ({"where": "a..b"}, "no JSON path"),
+        ({"where": "a[-1]"}, "no JSON path"),
+        ({"where": "a[*] = 1"}, "no JSON path"),
+        ({"where": "= 1"}, "no JSON path"),
         ({"text": ""}, "no text to look for"),
+        ({"text": "a\0b"}, "NUL"),
         ({"limit": 0}, "limit=0"),
         ({"before": -1}, "before=-1"),
         ({"types": "orders"}, "neither a type"),
@@ -161,6 +267,31 @@ def test_masks_hide_members_by_name_and_path() -> None:
     assert masked("[" * 5_000 + "]" * 5_000, "a") == "***"
     big = {"a": "s" * 1_000_000, "secret": "s" * 1_000_000}
     assert masked(big, "secret") == big | {"secret": "***"}
+
+
+def test_a_mask_leaves_numbers_and_texts_as_they_are_written() -> None:
+    text = '{"p": 1.10, "big": 123456789012345678901234567890, "e": 1E+400, '
+    text += '"t": "\\u00fc \\"q\\" \u2028", "l": [-0.0], "k": 0}'
+    told = Mask.of("k").apply(pl.DataFrame({"payload": [text]}))["payload"][0]
+    assert told == text.replace(": ", ":").replace(", ", ",").replace("\\u00fc", "\u00fc").replace('"k":0', '"k":"***"')
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("aAbk"), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def brute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: "***" if key.lower() == "a" else brute(one) for key, one in value.items()}
+    return [brute(one) for one in value] if isinstance(value, list) else value
+
+
+@given(documents)
+def test_members_are_hidden_as_a_plain_walk_does_it(document: Any) -> None:
+    assert masked([document], "A") == brute([document])
 
 
 def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:

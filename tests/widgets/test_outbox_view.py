@@ -25,7 +25,7 @@ from tests.samples import START
 from tests.widgets.test_view import HOSTILE, ROOT
 from walle.errors import InputError
 from walle.widgets import OutboxView
-from walle.widgets.bounded import bounded
+from walle.widgets.bounded import NUMBER, bounded
 
 
 def event(number: int, **changes: Any) -> walle.Event:
@@ -195,6 +195,24 @@ def test_live_shows_what_arrives_and_pauses(view: OutboxView, store: walle.Store
     assert shown(view)[0] == 101  # the page as it was opened
     view.controls["refresh"].click()
     assert shown(view)[0] == 103
+
+
+def test_live_moves_the_rows_but_not_what_a_hand_means(view: OutboxView, store: walle.Store) -> None:
+    view.controls["live"].value = True
+    seen = view.table.rows[2][0]
+    number = int(seen.replace(",", ""))
+    view.controls["types"].value = "orders"
+    assert "neither a type" in view.widget.children[0].text
+    store.events.append([event(9_000), event(9_001)])
+    wait(lambda: view.table.rows[4][0] == seen)
+    assert "neither a type" in view.widget.children[0].text  # nobody has put it right yet
+    say(view.table, kind="select", row=2, said=seen)
+    assert view.title.value.startswith(f"{number:,} ") and view.table.selected == 4
+    store.events.append(event(9_002))
+    wait(lambda: view.table.rows[5][0] == seen)
+    assert view.table.selected == 5
+    say(view.table, kind="select", row=0, said="1")  # no longer on the page
+    assert view.title.value.startswith("1 ") and view.table.selected == -1
 
 
 def test_live_ends_with_an_error_that_is_told(view: OutboxView, store: walle.Store) -> None:
@@ -370,7 +388,10 @@ def test_a_document_is_shown_in_a_bounded_size() -> None:
     text, cut = bounded(json.dumps({"a": "x" * 10**6, "c": 2**60, "b": list(range(10**5))}))
     assert cut == 2
     value = json.loads(text)
-    assert value["c"] == str(2**60)
+    assert value["c"] == {NUMBER: str(2**60)}
+    odd = ["1.10", "1E+400", "-0", "0.1234567890123456789", "0.0000001", "1e3", "-5.0"]
+    assert json.loads(bounded(f"[{','.join(odd)}]")[0]) == [{NUMBER: text} for text in odd]
+    assert bounded('[0,-7,2.5,0.001,-101.25,true,null,"1.10"]')[0] == '[0,-7,2.5,0.001,-101.25,true,null,"1.10"]'
     assert value["a"].endswith("(1,000,000 characters)")
     assert len(value["b"]) < 5_010
     assert len(text) < 100_000

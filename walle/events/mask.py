@@ -12,11 +12,17 @@ import polars as pl
 
 from walle.errors import InputError
 
-__all__ = ["HIDDEN", "Mask"]
+__all__ = ["HIDDEN", "Mask", "Raw", "loaded", "written"]
 
 HIDDEN = "***"
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\*)\]")
 _DOCUMENTS = ("payload", "headers", "envelope")
+
+
+class Raw(str):
+    """A number as it stands in a document: read as a float it would change."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,12 @@ class Mask:
 
     def _document(self, text: str, column: str) -> str:
         try:
-            document = self._hide(json.loads(text))
+            document = self._hide(loaded(text))
             roots = {"payload": [document], "envelope": [document.get("payload")] if isinstance(document, dict) else []}
             for root in roots.get(column, []):
                 for path in self.paths:
                     _hide_path(root, path)
-            return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+            return written(document)
         except (ValueError, RecursionError):
             return json.dumps(HIDDEN)
 
@@ -120,3 +126,50 @@ def _hide_path(value: Any, path: Sequence[str]) -> None:
             _hide_path(value[place], rest)
         else:
             value[place] = HIDDEN
+
+
+def loaded(document: str) -> Any:
+    """Read a JSON document; numbers stay as they are written.
+
+    Raises
+    ------
+    ValueError
+        For what is no JSON.
+    RecursionError
+        For a document that is too deep.
+    """
+    return json.loads(document, parse_int=Raw, parse_float=Raw, parse_constant=Raw)
+
+
+def written(value: Any) -> str:
+    """Write a document as :func:`loaded` gives it, compactly."""
+    told: list[str] = []
+    waiting: list[Any] = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, _Sign | Raw):
+            told.append(str(one))
+        elif isinstance(one, dict):
+            waiting.append(_CLOSES)
+            for place, (key, inner) in enumerate(reversed(list(one.items()))):
+                waiting += [inner, _Sign(f"{json.dumps(key, ensure_ascii=False)}:")]
+                waiting += [_COMMA] if place < len(one) - 1 else []
+            waiting.append(_OPENS)
+        elif isinstance(one, list):
+            waiting.append(_ENDS)
+            for place, inner in enumerate(reversed(one)):
+                waiting.append(inner)
+                waiting += [_COMMA] if place < len(one) - 1 else []
+            waiting.append(_BEGINS)
+        else:
+            told.append(json.dumps(one, ensure_ascii=False))
+    return "".join(told)
+
+
+class _Sign(str):
+    """A piece of JSON that is written as it is."""
+
+    __slots__ = ()
+
+
+_COMMA, _OPENS, _CLOSES, _BEGINS, _ENDS = (_Sign(sign) for sign in ",{}[]")

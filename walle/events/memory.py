@@ -148,13 +148,21 @@ class MemoryEvents(EventStore):
         return len(self._rows)
 
     async def rows(
-        self, wanted: EventFilter, after: int, upto: int, limit: int | None, columns: Sequence[str]
+        self,
+        wanted: EventFilter,
+        after: int,
+        upto: int,
+        limit: int | None,
+        columns: Sequence[str],
+        *,
+        newest_first: bool = False,
     ) -> pl.DataFrame:
         """Return events from the list."""
         found: list[_Row] = []
         members: list[dict[str, Any]] = []
         parse = not wanted.everything or not set(columns) <= {"id", "type", "created_at", "envelope"}
-        for row in self._rows[max(after, 0) : upto]:
+        rows = self._rows[max(after, 0) : max(upto, 0)]
+        for row in reversed(rows) if newest_first else rows:
             if limit is not None and len(found) >= limit:
                 break
             envelope = json.loads(row.envelope) if parse else {}

@@ -19,12 +19,12 @@ from walle.database import Database
 from walle.dialects.base import BATCH_ROWS
 from walle.dialects.outbox import NameLock
 from walle.errors import DatabaseError, InputError, UnsafeEventSource
+from walle.events.conditions import conditions
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 from walle.events.port import EventStore
 from walle.repositories import OffsetRepository
 from walle.repositories.outbox import event_column
-from walle.types import resembles
 
 __all__ = ["OutboxEvents"]
 
@@ -141,12 +141,20 @@ class OutboxEvents(EventStore):
         return start if found is None else int(found)
 
     async def rows(
-        self, wanted: EventFilter, after: int, upto: int, limit: int | None, columns: Sequence[str]
+        self,
+        wanted: EventFilter,
+        after: int,
+        upto: int,
+        limit: int | None,
+        columns: Sequence[str],
+        *,
+        newest_first: bool = False,
     ) -> pl.DataFrame:
         """Select events, and of their envelopes only the members that are asked for."""
         ids, name = models.outbox.c.id, self._database.dialect.name
         chosen = [self._column(column).label(column) for column in columns]
-        statement = sa.select(*chosen).where(ids > after, ids <= upto, *self._conditions(wanted)).order_by(ids)
+        statement = sa.select(*chosen).where(ids > after, ids <= upto, *conditions(wanted, name))
+        statement = statement.order_by(ids.desc() if newest_first else ids)
         if limit is not None:
             statement = statement.limit(limit)
         schema: dict[str, pl.DataType] = {column: pl.String() for column in columns}
@@ -156,12 +164,12 @@ class OutboxEvents(EventStore):
 
     async def first(self, *, event_id: str | None = None, since: datetime | None = None) -> int | None:
         """Select the lowest id."""
-        conditions: list[sa.ColumnElement[bool]] = []
+        places: list[sa.ColumnElement[bool]] = []
         if event_id is not None:
-            conditions.append(self._column("event_id") == event_id)
+            places.append(self._column("event_id") == event_id)
         if since is not None:
-            conditions.append(models.outbox.c.created_at >= since)
-        statement = sa.select(sa.func.min(models.outbox.c.id).label("id")).where(*conditions)
+            places.append(models.outbox.c.created_at >= since)
+        statement = sa.select(sa.func.min(models.outbox.c.id).label("id")).where(*places)
         found = (await self._database.fetch(statement, {"id": pl.Int64()})).item()
         return None if found is None else int(found)
 
@@ -231,21 +239,3 @@ class OutboxEvents(EventStore):
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
         return event_column(name, self._database.dialect.name)
-
-    def _conditions(self, wanted: EventFilter) -> list[sa.ColumnElement[bool]]:
-        dialect = self._database.dialect.name
-        conditions: list[sa.ColumnElement[bool]] = []
-        if wanted.types is not None:
-            column = models.outbox.c.type
-            exact = [name for name in wanted.types if "*" not in name]
-            patterns = [resembles(column, name, dialect) for name in wanted.types if "*" in name]
-            conditions.append(sa.or_(*([column.in_(exact)] if exact else []), *patterns))
-        for name in ("run_id", "corr_id"):
-            if getattr(wanted, name) is not None:
-                conditions.append(self._column(name) == getattr(wanted, name))
-        if wanted.start is not None or wanted.end is not None:
-            ts = self._column("ts")
-            ts = ts if dialect == "sqlite" else ts.collate("C")
-            conditions += [ts >= wanted.start] if wanted.start is not None else []
-            conditions += [ts < wanted.end] if wanted.end is not None else []
-        return conditions

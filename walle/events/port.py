@@ -101,9 +101,16 @@ class EventStore(ABC):
 
     @abstractmethod
     async def rows(
-        self, wanted: EventFilter, after: int, upto: int, limit: int | None, columns: Sequence[str]
+        self,
+        wanted: EventFilter,
+        after: int,
+        upto: int,
+        limit: int | None,
+        columns: Sequence[str],
+        *,
+        newest_first: bool = False,
     ) -> pl.DataFrame:
-        """Return events with ids in ``(after, upto]``, by id.
+        """Return events with ids in ``(after, upto]``, by id, rising or falling.
 
         Returns
         -------

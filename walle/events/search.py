@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,14 +11,15 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from walle.errors import InputError
+from walle.events.paths import parse_path
 from walle.frames import EVENTS
 
-__all__ = ["CONSEQUENCES", "EventPage", "Within", "lineage_of"]
+__all__ = ["CONSEQUENCES", "EventPage", "lineage_of", "place_of"]
 
 CONSEQUENCES = 200
 """How many causes, and how many consequences, are told of an event."""
 
-_OPERATOR = re.compile(r"(?s)(?P<path>[^=]+?)\s*(?:=\s*(?P<value>.*))?")
+_OPERATOR = re.compile(r"""(?s)(?P<path>(?:"[^"]*"|[^"=])+)(?:=(?P<value>.*))?""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,70 +47,49 @@ class EventPage:
         return f"EventPage({self.events.height:,} events{more})"
 
 
-@dataclass(frozen=True, slots=True)
-class Within:
-    """What the JSON of an event has to hold.
+def place_of(where: str | None) -> dict[str, object] | None:
+    """Read what a payload has to hold, as :meth:`walle.events.filters.EventFilter.of` takes it.
 
     Parameters
     ----------
-    path : str, optional
-        Of the payload, such as ``$.order.side``.
-    value : str, optional
-        What stands there, as text; None: anything but null.
-    text : str, optional
-        What the payload holds somewhere, in either case of its letters.
+    where : str, optional
+        A path, ``order.side``: anything but null; or with what stands there, ``$.order.side = buy``. 2.5 is a number
+        and a text, ``"2.5"`` only a text.
+
+    Raises
+    ------
+    InputError
+        For what is no path.
     """
+    if where is None:
+        return None
+    if not isinstance(where, str) or not where.strip() or "\0" in where:
+        raise InputError(f"where={where!r} is no text to look for.")
+    found = _OPERATOR.fullmatch(where.strip())
+    try:
+        if found is None:
+            raise InputError("it begins with =.")
+        path, value = found["path"].strip(), found["value"]
+        parse_path(path, "where")
+    except InputError as error:
+        raise InputError(
+            f"where={where!r} has no JSON path: give the members of the payload, such as 'order.side = buy', "
+            "'$.fills[0].price' or '\"odd name\".x'."
+        ) from error
+    return {path: ... if value is None else _meant(value.strip())}
 
-    path: str | None = None
-    value: str | None = None
-    text: str | None = None
 
-    @staticmethod
-    def of(where: str | None, text: str | None) -> Within:
-        """Check what was asked for.
-
-        Parameters
-        ----------
-        where : str, optional
-            ``order.side`` or ``$.order.side = buy``.
-        text : str, optional
-
-        Raises
-        ------
-        InputError
-            For what is no path.
-        """
-        for name, value in (("where", where), ("text", text)):
-            if value is not None and (not isinstance(value, str) or not value.strip() or "\0" in value):
-                raise InputError(f"{name}={value!r} is no text to look for.")
-        if where is None:
-            return Within(text=text)
-        found = _OPERATOR.fullmatch(where.strip())
-        path, value = (where.strip(), None) if found is None else (found["path"].strip(), found["value"])
-        path = path if path.startswith("$") else f"$.{path}"
-        try:
-            pl.Series(["{}"]).str.json_path_match(path)
-        except pl.exceptions.PolarsError as error:
-            raise InputError(
-                f"where={where!r} has no JSON path: give the members of the payload, such as 'order.side = buy' or "
-                "'$.fills[0].price'."
-            ) from error
-        return Within(path, None if value is None else value.strip(), text)
-
-    @property
-    def everything(self) -> bool:
-        """Whether no event is left out."""
-        return self.path is None and self.text is None
-
-    def among(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Return those events whose payload holds it."""
-        payload = pl.col("payload")
-        if self.text is not None:
-            events = events.filter(payload.str.to_lowercase().str.contains(self.text.lower(), literal=True))
-        if self.path is not None and events.height:
-            said = payload.str.json_path_match(self.path)
-            events = events.filter(said.is_not_null() if self.value is None else said == self.value)
-        return events
+def _meant(text: str) -> object:
+    """Return the values that a text may mean."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, str):
+        return [value, text]
+    if isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value)):
+        return text
+    return [text] if value is None else [value, text]  # null is nothing that stands there
 
 
 def lineage_of(event_id: str | None, causation_id: str | None, near: pl.DataFrame) -> pl.DataFrame:

@@ -14,17 +14,20 @@ from walle.errors import InputError
 from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import event_columns, events_frame
 from walle.events.port import EventStore
-from walle.events.search import EventPage, Within, lineage_of
+from walle.events.search import EventPage, lineage_of, place_of
 from walle.frames import EVENTS
 from walle.repositories.common import Time
 
 __all__ = ["REACH", "SEARCH", "Searching"]
 
-SEARCH = 0.1
+SEARCH = 0.06
 """Seconds for which a search looks on when its page is not full."""
 
-STRETCH = 16_384
-"""Ids that a search looks at in one step, at most."""
+STRETCH = 4_000
+"""Ids that a search looks at in its first step."""
+
+QUICK = 0.02
+"""Seconds below which a step is followed by one of twice its length."""
 
 REACH = 5_000
 """How many ids before and after an event its lineage is looked for in."""
@@ -68,13 +71,14 @@ class Searching(ABC):
         types, run_id, corr_id, start, end
             As in :meth:`read`.
         where : str, optional
-            A path in the payload that is not null, ``order.side``, or what stands there as text, ``order.side = buy``.
+            A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
+            number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
         text : str, optional
-            What the payload holds somewhere, in either case of its letters.
+            What the payload holds somewhere as JSON text; A to Z are not told from a to z.
         limit : int
             Events of a page.
         seconds : float
-            How long to look; one stretch of the log is looked through in any case.
+            How long to look, about; one stretch of the log is looked through in any case.
 
         Returns
         -------
@@ -87,7 +91,9 @@ class Searching(ABC):
             For a bad pattern, range, path or limit.
         UnsafeEventSource
         """
-        wanted, within = EventFilter.of(types, run_id, corr_id, start, end), Within.of(where, text)
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise InputError(f"text={text!r} is no text to look for.")
+        wanted = EventFilter.of(types, run_id, corr_id, start, end, json=place_of(where), text=text)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InputError(f"limit={limit!r} is not a whole number from 1.")
         if before is not None and check_offset(before, "before") < 0:
@@ -95,21 +101,22 @@ class Searching(ABC):
         store, loop, columns = self.store, asyncio.get_running_loop(), event_columns(None)
         high = await store.settle(-1)
         high = high if before is None else min(high, before - 1)
-        until, stretch = loop.time() + seconds, 2 * limit
+        until, stretch = loop.time() + seconds, STRETCH
         parts: builtins.list[pl.DataFrame] = []
-        found = 0
-        while high > 0 and found < limit:
-            low = max(high - stretch, 0)
-            rows = within.among(events_frame(await store.rows(wanted, low, high, None, columns)))
-            parts.append(rows.reverse())
-            found, high = found + rows.height, low
-            stretch = min(stretch * (2 if rows.height else 4), STRETCH)
-            if loop.time() >= until:
+        left = limit
+        while high > 0 and left > 0:
+            low = 0 if wanted.everything else max(high - stretch, 0)
+            began = loop.time()
+            rows = await store.rows(wanted, low, high, left, columns, newest_first=True)
+            parts.append(rows)
+            left -= rows.height
+            high = low if left > 0 else int(rows["id"][-1]) - 1
+            taken = loop.time() - began
+            longer = 2 if taken < QUICK else 1
+            if loop.time() + taken * longer > until:  # the next stretch would end too late
                 break
-        events = pl.concat([pl.DataFrame(schema=EVENTS), *parts])
-        if events.height > limit:
-            events = events.head(limit)
-            high = int(events["id"][-1]) - 1
+            stretch *= longer
+        events = events_frame(pl.concat(parts)) if parts else pl.DataFrame(schema=EVENTS)
         return EventPage(events=events, before=high + 1 if high > 0 else None, looked_to=high + 1)
 
     async def lineage(self, offset: int, *, reach: int = REACH) -> pl.DataFrame:

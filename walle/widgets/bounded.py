@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-__all__ = ["bounded"]
+from walle.events.mask import Raw, loaded
 
+__all__ = ["NUMBER", "bounded"]
+
+NUMBER = "\0number"
+"""The only member of an object that stands for a number that a page would not write as it stands in the document."""
+
+_PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?")
 _TEXT = 2_000
 _VALUES = 5_000
 _DEPTH = 100
@@ -20,7 +27,7 @@ def bounded(text: str) -> tuple[str, int]:
     characters.
     """
     try:
-        value = json.loads(text)
+        value = loaded(text)
     except (ValueError, RecursionError):
         return (text, 0) if len(text) <= _RAW else (f"{text[:_RAW]}\u2026 ({len(text):,} characters)", 1)
     work = _Bounded()
@@ -33,10 +40,10 @@ class _Bounded:
 
     def take(self, value: Any, depth: int) -> Any:
         self.left -= 1
+        if isinstance(value, Raw):
+            return self.number(value)
         if isinstance(value, str):
             return self.short(value, _TEXT)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
-            return str(value)  # a page's numbers would round it
         if not isinstance(value, dict | list):
             return value
         if depth >= _DEPTH:
@@ -51,6 +58,12 @@ class _Bounded:
                 break
             made[self.short(str(name), 200)] = self.take(one, depth + 1)
         return made if isinstance(value, dict) else list(made.values())
+
+    def number(self, text: str) -> Any:
+        # a page writes these as they stand here; of others it would round the value, or drop the last zeros
+        if _PLAIN.fullmatch(text) and len(text) <= 15 and (text == "0" or abs(float(text)) >= 1e-6):
+            return float(text) if "." in text else int(text)
+        return {NUMBER: self.short(text, _TEXT)}
 
     def short(self, text: str, most: int) -> str:
         if len(text) <= most:

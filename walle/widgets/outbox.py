@@ -104,6 +104,7 @@ class OutboxView(View):
         self._lock = threading.RLock()  # the live thread shows events, too
         self._starts: list[int] = []
         self._page, self._newest = EventPage(), -1
+        self._opened = -1
         self._first()
 
     # what is shown, without any widget
@@ -212,7 +213,7 @@ class OutboxView(View):
         self.details = ipywidgets.VBox([self.title, sides])
         self._related = pl.DataFrame()
         self.consumers = Consumers(self._store, self._guarded, self._mask, self._tell)
-        self.live = Live(self._store.events.latest, self._guarded(self._arrived))
+        self.live = Live(self._store.events.latest, self._guarded(self._arrived, quiet=True))
         self._on_end(self.live.stop)
         filters = [self.controls[name] for name in (*self._asked, "rows")]
         actions = [self.controls[name] for name in ("live", "refresh", "format", "export")]
@@ -233,9 +234,13 @@ class OutboxView(View):
         self._say()
         turns = (len(self._starts) > 1, self._page.before is not None)
         note = f"page {len(self._starts):,}"
-        self.table.show(events_table(self.frame()), titles=EVENT_TITLES, turns=turns, note=note)
         if not details:
-            self.details.layout.display = "none"
+            self.details.layout.display, self._opened = "none", -1
+        events = self.frame()
+        at = events["id"].index_of(self._opened)
+        self.table.show(
+            events_table(events), titles=EVENT_TITLES, turns=turns, note=note, selected=-1 if at is None else at
+        )
 
     def _again(self) -> None:
         with self._lock:
@@ -297,10 +302,16 @@ class OutboxView(View):
         row = int(message["row"])
         with self._lock:
             events = self.frame()
-            if not 0 <= row < events.height:
+            # live, the page may have moved on since the hand saw it: what the row said counts
+            said = str(message.get("said", "")).replace(",", "")
+            at = events["id"].index_of(int(said)) if said.isdecimal() else row
+            if at is None:
+                self._read(int(said))
+                return
+            if not 0 <= at < events.height:
                 raise LookupError(f"the table has no row {row} on this page.")
-            self.table.selected = row
-            self._show(events.row(row, named=True))
+            self.table.selected = at
+            self._show(events.row(at, named=True))
 
     def _go(self, message: dict[str, Any]) -> None:
         """Show a cause or a consequence.
@@ -313,13 +324,18 @@ class OutboxView(View):
         row = int(message["row"])
         if not 0 <= row < self._related.height:
             raise LookupError(f"the table has no row {row}.")
-        offset = int(self._related["id"][row])
+        self._read(int(self._related["id"][row]))
+
+    def _read(self, offset: int) -> None:
+        """Show an event that need not be on the page."""
         found = self._mask.apply(self._store.events.read(offset - 1, limit=1))
-        if found.height:
-            self.table.selected = -1
+        if found.height and found["id"][0] == offset:
+            at = self._page.events["id"].index_of(offset)
+            self.table.selected = -1 if at is None else at
             self._show(found.row(0, named=True))
 
     def _show(self, event: dict[str, Any]) -> None:
+        self._opened = int(event["id"])
         when = event["ts"] or event["created_at"]
         self.title.value = f"{event['id']:,} {text_of(event['type'], 80)}, {moment(when)} UTC"
         self.tree.show(event["payload"], label=f"payload of event {event['id']}")
@@ -348,6 +364,8 @@ class OutboxView(View):
             self.controls["live"].value = False
             raise seen
         with self._lock:
+            if self.tabs.selected_index == 1:
+                self.consumers.refresh()
             if len(self._starts) > 1:
                 self._newest = seen
                 self._say()

@@ -78,7 +78,8 @@ class Notice(anywidget.AnyWidget):
 class Table(Messages):
     """Rows of text of which one can be selected, by mouse or keyboard, and buttons to turn the pages.
 
-    Its messages are ``select`` (``row``: the place in the page) and ``page`` (``to``: first, previous, next or last).
+    Its messages are ``select`` (``row``: the place in the page, ``said``: the first text of it) and ``page`` (``to``:
+    first, previous, next or last).
 
     Parameters
     ----------

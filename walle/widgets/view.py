@@ -147,13 +147,15 @@ class View(ABC):
         self._finalizer.detach()
         self._widget = self._notice = None
 
-    def _guarded(self, method: Callable[..., object]) -> Callable[..., None]:
+    def _guarded(self, method: Callable[..., object], *, quiet: bool = False) -> Callable[..., None]:
         """Return a callback that shows and logs what goes wrong, and does not keep the view alive.
 
         Parameters
         ----------
         method : callable
             A method of this view, or of one of its parts.
+        quiet : bool
+            Leave what the view says as it is when nothing goes wrong: for what nobody did with a hand.
         """
         weak, mine = weakref.WeakMethod(method), weakref.ref(self)
 
@@ -166,7 +168,8 @@ class View(ABC):
             except Exception as error:
                 view._failed(error, bound.__name__)
             else:
-                view._tell("")
+                if not quiet:
+                    view._tell("")
 
         return call
 

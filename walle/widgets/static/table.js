@@ -28,7 +28,11 @@ function render({ model, el }) {
     all.forEach((line, number) => { line.tabIndex = number === active ? 0 : -1; });
     all[active].focus();
   };
-  const select = (row) => model.send({ kind: "select", row });
+  const select = (row) => {
+    // its first text as well: the kernel may have put other rows there meanwhile
+    const said = (model.get("rows")[row] || [""])[0];
+    model.send({ kind: "select", row, said });
+  };
   const key = (event) => {
     const [before, after] = model.get("turns");
     const moves = {

@@ -1,11 +1,12 @@
 // JSON as a tree that opens on demand. Every value becomes a text node.
-const SHOWN = 200;
+const SHOWN = 200, NUMBER = "\u0000number";
+const isNumber = (value) => value !== null && typeof value === "object" && typeof value[NUMBER] === "string";
 function render({ model, el }) {
   const box = make("div", "walle-tree"), note = make("p", "walle-empty");
   box.setAttribute("role", "tree");
   el.append(box, note);
-  const kind = (value) => (value === null ? "null" : Array.isArray(value) ? "list" : typeof value);
-  const leaf = (value) => make("bdi", `walle-${kind(value)}`, typeof value === "string" ? `"${value}"` : String(value));
+  const kind = (value) => (value === null ? "null" : isNumber(value) ? "number" : Array.isArray(value) ? "list" : typeof value);
+  const leaf = (value) => make("bdi", `walle-${kind(value)}`, typeof value === "string" ? `"${value}"` : String(isNumber(value) ? value[NUMBER] : value));
   const count = (value) => {
     const size = Array.isArray(value) ? value.length : Object.keys(value).length;
     return Array.isArray(value) ? `[${size}]` : `{${size}}`;
@@ -13,7 +14,7 @@ function render({ model, el }) {
   const branch = (name, value, open) => {
     const line = make("div", "walle-leaf");
     const label = make("bdi", "walle-member", name);
-    if (value === null || typeof value !== "object") {
+    if (value === null || typeof value !== "object" || isNumber(value)) {
       line.setAttribute("role", "treeitem");
       line.append(label, ": ", leaf(value));
       return line;
@@ -51,7 +52,7 @@ function render({ model, el }) {
     if (text === "") { box.replaceChildren(); return; }
     let value;
     try { value = JSON.parse(text); } catch { box.replaceChildren(make("pre", "walle-raw", text)); return; }
-    const members = value !== null && typeof value === "object" ? Object.entries(value) : [["", value]];
+    const members = value !== null && typeof value === "object" && !isNumber(value) ? Object.entries(value) : [["", value]];
     box.replaceChildren(...members.map(([name, one]) => branch(name, one, true)));
   };
   // the notebook has its own meaning for the keys that open a branch
