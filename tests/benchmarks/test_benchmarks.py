@@ -17,4 +17,5 @@ def test_the_benchmarks_print_a_ratio_for_every_goal(capsys: pytest.CaptureFixtu
     assert printed.count("runs.read() of 60 runs with 600 fills: ") == 2
     assert printed.count("runs.history() of 200 events: ") == 2
     assert printed.count("first paint of CoverageView, ten years of days: 2 series in ") == 2
+    assert printed.count("first paint of OutboxView: 2,000 events in ") == 2
     assert "one store.events.append, median: SQLite" in printed

@@ -15,7 +15,7 @@ import walle
 from tests.benchmarks.measure import seconds
 from walle import migrate
 from walle.config import DatabaseConfig
-from walle.widgets import CoverageView, View
+from walle.widgets import CoverageView, OutboxView, View
 
 __all__ = ["measure", "sent"]
 
@@ -51,8 +51,38 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
         with_hours, _ = _painted(lambda: CoverageView(store, names, period="day", calendar="24/5"))
     return [
         f"{label}: first paint of CoverageView, ten years of days: {', '.join(told)} (goal: under 1 s and 2 MB); under "
-        f"a calendar that closes {with_hours:.2f} s; with cells that fit the screen {month:.2f} s"
+        f"a calendar that closes {with_hours:.2f} s; with cells that fit the screen {month:.2f} s",
+        _outbox(place, rows, label),
     ]
+
+
+def _outbox(place: Callable[[], str], rows: int, label: str) -> str:
+    """Return what the first paint and a page of events took, among all of them and among a tenth."""
+    told = []
+    for count in (rows, rows // 10):
+        address = place()
+        migrate.upgrade(DatabaseConfig(url=address))
+        with walle.connect(address) as store:
+            for start in range(0, count, 100_000):
+                store.events.append(_event(number) for number in range(start, min(start + 100_000, count)))
+            store.events.latest()  # who wrote is gone by then: the first look of a process waits for it
+            taken, size = _painted(lambda store=store: OutboxView(store))  # type: ignore[misc]
+            asked: dict[str, Any] = {"a page": {}, "of a type": {"types": "risk.*"}, "by payload": {"where": "n = 7"}}
+            pages = {name: _searched(store, count // 2, wanted) for name, wanted in asked.items()}
+            words = ", ".join(f"{name} {each * 1000:.0f} ms" for name, each in pages.items())
+            told.append(f"{count:,} events in {taken:.2f} s and {size / 1e6:.2f} MB, {words}")
+    return f"{label}: first paint of OutboxView: {'; '.join(told)} (goals: under 1 s, 2 MB, 100 ms a page)"
+
+
+def _searched(store: walle.Store, before: int, wanted: dict[str, Any]) -> float:
+    """Return the median of how long a page takes."""
+    return statistics.median(seconds(lambda: store.events.search(before, **wanted)) for _ in range(ROUNDS))
+
+
+def _event(number: int) -> walle.Event:
+    payload = {"n": number, "order": {"id": f"order-{number}", "side": "buy", "price": "91234.5", "quantity": "0.25"}}
+    kind = "risk.Breach" if number % 1_000 == 0 else "orders.Filled"
+    return walle.Event(type=kind, run_id=f"run-{number % 50}", payload=payload)
 
 
 def sent(view: View) -> int:
