@@ -32,6 +32,13 @@ class Progress:
         self.done = 0
         self.total: int | None = None
 
+    @staticmethod
+    def waiting(label: str) -> Progress:
+        """Return the progress of something that cannot be counted: only its time is shown."""
+        made = Progress("")
+        made.label = label
+        return made
+
     def begin(self, label: str, total: int | None = None) -> None:
         """Start to count anew."""
         self.label, self.done, self.total = label, 0, total
@@ -77,7 +84,12 @@ class Meter:
 
             # what was done before the bar is shown is no part of its rate
             self._bar = tqdm(
-                total=progress.total, initial=progress.done, unit=f" {progress.unit}", unit_scale=True, leave=False
+                total=progress.total,
+                initial=progress.done,
+                unit=f" {progress.unit}",
+                unit_scale=True,
+                leave=False,
+                bar_format=None if progress.unit else "{desc}: {elapsed}",
             )
         if self._bar.n > progress.done:
             self._bar.initial = 0

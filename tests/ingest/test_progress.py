@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 import walle
-from tests.samples import bars
+from tests.samples import bars, order
 from walle import progress
 from walle.errors import ConfigurationError
 from walle.repositories import BarRepository
@@ -48,6 +50,30 @@ def test_quick_work_draws_nothing(
     monkeypatch.setattr(progress, "DELAY", 60)
     store.bars.ingest(path, symbol="A", timeframe="1m", progress=True)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("shown", "setting", "drawn"), [(None, "1", True), (None, "0", False), (False, "1", False)])
+def test_every_slow_call_shows_its_time(
+    sqlite_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shown: bool | None,
+    setting: str,
+    drawn: bool,
+) -> None:
+    monkeypatch.setenv("WALLE_PROGRESS", setting)
+    with walle.connect(sqlite_address, progress=shown) as store:
+        lock = sqlite3.connect(sqlite_address, isolation_level=None, check_same_thread=False)
+        lock.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(1.5, lambda: lock.execute("ROLLBACK"))
+        timer.start()
+        store.orders.save(order())
+        timer.join()
+        lock.close()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("store.orders.save: 00:0" in printed.err) is drawn
+    assert drawn or printed.err == ""
 
 
 def test_a_setting_that_is_neither_0_nor_1_is_refused(

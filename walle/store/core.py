@@ -33,6 +33,7 @@ def connect(
     pool_overflow: int | None = None,
     echo: bool | None = None,
     transaction_pooler: bool | None = None,
+    progress: bool | None = None,
 ) -> Store:
     """Open a store.
 
@@ -46,6 +47,8 @@ def connect(
         Let the database itself refuse writes. Then a database at any revision opens, the backend's included.
     pool_size, pool_overflow, echo, transaction_pooler
         See :class:`walle.DatabaseConfig`; ``WALLE_DATABASE_POOL_SIZE`` and so on by default.
+    progress : bool, optional
+        Show a bar when a call takes longer than a second. None: unless ``WALLE_PROGRESS=0`` is set.
 
     Returns
     -------
@@ -74,10 +77,10 @@ def connect(
         transaction_pooler=transaction_pooler,
     )
     if config.url is None:
-        return Store(None)
+        return Store(None, progress=progress)
     schema = migrate.prepare(config, read_only=read_only)
     columns = None if schema.revision == HEAD else schema.columns
-    return Store(Database(config, read_only=read_only, columns=columns))
+    return Store(Database(config, read_only=read_only, columns=columns), progress=progress)
 
 
 def upgrade(
@@ -126,7 +129,7 @@ class Store:
     events : walle.store.events.Events
     """
 
-    def __init__(self, database: Database | None) -> None:
+    def __init__(self, database: Database | None, *, progress: bool | None = None) -> None:
         self._database = database
         # the portal closes the database as the last thing in its loop, also when the store was forgotten
         self._portal = Portal("walle-store", None if database is None else database.close)
@@ -135,6 +138,8 @@ class Store:
         self.fills = Fills(database, self._portal)
         self.runs = Runs(database, self._portal)
         self.events = Events(database, self._portal)
+        for noun in (self.bars, self.orders, self.fills, self.runs, self.events):
+            noun._progress = progress
         self._closed = False
 
     @property

@@ -60,7 +60,12 @@ class Events(Noun[EventLog]):
     def append(self, events: Iterable[Event]) -> builtins.list[int]: ...
     @mirrors(EventLog.append)
     def append(self, events: Event | Iterable[Event]) -> int | builtins.list[int]:
-        return self._call(EventLog.append, events)
+        return self._shown(EventLog.append, events)
+
+    def _shown(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **options: Any) -> T:
+        """Call what may take long, and show how long it takes."""
+        with self._waiting(method) as meter:
+            return self._portal.call(method, self._log, *args, meter=meter, **options)
 
     @mirrors(EventLog.read)
     def read(
@@ -75,7 +80,7 @@ class Events(Noun[EventLog]):
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        return self._call(
+        return self._shown(
             EventLog.read,
             after,
             types=types,
@@ -99,7 +104,7 @@ class Events(Noun[EventLog]):
         end: Time = None,
         limit: int | None = None,
     ) -> builtins.list[Event]:
-        return self._call(
+        return self._shown(
             EventLog.list,
             after,
             types=types,
@@ -254,7 +259,7 @@ class Events(Noun[EventLog]):
 
     @mirrors(EventLog.consumers)
     def consumers(self) -> pl.DataFrame:
-        return self._call(EventLog.consumers)
+        return self._shown(EventLog.consumers)
 
     @mirrors(EventLog.reset_offset)
     def reset_offset(
@@ -267,7 +272,7 @@ class Events(Noun[EventLog]):
         reason: str,
         preview: bool = False,
     ) -> ResetReport:
-        return self._call(
+        return self._shown(
             EventLog.reset_offset,
             consumer,
             to=to,

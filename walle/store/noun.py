@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Generic, TypeVar
@@ -35,6 +36,7 @@ class Noun(Generic[R]):
 
     _name: ClassVar[str]
     _kind: ClassVar[type[Any]]
+    _progress: bool | None = None
 
     def __init__(self, database: Database | None, portal: Portal) -> None:
         self._portal = portal
@@ -45,7 +47,7 @@ class Noun(Generic[R]):
     ) -> T:
         """Call what may take long, and show how far it has come."""
         progress = Progress("rows")
-        with Meter(progress, shown) as meter:
+        with Meter(progress, self._progress if shown is None else shown) as meter:
             return self._call(method, *args, **options, progress=progress, meter=meter)
 
     def _call(
@@ -54,7 +56,15 @@ class Noun(Generic[R]):
         if self._repository is None:
             name = "ingest" if method.__name__ == "upsert" else method.__name__
             raise PersistenceUnavailable(f"store.{self._name}.{name}")
-        return self._portal.call(method, self._repository, *args, meter=meter, **options)
+        if meter is not None:
+            return self._portal.call(method, self._repository, *args, meter=meter, **options)
+        with self._waiting(method) as waiting:
+            return self._portal.call(method, self._repository, *args, meter=waiting, **options)
+
+    def _waiting(self, method: Callable[..., object]) -> Meter:
+        """Return what shows how long a call takes of which nobody knows how far it is."""
+        shown = os.environ.get("WALLE_PROGRESS") != "0" if self._progress is None else self._progress
+        return Meter(Progress.waiting(f"store.{self._name}.{method.__name__}"), shown)
 
     def __repr__(self) -> str:
         """Name the part and its methods."""
