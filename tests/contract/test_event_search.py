@@ -307,10 +307,22 @@ def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:
 
 
 def test_files_hold_the_events_and_no_formula() -> None:
-    texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", '"q",\n', None]
+    texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", '"q",\n', " =1", "\uff1d1", None]
     frame = pl.DataFrame({"id": range(len(texts)), "payload": texts, "ts": [START] * len(texts)})
     read = pl.read_csv(io.BytesIO(exported(frame, "csv")), infer_schema=False)
-    assert read["payload"].to_list() == ["'=1+1", "'+1", "'-1", "'@a", "'\tx", "'\rx", "a=b", '"q",\n', None]
+    assert read["payload"].to_list() == [
+        "'=1+1",
+        "'+1",
+        "'-1",
+        "'@a",
+        "'\tx",
+        "'\rx",
+        "a=b",
+        '"q",\n',
+        "' =1",
+        "'\uff1d1",
+        None,
+    ]
     assert read["ts"][0] == "2025-03-01T00:00:00.000000Z"
     lines = [json.loads(line) for line in exported(frame, "jsonl").decode().splitlines()]
     assert [line["payload"] for line in lines] == texts

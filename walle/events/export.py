@@ -12,7 +12,7 @@ from walle.errors import InputError
 
 __all__ = ["FORMATS", "exported", "format_of"]
 
-_ACTIVE = r"^[=+\-@\t\r]"
+_ACTIVE = r"^(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"  # the last four are wide forms of = + - @
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
@@ -45,8 +45,8 @@ def exported(frame: pl.DataFrame, format: str) -> bytes:
     ----------
     frame : polars.DataFrame
     format : str
-        ``csv``: a text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a return) gets an
-        apostrophe in front; ``jsonl``: an object a line; ``parquet``.
+        ``csv``: a text that a spreadsheet would take for a formula (it begins with = + - @, also after spaces, a tab or a
+        return) gets an apostrophe in front; ``jsonl``: an object a line; ``parquet``.
 
     Raises
     ------
