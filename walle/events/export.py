@@ -45,8 +45,8 @@ def exported(frame: pl.DataFrame, format: str) -> bytes:
     ----------
     frame : polars.DataFrame
     format : str
-        ``csv``: a text that a spreadsheet would take for a formula (it begins with = + - @, also after spaces, a tab or a
-        return) gets an apostrophe in front; ``jsonl``: an object a line; ``parquet``.
+        ``csv``: a text that a spreadsheet would take for a formula (it begins with = + - @, also after spaces, or with
+        a tab or a return) gets an apostrophe in front; ``jsonl``: an object a line; ``parquet``.
 
     Raises
     ------
