@@ -152,15 +152,19 @@ def test_a_view_over_a_closed_store_says_so(filled: walle.Store, caplog: pytest.
     shown.close()
 
 
-def test_a_hundred_views_leave_no_comm_and_no_thread(filled: walle.Store) -> None:
-    filled.bars.series()
-    comms, threads = len(_instances), threading.active_count()
-    for _ in range(100):
-        shown = Series(filled)
-        shown._repr_mimebundle_()
-        shown.close()
-        shown.close()
-    assert (len(_instances), threading.active_count()) == (comms, threads)
+def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
+    comms, threads = len(_instances), set(threading.enumerate())
+    with walle.connect(sqlite_address) as store:
+        store.bars.ingest(bars(5), symbol="BTC/USD", timeframe="1m")
+        for _ in range(100):
+            shown = Series(store)
+            shown._repr_mimebundle_()
+            shown.close()
+            shown.close()
+            assert len(_instances) == comms
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+    assert set(threading.enumerate()) <= threads  # the store's own threads are gone with it
 
 
 def test_a_view_that_nobody_holds_is_freed(filled: walle.Store) -> None:
