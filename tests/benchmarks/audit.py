@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -26,8 +27,8 @@ def measure(rows: int) -> list[str]:
         How many fills.
     """
     few, many = (_facts(count) for count in (rows // 10, rows))
-    audits = [seconds(lambda facts=facts: audit(facts, RULES)) for facts in (few, many)]  # type: ignore[misc]
-    matched = [seconds(lambda facts=facts: trades(facts.fills, facts.markets)) for facts in (few, many)]  # type: ignore[misc]
+    audits = [seconds(partial(audit, facts, RULES)) for facts in (few, many)]
+    matched = [seconds(partial(trades, facts.fills, facts.markets)) for facts in (few, many)]
     with tempfile.TemporaryDirectory(prefix="walle-bench-") as folder, walle.connect(Path(folder) / "a.db") as store:
         store.orders.save(many.orders)
         store.fills.append(many.fills)

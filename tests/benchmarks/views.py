@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -45,7 +46,7 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
         assert store.bars.coverage().height == series + 1
         names = [f"S{number:04}" for number in range(series)]
         for count in (series, max(1, series // 10)):
-            taken, size = _painted(lambda count=count: CoverageView(store, names[:count], period="day"))  # type: ignore[misc]
+            taken, size = _painted(partial(CoverageView, store, names[:count], period="day"))
             told.append(f"{count:,} series in {taken:.2f} s and {size / 1e6:.2f} MB")
         month, _ = _painted(lambda: CoverageView(store, names))
         with_hours, _ = _painted(lambda: CoverageView(store, names, period="day", calendar="24/5"))
@@ -66,7 +67,7 @@ def _outbox(place: Callable[[], str], rows: int, label: str) -> str:
             for start in range(0, count, 100_000):
                 store.events.append(_event(number) for number in range(start, min(start + 100_000, count)))
             store.events.latest()  # who wrote is gone by then: the first look of a process waits for it
-            taken, size = _painted(lambda store=store: OutboxView(store))  # type: ignore[misc]
+            taken, size = _painted(partial(OutboxView, store))
             asked: dict[str, Any] = {"a page": {}, "of a type": {"types": "risk.*"}, "by payload": {"where": "n = 7"}}
             pages = {name: _searched(store, count // 2, wanted) for name, wanted in asked.items()}
             words = ", ".join(f"{name} {each * 1000:.0f} ms" for name, each in pages.items())

@@ -303,7 +303,7 @@ def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:
     assert Mask.of(["B", "$.a[*].b", "$.c[2]"]).rules == ["b", "$.a[*].b", "$.c[2]"]
     for bad in ("", "$", "$.a[", "$x", 7):
         with pytest.raises(InputError, match=r"neither a name|no path"):
-            Mask.of([bad])  # type: ignore[list-item]
+            Mask.of([bad])  # type: ignore[list-item]  # wrong on purpose
 
 
 def test_files_hold_the_events_and_no_formula() -> None:
