@@ -159,7 +159,7 @@ async def test_what_the_caller_says_must_fit(fills: FillRepository) -> None:
         ([fill(1)], {"run_id": "run-2"}, "rows of run 'run-1'"),
         ([fill(1)], {"timezone": "UTC"}, "there are none. Leave it out"),
         (fills_frame([fill(1)]).drop("price"), {}, "lacks 'price'"),
-        ("fills.csv", {}, "not as str"),
+        ("fills.csv", {}, r"not the path 'fills\.csv': polars\.read_csv"),
         ([order(1)], {}, "not as Order"),
     ]
     for source, said, message in bad:

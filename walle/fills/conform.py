@@ -280,7 +280,8 @@ def _check_instants(values: pl.Series, faults: Faults) -> pl.Series:
         raise InputError(f"{name} is {kind}, not a datetime with a time zone.")
     if kind.time_zone is None:
         raise InputError(
-            f"{name} has no time zone, so its times name no instant. Say which: dt.replace_time_zone('UTC')."
+            f"{name} has no time zone, so its times name no instant. Say which: dt.replace_time_zone('UTC'); an "
+            "ingest takes timezone='UTC'."
         )
     if kind.time_unit == "ns":
         values = faults.refuse(values, values.to_physical() % 1000 != 0, "times finer than a microsecond are not kept")

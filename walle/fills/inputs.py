@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -108,6 +109,10 @@ def _read(
 ) -> Facts:
     noun = f"{record.__name__.lower()}s"
     frame = frame_of(source, noun)
+    if isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"an ingest of {noun} takes a frame, not the path {str(source)!r}: polars.read_csv(path) reads one."
+        )
     if frame is None:
         frame = records_frame(source, record, schema)
     left_out = [name for name, ours in (reading.columns or {}).items() if ours is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from decimal import Decimal
 import polars as pl
 
 from walle.database import Database
+from walle.errors import InputError
 from walle.fills.audit import Evidence, Rule, Thresholds, audit, choose
 from walle.fills.benchmarks import BENCHMARKS, check_benchmarks
 from walle.fills.costs import check_level, costs
@@ -38,6 +40,26 @@ class FillAnalysis:
         self, run_id: str | None = None, *, symbol: str | None = None, start: Time = None, end: Time = None
     ) -> pl.DataFrame:
         """Read fills as a frame."""
+
+    async def of_symbol(self, run_id: str | None, symbol: str | None) -> pl.DataFrame:
+        """Read the fills of a run, or of every one, and of a symbol, where one is given.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            When there are fills, and none of that symbol.
+        """
+        fills = await self.read(run_id, symbol=symbol)
+        if symbol is not None and fills.is_empty():
+            known = (await self.read(run_id))["symbol"].drop_nulls().unique().sort().to_list()
+            if known:
+                near = difflib.get_close_matches(symbol, known, 1, 0.6)
+                hint = f"did you mean {near[0]!r}? There" if near else "there"
+                of = "" if run_id is None else f" of run {run_id!r}"
+                raise InputError(f"no fill{of} is of {symbol!r}; {hint} are fills of: {', '.join(known[:20])}.")
+        return fills
 
     async def trades(
         self,
@@ -78,13 +100,13 @@ class FillAnalysis:
             For another method or timeframe.
         """
         check_method(method)
-        fills = await self.read(run_id, symbol=symbol)
+        fills = await self.of_symbol(run_id, symbol)
         if fills.is_empty():
             return trades(fills, method=method)
         ends = await ends_of_runs(self._database, fills["run_id"].drop_nulls())
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
         markets = await markets_of(self._database, fills, timeframe, latest)
-        return trades(fills, markets, method=method, ends=ends)
+        return await self._database.in_thread(lambda: trades(fills, markets, method=method, ends=ends))
 
     async def audit(
         self,
@@ -140,7 +162,7 @@ class FillAnalysis:
         last = fills["filled_at"].max()
         end = last + timedelta(microseconds=1) if isinstance(last, datetime) else None
         markets = await markets_of(self._database, fills, timeframe, end)
-        return audit(Evidence(fills, orders, markets, limits), chosen)
+        return await self._database.in_thread(lambda: audit(Evidence(fills, orders, markets, limits), chosen))
 
     async def costs(
         self,

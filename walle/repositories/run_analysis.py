@@ -157,10 +157,12 @@ class RunAnalysis:
     ) -> _Worth:
         run = await self.get(run_id)
         cash = _cash(run, starting_cash)
-        fills = await FillRepository(self._database).read(run_id, symbol=symbol)
+        repository = FillRepository(self._database)
+        fills = await repository.of_symbol(run_id, symbol)
         orders = await OrderRepository(self._database).read(run_id)
         markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at)
-        marked = equity(fills, markets, starting_cash=cash, known_orders=orders["id"])
+        mark = partial(equity, fills, markets, starting_cash=cash, known_orders=orders["id"])
+        marked = await self._database.in_thread(mark)
         if run.stopped_at is not None:
             marked = marked.filter(pl.col("time") <= run.stopped_at)
         return _Worth(run, fills, markets, cash, marked)

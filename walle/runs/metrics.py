@@ -145,7 +145,7 @@ def metrics(
     Raises
     ------
     InputError
-        For other ``returns``, or a ``periods`` that is not above 0.
+        For other ``returns``, a ``periods`` that is not above 0, or a ``risk_free`` that is no number.
 
     Notes
     -----
@@ -158,6 +158,8 @@ def metrics(
         raise InputError(f"returns={returns!r}: allowed are {', '.join(PERIODS_OF_RETURNS)}.")
     if not periods > 0:
         raise InputError(f"periods={periods!r}: a year has more than 0 of them.")
+    if isinstance(risk_free, bool) or not isinstance(risk_free, int | float) or not math.isfinite(risk_free):
+        raise InputError(f"risk_free={risk_free!r} is no rate of a year, such as 0.04.")
     if fills.is_empty():
         return pl.DataFrame(schema=METRICS)
     told = _Figures(float(periods), currency)

@@ -40,6 +40,10 @@ class Findings:
     """
 
     def __init__(self, frame: pl.DataFrame, *, rows: int = _ROWS) -> None:
+        if not isinstance(frame, pl.DataFrame):
+            raise InputError(
+                f"findings are a frame, not a {type(frame).__name__}; give what store.fills.audit returned."
+            )
         lacking = [name for name in FINDINGS if name not in frame.columns]
         if lacking:
             raise InputError(f"findings lack {', '.join(map(repr, lacking))}; give what store.fills.audit returned.")

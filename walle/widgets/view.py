@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from walle.config import masked
-from walle.errors import ConfigurationError, StoreClosed
+from walle.errors import ConfigurationError, InputError, StoreClosed
 from walle.store import Store
 from walle.widgets.shown import text_of
 
@@ -73,6 +73,8 @@ class View(ABC):
     name: ClassVar[str] = "View"
 
     def __init__(self, store: Store) -> None:
+        if not isinstance(store, Store):
+            raise InputError(f"{self.name} shows a store, not {store!r}; open it: walle.connect('research.db').")
         self._store = store
         self._held = _Held()
         self._widget: Widget | None = None
