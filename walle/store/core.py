@@ -133,13 +133,11 @@ class Store:
         self._database = database
         # the portal closes the database as the last thing in its loop, also when the store was forgotten
         self._portal = Portal("walle-store", None if database is None else database.close)
-        self.bars = Bars(database, self._portal)
-        self.orders = Orders(database, self._portal)
-        self.fills = Fills(database, self._portal)
-        self.runs = Runs(database, self._portal)
-        self.events = Events(database, self._portal)
-        for noun in (self.bars, self.orders, self.fills, self.runs, self.events):
-            noun._progress = progress
+        self.bars = Bars(database, self._portal, progress)
+        self.orders = Orders(database, self._portal, progress)
+        self.fills = Fills(database, self._portal, progress)
+        self.runs = Runs(database, self._portal, progress)
+        self.events = Events(database, self._portal, progress)
         self._closed = False
 
     @property

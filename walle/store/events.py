@@ -33,8 +33,9 @@ class Events(Noun[EventLog]):
     _name = "events"
     _kind = EventLog
 
-    def __init__(self, database: Database | None, portal: Portal) -> None:
+    def __init__(self, database: Database | None, portal: Portal, progress: bool | None = None) -> None:
         self._portal: Portal = portal
+        self._progress = progress
         self._log = EventLog(database)
 
     @property

@@ -32,14 +32,15 @@ class Noun(Generic[R]):
     database : Database or None
         None: the store is in memory, and every call raises ``PersistenceUnavailable``.
     portal : Portal
+    progress : bool, optional
+        Whether slow calls show a bar. None: unless ``WALLE_PROGRESS=0`` is set.
     """
 
     _name: ClassVar[str]
     _kind: ClassVar[type[Any]]
-    _progress: bool | None = None
 
-    def __init__(self, database: Database | None, portal: Portal) -> None:
-        self._portal = portal
+    def __init__(self, database: Database | None, portal: Portal, progress: bool | None = None) -> None:
+        self._portal, self._progress = portal, progress
         self._repository: R | None = None if database is None else type(self)._kind(database)
 
     def _call_long(
