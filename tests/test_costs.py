@@ -250,6 +250,12 @@ def test_the_shortfall_is_that_of_a_paper_portfolio(rows: list[tuple[Any, ...]],
         exact, count = sums.get(row["run_id"], [Fraction(0)] * 2)
         assert row["measured"] == count
         close_to(row["total"], exact if count else None)
+        paid: dict[str, Decimal] = {}
+        known = fills.filter(pl.col("run_id") == row["run_id"])
+        for amount, currency in known.select("commission", "commission_currency").iter_rows():
+            if amount:
+                paid[currency] = paid.get(currency, Decimal(0)) + amount
+        assert {fee["currency"]: fee["amount"] for fee in row["fees_by_currency"]} == paid
 
 
 def filled(store: walle.Store, **changes: Any) -> None:

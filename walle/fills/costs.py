@@ -125,14 +125,13 @@ def costs(
     size, price = Exact.of(ordered["quantity"]), Exact.of(ordered["price"])
     count = heads.height
     quantity, notional = size.sum_by(groups, count), (size * price).sum_by(groups, count)
-    paid = fees_by_group(ordered, groups, count)
+    average = notional.over(quantity, "price")
     base = heads.with_columns(
         quantity.decimal("quantity"),
-        notional.over(quantity, "price").set(pl.Series([by == "run"]).new_from_index(0, count), None),
+        average.clear(count) if by == "run" else average,
         notional.decimal("notional"),
-        *paid,
-        Exact(pl.Series([1], dtype=pl.Int128).new_from_index(0, ordered.height)).sum_by(groups, count).decimal("fills"),
-    ).with_columns(pl.col("fills").cast(pl.Int64))
+        *fees_by_group(ordered, groups, count),
+    )
     sign = ((ordered["side"] == "buy").cast(pl.Int64) * 2 - 1).cast(pl.Int128)
     tables = []
     for number, name in enumerate(names):
@@ -154,8 +153,7 @@ def costs(
                 _number=pl.lit(number),
             )
         )
-    whole = pl.concat(tables).with_row_index("_row")
-    return whole.sort("_group", "_number").select(list(COSTS)).cast(COSTS)
+    return pl.concat(tables).sort("_group", "_number").select(list(COSTS)).cast(COSTS)
 
 
 def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl.Series]:
@@ -236,14 +234,15 @@ def _grouped(ordered: pl.DataFrame, by: str) -> tuple[pl.Series, pl.DataFrame]:
     paid = pl.when(pl.col("commission") != 0).then("commission_currency")
     frame = ordered.with_columns(currencies(ordered, ordered.select(paid).to_series())).with_row_index("_row")
     keys = {"fill": ["_row"], "order": ["run_id", "order_id"], "run": ["run_id", "currency"]}[by]
-    heads = frame.group_by(keys, maintain_order=True).agg(pl.exclude(keys).first()).with_row_index("_group")
+    grouped = frame.group_by(keys, maintain_order=True)
+    heads = grouped.agg(pl.exclude(keys).first(), fills=pl.len().cast(pl.Int64)).with_row_index("_group")
     null = {"fill": [], "order": ["fill_id"], "run": ["order_id", "fill_id", "symbol", "side"]}[by]
     groups = frame.join(heads.select("_group", *keys), on=keys, how="left", nulls_equal=True, maintain_order="left")
     heads = heads.rename({"id": "fill_id", "filled_at": "time"}).with_columns(
         pl.lit(None, pl.String).alias(n) for n in null
     )
     return groups["_group"], heads.select(
-        "_group", "run_id", "order_id", "fill_id", "symbol", "side", "time", "currency"
+        "_group", "run_id", "order_id", "fill_id", "symbol", "side", "time", "currency", "fills"
     )
 
 

@@ -129,7 +129,8 @@ class _Measured:
         self.filled, spent = size.sum_by(groups, count), (size * price).sum_by(groups, count)
         # the currency of a commission that names none is that of the order's prices
         symbols = ordered["symbol"].gather(groups)
-        self.fees = fees_by_group(of_order.with_columns(symbols.alias("symbol")), groups, count)
+        self.fills = of_order.with_columns(symbols.alias("symbol"))
+        self.fees = fees_by_group(self.fills, groups, count)
         self.paid = Exact.of(self.fees[0].fill_null(0))
         self.ordered = ordered.with_columns(currencies(ordered, self.fees[1]))
         self.prices = _prices(self.ordered, markets, ends)
@@ -202,7 +203,7 @@ class _Measured:
             (summed["total"] * 10_000).over(paper, "bps").set(none, None),
             *(pl.lit(None, SHORTFALL[name]).alias(name) for name in (*_OF_ORDER, *_PRICES)),
             fee_currency=pl.col("currency"),
-            fees_by_currency=_listed(self.fees[2], groups, count),
+            fees_by_currency=fees_by_group(self.fills, groups.gather(self.fills["order"]), count)[2],
         ).sort("run_id", "time", "currency", nulls_last=True)
 
     def _reasons(self) -> pl.Series:
@@ -245,25 +246,3 @@ def _prices(ordered: pl.DataFrame, markets: Markets, ends: Mapping[str, datetime
             parts[name].append(pl.DataFrame({"row": part["_row"], "value": price.value, "reason": price.reason}))
     found = {name: pl.concat(frames).sort("row") for name, frames in parts.items()}
     return {name: Price(frame["value"], frame["reason"]) for name, frame in found.items()}
-
-
-def _listed(fees: pl.Series, groups: pl.Series, count: int) -> pl.Series:
-    """Add up lists of fees within groups, each currency for itself."""
-    every = pl.DataFrame({"group": groups, "fee": fees}).explode("fee").drop_nulls("fee").unnest("fee")
-    if every.is_empty():
-        return pl.Series("fees_by_currency", [[]] * count, dtype=FEES)
-    keys = every.select("group", "currency").unique().sort("group", "currency")
-    place = every.join(
-        keys.with_row_index("place"), on=["group", "currency"], how="left", nulls_equal=True, maintain_order="left"
-    )
-    sums = Exact.of(every["amount"]).sum_by(place["place"], keys.height).decimal("amount")
-    lists = (
-        keys.with_columns(sums)
-        .group_by("group", maintain_order=True)
-        .agg(pl.struct("currency", "amount").alias("fees"))
-    )
-    numbers = pl.DataFrame({"group": pl.int_range(count, dtype=pl.UInt32, eager=True)})
-    joined = numbers.join(lists.cast({"group": pl.UInt32}), on="group", how="left", maintain_order="left")["fees"].cast(
-        FEES
-    )
-    return joined.fill_null(pl.Series([[]], dtype=FEES)).alias("fees_by_currency")
