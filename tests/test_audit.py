@@ -190,7 +190,7 @@ def test_thresholds_are_arguments_and_exact(store: walle.Store) -> None:
         "commission_implausible"
     ]
     with pytest.raises(walle.InputError, match="give a Decimal"):
-        store.fills.audit(max_commission_rate=0.01)  # type: ignore[arg-type]
+        store.fills.audit(max_commission_rate=0.01)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(walle.InputError, match="at least 0"):
         store.fills.audit(price_tolerance=Decimal(-1))
     with pytest.raises(walle.InputError, match="no rule 'outside'"):

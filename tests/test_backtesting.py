@@ -134,7 +134,7 @@ def test_equity_is_equal_at_every_bar(market: walle.Store, name: str) -> None:
         schema_overrides={"time": ours.schema["time"]},
     ).join(ours, on="time", how="left")
     assert both["equity"].null_count() == 0
-    assert (both["equity"].cast(pl.Float64) - both["theirs"]).abs().max() < 1e-6  # type: ignore[operator]
+    assert (both["equity"].cast(pl.Float64) - both["theirs"]).abs().max() < 1e-6  # type: ignore[operator]  # a number, as its column is
     assert both["fills"].max() == market.fills.read(run_id).height
 
 
@@ -196,13 +196,13 @@ def test_a_fill_at_the_close_lies_in_its_bar_and_its_commission_is_booked_there(
     theirs = pl.Series(stats["_equity_curve"]["Equity"].to_numpy())
     paid = results.fills.group_by(day=pl.col("filled_at").dt.date()).agg(fee=pl.sum("commission").cast(pl.Float64))
     booked = bars.join(paid, on="day", how="left", maintain_order="left")["fee"].fill_null(0)
-    assert (ours + booked - theirs).abs().max() < 1e-6  # type: ignore[operator]
+    assert (ours + booked - theirs).abs().max() < 1e-6  # type: ignore[operator]  # a number, as its column is
 
 
 def test_fractions_of_a_unit_come_in_also_of_what_is_still_open(tmp_path: Path) -> None:
     stats = run(Crossing, EURUSD.iloc[:1500], kind=FractionalBacktest, fractional_unit=0.001, cash=7, commission=0.001)
     results = walle.from_backtesting(stats, run_id="f", symbol="EUR/USD", timeframe="1h")
-    assert results.fills["quantity"].cast(pl.Float64).max() < 20  # type: ignore[operator]
+    assert results.fills["quantity"].cast(pl.Float64).max() < 20  # type: ignore[operator]  # a number, as its column is
     with walle.connect(tmp_path / "f.db") as store:
         fill_market(store)
         store.runs.ingest(results)

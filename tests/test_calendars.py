@@ -44,7 +44,7 @@ def trading_index(name: str, timeframe: str, start: date = START, end: date = EN
 
 
 def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]  # the parts of a date
 
 
 def forex_is_open(moment: datetime) -> bool:

@@ -198,11 +198,11 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(walle.InputError, match="2 symbols"):
         candles(bars(2).with_columns(symbol=pl.Series(["a", "b"])))
     with pytest.raises(walle.InputError, match="allowed are light, dark"):
-        candles(bars(2), theme="pink")  # type: ignore[arg-type]
+        candles(bars(2), theme="pink")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(walle.InputError, match="lacks 'equity'"):
         equity(bars(2).rename({"timestamp": "time"}))
     with pytest.raises(walle.InputError, match="png and svg"):
-        picture(candles(bars(2)), "gif")  # type: ignore[arg-type]
+        picture(candles(bars(2)), "gif")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(walle.InputError, match="1 to 9"):
         picture(candles(bars(2)), effort=10)
 

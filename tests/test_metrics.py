@@ -336,7 +336,7 @@ def test_bad_input_is_named_and_a_run_without_fills_has_no_figures(store: walle.
     with pytest.raises(walle.UnknownTimeframe):
         store.runs.metrics("bt-sma-eth-001", timeframe="7m")
     with pytest.raises(InputError, match="exact number"):
-        store.runs.metrics("bt-sma-eth-001", starting_cash=0.5)  # type: ignore[arg-type]
+        store.runs.metrics("bt-sma-eth-001", starting_cash=0.5)  # type: ignore[arg-type]  # wrong on purpose
     store.runs.save(run(7))
     empty = store.runs.metrics(run(7).id)
     assert empty.is_empty() and empty.schema == METRICS

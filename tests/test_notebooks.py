@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nbconvert import HTMLExporter
+
+from tests.exporting import as_html
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -42,8 +43,7 @@ def test_notebooks_are_compared_strictly_by_the_test_command() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_is_readable_as_html_that_asks_nobody_else(path: Path) -> None:
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", mermaid_layout_elk_js_url="")  # type: ignore[no-untyped-call]
-    page, _ = exporter.from_filename(str(path))
+    page = as_html(path)
     assert re.findall(r"""(?:src|import|url\()\s*=?\s*['"(]?\s*(?:https?:)?//[^'")\s]+""", page) == []
     assert re.findall(r"""<link[^>]+href\s*=\s*['"]?(?:https?:)?//""", page) == []
     assert "<table" in page

@@ -254,7 +254,7 @@ class Exact:
     def _joined(self, other: Exact | Number, operation: Callable[[int, int], int]) -> Exact:
         first, second = self._aligned(self._lift(other))
         if first._bound() + second._bound() < _WIDE and not (first._wide or second._wide):
-            return Exact(operation(first._series(), second._series()), first.places)  # type: ignore[arg-type]
+            return Exact(operation(first._series(), second._series()), first.places)  # type: ignore[arg-type]  # both are columns, or both integers
         return Exact(list(map(operation, first.units(), second.units())), first.places)
 
 

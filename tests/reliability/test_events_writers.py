@@ -133,7 +133,7 @@ async def test_a_session_that_idles_after_appending_holds_back_only_what_follows
 
 
 def database_of(events: EventLog) -> Database:
-    return events.store._database  # type: ignore[attr-defined,no-any-return]
+    return events.store._database  # type: ignore[attr-defined,no-any-return]  # of the outbox
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nbconvert import HTMLExporter
 
+from tests.exporting import as_html
 from tests.widgets.browser import Lab, Notebook
 
 if TYPE_CHECKING:
@@ -185,9 +185,8 @@ def test_the_saved_notebook_is_small_and_readable_without_scripts(notebook: Note
     outputs: list[Any] = saved["cells"][1]["outputs"]
     assert {"text/html", "text/plain"} < set(outputs[0]["data"])
     assert notebook.path.stat().st_size < 100_000
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", mermaid_layout_elk_js_url="")  # type: ignore[no-untyped-call]
     exported = notebook.path.with_suffix(".html")
-    exported.write_text(exporter.from_filename(str(notebook.path))[0])
+    exported.write_text(as_html(notebook.path))
     page = lab.read(exported, "coverage-static")
     table = page.locator("table").last
     assert "ETH/USD" in table.inner_text() and "95.31 %" in table.inner_text()

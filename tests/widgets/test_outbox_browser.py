@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from nbconvert import HTMLExporter
 
+from tests.exporting import as_html
 from tests.widgets.browser import Lab, Notebook
 from tests.widgets.test_view import ROOT
 
@@ -244,9 +244,8 @@ def test_the_saved_notebook_is_small_and_readable_without_scripts(notebook: Note
     outputs: list[Any] = saved["cells"][1]["outputs"]
     assert {"text/html", "text/plain"} < set(outputs[0]["data"])
     assert notebook.path.stat().st_size < 300_000
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", mermaid_layout_elk_js_url="")  # type: ignore[no-untyped-call]
     exported = notebook.path.with_suffix(".html")
-    exported.write_text(exporter.from_filename(str(notebook.path))[0])
+    exported.write_text(as_html(notebook.path))
     page = lab.read(exported, "outbox-static")
     assert "orders.Filled" in page.locator("table").first.inner_text()
     assert notebook.run("view.close(); print(view.closed, view.live.running)") == "True False"

@@ -467,7 +467,7 @@ def test_what_cannot_be_shown_is_refused_at_once(filled: walle.Store) -> None:
 
 def test_what_is_given_is_shown_first(filled: walle.Store) -> None:
     given = {"symbol": ETH, "start": "2024-01-01T01:00", "end": START + 90 * MINUTE, "timeframe": "1m", "tab": "equity"}
-    view = RunView(filled, "run-1", **given)  # type: ignore[arg-type]
+    view = RunView(filled, "run-1", **given)  # type: ignore[arg-type]  # arguments of several types
     assert view.widget is not None
     assert window(view) == ("2024-01-01 01:00", "2024-01-01 01:30")
     assert [view.controls[name].value for name in ("symbol", "timeframe", "tab")] == [ETH, "1m", "equity"]

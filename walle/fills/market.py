@@ -132,7 +132,7 @@ class Market:
         lows = pl.Series([None] * first.len(), dtype=pl.Float64)
         highs = lows.clone()
         width = 1  # every span is covered by two stretches of the same power of two
-        while width <= (count.max() or 0):  # type: ignore[operator]
+        while width <= (count.max() or 0):  # type: ignore[operator]  # a number, as its column is
             asked = ((count >= width) & (count < 2 * width)).fill_null(False).arg_true()
             if asked.len():
                 begin, end = first.gather(asked), last.gather(asked) - width + 1

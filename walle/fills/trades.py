@@ -233,7 +233,7 @@ def _pooled(ordered: pl.DataFrame, pooled: Pooled, size: Exact, price: Exact, fe
         gains.append(gained)
         shares.append({name: fee for name, fee in share.items() if fee})
     totals = [sum(share.values(), Fraction(0)) if len(share) <= 1 else None for share in shares]
-    nets = [None if None in (gain, fee) else gain - fee for gain, fee in zip(gains, totals, strict=True)]  # type: ignore[operator]
+    nets = [None if None in (gain, fee) else gain - fee for gain, fee in zip(gains, totals, strict=True)]  # type: ignore[operator]  # neither is None here
     flat = [(row, name, fee) for row, share in enumerate(shares) for name, fee in share.items()]
     listed = pl.DataFrame(
         {

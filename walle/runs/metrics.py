@@ -163,7 +163,7 @@ def metrics(
     if fills.is_empty():
         return pl.DataFrame(schema=METRICS)
     told = _Figures(float(periods), currency)
-    late = fills.height - int(equity["fills"].max() or 0)  # type: ignore[arg-type]
+    late = fills.height - int(equity["fills"].max() or 0)  # type: ignore[arg-type]  # a number, as its column is
     _of_equity(told, Fraction(starting_cash), equity, late, (returns, risk_free))
     _of_trades(told, trades)
     _of_time(told, equity, fills)
@@ -256,13 +256,13 @@ def _of_returns(told: _Figures, start: Fraction, rows: pl.DataFrame, returns: st
     few = f"{found.len()} returns per {returns}, at least 2 are needed" if rows.height else _NO_BARS
     spread, mean = found.std(), excess.mean()
     enough = found.len() >= 2 and isinstance(spread, float) and isinstance(mean, float)
-    told.ratio("volatility", spread * root if enough else None, few, periods=told.periods)  # type: ignore[operator]
+    told.ratio("volatility", spread * root if enough else None, few, periods=told.periods)  # type: ignore[operator]  # a number, as its column is
     flat = few if not enough else "the returns are all equal"
     even = not enough or spread == 0 or found.n_unique() == 1
-    told.ratio("sharpe", None if even else mean / spread * root, flat, periods=told.periods)  # type: ignore[operator]
-    below = math.sqrt(float((excess.clip(upper_bound=0) ** 2).mean() or 0)) if enough else 0.0  # type: ignore[arg-type]
+    told.ratio("sharpe", None if even else mean / spread * root, flat, periods=told.periods)  # type: ignore[operator]  # a number, as its column is
+    below = math.sqrt(float((excess.clip(upper_bound=0) ** 2).mean() or 0)) if enough else 0.0  # type: ignore[arg-type]  # a number, as its column is
     never = few if not enough else "no return is below the risk-free one"
-    told.ratio("sortino", mean / below * root if below else None, never, periods=told.periods)  # type: ignore[operator]
+    told.ratio("sortino", mean / below * root if below else None, never, periods=told.periods)  # type: ignore[operator]  # a number, as its column is
 
 
 def _of_drawdown(
@@ -287,7 +287,7 @@ def _of_drawdown(
     days = lasting / _DAY if lasting else 0.0
     told.ratio("max_drawdown_days", days if whole.height else None, _NO_BARS, unit="days")
     known = isinstance(deepest, float) and deepest < 0 and yearly is not None
-    told.ratio("calmar", yearly / -deepest if known else None, "no drawdown, or no cagr", periods=length)  # type: ignore[operator]
+    told.ratio("calmar", yearly / -deepest if known else None, "no drawdown, or no cagr", periods=length)  # type: ignore[operator]  # a number, as its column is
 
 
 def _of_trades(told: _Figures, trades: pl.DataFrame) -> None:

@@ -150,7 +150,7 @@ class _Backtest:
         following = self.opens.shift(-1)
         ends = self.opens + length(timeframe)
         self.ends = ends.zip_with(following.is_null() | (ends <= following), following)
-        self.equity = frame_of(curve[["Equity"]].reset_index(drop=True), "equity")["Equity"]  # type: ignore[index]
+        self.equity = frame_of(curve[["Equity"]].reset_index(drop=True), "equity")["Equity"]  # type: ignore[index]  # a pandas frame gives one
         closed = frame_of(trades[_COLUMNS].reset_index(drop=True), "trades")
         assert closed is not None
         broker = getattr(strategy, "_broker", None)

@@ -128,7 +128,7 @@ def _line(worth: pl.DataFrame, words: str) -> str:
     known = worth.filter(pl.col("equity").is_finite())
     if known.height < 2:
         return ""
-    low, high = float(known["equity"].min()), float(known["equity"].max())  # type: ignore[arg-type]
+    low, high = float(known["equity"].min()), float(known["equity"].max())  # type: ignore[arg-type]  # a number, as its column is
     first, last = worth["time"][0], worth["time"][-1]
     whole = max(1.0, (last - first).total_seconds())
     place = ((pl.col("time") - first).dt.total_microseconds() / 1e6 / whole * (_WIDE - 1)).floor().cast(pl.Int32)
@@ -139,7 +139,7 @@ def _line(worth: pl.DataFrame, words: str) -> str:
         high=pl.col("equity").max(),
         fall=pl.col("drawdown").min().fill_null(0.0),
     )
-    deepest = float(columns["fall"].min() or 0.0)  # type: ignore[arg-type]
+    deepest = float(columns["fall"].min() or 0.0)  # type: ignore[arg-type]  # a number, as its column is
     pixels = [bytearray(_WIDE) for _ in range(_HIGH + _DEEP)]
     pixels[_HIGH] = bytearray([_GROUND]) * _WIDE
     lost = {column for (column,) in worth.filter(pl.col("equity").is_null()).select(place.alias("column")).iter_rows()}
