@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import polars as pl
 import psycopg
 import pytest
 
 import walle
 from tests.postgres import Server
-from tests.samples import bars, fill, order
+from tests.samples import bars, fill, order, run
 from walle import migrate
 from walle.config import DatabaseConfig
 from walle.database import Database
-from walle.repositories import OrderRepository
+from walle.repositories import BarRepository, OrderRepository
 
 
 def end_all_connections(server: Server, address: str) -> None:
@@ -118,3 +119,71 @@ async def test_an_engine_over_an_older_schema_is_refused_before_it_rounds(empty_
     await OrderRepository(database).save(order(qty=Decimal("1.123456789012")))
     assert (await OrderRepository(database).get("order-1")).qty == Decimal("1.123456789012")
     await database.close()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "standard_conforming_strings = off",
+        "backslash_quote = off",
+        "datestyle = 'German, DMY'",
+        "extra_float_digits = -15",
+        "client_encoding = latin1",
+        "bytea_output = escape",
+        "intervalstyle = iso_8601",
+        "timezone = 'Asia/Kathmandu'",
+        "default_transaction_isolation = serializable",
+        "default_transaction_deferrable = on",
+    ],
+)
+async def test_no_default_of_a_database_changes_a_value(server: Server, postgres_address: str, setting: str) -> None:
+    with server.admin() as connection:
+        connection.execute(f"ALTER DATABASE {postgres_address.rpartition('/')[2]} SET {setting}")
+    awkward = "it's \\ a back\\slash' \\' Größe 漢字 %s %(x)s :x"
+    frame = bars(3).with_columns(close=pl.Series([99.10000000000001, 100.00000000000001, 100 + 1 / 3]))
+    with walle.connect(postgres_address) as store:
+        store.bars.ingest(frame, symbol=awkward[:32], timeframe="1m")
+        assert store.bars.read(awkward[:32], "1m").select(frame.columns).equals(frame)
+        assert store.bars.ingest(frame, symbol=awkward[:32], timeframe="1m").duplicates == 3
+        store.orders.save(order(run_id=awkward))
+        store.fills.append(fill(run_id=awkward))
+        store.runs.save(run(id=awkward, config={"text": awkward, "number": 0.1 + 0.2}))
+        assert store.fills.read(awkward)["run_id"].to_list() == [awkward]
+        assert store.orders.read(awkward)["created_at"].to_list() == [order().created_at]
+        assert store.runs.get(awkward).config == {"text": awkward, "number": 0.1 + 0.2}
+        assert store.events.read(run_id=awkward).is_empty()
+        assert store.runs.history(awkward).height > 2
+    database = Database(postgres_address)
+    async with database.session() as session:  # the other driver
+        found = await BarRepository(database).read(awkward[:32], "1m", session=session)
+        assert found.select(frame.columns).equals(frame)
+    await database.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_primary_that_is_asked_for_is_found_also_for_reading(postgres_address: str, read_only: bool) -> None:
+    with walle.connect(f"{postgres_address}?target_session_attrs=read-write", read_only=read_only) as store:
+        assert store.status().ok
+        assert store.fills.read().is_empty()
+
+
+def test_a_statement_that_takes_too_long_for_the_server_says_so(postgres_address: str) -> None:
+    address = f"{postgres_address}?options=-c%20statement_timeout%3D300ms"
+    with psycopg.connect(postgres_address) as connection, walle.connect(address) as store:
+        store.fills.append(fill())
+        connection.execute("LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
+        for call in (store.fills.read, lambda: store.fills.append(fill(2))):
+            with pytest.raises(walle.StatementCancelled, match="statement timeout"):
+                call()
+        connection.rollback()
+        assert store.fills.read().height == 1
+
+
+def test_options_of_the_environment_hold_and_are_not_sent_at_the_start(
+    postgres_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
+    with psycopg.connect(postgres_address, options=" ") as connection, walle.connect(postgres_address) as store:
+        connection.execute("LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(walle.DatabaseBusy, match="lock timeout"):
+            store.fills.append(fill())

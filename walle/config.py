@@ -26,6 +26,15 @@ _ALLOWED = (
     "'postgresql://user:password@host:5432/name'"
 )
 
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d"
+_PUBLIC = (
+    *("application_name", "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name"),
+    *("gssencmode", "host", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval"),
+    *("load_balance_hosts", "port", "requiressl", "sslmode", "sslnegotiation", "ssl_min_protocol_version"),
+    *("ssl_max_protocol_version", "target_session_attrs", "tcp_user_timeout"),
+)
+"""The options of an address that hold no secret; of any other the value is never shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig:
@@ -44,7 +53,8 @@ class DatabaseConfig:
         Log every statement through the logger ``sqlalchemy.engine``.
     transaction_pooler : bool
         A pooler hands PostgreSQL's connections from transaction to transaction: no LISTEN, no session locks and no
-        prepared statements then. Events are polled, and consumers hold an expiring lease.
+        prepared statements then. Events are polled, and consumers hold an expiring lease. A pooler that stands
+        between is noticed, so this is only to be said where it hides.
 
     Raises
     ------
@@ -166,34 +176,64 @@ def parse_url(target: URL | str | Path) -> URL:
             f"a database address is a path or a URL, not {type(target).__name__}. Allowed: {_ALLOWED}."
         )
     text = str(target)
+    if "://" in text and isinstance(target, str):
+        text = text.strip()  # a line of a file of settings; a path may well begin or end with a space
     if "\0" in text:
         raise ConfigurationError("the database address holds a NUL character.")
     if not text.strip():
         raise ConfigurationError(f"the database address is empty. Allowed: {_ALLOWED}.")
-    if re.search(r"(?i)\b(host|dbname|password)\s*=", text) and "://" not in text:
-        raise ConfigurationError(f"a libpq connection string is not supported; write it as a URL. Allowed: {_ALLOWED}.")
-    if "@" in text and ":" in text.split("@")[0] and "://" not in text and not isinstance(target, Path):
-        raise ConfigurationError(f"{_mask_text(text)!r} looks like a URL without its scheme. Allowed: {_ALLOWED}.")
-    if isinstance(target, Path) or not re.match(r"[A-Za-z][\w+.-]*:", text) or re.match(r"[A-Za-z]:[\\/]", text):
+    if isinstance(target, Path):
+        return _path(text)
+    _refuse_near_misses(text)
+    scheme = _scheme(text)
+    if not scheme:
         return _sqlite_file(text)
-    if text == ":memory:" or "://" not in text:
-        raise ConfigurationError(f"{_mask_text(text)!r} is neither a path nor a URL. Allowed: {_ALLOWED}.")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigurationError(f"{_mask_text(text)!r} is not a database URL. Allowed: {_ALLOWED}.") from None
+        raise ConfigurationError(f"'{scheme}://...' is not a database URL. Allowed: {_ALLOWED}.") from None
     return _normalise(url)
 
 
 def masked(url: URL) -> str:
-    """Write a URL with every password in it replaced by ``***``."""
-    hidden = {
-        key: "***" if "password" in key.lower() or "passfile" in key.lower() else value
-        for key, value in url.query.items()
-    }
+    """Write a URL with its password, and every option that is not known to be public, replaced by ``***``."""
+    hidden = {key: value if key.lower() in _PUBLIC else "***" for key, value in url.query.items()}
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     return url.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _scheme(text: str) -> str:
+    """Return the scheme of a URL; empty for a path, also one with the letter of a drive."""
+    found = re.match(r"([A-Za-z][\w+.-]*):", text)
+    return "" if found is None or re.match(r"[A-Za-z]:[\\/]", text) else found[1]
+
+
+def _path(text: str) -> URL:
+    if _scheme(text).partition("+")[0] in _SCHEMES:  # pathlib has made one slash of two by now
+        raise ConfigurationError(f"a URL is given as a text, not as a Path. Allowed: {_ALLOWED}.")
+    return _sqlite_file(text)
+
+
+def _refuse_near_misses(text: str) -> None:
+    """Refuse what was meant as a URL and is none; nothing of it is shown, since any part may be a password.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    scheme = _scheme(text)
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        raise ConfigurationError(f"the database address stands in quotes; leave them out. Allowed: {_ALLOWED}.")
+    if re.search(r"(?i)\b(host|dbname|password)\s*=", text) and "://" not in text:
+        raise ConfigurationError(f"a libpq connection string is not supported; write it as a URL. Allowed: {_ALLOWED}.")
+    if "://" not in text and "@" in text and ":" in text.split("@")[0]:
+        raise ConfigurationError(f"the database address looks like a URL without its scheme. Allowed: {_ALLOWED}.")
+    if not scheme and "://" in text:
+        raise ConfigurationError(f"the database address does not begin with its scheme. Allowed: {_ALLOWED}.")
+    if scheme and not text.startswith(f"{scheme}://") and text != f"{scheme}:":
+        what = "':memory:'" if text == ":memory:" else f"'{scheme}:...'"
+        raise ConfigurationError(f"{what} is neither a path nor a URL. Allowed: {_ALLOWED}.")
 
 
 def _normalise(url: URL) -> URL:
@@ -201,13 +241,14 @@ def _normalise(url: URL) -> URL:
     if scheme not in _SCHEMES or driver not in _SCHEMES[scheme]:
         raise ConfigurationError(f"the scheme {url.drivername!r} is not supported. Allowed: {_ALLOWED}.")
     if scheme == "sqlite":
-        if url.query or url.host:
+        if url.query or url.host or url.username or url.password or url.port:
+            shown = url.set(query={key: value if key in ("mode", "uri") else "***" for key, value in url.query.items()})
             raise ConfigurationError(
-                f"{url.render_as_string()!r}: a SQLite URL has no host and no options; three slashes start its path. "
+                f"{shown.render_as_string()!r}: a SQLite URL has no host and no options; three slashes start its path. "
                 f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")
-    if url.host is not None and "@" in url.host:
+    if "@" in (url.host or "") or "@" in (url.database or ""):
         raise ConfigurationError("an @ in a user name or password of a URL is written as %40, a / as %2F, a : as %3A.")
     if not url.database:
         raise ConfigurationError(f"{masked(url)!r} names no database. Allowed: {_ALLOWED}.")
@@ -230,11 +271,6 @@ def _sqlite_file(text: str) -> URL:
     except RuntimeError as error:
         raise ConfigurationError(f"{text!r}: {error}") from None
     return URL.create("sqlite", database=str(path))
-
-
-def _mask_text(text: str) -> str:
-    hidden = re.sub(r"^((?:[A-Za-z][\w+.-]*:)?(?://)?[^/:@]*):.*@", r"\1:***@", text)
-    return re.sub(r"(?i)(password=)[^&\s]*", r"\1***", hidden)
 
 
 def _setting(name: str, text: str) -> int | bool:

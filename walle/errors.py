@@ -39,6 +39,7 @@
         ├── DatabaseUnavailable             not reachable
         │   └── AuthenticationFailed
         ├── DatabaseBusy                    locked by others for too long
+        ├── StatementCancelled              it took longer than the server allows, or somebody ended it
         ├── ReadOnly                        opened read-only, or not writable
         ├── StorageFull
         ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
@@ -85,6 +86,7 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "StaleSnapshot",
+    "StatementCancelled",
     "StorageFull",
     "StoreClosed",
     "UnknownCalendar",
@@ -476,6 +478,10 @@ class DatabaseBusy(DatabaseError):
 
 class ReadOnly(DatabaseError):
     """The store was opened read-only, or its file or folder cannot be written."""
+
+
+class StatementCancelled(DatabaseError):
+    """The server ended a statement: by its own time limit, or because an administrator asked for that."""
 
 
 class StorageFull(DatabaseError):

@@ -15,11 +15,12 @@ def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
     Raises
     ------
     ConfigurationError
-        When the driver is not installed.
+        When the driver is not installed, or too old.
     """
     if config.address.get_backend_name() == "sqlite":
-        from walle.dialects.sqlite import SQLiteDialect
+        from walle.dialects.sqlite import SQLiteDialect, check_library
 
+        check_library()
         return SQLiteDialect(config, read_only=read_only)
     try:
         from walle.dialects.postgresql import PostgreSQLDialect

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -16,14 +18,16 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine import URL, AdaptedConnection, Connection, Engine
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
+from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
+from walle.dialects.postgresql_settings import Settings, options_of
 from walle.errors import (
     AuthenticationFailed,
     DatabaseBusy,
@@ -32,17 +36,17 @@ from walle.errors import (
     DuplicateKey,
     ImmutableRecord,
     ReadOnly,
+    StatementCancelled,
     StorageFull,
     WalleError,
 )
 
 __all__ = ["PostgreSQLDialect"]
 
+log = logging.getLogger("walle")
+
 CONNECT_TIMEOUT = 10
 """Seconds after which a server that does not answer counts as unreachable."""
-
-LOCK_TIMEOUT = 60
-"""Seconds that a statement waits for another transaction's lock, as on SQLite."""
 
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 
@@ -53,39 +57,87 @@ class PostgreSQLDialect(Dialect):
     name = "postgresql"
     stages_before_lock = False
 
+    def __init__(self, config: DatabaseConfig, *, read_only: bool = False) -> None:
+        super().__init__(config, read_only=read_only)
+        given = config.address.query.get("options") or os.environ.get("PGOPTIONS", "")
+        text = given if isinstance(given, str) else " ".join(given)
+        self._settings = Settings(options_of(text), read_only=read_only)
+        self._pooled = config.transaction_pooler
+
     # engines
 
     def async_engine(self) -> AsyncEngine:
         """Make the engine for writes."""
-        return create_async_engine(
+        engine = create_async_engine(
             self._url,
             echo=self.config.echo,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
-            connect_args=self._settings | ({"prepare_threshold": None} if self.config.transaction_pooler else {}),
+            connect_args=self._arguments,
+            isolation_level="AUTOCOMMIT",  # the transactions are begun here, with their settings
         )
+        self._set_manners(engine.sync_engine)
+        return engine
 
     def sync_engine(self, *, create: bool = False) -> Engine:
         """Make an engine without a pool; a PostgreSQL database is never created."""
-        return sa.create_engine(self._url, echo=self.config.echo, poolclass=NullPool, connect_args=self._settings)
+        engine = sa.create_engine(
+            self._url,
+            echo=self.config.echo,
+            poolclass=NullPool,
+            connect_args=self._arguments,
+            isolation_level="AUTOCOMMIT",
+        )
+        self._set_manners(engine)
+        return engine
+
+    def _set_manners(self, engine: Engine) -> None:
+        begin, look = self._settings.begin, self._settings.look
+
+        @event.listens_for(engine, "connect")
+        def check(connection: Any, record: Any) -> None:
+            _run(connection, begin)
+            cursor = connection.cursor()
+            cursor.execute(look)
+            served_by, *found = cursor.fetchone()
+            self._settings.check(found, self.label)
+            connection.rollback()
+            cursor.close()
+            driver = record.driver_connection
+            if self._is_pooled(driver, served_by):
+                driver.prepare_threshold = None  # a prepared statement stays behind in one server connection
+
+        @event.listens_for(engine, "begin")
+        def start(connection: Connection) -> None:
+            _run(connection.connection.dbapi_connection, begin)
+
+    def _is_pooled(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], served_by: int) -> bool:
+        """Tell whether a pooler stands between: it names a process of its own as the one to cancel."""
+        if not self._pooled and connection.info.backend_pid != served_by:
+            self._pooled = True
+            log.info(
+                "a connection pooler stands before %s: events are polled, and consumers hold an expiring lease",
+                self.label,
+            )
+        return self._pooled
 
     @property
     def _url(self) -> URL:
-        return self.config.address.set(drivername="postgresql+psycopg")
+        return self.config.address.difference_update_query(["options"]).set(drivername="postgresql+psycopg")
 
     @property
-    def _settings(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         given = self.config.address.query
-        # the address's own options may set another time-out, but neither zone nor rights
-        fixed = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if self.read_only else "")
-        options = f"-c lock_timeout={LOCK_TIMEOUT}s {given.get('options', '')} {fixed}"
-        settings: dict[str, Any] = {"options": " ".join(options.split())}
+        # COPY sends bytes in that encoding; the options of address and environment go with the transactions
+        arguments: dict[str, Any] = {"client_encoding": "utf8", "options": ""}
+        if self._pooled:
+            arguments["prepare_threshold"] = None
         if "connect_timeout" not in given:
-            settings["connect_timeout"] = CONNECT_TIMEOUT
+            arguments["connect_timeout"] = CONNECT_TIMEOUT
         if "application_name" not in given:
-            settings["application_name"] = "walle"
-        return settings
+            arguments["application_name"] = "walle"
+        return arguments
 
     def is_absent(self) -> bool:
         """Say no: a database on a server is there, or connecting fails."""
@@ -102,19 +154,32 @@ class PostgreSQLDialect(Dialect):
 
     def _conninfo(self) -> str:
         _, parameters = sa.create_engine(self._url).dialect.create_connect_args(self._url)
-        parameters.pop("context", None)  # psycopg's own, not libpq's
-        return make_conninfo(**{**parameters, **self._settings})
+        for name in ("context", "prepare_threshold"):  # psycopg's own, not libpq's
+            parameters.pop(name, None)
+        arguments = {name: value for name, value in self._arguments.items() if name != "prepare_threshold"}
+        return make_conninfo(**{**parameters, **arguments})
 
     @cached_property
     def _readers(self) -> QueuePool:
-        conninfo = self._conninfo()
+        conninfo, settings = self._conninfo(), self._settings.joined.as_string()
+
+        def set_manners(connection: Any, *_: object) -> None:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(settings)
+                    cursor.fetchone()
+            except adbc_driver_manager.Error as error:  # a restarted server must not cost a reader an error
+                raise DisconnectionError("the pool opens another connection") from error
+
         pool = QueuePool(
-            lambda: adbc.connect(conninfo, autocommit=True),
+            # a transaction, ended as the connection goes back: by itself the driver prepares, describes and copies in
+            # round trips of their own, which a pooler sends to different servers
+            lambda: adbc.connect(conninfo, autocommit=False),
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
-            reset_on_return=None,
+            reset_on_return="rollback",
         )
-        event.listen(pool, "checkout", _refuse_dead)  # a restarted server must not cost a reader an error
+        event.listen(pool, "checkout", set_manners)
         return pool
 
     def read(
@@ -167,7 +232,9 @@ class PostgreSQLDialect(Dialect):
         name = f"walle_stage_{table.name}"
         types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in frame.columns}
         columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
-        await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
+        # behind a pooler the connection is somebody else's after the commit
+        ends = "DROP" if self._pooled else "DELETE ROWS"
+        await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT {ends}")
         if not more:  # not TRUNCATE, which writes to the catalogue each time; it is filled within one transaction
             await connection.exec_driver_sql(f"DELETE FROM pg_temp.{name}")
         await self._copy(connection, f"pg_temp.{name}", frame)
@@ -221,7 +288,22 @@ class PostgreSQLDialect(Dialect):
     @cached_property
     def outbox(self) -> PostgreSQLOutbox:
         """Events in this database."""
-        return PostgreSQLOutbox(self._conninfo, sessions=not self.config.transaction_pooler)
+        return PostgreSQLOutbox(self._open_session, lambda: not self._pooled)
+
+    async def _open_session(self) -> psycopg.AsyncConnection[Any] | None:
+        """Open a connection in autocommit that stays one session; None where a pooler forbids that."""
+        connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
+        try:
+            row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+            assert row is not None
+            if self._is_pooled(connection, row[0]):
+                await connection.close()
+                return None
+            await connection.execute(self._settings.kept)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     # facts stay facts
 
@@ -270,6 +352,8 @@ class PostgreSQLDialect(Dialect):
             return ReadOnly(f"{where}: {text}. Ask the owner of the tables for the right.")
         if state in ("53100", "54000"):
             return StorageFull(f"{where}: {text}; nothing of this call was written.")
+        if state == "57014":
+            return StatementCancelled(f"{where} ended the statement: {text}. Ask for less at once, or for more time.")
         if state in ("55P03", "40P01", "40001"):
             return DatabaseBusy(f"{where}: {text}. Try again.")
         lost = not state and not isinstance(cause, psycopg.DataError | psycopg.ProgrammingError)
@@ -278,13 +362,12 @@ class PostgreSQLDialect(Dialect):
         return DatabaseError(f"{where}: {text}{f' (SQLSTATE {state})' if state else ''}.")
 
 
-def _refuse_dead(connection: Any, *_: object) -> None:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
-    except adbc_driver_manager.Error as error:
-        raise DisconnectionError("the pool opens another connection") from error
+def _run(connection: Any, commands: sql.Composed) -> None:
+    """Send several commands as one message, which must not be prepared, over psycopg or SQLAlchemy's face of it."""
+    if isinstance(connection, AdaptedConnection):
+        connection.run_async(lambda driver: driver.execute(commands, prepare=False))
+    else:
+        connection.execute(commands, prepare=False)
 
 
 def _rows_in_csv(frame: pl.DataFrame) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,20 +69,24 @@ class PostgreSQLOutbox(OutboxDialect):
 
     Parameters
     ----------
-    conninfo : callable
-        Returns the connection string of libpq.
-    sessions : bool
-        False where a transaction pooler forbids LISTEN and session locks.
+    open_session : coroutine function
+        Opens a connection of its own in autocommit; None where a pooler forbids LISTEN and session locks.
+    has_sessions : callable
+        False once that is known.
     """
 
-    def __init__(self, conninfo: Callable[[], str], *, sessions: bool) -> None:
-        self._conninfo = conninfo
-        self._sessions = sessions
+    def __init__(
+        self,
+        open_session: Callable[[], Awaitable[psycopg.AsyncConnection[Any] | None]],
+        has_sessions: Callable[[], bool],
+    ) -> None:
+        self._open_session = open_session
+        self._has_sessions = has_sessions
 
     @property
     def locks_names(self) -> bool:
-        """Whether a session can hold an advisory lock here."""
-        return self._sessions
+        """Whether a session can hold an advisory lock here, as far as is known."""
+        return self._has_sessions()
 
     async def insert(self, connection: AsyncConnection, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
         """Insert one statement per batch; arrays have no limit of parameters."""
@@ -116,12 +120,15 @@ class PostgreSQLOutbox(OutboxDialect):
 
         Inside the writer's it would take a lock of the whole database at commit, and writers would queue for it.
         """
-        return sa.text(f"SELECT pg_notify('{CHANNEL}', '')") if self._sessions else None
+        return sa.text(f"SELECT pg_notify('{CHANNEL}', '')") if self._has_sessions() else None
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[None]]:
-        """Open a connection of its own that listens."""
-        connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
+        """Open a connection of its own that listens; behind a pooler nothing is heard."""
+        connection = await self._open_session()
+        if connection is None:
+            yield _silence()
+            return
         try:
             await connection.execute(f"LISTEN {CHANNEL}")
             yield _wakes(connection)
@@ -129,8 +136,10 @@ class PostgreSQLOutbox(OutboxDialect):
             await connection.close()
 
     async def lock_name(self, name: str) -> NameLock | None:
-        """Take a session advisory lock on a connection of its own."""
-        connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
+        """Take a session advisory lock on a connection of its own; none where a pooler turns out to stand between."""
+        connection = await self._open_session()
+        if connection is None:
+            return None
         key = int.from_bytes(hashlib.sha256(f"walle consumer {name}".encode()).digest()[:8], signed=True)
         try:
             await connection.execute(_KEEPALIVE)
@@ -169,6 +178,11 @@ class _SessionLock:
 async def _wakes(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
     async for _ in connection.notifies():
         yield None
+
+
+async def _silence() -> AsyncIterator[None]:
+    return
+    yield
 
 
 def _batches(envelopes: Sequence[str]) -> list[tuple[int, int]]:

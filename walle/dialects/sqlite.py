@@ -25,6 +25,7 @@ from walle.dialects import sqlite_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.errors import (
+    ConfigurationError,
     DatabaseBusy,
     DatabaseError,
     DatabaseUnavailable,
@@ -51,6 +52,25 @@ STAGE_ROWS = 8_192
 """Rows that are staged between two looks for an interrupt: some 10 ms."""
 
 _INTERRUPTED = "walle_interrupted"
+
+
+OLDEST_LIBRARY = (3, 35)
+"""The first SQLite that knows RETURNING."""
+
+
+def check_library() -> None:
+    """Refuse a SQLite library that would fail later, in mid-work.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming its version.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_LIBRARY:
+        raise ConfigurationError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}, and WallE needs 3.35 or later. Use a newer Python, "
+            "or PostgreSQL."
+        )
 
 
 class SQLiteDialect(Dialect):

@@ -260,8 +260,8 @@ class Consumer:
         end = loop.time() + LOCK_SECONDS
         while True:
             lock = await self._log.store.lock_name(self.name)
-            if lock is not None or self._take_over:
-                return lock
+            if lock is not None or self._take_over or not self._log.store.locks_names:
+                return lock  # None behind a pooler, which is known only now: the lease must do
             if loop.time() >= end:
                 raise ConsumerBusy(self.name, "another session of this database")
             await asyncio.sleep(POLL)

@@ -209,7 +209,7 @@ class OutboxEvents(EventStore):
         self.wake()
 
     async def _listen(self) -> None:
-        while True:
+        while self._dialect.announcement() is not None:
             try:
                 with self._database.errors():
                     async with self._dialect.listen() as wakes:
