@@ -213,3 +213,29 @@ def test_two_notebooks_and_an_engine_see_what_they_see_without_it(server: Server
     report = compare(server, seconds, seed=7)
     assert report["steps"] > 1
     assert report["frames"] > 1
+
+
+async def test_an_interrupted_write_leaves_nothing_and_the_next_one_works(transactions: Addresses) -> None:
+    database = Database(transactions.pooled)
+    log = walle.EventLog(database)
+    try:
+        for _ in range(3):
+            task = asyncio.create_task(_write_slowly(database, log))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await log.read()).is_empty()
+        await log.append(event())
+        assert (await log.read()).height == 1
+    finally:
+        await log.close()
+        await database.close()
+
+
+async def _write_slowly(database: Database, log: walle.EventLog) -> None:
+    async with database.session() as session:
+        await log.append(event(), session=session)
+        async with database.write(session) as writer:
+            await writer.execute(sa.text("SELECT pg_sleep(60)"))
+        await session.commit()
