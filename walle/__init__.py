@@ -62,8 +62,15 @@ from walle.errors import (
 from walle.events import Consumer, EventLog, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
-from walle.records import Bar, Fill, Order, Owner, Run
-from walle.repositories import BarRepository, EmptySeriesWarning, FillRepository, OrderRepository, RunRepository
+from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
+from walle.repositories import (
+    BacktestResultRepository,
+    BarRepository,
+    EmptySeriesWarning,
+    FillRepository,
+    OrderRepository,
+    RunRepository,
+)
 from walle.runs import Results, RunReport, from_backtesting
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
@@ -74,6 +81,8 @@ __version__ = "0.1.0"
 __all__ = [
     "TIMEFRAMES",
     "AuthenticationFailed",
+    "BacktestResult",
+    "BacktestResultRepository",
     "Bar",
     "BarRepository",
     "ConfigurationError",
