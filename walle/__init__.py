@@ -59,7 +59,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.events import Consumer, EventLog, ResetReport
+from walle.events import Consumer, EventLog, OffsetStore, PullConsumer, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
 from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
@@ -117,6 +117,7 @@ __all__ = [
     "LostUpdate",
     "NotAWalleStore",
     "NotFound",
+    "OffsetStore",
     "Order",
     "OrderRepository",
     "OrderStatus",
@@ -124,6 +125,7 @@ __all__ = [
     "Owner",
     "PersistenceUnavailable",
     "PrecisionError",
+    "PullConsumer",
     "ReadOnly",
     "ResetReport",
     "Results",
