@@ -67,6 +67,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     ------
     SchemaOutdated, SchemaTooNew, NotAWalleStore
         When it is not at this WallE's revision; the message says what to do.
+    UpgradeRefused
+        For a SQLite file at a revision of the trading engine's own chain.
     DatabaseUnavailable, AuthenticationFailed, ReadOnly
         When it cannot be opened.
     """

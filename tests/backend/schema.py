@@ -32,7 +32,7 @@ CREATE INDEX idx_runs_status_created ON runs (status, created_at);
 CREATE INDEX idx_fills_order_filled ON fills (order_id, filled_at);
 CREATE INDEX ix_fills_order_id ON fills (order_id);
 """
-_STEPS = {
+_STEPS: dict[str, str] = {
     "e7f8a9b0c1d2": "DROP INDEX IF EXISTS ix_fills_order_id;",
     "f1a2b3c4d5e6": """
         UPDATE runs SET config = coalesce(nullif(config, 'null'), '{}')

@@ -42,7 +42,7 @@ def same(before: dict[str, pl.DataFrame], after: dict[str, pl.DataFrame]) -> Non
         if name == "consumers":  # the epoch too
             frame, after[name] = frame.drop("epoch", "lag_seconds"), after[name].drop("epoch", "lag_seconds")
         if name == "events":  # a serial id is 32 bits wide before
-            frame = frame.cast(after[name].schema)  # type: ignore[arg-type]  # a Schema is such a mapping
+            frame = frame.cast(after[name].schema)
         assert frame.equals(after[name]), name
         assert frame.schema == after[name].schema, name
 
