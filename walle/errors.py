@@ -447,7 +447,7 @@ class SchemaOutdated(SchemaError):
 
 
 class SchemaTooNew(SchemaError):
-    """The database stands at a revision that is neither this WallE's nor the trading engine's: a later WallE wrote it."""
+    """The database stands at a revision that is neither this WallE's nor the trading engine's: a later WallE's."""
 
 
 class NotAWalleStore(SchemaError):

@@ -170,6 +170,8 @@ class Run(Record):
         ``pending``, ``running``, ``stopped``, ``completed``, ``error`` or ``lost``.
     symbols : tuple of str, optional
     timeframe : str, optional
+        Where one of the two is None, a read gives what stands under its name in ``config``, if that is a list of texts
+        or a text: the trading engine keeps them there.
     config : dict, optional
         The parameters, as JSON.
     error : str, optional

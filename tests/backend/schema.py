@@ -53,7 +53,7 @@ _STEPS: dict[str, str] = {
 
 _T0, _T1 = datetime(2025, 3, 1, 9, 30, tzinfo=UTC), datetime(2025, 3, 1, 9, 31, 0, 123_457, tzinfo=UTC)
 
-RUNS: dict[str, tuple[Any, list[str] | None, str | None]] = {
+RUNS: dict[str, tuple[Any, list[str | None] | None, str | None]] = {
     "b-list": ({"symbols": ["BTC/USD", "Größe 漢"], "timeframe": "1m", "fast": 5}, ["BTC/USD", "Größe 漢"], "1m"),
     "b-null": ({"symbols": None, "timeframe": None}, None, None),
     "b-none": ({"fast": 5}, None, None),

@@ -28,7 +28,8 @@ def test_a_killed_adoption_leaves_the_backends_schema_or_ours_with_every_row(
     request.addfinalizer(lambda: server.drop(TEMPLATE))
     raw.run(
         "INSERT INTO runs (id, strategy_id, mode, status, config) SELECT 'many' || n, 's', 'live', 'pending', "
-        f"jsonb_build_object('symbols', jsonb_build_array('S' || n), 'timeframe', '1m') FROM generate_series(1, {RUNS}) n"
+        "jsonb_build_object('symbols', jsonb_build_array('S' || n), 'timeframe', '1m') "
+        f"FROM generate_series(1, {RUNS}) n"
     )
     before = everything(raw)
 

@@ -103,6 +103,9 @@ class Callbacks:
                 log.warning("callback %s waits %s s, because the events cannot be read: %s", number, pause, error)
                 await asyncio.sleep(pause)
                 continue
+            except Exception:  # else the task would keep it to itself, and the callback hear nothing for ever
+                log.exception("callback %s ended: the events after %s cannot be read", number, subscription.place)
+                break
             failures = 0
             for event in events:
                 if not subscription.wanted_still:
