@@ -76,7 +76,9 @@ def as_read(run: Run) -> Run:
     Run
         The same run where both are said, or its config holds neither.
     """
-    config = run.config if isinstance(run.config, dict) else {}
+    config = run.config
+    if not isinstance(config, dict) or not ("symbols" in config or "timeframe" in config):
+        return run
     symbols = run.symbols if run.symbols is not None else _listed(config.get("symbols"))
     timeframe = run.timeframe if run.timeframe is not None else _text(config.get("timeframe"))
     if (symbols, timeframe) == (run.symbols, run.timeframe):

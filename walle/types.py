@@ -222,7 +222,7 @@ def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.Co
         text, path = sa.type_coerce(column, sa.Text), f'$."{key}"'
         plain = sa.func.json_type(text, path).in_(["text", "integer", "real"])
         value = sa.case((plain, sa.cast(sa.func.json_extract(text, path), sa.Text)))
-        return sa.case((sa.func.json_valid(text) == 1, value))
+        return sa.case((_may_have(text, key), value))
     raw = sa.type_coerce(column, postgresql.JSONB)[key]
     return sa.case((sa.func.jsonb_typeof(raw).in_(["string", "number"]), raw.astext))
 
@@ -239,7 +239,7 @@ def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.C
         nested = sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.type.in_(["object", "array"])))
         one = sa.func.json_array(value)
         listed = sa.case((kind == "array", sa.case((~nested, value))), (kind.in_(["text", "integer", "real"]), one))
-        return sa.cast(sa.case((sa.func.json_valid(text) == 1, listed)), sa.Text)
+        return sa.cast(sa.case((_may_have(text, key), listed)), sa.Text)
     raw = sa.type_coerce(column, postgresql.JSONB)[key]
     kind = sa.func.jsonb_typeof(raw)
     deeper = sa.cast('strict $[*] ? (@.type() == "object" || @.type() == "array")', postgresql.JSONPATH)
@@ -247,6 +247,12 @@ def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.C
         (kind == "array", sa.case((~sa.func.jsonb_path_exists(raw, deeper), sa.cast(raw, sa.Text)))),
         (kind.in_(["string", "number"]), sa.cast(sa.func.jsonb_build_array(raw), sa.Text)),
     )
+
+
+def _may_have(text: sa.ColumnElement[Any], key: str) -> sa.ColumnElement[bool]:
+    # first a look for the letters, because most documents have no such member and need not be parsed then; and what
+    # another program wrote may be no JSON, which has no members
+    return sa.and_(sa.func.instr(text, f'"{key}"') > 0, sa.func.json_valid(text) == 1)
 
 
 def resembles(column: sa.ColumnElement[str], pattern: str, dialect: str) -> sa.ColumnElement[bool]:
