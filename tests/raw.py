@@ -37,7 +37,7 @@ TABLES = {
     "d4e5f6a7b8c9": ("outbox", "consumer_offsets", "veda_orders", "bars", "runs", "fills"),
 }
 _OWN_TABLES = "bar_conflicts parked_events offset_resets bar_series bar_index symbol_calendars explained_gaps ingests"
-OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars"}
+OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars", "backtest_results"}
 HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], *OWN_TABLES, "alembic_version"}
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)

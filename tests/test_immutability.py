@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 
 from tests.raw import TABLES, Raw, expected_tables, fill_tables, guards, read_tables
-from walle import migrate
+from walle import migrate, models
 from walle.config import DatabaseConfig
 
 BASE = "d4e5f6a7b8c9"
@@ -167,7 +167,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "bbbbbbbbbbbb"
-down_revision = "c0e5a4b6d8f2"
+down_revision = "HEAD"
 
 
 def upgrade():
@@ -191,7 +191,7 @@ def downgrade():
 def test_facts_cannot_be_changed_after_a_later_revision_rebuilds_their_tables(filled: Raw, tmp_path: Path) -> None:
     versions = tmp_path / "versions"
     versions.mkdir()
-    (versions / "rebuild.py").write_text(REBUILD)
+    (versions / "rebuild.py").write_text(REBUILD.replace("HEAD", models.HEAD))
     settings = Config(attributes={"walle_config": DatabaseConfig(url=filled.address)})
     settings.set_main_option("script_location", str(migrate.script_location()))
     settings.set_main_option("path_separator", "newline")

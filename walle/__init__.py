@@ -60,11 +60,18 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.events import Consumer, EventLog, ResetReport
+from walle.events import Consumer, EventLog, OffsetStore, PullConsumer, ResetReport
 from walle.fills import WriteReport
 from walle.frames import to_float, trim_zeros
-from walle.records import Bar, Fill, Order, Owner, Run
-from walle.repositories import BarRepository, EmptySeriesWarning, FillRepository, OrderRepository, RunRepository
+from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
+from walle.repositories import (
+    BacktestResultRepository,
+    BarRepository,
+    EmptySeriesWarning,
+    FillRepository,
+    OrderRepository,
+    RunRepository,
+)
 from walle.runs import Results, RunReport, from_backtesting
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
@@ -75,6 +82,8 @@ __version__ = "0.1.0"
 __all__ = [
     "TIMEFRAMES",
     "AuthenticationFailed",
+    "BacktestResult",
+    "BacktestResultRepository",
     "Bar",
     "BarRepository",
     "ConfigurationError",
@@ -109,6 +118,7 @@ __all__ = [
     "LostUpdate",
     "NotAWalleStore",
     "NotFound",
+    "OffsetStore",
     "Order",
     "OrderRepository",
     "OrderStatus",
@@ -116,6 +126,7 @@ __all__ = [
     "Owner",
     "PersistenceUnavailable",
     "PrecisionError",
+    "PullConsumer",
     "ReadOnly",
     "ResetReport",
     "Results",

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("upgrade", help="bring the tables of a store to the current revision")
     command.add_argument("url", nargs="?", help=where)
-    command.add_argument("--yes", action="store_true", help="also a filled database that the backend's own chain made")
+    command.add_argument("--yes", action="store_true", help="also a database that the backend's own chain made")
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
     command.set_defaults(run=_upgrade)
 

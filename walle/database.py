@@ -17,12 +17,13 @@ from sqlalchemy.engine import URL, CursorResult
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
 
+from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
 from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed
 from walle.interrupts import LET_GO, cancelled_by_interrupt
-from walle.models import HEAD
+from walle.models import HEAD, REVISIONS
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
 
@@ -261,9 +262,13 @@ class Database:
         query = sa.text("SELECT version_num FROM alembic_version")
         revision = (await connection.execute(query)).scalar() if present else None
         if revision != HEAD:
+            how = "Upgrade it: walle upgrade (in Python: walle.upgrade(address))."
+            if revision in backend.REVISIONS:  # the trading engine's own
+                how = "Take it over: walle upgrade --yes (in Python: walle.upgrade(address, confirmed=True))."
+            elif revision is not None and revision not in REVISIONS:
+                how = "That is neither one of its own nor of the trading engine's: install a newer WallE."
             raise SchemaOutdated(
-                f"{self.dialect.label} stands at revision {revision!r}, and this WallE writes to {HEAD!r}. "
-                "Upgrade it: walle upgrade (in Python: walle.upgrade(address)).",
+                f"{self.dialect.label} stands at revision {revision!r}, and this WallE writes to {HEAD!r}. {how}",
                 revision,
             )
         self._at_head = True

@@ -31,7 +31,7 @@
     │   └── ImmutableRecord                 a fact cannot be changed or deleted
     ├── HandlerFailed                       a consumer's handler failed for the last time
     ├── SchemaError
-    │   ├── SchemaOutdated                  tables are missing or older: walle upgrade
+    │   ├── SchemaOutdated                  tables are missing, older, or the backend's: walle upgrade
     │   ├── SchemaTooNew                    written by a later WallE
     │   ├── NotAWalleStore                  somebody else's file or database
     │   └── UpgradeRefused                  a migration that would lose something
@@ -435,7 +435,7 @@ class SchemaError(WalleError):
 
 
 class SchemaOutdated(SchemaError):
-    """Tables are missing or of an older revision.
+    """Tables are missing, of an older revision, or of the trading engine's own chain; an upgrade makes them ours.
 
     Attributes
     ----------
@@ -449,7 +449,7 @@ class SchemaOutdated(SchemaError):
 
 
 class SchemaTooNew(SchemaError):
-    """The database was written by a later WallE (or by another chain)."""
+    """The database stands at a revision that is neither this WallE's nor the trading engine's: a later WallE's."""
 
 
 class NotAWalleStore(SchemaError):

@@ -15,6 +15,7 @@ from walle.types import wire
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
 
 __all__ = [
+    "BACKTEST_RESULTS",
     "BARS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
@@ -211,6 +212,23 @@ RUNS = pl.Schema(
 RUN_SUMMARY = pl.Schema({**RUNS, "duration": pl.Duration("us"), "orders": pl.Int64(), "fills": pl.Int64()})
 """The same, with ``stopped_at - started_at`` (null until it stopped), and how many orders and fills are of the run: a
 fill that was written without a run is of its order's. The counts are never null."""
+
+BACKTEST_RESULTS = pl.Schema(
+    {
+        "run_id": pl.String(),
+        "start_time": INSTANT,
+        "end_time": INSTANT,
+        "timeframe": pl.String(),
+        "symbols": pl.List(pl.String()),
+        "final_equity": pl.String(),
+        "simulation_duration_ms": pl.Int64(),
+        "total_bars_processed": pl.Int64(),
+        **{name: pl.String() for name in ("stats", "equity_curve", "fills")},
+        "created_at": INSTANT,
+    }
+)
+"""One row is what an engine reports of a backtest; ``final_equity`` is an exact decimal as text, ``stats``,
+``equity_curve`` and ``fills`` are JSON texts. No nulls."""
 
 HISTORY = pl.Schema(
     {

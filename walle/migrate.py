@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from walle import backend
 from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
-from walle.errors import (
-    SchemaError,
-    SchemaTooNew,
-    UpgradeRefused,
-)
+from walle.errors import SchemaError, SchemaTooNew, UpgradeRefused
 from walle.models import BASE_REVISIONS, REVISIONS, metadata
-from walle.schema import Schema, guarded, inspect, look_at, looking, refuse_foreign, require
+from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -70,6 +67,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     ------
     SchemaOutdated, SchemaTooNew, NotAWalleStore
         When it is not at this WallE's revision; the message says what to do.
+    UpgradeRefused
+        For a SQLite file at a revision of the trading engine's own chain.
     DatabaseUnavailable, AuthenticationFailed, ReadOnly
         When it cannot be opened.
     """
@@ -84,6 +83,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
         upgrade(config)
         log.info("made a new store: %s", dialect.label)
         schema = inspect(config)
+    if schema.adoptable and not read_only:
+        _refuse_file(dialect, schema.revision)
     require(schema, dialect.label, read_only=read_only)
     return schema
 
@@ -108,7 +109,9 @@ def _pending(schema: Schema, label: str) -> list[str]:
     if schema.revision is None:
         return list(REVISIONS)
     if schema.revision not in REVISIONS:
-        raise SchemaTooNew(f"{label} stands at revision {schema.revision!r}, which this WallE does not know.")
+        if not schema.adoptable:
+            raise SchemaTooNew(nobodys(schema.revision, label))
+        return list(REVISIONS[REVISIONS.index(backend.FORK) + 1 :])
     return list(REVISIONS[REVISIONS.index(schema.revision) + 1 :])
 
 
@@ -123,7 +126,9 @@ def upgrade(
     revision : str
         ``head``, or one of :data:`walle.models.REVISIONS`.
     confirmed : bool
-        Yes to upgrading a filled database at one of the base revisions: the backend's own chain will not know ours.
+        Yes to upgrading a filled database at one of the base revisions, or taking over one at a later revision of the
+        backend's own chain: that chain will not know ours. Its rows and tables stay, and the symbols and the timeframe
+        of its runs become columns again.
     allow_rounding : bool
         Let bars that float64 cannot hold be rounded to the nearest float64.
 
@@ -146,6 +151,10 @@ def upgrade(
     label = masked(config.address)
     refuse_foreign(schema, label)
     ran = _pending(schema, label)
+    if schema.adoptable:
+        _refuse_file(dialect, schema.revision)
+    if schema.adoptable and not confirmed:
+        raise UpgradeRefused(f"{label} {_told(schema.revision)} walle.upgrade(address, confirmed=True).")
     if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and ran:
         raise UpgradeRefused(
             f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
@@ -154,7 +163,7 @@ def upgrade(
         )
     if revision == "head" and not ran and not schema.missing_guards:
         return []  # without a look for a lock
-    _alembic(config, "upgrade", revision, {"allow-rounding": "yes"} if allow_rounding else {})
+    _alembic(config, "upgrade", revision, _options({"allow-rounding": allow_rounding, "adopt": confirmed}))
     after = inspect(config, read_only=False).revision  # a read-only look would leave a -shm file behind
     return ran[: ran.index(after) + 1] if after in ran else []
 
@@ -179,7 +188,7 @@ def downgrade(config: DatabaseConfig, revision: str, *, discard: bool = False) -
     """
     if inspect(config).empty:
         return
-    _alembic(config, "downgrade", revision, {"discard": "yes"} if discard else {})
+    _alembic(config, "downgrade", revision, _options({"discard": discard}))
 
 
 def check(config: DatabaseConfig) -> list[str]:
@@ -249,13 +258,21 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
     ------
     NotAWalleStore
         When the tables are somebody else's; the ``alembic`` command comes here without a look at them before.
+    UpgradeRefused
+        When they are the backend's, and nobody said that they are to be taken over.
     """
     from alembic import context
 
     with connection.begin():
         if changes:
             dialect.begin_migration(connection)
-        refuse_foreign(look_at(connection, dialect), dialect.label)
+        schema = look_at(connection, dialect)
+        refuse_foreign(schema, dialect.label)
+        if changes and schema.adoptable:
+            _refuse_file(dialect, schema.revision)
+            if "adopt" not in context.get_x_argument(as_dictionary=True):
+                raise UpgradeRefused(f"{dialect.label} {_told(schema.revision)} alembic -x adopt=yes upgrade head.")
+            backend.adopt(connection)
         context.configure(
             connection=connection,
             target_metadata=metadata,
@@ -272,6 +289,31 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
             context.run_migrations()
         if changes and guarded(migrations.get_current_revision()):
             dialect.install_guards(connection)
+
+
+def _refuse_file(dialect: Dialect, revision: str | None) -> None:
+    """Raise for a SQLite file that names a revision of the backend's own chain.
+
+    Raises
+    ------
+    UpgradeRefused
+    """
+    if dialect.name == "sqlite":
+        raise UpgradeRefused(
+            f"{dialect.label} stands at revision {revision!r} of the trading engine's own chain (the backend's), which "
+            "works on PostgreSQL only: nobody knows in which form this file keeps times and decimals. It was not "
+            "touched. Open it with read_only=True, or ingest what you need of it into a store of your own."
+        )
+
+
+def _told(revision: str | None) -> str:
+    return (
+        f"stands at revision {revision!r} of the trading engine's own chain (the backend's). It can be taken over: all "
+        "rows stay, backtest_results and other tables of the engine's too; symbols and timeframe of the runs become "
+        "columns again, and stay in the config as well; config may be null again; then WallE's own revisions follow, "
+        "all of it in one transaction. The backend's own migration chain will not know the database any more. If that "
+        "is meant: walle upgrade --yes, or"
+    )
 
 
 def _ours_by_name(name: str | None, kind: str, _: object) -> bool:
@@ -293,6 +335,10 @@ def _alembic(config: DatabaseConfig, action: str, revision: str, options: Mappin
         if ours is None:
             raise
         raise ours from error
+
+
+def _options(said: Mapping[str, bool]) -> dict[str, str]:
+    return {name: "yes" for name, yes in said.items() if yes}
 
 
 def _settings(config: DatabaseConfig, options: Mapping[str, str]) -> Config:

@@ -9,6 +9,7 @@ from walle.types import ExactDecimal, Json, UtcInstant, big_key, utc_now
 __all__ = [
     "HEAD",
     "REVISIONS",
+    "backtest_results",
     "bar_conflicts",
     "bar_index",
     "bar_series",
@@ -37,6 +38,7 @@ REVISIONS = (
     "a8c3e2f4b6d0",
     "b9d4f3a5c7e1",
     "c0e5a4b6d8f2",
+    "d1f6b5c7e9a3",
 )
 """The chain from the oldest revision to the newest; a test holds it against the migrations."""
 
@@ -294,4 +296,21 @@ fills = sa.Table(
     sa.Column("liquidity", sa.Text),
     sa.Index("idx_fills_order_filled", "order_id", "filled_at"),
     sa.Index("idx_fills_run_filled", "run_id", "filled_at"),
+)
+
+backtest_results = sa.Table(
+    "backtest_results",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("start_time", UtcInstant, nullable=False),
+    sa.Column("end_time", UtcInstant, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("symbols", Json, nullable=False),
+    sa.Column("final_equity", sa.Text, nullable=False, doc="an exact decimal"),
+    sa.Column("simulation_duration_ms", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("total_bars_processed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("stats", Json, nullable=False),
+    sa.Column("equity_curve", Json, nullable=False),
+    sa.Column("fills", Json, nullable=False, doc="as the engine reports them"),
+    sa.Column("created_at", UtcInstant, nullable=False, server_default=utc_now()),
 )

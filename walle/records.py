@@ -29,6 +29,7 @@ from walle.words import (
 )
 
 __all__ = [
+    "BacktestResult",
     "Bar",
     "Fill",
     "Order",
@@ -169,6 +170,8 @@ class Run(Record):
         ``pending``, ``running``, ``stopped``, ``completed``, ``error`` or ``lost``.
     symbols : tuple of str, optional
     timeframe : str, optional
+        Where one of the two is None, a read gives what stands under its name in ``config``, if that is a list of texts
+        or a text: the trading engine keeps them there.
     config : dict, optional
         The parameters, as JSON.
     error : str, optional
@@ -345,3 +348,65 @@ class Fill(Record):
         self._set("quantity", check_decimal(self.quantity, "Fill.quantity", positive=True))
         if self.commission is not None:
             self._set("commission", check_decimal(self.commission, "Fill.commission"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestResult(Record):
+    """What an engine reports of one backtest.
+
+    Parameters
+    ----------
+    run_id : str
+        At most 100 characters; a run has one result.
+    start_time, end_time : datetime
+        Aware; of the simulated time.
+    timeframe : str
+    symbols : tuple of str
+    final_equity : Decimal
+        A text that is no number, in a row of another program, stays that text.
+    simulation_duration_ms, total_bars_processed : int
+        From 0 to 2,147,483,647.
+    stats : dict
+        As JSON, like the two lists.
+    equity_curve, fills : list
+    created_at : datetime, optional
+        Aware; None: the database's time of the save.
+
+    Raises
+    ------
+    InputError
+        For a naive instant, a float as final_equity, or what is no JSON.
+    """
+
+    run_id: str
+    start_time: datetime
+    end_time: datetime
+    timeframe: str
+    symbols: tuple[str, ...]
+    final_equity: Decimal | str
+    simulation_duration_ms: int = 0
+    total_bars_processed: int = 0
+    stats: dict[str, Any] = field(default_factory=dict)
+    equity_curve: list[Any] = field(default_factory=list)
+    fills: list[Any] = field(default_factory=list)
+    created_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(100, "run_id")
+        self._texts(20, "timeframe")
+        self._instants("start_time", "end_time", optional=["created_at"])
+        if self.end_time < self.start_time:
+            raise InputError(f"BacktestResult.end_time={self.end_time} is before start_time={self.start_time}.")
+        if isinstance(self.symbols, str) or not isinstance(self.symbols, Sequence):
+            raise InputError(f"BacktestResult.symbols={self.symbols!r} is no list of symbols, such as ['BTC/USD'].")
+        self._set("symbols", tuple(check_text(s, "BacktestResult.symbols", maximum=128) for s in self.symbols))
+        self._set("final_equity", check_decimal(self.final_equity, "BacktestResult.final_equity"))
+        for name in ("simulation_duration_ms", "total_bars_processed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+                raise InputError(f"{self._name(name)}={value!r} is not a whole number from 0 to 2,147,483,647.")
+        for name, kind in (("stats", dict), ("equity_curve", list), ("fills", list)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise InputError(f"{self._name(name)} is a {type(value).__name__}, not a {kind.__name__}.")
+            self._set(name, check_json(value, self._name(name)))

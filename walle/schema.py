@@ -10,12 +10,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
 from walle.errors import DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
-__all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "refuse_foreign", "require"]
+__all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "nobodys", "refuse_foreign", "require"]
 
 _VERSION_TABLE = "alembic_version"
 _MARKS = {"outbox", "consumer_offsets"}  # both stand from the first revision on
@@ -69,6 +70,11 @@ class Schema:
     def known(self) -> bool:
         """Whether the revision is one of this WallE's chain."""
         return self.revision in REVISIONS
+
+    @property
+    def adoptable(self) -> bool:
+        """Whether the revision is one of the backend's own, from which a database is taken over."""
+        return self.revision in backend.REVISIONS
 
 
 def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
@@ -129,17 +135,29 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
         )
     if read_only:
         return
-    if not schema.known:
-        raise SchemaTooNew(
-            f"{label} stands at revision {schema.revision!r}, which this WallE does not know. Install a newer WallE, "
-            "or open it with read_only=True."
+    if schema.adoptable:
+        raise SchemaOutdated(
+            f"{label} stands at revision {schema.revision!r} of the trading engine's own chain (the backend's), so it "
+            f"is not written to. Take it over: {how} --yes (in Python: walle.upgrade(address, confirmed=True)), after "
+            "which the backend's own migrations will not know it any more; or open it with read_only=True.",
+            schema.revision,
         )
+    if not schema.known:
+        raise SchemaTooNew(nobodys(schema.revision, label))
     if schema.revision != HEAD:
         raise SchemaOutdated(
             f"{label} stands at revision {schema.revision!r}, this WallE works with {HEAD!r}. Upgrade it: "
             f"{upgrade}, or open it with read_only=True.",
             schema.revision,
         )
+
+
+def nobodys(revision: str | None, label: str) -> str:
+    """Tell of a revision that is neither ours nor the backend's, and what to do about it."""
+    return (
+        f"{label} stands at revision {revision!r}, which is neither one of this WallE's nor of the trading engine's "
+        "(the backend's): a later WallE made it. Install a newer WallE, or open it with read_only=True."
+    )
 
 
 def refuse_foreign(schema: Schema, label: str) -> None:
@@ -161,9 +179,9 @@ def refuse_foreign(schema: Schema, label: str) -> None:
 
 def guarded(revision: str | None) -> bool:
     """Tell whether the database keeps facts immutable itself at a revision (an unknown one counts as later)."""
-    return revision is not None and (
-        revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
-    )
+    if revision is None or revision in backend.REVISIONS:
+        return False
+    return revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
 
 
 @contextmanager

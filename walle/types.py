@@ -38,7 +38,9 @@ __all__ = [
     "UtcInstant",
     "big_key",
     "bounded_text",
+    "listed_member",
     "member",
+    "plain_member",
     "resembles",
     "utc_now",
     "wire",
@@ -212,6 +214,45 @@ def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: b
         return sa.cast(value, sa.Text)
     raw = sa.type_coerce(column, postgresql.JSONB)
     return sa.func.nullif(sa.cast(raw[key], sa.Text), "null") if document else raw[key].astext
+
+
+def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:
+    """Return one member of a JSON object as text where it is a text or a number, else null; arguments as above."""
+    if dialect == "sqlite":
+        text, path = sa.type_coerce(column, sa.Text), f'$."{key}"'
+        plain = sa.func.json_type(text, path).in_(["text", "integer", "real"])
+        value = sa.case((plain, sa.cast(sa.func.json_extract(text, path), sa.Text)))
+        return sa.case((_may_have(text, key), value))
+    raw = sa.type_coerce(column, postgresql.JSONB)[key]
+    return sa.case((sa.func.jsonb_typeof(raw).in_(["string", "number"]), raw.astext))
+
+
+def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:
+    """Return one member of a JSON object as the text of a JSON list without lists or objects in it, else null.
+
+    A text or a number counts as a list of one; arguments as above.
+    """
+    if dialect == "sqlite":
+        text, path = sa.type_coerce(column, sa.Text), f'$."{key}"'
+        kind, value = sa.func.json_type(text, path), sa.func.json_extract(text, path)
+        each = sa.func.json_each(text, path).table_valued("type")
+        nested = sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.type.in_(["object", "array"])))
+        one = sa.func.json_array(value)
+        listed = sa.case((kind == "array", sa.case((~nested, value))), (kind.in_(["text", "integer", "real"]), one))
+        return sa.cast(sa.case((_may_have(text, key), listed)), sa.Text)
+    raw = sa.type_coerce(column, postgresql.JSONB)[key]
+    kind = sa.func.jsonb_typeof(raw)
+    deeper = sa.cast('strict $[*] ? (@.type() == "object" || @.type() == "array")', postgresql.JSONPATH)
+    return sa.case(
+        (kind == "array", sa.case((~sa.func.jsonb_path_exists(raw, deeper), sa.cast(raw, sa.Text)))),
+        (kind.in_(["string", "number"]), sa.cast(sa.func.jsonb_build_array(raw), sa.Text)),
+    )
+
+
+def _may_have(text: sa.ColumnElement[Any], key: str) -> sa.ColumnElement[bool]:
+    # first a look for the letters, because most documents have no such member and need not be parsed then; and what
+    # another program wrote may be no JSON, which has no members
+    return sa.and_(sa.func.instr(text, f'"{key}"') > 0, sa.func.json_valid(text) == 1)
 
 
 def resembles(column: sa.ColumnElement[str], pattern: str, dialect: str) -> sa.ColumnElement[bool]:

@@ -80,6 +80,8 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} {', '.join(f'ALTER COLUMN {name} TYPE numeric' for name in columns)}")
     for table, texts in TEXTS.items():
         op.execute(f"ALTER TABLE {table} {', '.join(f'ALTER COLUMN {name} TYPE text' for name in texts)}")
+    # the backend made it at first, and drops it later: idx_fills_order_filled begins with the same column
+    op.execute("DROP INDEX IF EXISTS ix_fills_order_id")
 
 
 def downgrade() -> None:

@@ -1,5 +1,7 @@
 """Add what an audit and a restart need: run, symbol and costs of fills; heartbeat, owner and revision of runs.
 
+A database that was taken over from the backend has two of the columns already, narrower; they keep their values.
+
 Revision ID: f7b2d1e3a5c9
 Revises: e6a1c0d2f4b8
 """
@@ -20,11 +22,13 @@ RUNS = ("heartbeat_at", "owner", "revision")
 
 
 def upgrade() -> None:
-    op.add_column("fills", sa.Column("run_id", sa.Text))
-    op.add_column("fills", sa.Column("symbol", sa.Text))
-    op.add_column("fills", sa.Column("commission", ExactDecimal))
-    op.add_column("fills", sa.Column("commission_currency", sa.Text))
-    op.add_column("fills", sa.Column("liquidity", sa.Text))
+    present = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("fills")}
+    for name in FILLS:
+        kind = ExactDecimal() if name == "commission" else sa.Text()
+        if name in present:
+            op.alter_column("fills", name, type_=kind)
+        else:
+            op.add_column("fills", sa.Column(name, kind))
     op.create_index("idx_fills_run_filled", "fills", ["run_id", "filled_at"])
     op.add_column("runs", sa.Column("heartbeat_at", UtcInstant))
     op.add_column("runs", sa.Column("owner", Json))

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle.database import Database
 from walle.envelope import Event
 from walle.errors import EventTooLarge, InputError, StoreClosed, UnknownEvent
+from walle.events.callbacks import Callback, Callbacks, check_callback
 from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
@@ -68,6 +69,7 @@ class EventLog(Searching, Supervision):
             raise InputError(f"an event log lies in a walle.Database or in memory, not in {database!r}.")
         self.max_bytes = max_bytes
         self._store: EventStore = MemoryEvents() if database is None else OutboxEvents(database)
+        self._callbacks = Callbacks(self)
         self._closed = False
 
     @property
@@ -315,6 +317,61 @@ class EventLog(Searching, Supervision):
             for event in events:
                 yield event
 
+    async def on(
+        self,
+        callback: Callback,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        *,
+        corr_id: str | None = None,
+        after: int | None = None,
+    ) -> int:
+        """Have a function of this process called with each event, once it is committed.
+
+        Each callback gets its events one at a time, in the order of ids, in a task of its own in this loop, and none
+        holds up another. An error of a callback is logged, and it goes on with the next event: nothing is tried again,
+        and no place is kept. A reader that must not lose an event is a :class:`walle.Consumer`.
+
+        Parameters
+        ----------
+        callback : callable
+            Takes an :class:`walle.Event`; async, or sync and then quick, because it runs in the loop itself.
+        types, run_id, corr_id
+            As in :meth:`read`.
+        after : int, optional
+            The id after which to begin; -1: from the first. None: with what is appended after this call.
+
+        Returns
+        -------
+        int
+            The number by which :meth:`off` ends it. :meth:`close` ends all of them.
+
+        Raises
+        ------
+        InputError
+            For what cannot be called, and as in :meth:`read`.
+        UnsafeEventSource
+        """
+        check_callback(callback)
+        wanted = EventFilter.of(types, run_id, corr_id)
+        place = await self.latest() if after is None else check_offset(after, "after")
+        return self._callbacks.add(callback, wanted, place)
+
+    def off(self, number: int) -> bool:
+        """End the calls of a callback; it may do so itself.
+
+        Parameters
+        ----------
+        number : int
+            As :meth:`on` returned it.
+
+        Returns
+        -------
+        bool
+            False when there is no such callback any more.
+        """
+        return self._callbacks.remove(number)
+
     async def follow(
         self, wanted: EventFilter, after: int, limit: int, timeout: float | None
     ) -> tuple[builtins.list[Event], int]:
@@ -351,4 +408,5 @@ class EventLog(Searching, Supervision):
     async def close(self) -> None:
         """End what runs in the background; the database stays open. A second call does nothing."""
         self._closed = True
+        await self._callbacks.close()
         await self._store.close()

@@ -22,6 +22,7 @@ from walle.repositories.claims import (
     OFFSETS,
     Claim,
     after,
+    check_forward,
     check_free,
     check_parked,
     forward,
@@ -211,6 +212,11 @@ def _column(name: str, rows: Sequence[_Row], members: Sequence[dict[str, Any]]) 
     return pl.Series(name, texts, pl.String)
 
 
+def _new(consumer_id: str, offset: int) -> dict[str, Any]:
+    unset = dict.fromkeys(("owner", "heartbeat_at", "succeeded_at", "failed_at", "error"))
+    return {"consumer_id": consumer_id, "last_offset": offset, "epoch": 0, "updated_at": datetime.now(UTC), **unset}
+
+
 class MemoryOffsets:
     """Offsets in a dict, under the rules of :class:`walle.repositories.OffsetRepository`.
 
@@ -239,11 +245,8 @@ class MemoryOffsets:
         ------
         ConsumerBusy
         """
-        row = self._consumers.get(consumer_id)
+        row = self._consumers.get(consumer_id) or _new(consumer_id, start)
         now = datetime.now(UTC)
-        if row is None:
-            unset = dict.fromkeys(("owner", "heartbeat_at", "succeeded_at", "failed_at", "error"))
-            row = {"consumer_id": consumer_id, "last_offset": start, "epoch": 0, "updated_at": now, **unset}
         check_free(consumer_id, row["owner"], row["heartbeat_at"], now, locked=locked, take_over=take_over)
         row |= {"epoch": row["epoch"] + 1, "owner": owner_of(token, lease, locked=locked), "heartbeat_at": now}
         self._consumers[consumer_id] = row
@@ -324,6 +327,15 @@ class MemoryOffsets:
         moved = {"consumer_id": consumer_id, "from_offset": before, "to_offset": offset}
         self._resets.append({**moved, "reason": reason, "reset_by": whoami(), "reset_at": now})
         return before
+
+    async def advance(self, consumer_id: str, offset: int) -> None:
+        """Move the offset of a consumer that nobody runs forward."""
+        now = datetime.now(UTC)
+        row = self._consumers.get(consumer_id) or _new(consumer_id, -1)
+        check_free(consumer_id, row["owner"], row["heartbeat_at"], now, locked=False, take_over=False)
+        check_forward(consumer_id, row["last_offset"], offset)
+        row |= {"last_offset": offset, "epoch": row["epoch"] + 1, "owner": None, "updated_at": now}
+        self._consumers[consumer_id] = row
 
     async def offset(self, consumer_id: str) -> int:
         """Return a consumer's offset."""

@@ -64,6 +64,9 @@ class Offsets(Protocol):
     async def reset(self, consumer_id: str, offset: int, reason: str) -> int:
         """Move an offset anywhere, and write that down."""
 
+    async def advance(self, consumer_id: str, offset: int) -> None:
+        """Move the offset of a consumer that nobody runs forward."""
+
     async def offset(self, consumer_id: str) -> int:
         """Return a consumer's offset."""
 

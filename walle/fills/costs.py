@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from walle.currencies import fee_currency, quote_of
 from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.benchmarks import BENCHMARKS, Price, arrival, check_benchmarks, daily, interval_vwap
-from walle.fills.market import Markets, no_market, quote_of
+from walle.fills.market import Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
 
@@ -101,8 +102,8 @@ def costs(
         - cost: the sum of ``(price - benchmark_price) x quantity``, turned for a sale: above 0 is worse than the
           benchmark. Fees are not in it.
         - bps: cost by the sum of ``benchmark_price x quantity``, times 10,000.
-        - fees: the commissions; null when they are of several currencies, which ``fees_by_currency`` keeps apart. A
-          commission without a currency is in that of the prices.
+        - fees: the commissions; null when they are of several currencies, which ``fees_by_currency`` keeps apart.
+          :func:`walle.currencies.fee_currency` says what a commission without a currency is in.
         - fills, measured: how many fills there are, and how many of them could be measured. cost, bps and
           benchmark_price are those of the measured ones; null when there is none.
         - reason: why the others could not be measured.
@@ -173,8 +174,7 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
         fees (null when of several currencies), fee_currency (of the prices, where no other was named) and
         fees_by_currency.
     """
-    quote = quote_of(pl.col("symbol"))
-    said = fills.select(pl.coalesce(pl.col("commission_currency"), quote).alias("currency")).to_series()
+    said = fills.select(fee_currency().alias("currency")).to_series()
     amount = Exact.of(fills["commission"].fill_null(0))
     paid = amount.compare(0) != 0
     keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": said}).filter(paid)

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import polars as pl
 
+from walle.currencies import fee_currency, quote_of
 from walle.errors import InputError
 from walle.exact import Exact
-from walle.fills.market import Markets, no_market, quote_of
+from walle.fills.market import Markets, no_market
 from walle.frames import DECIMAL, INSTANT
 
 __all__ = ["EQUITY", "currency_of", "equity"]
@@ -55,9 +56,11 @@ def equity(
           is missing of a symbol that is held: a hole is not bridged. While its market is closed the last close stands.
         - equity: ``cash + position_value``; null like that.
         - fees: the commissions so far, in the currency of the prices; 0 where none is recorded.
+          :func:`walle.currencies.fee_currency` says what a commission without a currency is in.
         - fills, orphan_fills: how many there were so far, and of how many of them the order is not stored.
-        - foreign_fees: how many fills so far had a commission in another currency, which is in neither fees nor cash;
-          where the currency of the prices is unknown (:func:`currency_of`), any that is named is another one.
+        - foreign_fees: how many fills so far had a commission in another currency, or in one that nobody knows, which
+          is in neither fees nor cash; where the currency of the prices is unknown (:func:`currency_of`), any that is
+          named is another one, and a commission without one is in that of the prices.
         - unmarked: the symbols that are held and have no price, sorted; null in it stands for fills whose symbol is
           not known, neither from them nor from an order. They count in cash, and nobody knows what they bought.
 
@@ -141,9 +144,9 @@ def currency_of(fills: pl.DataFrame) -> str | None:
 
 
 def _in_currency(fills: pl.DataFrame, currency: str | None) -> pl.Series:
-    """Tell of each fill whether its commission is in a currency, or in none that was said."""
-    words = fills["commission_currency"]
-    return words.is_null() if currency is None else (words == currency).fill_null(True)
+    """Tell of each fill whether its commission is in a currency; in an unknown one for None."""
+    words = fills.select(fee_currency().alias("currency")).to_series()
+    return words.is_null() if currency is None else (words == currency).fill_null(False)
 
 
 def _so_far(values: Exact, seen: pl.Series) -> Exact:

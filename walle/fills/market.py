@@ -12,7 +12,7 @@ from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
 
-__all__ = ["Market", "Markets", "no_market", "quote_of"]
+__all__ = ["Market", "Markets", "no_market"]
 
 _MICROSECOND = timedelta(microseconds=1)
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
@@ -152,11 +152,6 @@ Markets = Mapping[str, Market]
 def no_market(timeframe: str = "1m") -> Market:
     """Return a market without bars."""
     return Market(timeframe, pl.DataFrame(schema=_BARS), pl.DataFrame(schema=_GAPS))
-
-
-def quote_of(symbol: pl.Expr) -> pl.Expr:
-    """Return the currency of a symbol's prices: what follows its last slash, null without one."""
-    return pl.when(symbol.str.contains("/", literal=True)).then(symbol.str.split("/").list.last())
 
 
 def _least(one: pl.Series, two: pl.Series) -> pl.Series:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact
 from walle.fills.audit import Evidence, about, about_order, rule, shown
-from walle.fills.market import quote_of
 
 __all__ = ["RULES"]
 
@@ -177,9 +177,9 @@ def _large_for_bar(evidence: Evidence) -> pl.DataFrame:
 
 @rule("commission_missing", "warning")
 def _commission_missing(evidence: Evidence) -> pl.DataFrame:
-    """No commission is recorded, or one above 0 without its currency."""
+    """No commission is recorded, or one whose currency neither it nor its symbol names."""
     paid = pl.col("commission")
-    found = evidence.fills.filter(paid.is_null() | ((paid != 0) & pl.col("commission_currency").is_null()))
+    found = evidence.fills.filter(paid.is_null() | ((paid != 0) & fee_currency().is_null()))
     lacks = pl.when(paid.is_null()).then(pl.lit("commission")).otherwise(pl.lit("currency of its commission"))
     return about(found, pl.format("fill {} has no {}.", "id", lacks))
 
@@ -187,8 +187,7 @@ def _commission_missing(evidence: Evidence) -> pl.DataFrame:
 @rule("commission_implausible", "warning")
 def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
     """The commission, or rebate, is more than a share of the notional (``max_commission_rate``)."""
-    quote = quote_of(pl.col("symbol"))
-    same = (pl.col("commission_currency") == quote).fill_null(True)  # another currency cannot be compared
+    same = (fee_currency() == quote_of(pl.col("symbol"))).fill_null(True)  # another currency cannot be compared
     paid = evidence.fills.filter(pl.col("commission").is_not_null() & same)
     notional = Exact.of(paid["price"]) * Exact.of(paid["quantity"])
     most = abs(notional) * evidence.thresholds.max_commission_rate

@@ -154,7 +154,7 @@ class _Measured:
         decided, came, ended = (one.value.is_null() for one in self.prices.values())
         none, rest = self.filled.compare(0) == 0, self.open.compare(0) != 0
         fees, named, _ = self.fees
-        foreign = fees.is_null() | (named.is_not_null() & named.ne_missing(self.ordered["currency"]))
+        foreign = fees.is_null() | ((self.paid.compare(0) != 0) & named.ne_missing(self.ordered["currency"]))
         return {
             "delay": ~none & (decided | came),
             "trading": ~none & came,
@@ -209,7 +209,7 @@ class _Measured:
     def _reasons(self) -> pl.Series:
         columns = [one.reason.alias(name) for name, one in self.prices.items()]
         lacking = [flags.alias(f"no_{name}") for name, flags in self.lacking.items()]
-        several = self.fees[0].is_null().alias("several")
+        several, named = self.fees[0].is_null().alias("several"), self.fees[1].is_not_null().alias("named")
         words = [
             pl.when("no_paper").then("decision"),
             pl.when(pl.col("no_trading")).then("arrival"),
@@ -217,9 +217,14 @@ class _Measured:
             pl.when("several")
             .then(pl.lit("commissions in several currencies"))
             .when("no_fees")
-            .then(pl.lit("commissions in another currency than the prices")),
+            .then(
+                pl.when("named")
+                .then(pl.lit("commissions in another currency than the prices"))
+                # walle.currencies.fee_currency: neither they nor their symbol say it
+                .otherwise(pl.lit("commissions in an unknown currency"))
+            ),
         ]
-        frame = pl.DataFrame([*columns, *lacking, several])
+        frame = pl.DataFrame([*columns, *lacking, several, named])
         listed = pl.concat_list(words).list.drop_nulls().list.unique(maintain_order=True).list.join("; ")
         return frame.select(listed.replace("", None).alias("reason")).to_series()
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 
 import polars as pl
 
+from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact, decimals, shortest
-from walle.fills.market import Market, Markets, no_market, quote_of
+from walle.fills.market import Market, Markets, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
 from walle.frames import DECIMAL, INSTANT
 
@@ -79,7 +80,7 @@ def trades(
 
         - pnl_gross: ``(exit - entry) x quantity``, turned for a short; null while open.
         - fees: the commissions of both fills, in the share of their quantity that went into this trade; null when they
-          are of several currencies. A commission without a currency is in that of the prices.
+          are of several currencies. :func:`walle.currencies.fee_currency` says what a commission without one is in.
         - pnl_net: ``pnl_gross - fees``; null while open, and when the fees are of another currency than the prices.
         - unrealised: of what is open, gross, at the last close.
         - mae, mfe: maximum adverse and favourable excursion (Sweeney, *Maximum Adverse Excursion*, 1996) in money, at
@@ -140,7 +141,7 @@ class _Fees:
     @staticmethod
     def of(ordered: pl.DataFrame) -> _Fees:
         recorded = pl.col("commission").is_not_null()
-        named = pl.when(recorded).then(pl.coalesce("commission_currency", quote_of(pl.col("symbol"))))
+        named = pl.when(recorded).then(fee_currency())
         return _Fees(Exact.of(ordered["commission"].fill_null(0)), ordered.select(named).to_series())
 
     def of_one(self, size: Exact) -> list[Fees]:

@@ -24,6 +24,7 @@ __all__ = [
     "Claim",
     "after",
     "check_consumer",
+    "check_forward",
     "check_free",
     "check_parked",
     "forward",
@@ -113,12 +114,23 @@ def forward(claim: Claim, offset: int) -> int:
     InputError
         For one below the claim's.
     """
-    if offset < claim.offset:
-        raise InputError(
-            f"consumer {claim.consumer_id!r} stands at {claim.offset} and cannot go back to {offset}; an offset only "
-            "moves forward, unless it is reset with a reason."
-        )
+    check_forward(claim.consumer_id, claim.offset, offset)
     return offset
+
+
+def check_forward(consumer_id: str, stored: int, offset: int) -> None:
+    """Do nothing when an offset may move there without a reason.
+
+    Raises
+    ------
+    InputError
+        For one below the stored.
+    """
+    if offset < stored:
+        raise InputError(
+            f"consumer {consumer_id!r} stands at {stored} and cannot go back to {offset}; an offset only moves "
+            "forward, unless it is reset with a reason."
+        )
 
 
 def check_parked(consumer_id: str, wanted: set[int] | None, parked: set[int]) -> set[int]:

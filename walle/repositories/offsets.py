@@ -19,6 +19,7 @@ from walle.repositories.claims import (
     OFFSETS,
     Claim,
     after,
+    check_forward,
     check_free,
     check_parked,
     forward,
@@ -302,6 +303,32 @@ class OffsetRepository:
             }
             await writer.execute(sa.insert(models.offset_resets).values(audit))
             return int(row["last_offset"])
+
+    async def advance(self, consumer_id: str, offset: int) -> None:
+        """Move the offset of a consumer that nobody runs forward; a new one begins with it.
+
+        Parameters
+        ----------
+        consumer_id : str
+        offset : int
+            Not below the stored one.
+
+        Raises
+        ------
+        ConsumerBusy
+            When the consumer's owner lives.
+        InputError
+            For an offset below the stored one.
+        """
+        table = models.consumer_offsets
+        async with self._database.write() as writer:
+            await writer.execute(_insert_once({"consumer_id": consumer_id, "last_offset": -1}))
+            row = await self._known(writer, consumer_id)
+            check_free(consumer_id, row["owner"], row["heartbeat_at"], row["now"], locked=False, take_over=False)
+            check_forward(consumer_id, row["last_offset"], offset)
+            # the epoch: the claim of an owner that seems dead and is not must not commit over it
+            values = {"last_offset": offset, "epoch": row["epoch"] + 1, "owner": None, "updated_at": utc_now()}
+            await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
 
     async def offset(self, consumer_id: str) -> int:
         """Return a consumer's offset.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.backend import as_read, symbols_in, timeframe_in
 from walle.database import Database
 from walle.errors import UnknownRun
 from walle.frames import FILLS, ORDERS, RUN_SUMMARY, RUNS, expression, read
@@ -21,6 +22,7 @@ from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.repositories.outbox import events_of_run
 from walle.runs import history
+from walle.types import wire
 from walle.words import RunMode, RunStatus
 
 __all__ = ["RunReading", "record"]
@@ -95,6 +97,8 @@ class RunReading:
             Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
             microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
             row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
+            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
+            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
 
         Raises
         ------
@@ -135,17 +139,17 @@ class RunReading:
         return await self._database.in_thread(lambda: history(runs, orders, fills, events))
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
-        table = models.runs
-        if (
-            name in ("symbols", "timeframe")
-            and not self._database.has(table, name)
-            and self._database.has(table, "config")
-        ):
-            # the backend moved both into the config
-            inside = sa.type_coerce(table.c.config, sa.JSON)[name]
-            text = inside.as_string() if name == "timeframe" else sa.cast(inside, sa.Text)
-            return text.label(name)
-        return expression(self._database, table, name)
+        table, database = models.runs, self._database
+        column = expression(database, table, name)
+        if name not in ("symbols", "timeframe") or not database.has(table, "config"):
+            return column
+        inside = (symbols_in if name == "symbols" else timeframe_in)(table.c.config, database.dialect.name)
+        if not database.has(table, name):
+            return inside.label(name)
+        own = wire(table.c[name], database.dialect.name)
+        # a program that knows no SQL null for JSON writes the JSON null
+        own = sa.func.nullif(own, "null") if name == "symbols" else own
+        return sa.func.coalesce(own, inside).label(name)
 
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
@@ -197,17 +201,17 @@ class RunReading:
         return parts
 
 
-def record(row: dict[str, Any]) -> Run:
-    """Make a record of a row with the columns of :data:`walle.frames.RUNS`."""
+def record(row: dict[str, Any], *, decoded: bool = False) -> Run:
+    """Make a record of a row with the columns of :data:`walle.frames.RUNS`; its JSON may be decoded already."""
     for name in ("config", "owner"):
-        if isinstance(row[name], str):
+        if isinstance(row[name], str) and not decoded:
             row[name] = json.loads(row[name])
     owner = row["owner"]
     known = isinstance(owner, dict) and {"host", "pid", "started"} <= owner.keys()
     row["owner"] = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"]) if known else None
     row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
     row["revision"] = row["revision"] or 0
-    return Run.from_row(canonical(row))
+    return as_read(Run.from_row(canonical(row)))
 
 
 def _conditions(

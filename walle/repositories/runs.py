@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.backend import as_read
 from walle.database import Writer
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
 from walle.frames import RUNS
-from walle.records import Owner, Run
+from walle.records import BacktestResult, Owner, Run
 from walle.reports import IngestReport
+from walle.repositories.backtest_results import BacktestResultRepository
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.repositories.run_analysis import RunAnalysis
@@ -71,8 +73,9 @@ class RunRepository(RunReading, RunAnalysis):
         Returns
         -------
         Run or WriteReport
-            One run as stored, with its new revision: go on with this one. Of several, how many were inserted, updated
-            and there already.
+            One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
+            of its own it has those in its config, see :meth:`read`. Of several, how many were inserted, updated and
+            there already.
 
         Raises
         ------
@@ -93,9 +96,9 @@ class RunRepository(RunReading, RunAnalysis):
             table = models.runs
             if stored is not None:
                 await writer.execute(sa.update(table).where(table.c.id == run.id).values(_row(saved)))
-                return saved
-            await self._insert(writer, [saved])
-            return saved
+            else:
+                await self._insert(writer, [saved])
+            return as_read(saved)
 
     async def _save_all(self, runs: builtins.list[Run], session: AsyncSession | None) -> WriteReport:
         if not runs:
@@ -105,7 +108,7 @@ class RunRepository(RunReading, RunAnalysis):
             stored = await self._locked(writer, [run.id for run in runs])
             for run in runs:
                 before = stored.get(run.id)
-                if before is not None and dataclasses.replace(run, revision=before.revision) == before:
+                if before is not None and as_read(dataclasses.replace(run, revision=before.revision)) == before:
                     continue
                 saved = _saved(run, before)
                 if before is None:
@@ -199,7 +202,7 @@ class RunRepository(RunReading, RunAnalysis):
         if not found:
             return None
         kept = {name: getattr(found[0], name) for name in ("created_at", "revision", "owner", "heartbeat_at")}
-        given = dataclasses.replace(run, **kept)
+        given = as_read(dataclasses.replace(run, **kept))
         names = [item.name for item in dataclasses.fields(Run)]
         differ = [name for name in names if getattr(given, name) != getattr(found[0], name)]
         if differ:
@@ -286,7 +289,7 @@ class RunRepository(RunReading, RunAnalysis):
             running = sa.select(*columns).where(table.c.status == RunStatus.RUNNING).order_by(table.c.id)
             found = (await writer.execute(running.with_for_update())).mappings().all()
             now = datetime.now(UTC)
-            dead = [run for run in (record(dict(row)) for row in found) if not _lives(run, now, lease)]
+            dead = [run for run in (record(dict(row), decoded=True) for row in found) if not _lives(run, now, lease)]
             for run in dead:
                 # only these two columns: a run that another program wrote may hold words that no record may
                 values = {"status": str(RunStatus.LOST), "revision": run.revision + 1}
@@ -299,6 +302,32 @@ class RunRepository(RunReading, RunAnalysis):
                 await writer.insert_events([event.type for event in events], [event.to_json() for event in events])
         return marked
 
+    async def save_result(self, result: BacktestResult, *, session: AsyncSession | None = None) -> BacktestResult:
+        """Store what an engine reports of a backtest; see :meth:`BacktestResultRepository.save`.
+
+        Raises
+        ------
+        Conflict
+            When another result of that run is stored.
+        InputError
+            For anything but a :class:`walle.BacktestResult`.
+        """
+        return await BacktestResultRepository(self._database).save(result, session=session)
+
+    async def result(self, run_id: str, *, session: AsyncSession | None = None) -> BacktestResult | None:
+        """Return what the engine reported of a backtest, or None when it reported nothing."""
+        return await BacktestResultRepository(self._database).get(run_id, session=session)
+
+    async def results(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """Read what engines reported of their backtests.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id.
+        """
+        return await BacktestResultRepository(self._database).read(session=session)
+
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
         """Return those runs that are stored, locked in the order of their ids: no two writers wait in a ring."""
         table, found = models.runs, {}
@@ -307,7 +336,7 @@ class RunRepository(RunReading, RunAnalysis):
         for start in range(0, len(wanted), _AT_ONCE):
             part = sa.select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE])).order_by(table.c.id)
             rows = (await writer.execute(part.with_for_update())).mappings().all()
-            found.update({row["id"]: record(dict(row)) for row in rows})
+            found.update({row["id"]: record(dict(row), decoded=True) for row in rows})
         return found
 
 

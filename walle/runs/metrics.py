@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from types import EllipsisType
 from typing import Any
 
 import polars as pl
 
 from walle.calendars import Calendar
+from walle.currencies import fee_currency
 from walle.errors import InputError
 from walle.exact import Exact, decimals
 from walle.frames import DECIMAL, to_float
@@ -103,7 +105,7 @@ def metrics(
     starting_cash : Decimal or int
         The one that ``equity`` was made with.
     currency : str, optional
-        Of the prices; a commission without a currency is in it too.
+        Of the prices. :func:`walle.currencies.fee_currency` says what a commission without a currency is in.
     returns : {"day", "bar"}
         What volatility, Sharpe and Sortino look at: the change of equity from the last bar of one day (UTC) to that of
         the next one with bars, or from bar to bar.
@@ -180,9 +182,15 @@ class _Figures:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def money(
-        self, metric: str, amount: Fraction | None, reason: str | None = None, *, currency: str | None = None
+        self,
+        metric: str,
+        amount: Fraction | None,
+        reason: str | None = None,
+        *,
+        currency: str | EllipsisType | None = ...,
     ) -> None:
-        row = {"metric": metric, "amount": amount, "unit": "money", "currency": currency or self.currency}
+        said = self.currency if currency is ... else currency
+        row = {"metric": metric, "amount": amount, "unit": "money", "currency": said}
         self.rows.append({**row, "reason": reason if amount is None else None})
 
     def ratio(
@@ -335,7 +343,7 @@ def _of_time(told: _Figures, rows: pl.DataFrame, fills: pl.DataFrame) -> None:
 
 def _of_fees(told: _Figures, fills: pl.DataFrame) -> None:
     pays = fills.filter(pl.col("commission").fill_null(0) != 0)
-    words = pays["commission_currency"].fill_null(told.currency) if told.currency else pays["commission_currency"]
+    words = pays.select(fee_currency().alias("currency")).to_series()
     names = words.unique().sort().to_list() or [told.currency]
     for name in names:
         mine = words.is_null() if name is None else (words == name).fill_null(False)

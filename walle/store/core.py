@@ -93,7 +93,8 @@ def upgrade(
     target : str, pathlib.Path, URL or None
         As in :func:`connect`; None: ``WALLE_DATABASE_URL``.
     confirmed : bool
-        Yes to upgrading a filled database that the backend's own chain made, which will not know it any more.
+        Yes to upgrading a filled database that the backend's own chain made, or one at a later revision of that chain,
+        which will not know it any more.
     allow_rounding : bool
         Let bars that float64 cannot hold be rounded to the nearest float64.
 
@@ -259,7 +260,7 @@ def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
     DatabaseUnavailable, NotAWalleStore
     """
     schema = migrate.inspect(config)
-    known = schema.revision is None or schema.known
+    known = schema.revision is None or schema.known or schema.adoptable
     return StoreStatus(
         address=masked(config.address),
         database=config.address.get_backend_name(),

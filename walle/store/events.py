@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import inspect
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, overload
 
 import polars as pl
@@ -12,6 +15,7 @@ import polars as pl
 from walle.database import Database
 from walle.envelope import Event
 from walle.events import Consumer, EventLog, EventPage, ResetReport
+from walle.events.callbacks import Callback, check_callback
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
 from walle.events.searching import REACH, SEARCH
@@ -202,6 +206,59 @@ class Events(Noun[EventLog]):
             if events:
                 heard = time.monotonic()
 
+    def on(
+        self,
+        callback: Callback,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        *,
+        corr_id: str | None = None,
+        after: int | None = None,
+    ) -> int:
+        """Have a function called with each event, once it is committed, while the notebook goes on.
+
+        Each callback gets its events one at a time, in the order of ids. An error of a callback is logged, and it goes
+        on with the next event: nothing is tried again, and no place is kept; see :meth:`consume` for a reader that must
+        not lose an event.
+
+        Parameters
+        ----------
+        callback : callable
+            Takes an event. A plain function runs in a thread of its own, always the same, and may use this store; an
+            async one runs in the store's own event loop.
+        types, run_id, corr_id
+            As in :meth:`read`.
+        after : int, optional
+            The id after which to begin; -1: from the first. None: with what is appended after this call.
+
+        Returns
+        -------
+        int
+            The number by which :meth:`off` ends it; closing the store ends all of them.
+
+        Raises
+        ------
+        InputError, UnsafeEventSource
+        """
+        check_callback(callback)
+        called = callback if _is_async(callback) else _InThread(callback)
+        return self._call(EventLog.on, called, types, run_id, corr_id=corr_id, after=after)
+
+    def off(self, number: int) -> bool:
+        """End the calls of a callback; it may do so itself.
+
+        Parameters
+        ----------
+        number : int
+            As :meth:`on` returned it.
+
+        Returns
+        -------
+        bool
+            False when there is no such callback any more.
+        """
+        return self._call(_off, number)
+
     def consume(
         self,
         name: str,
@@ -294,3 +351,23 @@ class Events(Noun[EventLog]):
     @mirrors(EventLog.resets)
     def resets(self, consumer: str | None = None) -> pl.DataFrame:
         return self._call(EventLog.resets, consumer)
+
+
+async def _off(log: EventLog, number: int) -> bool:
+    return log.off(number)
+
+
+def _is_async(callback: Callback) -> bool:
+    called = getattr(callback, "__call__", None)  # noqa: B004  # an object may have an async one
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(called)
+
+
+class _InThread:
+    """A plain function as a callback: outside the loop, so that it may call the store, which waits for the loop."""
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="walle-callback")
+
+    async def __call__(self, event: Event) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._callback, event)

@@ -10,7 +10,7 @@ from typing import overload
 import polars as pl
 
 from walle.fills import WriteReport
-from walle.records import Run
+from walle.records import BacktestResult, Run
 from walle.repositories import RunRepository
 from walle.repositories.common import Time
 from walle.repositories.runs import LEASE
@@ -82,6 +82,18 @@ class Runs(Noun[RunRepository]):
     @mirrors(RunRepository.sweep)
     def sweep(self, lease: timedelta = LEASE) -> list[Run]:
         return self._call(RunRepository.sweep, lease)
+
+    @mirrors(RunRepository.save_result)
+    def save_result(self, result: BacktestResult) -> BacktestResult:
+        return self._call(RunRepository.save_result, result)
+
+    @mirrors(RunRepository.result)
+    def result(self, run_id: str) -> BacktestResult | None:
+        return self._call(RunRepository.result, run_id)
+
+    @mirrors(RunRepository.results)
+    def results(self) -> pl.DataFrame:
+        return self._call(RunRepository.results)
 
     @mirrors(RunRepository.equity)
     def equity(
