@@ -93,8 +93,10 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
     """
     dialect = dialect_for(config, read_only=read_only)
     if dialect.is_absent():
-        if config.address.get_backend_name() == "sqlite" and not Path(str(config.address.database)).exists():
-            raise DatabaseUnavailable(f"there is no file {config.address.database}.")
+        path = Path(str(config.address.database))
+        if config.address.get_backend_name() == "sqlite" and not path.exists():
+            link = f" ({path} is a link to it)" if path.is_symlink() else ""
+            raise DatabaseUnavailable(f"there is no file {path.resolve() if link else path}{link}.")
         return Schema(None, {}, (), False, ())
     with looking(dialect) as connection:
         return look_at(connection, dialect)
@@ -175,6 +177,7 @@ def looking(dialect: Dialect) -> Iterator[Connection]:
             # deferred: looking must not wait for a writer
             connection.execution_options(walle_deferred=True)
             yield connection
+            dialect.check_read(connection)
     except Exception as error:
         ours = dialect.translate(error)
         if ours is None:

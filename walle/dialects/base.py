@@ -91,6 +91,18 @@ class Dialect(ABC):
     def begin_migration(self, connection: Connection) -> None:
         """Hold off every other migration of this database until the transaction ends."""
 
+    @abstractmethod
+    def verify(self) -> None:
+        """Raise when the address names another database by now than the one that was opened; a file may be replaced."""
+
+    @abstractmethod
+    def check_read(self, connection: Connection) -> None:
+        """Raise when what a connection of :meth:`sync_engine` has read may be half old and half new."""
+
+    @abstractmethod
+    async def release(self, engine: AsyncEngine) -> None:
+        """Close the connections of an engine that :meth:`async_engine` has made."""
+
     # reading in columns
 
     @abstractmethod

@@ -98,6 +98,16 @@ class PostgreSQLDialect(Dialect):
         """Take an advisory lock that ends with the transaction."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
+    def verify(self) -> None:
+        """Nothing to do: a server keeps its files."""
+
+    def check_read(self, connection: Connection) -> None:
+        """Nothing to do: a statement sees one state."""
+
+    async def release(self, engine: AsyncEngine) -> None:
+        """Close an engine."""
+        await engine.dispose()
+
     # reading in columns
 
     def _conninfo(self) -> str:

@@ -80,7 +80,9 @@ def connect(
         return Store(None, progress=progress)
     schema = migrate.prepare(config, read_only=read_only)
     columns = None if schema.revision == HEAD else schema.columns
-    return Store(Database(config, read_only=read_only, columns=columns), progress=progress)
+    database = Database(config, read_only=read_only, columns=columns)
+    database.dialect.verify()  # from here on it is that file, also before the first use
+    return Store(database, progress=progress)
 
 
 def upgrade(
@@ -178,6 +180,7 @@ class Store:
             return StoreStatus(
                 address=None, database="memory", durable=False, read_only=False, revision=None, head=HEAD
             )
+        self._database.dialect.verify()
         return look(self._database.config, read_only=self._database.read_only)
 
     def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False) -> list[str]:
@@ -209,6 +212,7 @@ class Store:
             raise ReadOnly(
                 f"{self._database.dialect.label} was opened with read_only=True; use walle.upgrade(address)."
             )
+        self._database.dialect.verify()
         return migrate.upgrade(self._database.config, confirmed=confirmed, allow_rounding=allow_rounding)
 
     def close(self) -> None:
