@@ -37,6 +37,7 @@ __all__ = [
     "inspect",
     "pending",
     "prepare",
+    "refuse_foreign",
     "refuse_loss",
     "run_locked",
     "script_location",

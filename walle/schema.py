@@ -66,6 +66,15 @@ class Schema:
         return tuple(lacking)
 
     @property
+    def guards(self) -> str:
+        """What is known of the guards: ``in place``, ``missing``, ``none`` (too early), or ``not checked``."""
+        if self.revision is not None and not self.known:
+            return "not checked"
+        if not guarded(self.revision):
+            return "none"
+        return "missing" if self.missing_guards else "in place"
+
+    @property
     def known(self) -> bool:
         """Whether the revision is one of this WallE's chain."""
         return self.revision in REVISIONS

@@ -89,7 +89,7 @@ def test_a_reader_beside_an_owner_who_comes_and_goes_never_sees_a_mixture(shared
                 continue
             count, rows, ok = answer.split(" ")
             assert ok == "True"
-            seen += [int(count), int(rows)]
+            seen += [int(rows), int(count)]  # in the order in which they were read
         assert _again(reader) == "36100 36100 True"
     assert all((count - 100) % 3_000 == 0 for count in seen)
     assert seen == sorted(seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.dialects import postgresql_guards
-from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.errors import (
     AuthenticationFailed,
@@ -100,6 +101,10 @@ class PostgreSQLDialect(Dialect):
 
     def verify(self) -> None:
         """Nothing to do: a server keeps its files."""
+
+    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+        """Run amcheck where it is installed and allowed."""
+        examine(connection, tables, found)
 
     def check_read(self, connection: Connection) -> None:
         """Nothing to do: a statement sees one state."""

@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from sqlalchemy.pool import NullPool
 
 from walle.config import DatabaseConfig
 from walle.dialects import sqlite_guards
-from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
 from walle.dialects.sqlite_errors import is_busy, staging, translate
+from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
@@ -124,6 +125,10 @@ class SQLiteDialect(Dialect):
         """
         self.file.remember()
         self.file.verify()
+
+    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+        """Run integrity_check, foreign_key_check, and hold the ids against their counters."""
+        examine(connection, tables, found)
 
     def check_read(self, connection: Connection) -> None:
         """Do nothing unless the file was changed beside a reader who cannot hold it still.
@@ -371,23 +376,21 @@ class SQLiteDialect(Dialect):
 def _begin_well(engine: Engine, file: SQLiteFile, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        begin_at_last(connection)
-        check_begun(connection, file)
-
-    def begin_at_last(connection: Connection) -> None:
         # a deferred transaction that reads first and writes later fails at once when another wrote in between
         if read_only or connection.get_execution_options().get("walle_deferred", False):
             connection.exec_driver_sql("BEGIN")
+            check_begun(connection, file)
             return
         patience = BUSY_TIMEOUT if connection.get_execution_options().get("walle_wait", True) else 0
         deadline = time.monotonic() + patience
         while True:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return
+                break
             except DBAPIError as error:
                 if not is_busy(error.orig) or time.monotonic() > deadline:
                     raise
+        check_begun(connection, file)
 
 
 def _storage_form(column: sa.Column[Any], values: pl.Series) -> pl.Series:
