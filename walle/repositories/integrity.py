@@ -151,7 +151,9 @@ class Integrity:
             self._found.problems.append(f"bar_index: not all can be read: {error}")
             return None
         counted = count_bars(runs).select(*_SERIES, counted="bars")
-        both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(~pl.col("bars").eq_missing(pl.col("counted")))
+        both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(
+            ~pl.col("bars").eq_missing(pl.col("counted"))
+        )
         for row in both.iter_rows(named=True):
             self._found.problems.append(
                 f"bar_index: {row['symbol']!r} {row['timeframe']} is said to have {row['bars']} bars, and its packed "
