@@ -20,7 +20,9 @@ from walle import cli_audit, cli_bars, cli_events, demo, migrate
 from walle.config import DatabaseConfig, masked
 from walle.errors import ConfigurationError, WalleError
 from walle.frames import trim_zeros
-from walle.store.core import look
+from walle.progress import Meter, Progress
+from walle.store.core import look, look_deeply
+from walle.store.portal import Portal
 
 __all__ = ["main"]
 
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("status", help="tell the state of a store")
     command.add_argument("url", nargs="?", help=where)
     command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument(
+        "--deep", action="store_true", help="check every page, index and value; exit code 1 if any is bad"
+    )
     command.set_defaults(run=_status)
 
     command = commands.add_parser("upgrade", help="bring the tables of a store to the current revision")
@@ -158,6 +163,13 @@ def _status(options: argparse.Namespace) -> int:
     if config.url is None:
         with walle.connect() as store:
             status = store.status()
+    elif options.deep:
+        progress, portal = Progress("rows"), Portal("walle-status")
+        try:
+            with Meter(progress) as meter:
+                status = portal.call(look_deeply, config, progress, meter=meter)
+        finally:
+            portal.close()
     else:
         status = look(config)
     print(json.dumps(status.as_dict(), indent=2) if options.json else status)

@@ -46,10 +46,11 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
 def _audit(options: argparse.Namespace, show: Show) -> int:
     with open_store(options) as store:
         found = store.fills.audit(options.run_id, rules=options.rule, timeframe=options.timeframe)
+        bare = found.is_empty() and store.fills.read(options.run_id).is_empty()
     if options.json:
         print(to_json(found))
     elif found.is_empty():
-        print("No findings.")
+        print("No fills, so there was nothing to audit." if bare else "No findings.")
     else:
         counts = ", ".join(f"{count} {name}" for name, count in found["severity"].value_counts(sort=True).iter_rows())
         show(f"Findings: {counts}", printable(found.select("severity", "rule", "run_id", "sentence")))

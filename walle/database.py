@@ -21,7 +21,7 @@ from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
-from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed
+from walle.errors import ConfigurationError, DatabaseError, FileReplaced, ReadOnly, SchemaOutdated, StoreClosed
 from walle.interrupts import LET_GO, cancelled_by_interrupt
 from walle.models import HEAD, REVISIONS
 
@@ -186,7 +186,7 @@ class Database:
                 await fills.append(fill, session=session)
                 await session.commit()
         """
-        with self.errors():
+        async with self._errors():
             async with self.session_factory() as session:
                 yield session
 
@@ -216,7 +216,7 @@ class Database:
         """
         if self.read_only:
             raise ReadOnly(f"{self.dialect.label} was opened with read_only=True; open it without to write.")
-        with self.errors():
+        async with self._errors():
             if session is not None:
                 connection = await session.connection()
                 async with connection.begin_nested():
@@ -290,7 +290,7 @@ class Database:
         session : AsyncSession, optional
             Read what its transaction sees; without, a connection of the reader's own is used.
         """
-        with self.errors():
+        async with self._errors():
             if session is not None:
                 return await Writer(await session.connection(), self.dialect).fetch(statement, schema)
             job = ReadJob()
@@ -357,6 +357,18 @@ class Database:
                 raise DatabaseError(f"{self.dialect.label}: {error}") from error
             raise
 
+    @asynccontextmanager
+    async def _errors(self) -> AsyncIterator[None]:
+        try:
+            with self.errors():
+                yield
+        except FileReplaced:
+            # a file that lies there no more is held open by nobody: its log would be taken for the other one's
+            self.dialect.close_readers()
+            if self._engine is not None:
+                await self.dialect.release(self._engine)
+            raise
+
     def before_close(self, work: Callable[[], Awaitable[object]]) -> None:
         """Have a method awaited before the connections are closed, such as the end of a background task.
 
@@ -385,7 +397,7 @@ class Database:
             threads.shutdown()  # not in the loop's executor: at the interpreter's exit that starts no thread any more
         self.dialect.close_readers()  # first: SQLite folds the -wal into the file when the last to leave may write
         if engine is not None:
-            await engine.dispose()
+            await self.dialect.release(engine)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -37,7 +37,8 @@
     │   └── UpgradeRefused                  a migration that would lose something
     └── DatabaseError                       the database did not do it
         ├── DatabaseUnavailable             not reachable
-        │   └── AuthenticationFailed
+        │   ├── AuthenticationFailed
+        │   └── FileReplaced                another file lies where the store's was
         ├── DatabaseBusy                    locked by others for too long
         ├── StatementCancelled              it took longer than the server allows, or somebody ended it
         ├── ReadOnly                        opened read-only, or not writable
@@ -67,6 +68,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DuplicateKey",
     "EventTooLarge",
+    "FileReplaced",
     "FilesRefused",
     "FillConflict",
     "HandlerFailed",
@@ -470,6 +472,21 @@ class DatabaseUnavailable(DatabaseError):
 
 class AuthenticationFailed(DatabaseUnavailable):
     """The server refused the user or the password."""
+
+
+class FileReplaced(DatabaseUnavailable):
+    """The file of a SQLite store was replaced, removed or renamed while it was open; the store works no more.
+
+    Attributes
+    ----------
+    path : Path
+    written : bool
+        Whether the call had committed: then what it wrote is in the file that lay there before, and nowhere else.
+    """
+
+    def __init__(self, message: str, path: Path, *, written: bool = False) -> None:
+        super().__init__(message)
+        self.path, self.written = path, written
 
 
 class DatabaseBusy(DatabaseError):

@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "pending",
     "prepare",
+    "refuse_foreign",
     "refuse_loss",
     "run_locked",
     "script_location",

@@ -67,6 +67,15 @@ class Schema:
         return tuple(lacking)
 
     @property
+    def guards(self) -> str:
+        """What is known of the guards: ``in place``, ``missing``, ``none`` (too early), or ``not checked``."""
+        if self.revision is not None and not self.known:
+            return "not checked"
+        if not guarded(self.revision):
+            return "none"
+        return "missing" if self.missing_guards else "in place"
+
+    @property
     def known(self) -> bool:
         """Whether the revision is one of this WallE's chain."""
         return self.revision in REVISIONS
@@ -99,8 +108,10 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
     """
     dialect = dialect_for(config, read_only=read_only)
     if dialect.is_absent():
-        if config.address.get_backend_name() == "sqlite" and not Path(str(config.address.database)).exists():
-            raise DatabaseUnavailable(f"there is no file {config.address.database}.")
+        path = Path(str(config.address.database))
+        if config.address.get_backend_name() == "sqlite" and not path.exists():
+            link = f" ({path} is a link to it)" if path.is_symlink() else ""
+            raise DatabaseUnavailable(f"there is no file {path.resolve() if link else path}{link}.")
         return Schema(None, {}, (), False, ())
     with looking(dialect) as connection:
         return look_at(connection, dialect)
@@ -193,6 +204,7 @@ def looking(dialect: Dialect) -> Iterator[Connection]:
             # deferred: looking must not wait for a writer
             connection.execution_options(walle_deferred=True)
             yield connection
+            dialect.check_read(connection)
     except Exception as error:
         ours = dialect.translate(error)
         if ours is None:

@@ -5,6 +5,7 @@ Every function prints one line per step; the first word names the step.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -274,6 +275,25 @@ def read_only(address: str) -> None:
             store.fills.append(fill())
     except WalleError as error:
         print("refused", type(error).__name__, error)
+
+
+def look(address: str) -> None:
+    """Read again at each word, with one store that is opened read-only, until the parent says nothing any more."""
+    drop_rights()
+    with contextlib.suppress(EOFError):
+        try:
+            store = walle.connect(address, read_only=True)
+        except WalleError as error:
+            print("refused", type(error).__name__, error, flush=True)
+            return
+        with store:
+            while True:
+                try:
+                    rows = store.bars.read(SYMBOL, "1m").height
+                    print("seen", counted(store), rows, store.status().ok, flush=True)
+                except WalleError as error:
+                    print("seen", type(error).__name__, error, flush=True)
+                input()
 
 
 def read_write(address: str) -> None:

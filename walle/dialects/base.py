@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from walle.config import DatabaseConfig, masked
 from walle.dialects.outbox import OutboxDialect
 from walle.errors import WalleError
 
-__all__ = ["BATCH_ROWS", "Dialect", "ReadJob"]
+__all__ = ["BATCH_ROWS", "Dialect", "Examined", "ReadJob"]
 
 BATCH_ROWS = 65_536
 """Rows that are moved at once: large enough for speed, small enough to be interrupted within a blink."""
@@ -40,6 +41,15 @@ class ReadJob:
             self.stopped = True
             if self._interrupt is not None:
                 self._interrupt()
+
+
+@dataclass(slots=True)
+class Examined:
+    """What a thorough look at a database has checked, what it could not check and why, and what is wrong."""
+
+    checked: list[str] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 class Dialect(ABC):
@@ -90,6 +100,32 @@ class Dialect(ABC):
     @abstractmethod
     def begin_migration(self, connection: Connection) -> None:
         """Hold off every other migration of this database until the transaction ends."""
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Raise when the address names another database by now than the one that was opened; a file may be replaced."""
+
+    @abstractmethod
+    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+        """Let the database check its own pages and indexes, as far as it can and allows it.
+
+        Parameters
+        ----------
+        connection : Connection
+            Of :meth:`sync_engine`.
+        tables : sequence of str
+            Those that are there.
+        found : Examined
+            Gets what was found.
+        """
+
+    @abstractmethod
+    def check_read(self, connection: Connection) -> None:
+        """Raise when what a connection of :meth:`sync_engine` has read may be half old and half new."""
+
+    @abstractmethod
+    async def release(self, engine: AsyncEngine) -> None:
+        """Close the connections of an engine that :meth:`async_engine` has made."""
 
     # reading in columns
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
-from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.dialects.postgresql_settings import Settings, options_of
 from walle.errors import (
@@ -149,6 +150,20 @@ class PostgreSQLDialect(Dialect):
     def begin_migration(self, connection: Connection) -> None:
         """Take an advisory lock that ends with the transaction."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+
+    def verify(self) -> None:
+        """Nothing to do: a server keeps its files."""
+
+    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+        """Run amcheck where it is installed and allowed."""
+        examine(connection, tables, found)
+
+    def check_read(self, connection: Connection) -> None:
+        """Nothing to do: a statement sees one state."""
+
+    async def release(self, engine: AsyncEngine) -> None:
+        """Close an engine."""
+        await engine.dispose()
 
     # reading in columns
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,17 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool, PoolResetState
+from sqlalchemy.pool import NullPool
 
+from walle.config import DatabaseConfig
 from walle.dialects import sqlite_guards
-from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.sqlite_errors import is_busy, staging, translate
+from walle.dialects.sqlite_examine import examine
+from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
-from walle.errors import (
-    ConfigurationError,
-    DatabaseBusy,
-    DatabaseError,
-    DatabaseUnavailable,
-    DuplicateKey,
-    ImmutableRecord,
-    NotAWalleStore,
-    ReadOnly,
-    StorageFull,
-    WalleError,
-)
+from walle.dialects.sqlite_watch import check_begun, check_read, watch
+from walle.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
@@ -47,6 +42,9 @@ BUSY_TIMEOUT = 60.0
 
 BUSY_SLICE = 0.25
 """Seconds that SQLite itself waits before it is asked again: nothing interrupts it meanwhile."""
+
+READ_TRIES = 3
+"""How often a reader who cannot hold a file still begins anew when it was changed."""
 
 STAGE_ROWS = 8_192
 """Rows that are staged between two looks for an interrupt: some 10 ms."""
@@ -83,9 +81,13 @@ class SQLiteDialect(Dialect):
     name = "sqlite"
     stages_before_lock = True
 
+    def __init__(self, config: DatabaseConfig, *, read_only: bool = False) -> None:
+        super().__init__(config, read_only=read_only)
+        self.file = SQLiteFile(self.path)
+
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, as it was named."""
         return Path(str(self.config.address.database))
 
     # engines
@@ -94,44 +96,75 @@ class SQLiteDialect(Dialect):
         """Make the engine for writes: every transaction is BEGIN IMMEDIATE, so none fails halfway for a lock."""
         mode = "ro" if self.read_only else "rw"  # never rwc: a file that vanished must not come back empty
         engine = create_async_engine(
-            self._url("sqlite+aiosqlite", mode),
+            self._url("sqlite+aiosqlite"),
             echo=self.config.echo,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             connect_args={"isolation_level": None, "timeout": BUSY_SLICE},
         )
-        _set_manners(engine.sync_engine, read_only=self.read_only)
+        watch(engine.sync_engine, self.file, mode)
+        _begin_well(engine.sync_engine, self.file, read_only=self.read_only)
         return engine
 
     def sync_engine(self, *, create: bool = False) -> Engine:
         """Make an engine without a pool."""
         mode = "ro" if self.read_only else "rwc" if create else "rw"
         engine = sa.create_engine(
-            self._url("sqlite+pysqlite", mode),
+            self._url("sqlite+pysqlite"),
             echo=self.config.echo,
             poolclass=NullPool,
             connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT},
         )
-        _set_manners(engine, read_only=self.read_only)
+        watch(engine, self.file, mode)
+        _begin_well(engine, self.file, read_only=self.read_only)
         return engine
 
     @cached_property
     def _read_engine(self) -> Engine:
-        return sa.create_engine(
-            self._url("sqlite+pysqlite", "ro"),
+        engine = sa.create_engine(
+            self._url("sqlite+pysqlite"),
             echo=self.config.echo,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
         )
+        watch(engine, self.file, "ro")
+        return engine
 
-    def _url(self, driver: str, mode: str) -> URL:
-        query = {"mode": mode, "uri": "true"}
-        wal = self.path.with_name(self.path.name + "-wal")
-        if mode == "ro" and not wal.exists() and not os.access(self.path.parent, os.W_OK):
-            # a WAL database needs a -shm file beside it even to be read; without a -wal nobody is writing it
-            query["immutable"] = "1"
-        return URL.create(driver, database=f"file:{quote(str(self.path))}", query=query)
+    def _url(self, driver: str) -> URL:
+        # the mode is chosen when a connection is opened: see walle.dialects.sqlite_watch
+        return URL.create(driver, database=f"file:{quote(str(self.path))}", query={"uri": "true"})
+
+    def verify(self) -> None:
+        """Do nothing while the file that was opened first lies where it did.
+
+        Raises
+        ------
+        FileReplaced
+        """
+        self.file.remember()
+        self.file.verify()
+
+    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+        """Run integrity_check, foreign_key_check, and hold the ids against their counters."""
+        examine(connection, tables, found)
+
+    def check_read(self, connection: Connection) -> None:
+        """Do nothing unless the file was changed beside a reader who cannot hold it still.
+
+        Raises
+        ------
+        DatabaseBusy
+        """
+        check_read(connection, self.file)
+
+    async def release(self, engine: AsyncEngine) -> None:
+        """Close an engine; the log of a file that was replaced is emptied into that file before."""
+        if self.file.replaced:
+            with contextlib.suppress(WalleError):
+                async with engine.connect():  # what the pool takes from its shelf does it
+                    pass
+        await engine.dispose()
 
     def is_absent(self) -> bool:
         """Tell whether the file is absent or empty.
@@ -164,12 +197,15 @@ class SQLiteDialect(Dialect):
             When the folder does not exist.
         ReadOnly
             When the folder cannot be written.
+        FileReplaced
+            When a file of that name was removed, and is still open somewhere.
         """
-        folder = self.path.parent
+        folder = self.file.real.parent
         if not folder.is_dir():
             raise DatabaseUnavailable(f"{folder} does not exist; make it first, or name another place.")
         if not os.access(folder, os.W_OK):
             raise ReadOnly(f"{folder} cannot be written, so no store can be made there. Choose another folder.")
+        self.file.refuse_foreign_log()
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT)
         try:
             deadline = time.monotonic() + BUSY_TIMEOUT
@@ -178,7 +214,7 @@ class SQLiteDialect(Dialect):
                     connection.execute("PRAGMA journal_mode=WAL")
                     return
                 except sqlite3.OperationalError as error:
-                    if not _is_busy(error) or time.monotonic() > deadline:
+                    if not is_busy(error) or time.monotonic() > deadline:
                         raise self.translate(error) or error from error
                     time.sleep(0.02)
         finally:
@@ -192,18 +228,47 @@ class SQLiteDialect(Dialect):
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Iterator[pl.DataFrame]:
-        """Yield the rows in frames, from a connection that is opened read-only."""
+        """Yield the rows in frames, from a connection that is opened read-only.
+
+        Raises
+        ------
+        DatabaseBusy
+            When the file is changed again and again, or in mid-read, beside a reader who cannot hold it still.
+        """
+        for left in reversed(range(READ_TRIES)):
+            begun = False
+            try:
+                for frame in self._read(statement, schema, job):
+                    begun = True
+                    yield frame
+                return
+            except DatabaseBusy:
+                if begun or not left:
+                    raise
+
+    def _read(
+        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
+    ) -> Iterator[pl.DataFrame]:
         with self._read_engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None
             job.interruptible_by(raw.interrupt)
+            result = None
             try:
-                cursor = connection.execute(statement).cursor
+                result = connection.execute(statement)
+                cursor = result.cursor
                 assert cursor is not None
                 while not job.stopped and (rows := cursor.fetchmany(BATCH_ROWS)):
-                    yield pl.DataFrame(rows, schema=dict(schema), orient="row")
+                    frame = pl.DataFrame(rows, schema=dict(schema), orient="row")
+                    check_read(connection, self.file)
+                    yield frame
+            except sqlite3.Error:
+                check_read(connection, self.file)  # a file that changes looks damaged to who takes it for a fixed one
+                raise
             finally:
                 job.interruptible_by(None)
+                if result is not None:
+                    result.close()  # an unfinished statement would keep the log from being emptied
 
     def close_readers(self) -> None:
         """Close the read-only connections."""
@@ -227,7 +292,15 @@ class SQLiteDialect(Dialect):
         ------
         CancelledError
             Between two batches after :meth:`interrupt`.
+        StorageFull
+            When there is no room for it in SQLite's temporary folder.
         """
+        with staging():
+            return await self._stage(connection, table, frame, more=more)
+
+    async def _stage(
+        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool
+    ) -> sa.TableClause:
         name = f"walle_stage_{table.name}"
         columns = ", ".join(f'"{column}"' for column in frame.columns)
         await connection.exec_driver_sql(
@@ -316,76 +389,27 @@ class SQLiteDialect(Dialect):
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         if not isinstance(cause, sqlite3.Error):
             return None
-        code = getattr(cause, "sqlite_errorcode", None) or 0
-        match code & 0xFF:
-            case sqlite3.SQLITE_NOTADB:
-                return NotAWalleStore(f"{self.path} is not a SQLite database; it was not touched.")
-            case sqlite3.SQLITE_CORRUPT:
-                return DatabaseError(f"{self.path} is damaged ({cause}). Restore it from a copy.")
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return DatabaseBusy(
-                    f"{self.path} was locked for {BUSY_TIMEOUT:.0f} s by another process, or by an open session."
-                )
-            case sqlite3.SQLITE_READONLY if self.read_only:
-                return ReadOnly(f"{self.path} was opened with read_only=True; open it without to write.")
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-                return ReadOnly(f"{self.path} or its folder cannot be written. Use read_only=True to read it.")
-            case sqlite3.SQLITE_FULL:
-                return StorageFull(f"the disk of {self.path} is full; nothing of this call was written.")
-            case sqlite3.SQLITE_CANTOPEN:
-                return DatabaseUnavailable(f"{self.path} cannot be opened{self._why_not()}.")
-            case sqlite3.SQLITE_CONSTRAINT if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-                return ImmutableRecord(f"{cause}.")
-            case sqlite3.SQLITE_CONSTRAINT if code in (
-                sqlite3.SQLITE_CONSTRAINT_UNIQUE,
-                sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
-            ):
-                return DuplicateKey(
-                    f"already taken: {str(cause).rpartition(': ')[2]}. Nothing of this call was written."
-                )
-        return DatabaseError(f"{self.path}: {cause}.")
-
-    def _why_not(self) -> str:
-        if not self.path.exists():
-            return ": there is no such file"
-        if not os.access(self.path, os.R_OK):
-            return ": you may not read it"
-        return ""
+        return translate(cause, self.file, read_only=self.read_only, patience=BUSY_TIMEOUT)
 
 
-def _set_manners(engine: Engine, *, read_only: bool) -> None:
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged fill survives a power cut
-        cursor.close()
-
+def _begin_well(engine: Engine, file: SQLiteFile, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # a deferred transaction that reads first and writes later fails at once when another wrote in between
         if read_only or connection.get_execution_options().get("walle_deferred", False):
             connection.exec_driver_sql("BEGIN")
+            check_begun(connection, file)
             return
         patience = BUSY_TIMEOUT if connection.get_execution_options().get("walle_wait", True) else 0
         deadline = time.monotonic() + patience
         while True:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return
+                break
             except DBAPIError as error:
-                if not _is_busy(error.orig) or time.monotonic() > deadline:
+                if not is_busy(error.orig) or time.monotonic() > deadline:
                     raise
-
-    @event.listens_for(engine, "reset")
-    def roll_back(connection: Any, _: Any, state: PoolResetState) -> None:
-        # SQLAlchemy takes a failed COMMIT for an end; SQLite keeps the transaction, and with it the lock of the file
-        if not state.terminate_only:
-            connection.rollback()
-
-
-def _is_busy(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        check_begun(connection, file)
 
 
 def _storage_form(column: sa.Column[Any], values: pl.Series) -> pl.Series:

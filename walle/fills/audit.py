@@ -138,6 +138,9 @@ class Evidence:
 
 Check = Callable[[Evidence], pl.DataFrame]
 
+_AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar"}
+"""Rules that find nothing where there are no bars."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -228,7 +231,7 @@ def audit(evidence: Evidence, rules: Iterable[Rule]) -> pl.DataFrame:
 
 
 def choose(rules: Sequence[Rule], names: Iterable[str] | None) -> list[Rule]:
-    """Return the rules of these names, or all.
+    """Return the rules of these names, or all; beside one that needs bars, the rule that says where there are none.
 
     Raises
     ------
@@ -241,6 +244,8 @@ def choose(rules: Sequence[Rule], names: Iterable[str] | None) -> list[Rule]:
     unknown = [name for name in wanted if name not in {each.name for each in rules}]
     if unknown:
         raise InputError(f"no rule {unknown[0]!r}; there are: {', '.join(each.name for each in rules)}.")
+    if not _AGAINST_BARS.isdisjoint(wanted):
+        wanted.append("not_checked")
     return [each for each in rules if each.name in wanted]
 
 

@@ -126,7 +126,8 @@ class FillAnalysis:
         run_id : str, optional
             None: every run.
         rules : iterable of str, optional
-            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default.
+            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default. Beside a rule
+            that needs bars, ``not_checked`` says which fills had none.
         extra_rules : iterable of Rule
             One's own, made by :func:`walle.fills.rule`.
         timeframe : str, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,8 @@ from walle.config import DatabaseConfig, masked
 from walle.database import Database
 from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
 from walle.models import HEAD
+from walle.progress import Meter, Progress
+from walle.repositories.integrity import Integrity
 from walle.store.bars import Bars
 from walle.store.events import Events
 from walle.store.fills import Fills
@@ -80,7 +83,9 @@ def connect(
         return Store(None, progress=progress)
     schema = migrate.prepare(config, read_only=read_only)
     columns = None if schema.revision == HEAD else schema.columns
-    return Store(Database(config, read_only=read_only, columns=columns), progress=progress)
+    database = Database(config, read_only=read_only, columns=columns)
+    database.dialect.verify()  # from here on it is that file, also before the first use
+    return Store(database, progress=progress)
 
 
 def upgrade(
@@ -139,6 +144,7 @@ class Store:
         self.fills = Fills(database, self._portal, progress)
         self.runs = Runs(database, self._portal, progress)
         self.events = Events(database, self._portal, progress)
+        self._progress = progress
         self._closed = False
 
     @property
@@ -161,8 +167,14 @@ class Store:
         """The settings that the store was opened with; None for a store in memory."""
         return None if self._database is None else self._database.config
 
-    def status(self) -> StoreStatus:
+    def status(self, *, deep: bool = False) -> StoreStatus:
         """Look at the state of the schema and of its guards.
+
+        Parameters
+        ----------
+        deep : bool
+            Check the content as well, which takes as long as reading all of it: the database's own checks of pages and
+            indexes, every value, and the index of the bars against the bars.
 
         Returns
         -------
@@ -177,9 +189,15 @@ class Store:
         self._check_open()
         if self._database is None:
             return StoreStatus(
-                address=None, database="memory", durable=False, read_only=False, revision=None, head=HEAD
+                address=None, database="memory", durable=False, read_only=False, revision=None, head=HEAD, guards="none"
             )
-        return look(self._database.config, read_only=self._database.read_only)
+        self._database.dialect.verify()
+        config, read_only = self._database.config, self._database.read_only
+        if not deep:
+            return look(config, read_only=read_only)
+        progress = Progress("rows")
+        with Meter(progress, self._progress) as meter:
+            return self._portal.call(look_deeply, config, progress, read_only=read_only, meter=meter)
 
     def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False) -> list[str]:
         """Bring the schema to the current revision.
@@ -210,6 +228,7 @@ class Store:
             raise ReadOnly(
                 f"{self._database.dialect.label} was opened with read_only=True; use walle.upgrade(address)."
             )
+        self._database.dialect.verify()
         return migrate.upgrade(self._database.config, confirmed=confirmed, allow_rounding=allow_rounding)
 
     def close(self) -> None:
@@ -259,7 +278,40 @@ def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
     ------
     DatabaseUnavailable, NotAWalleStore
     """
+    return _status(config, _schema(config), read_only)
+
+
+async def look_deeply(config: DatabaseConfig, progress: Progress, *, read_only: bool = False) -> StoreStatus:
+    """Look at the schema of a database and check its content, by connections of its own that cannot write.
+
+    Raises
+    ------
+    DatabaseUnavailable, NotAWalleStore
+    """
+    schema = _schema(config)
+    status = _status(config, schema, read_only)
+    if not schema.ours:
+        return status
+    database = Database(config, read_only=True, columns=schema.columns)
+    try:
+        found = await Integrity(database, schema).check(progress)
+    finally:
+        await database.close()
+    return dataclasses.replace(
+        status,
+        checked=tuple(found.checked),
+        not_checked=tuple(found.not_checked),
+        problems=(*status.problems, *found.problems),
+    )
+
+
+def _schema(config: DatabaseConfig) -> migrate.Schema:
     schema = migrate.inspect(config)
+    migrate.refuse_foreign(schema, masked(config.address))
+    return schema
+
+
+def _status(config: DatabaseConfig, schema: migrate.Schema, read_only: bool) -> StoreStatus:
     known = schema.revision is None or schema.known or schema.adoptable
     return StoreStatus(
         address=masked(config.address),
@@ -269,5 +321,7 @@ def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
         revision=schema.revision,
         head=HEAD,
         pending=tuple(migrate.pending(config)) if known else (),
+        guards=schema.guards,
         missing_guards=schema.missing_guards,
+        problems=tuple(f"{name} is not there, though this revision has it" for name in schema.lacking),
     )

@@ -37,7 +37,9 @@ def _holds(store: Store) -> str:
     status = store.status()
     series, runs = store.bars.series(), store.runs.read()
     late = "" if status.revision == status.head else f", and this WallE works with {status.head}"
-    guards = f", guards missing: {', '.join(status.missing_guards)}" if status.missing_guards else ""
+    guards = f", guards {status.guards}" if status.guards != "in place" else ""
+    if status.missing_guards:
+        guards += f": {', '.join(status.missing_guards)}"
     counts = [
         f"{series.height:,} series",
         f"{int(series['bars'].sum()):,} bars",

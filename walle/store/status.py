@@ -27,8 +27,17 @@ class StoreStatus:
         The revision of the tables, and the one that this WallE works with.
     pending : tuple of str
         Revisions that ``walle upgrade`` would run.
+    guards : str
+        ``in place``; ``missing``: some are; ``none``: the revision has none yet; ``not checked``: WallE does not know
+        the revision, so that nobody can tell what should be there.
     missing_guards : tuple of str
         Guards of immutability that should be there and are not.
+    checked : tuple of str
+        What a deep look has checked; empty after any other.
+    not_checked : tuple of str
+        What it could not check, and why.
+    problems : tuple of str
+        What is wrong: tables and columns that the revision has and the database has not, and what a deep look found.
     """
 
     address: str | None
@@ -38,12 +47,19 @@ class StoreStatus:
     revision: str | None
     head: str
     pending: tuple[str, ...] = ()
+    guards: str = "not checked"
     missing_guards: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the store is durable, at the head revision, with every guard in place."""
-        return self.durable and self.revision == self.head and not self.missing_guards
+        """Whether the store is durable, at the head revision, with every guard in place and no problem found.
+
+        What was not checked counts for nothing: only a deep look (``checked``) looks at the rows.
+        """
+        return self.durable and self.revision == self.head and self.guards == "in place" and not self.problems
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
@@ -71,5 +87,15 @@ class StoreStatus:
             lines.append(f"pending   {', '.join(self.pending)}: walle upgrade")
         if self.revision is None:
             return "\n".join([*lines[:2], "revision  none: there are no tables yet. Make them: walle upgrade"])
-        guards = "all in place" if not self.missing_guards else f"missing: {', '.join(self.missing_guards)}"
-        return "\n".join([*lines, f"guards    {guards}"])
+        lines.append(f"guards    {self._guards()}")
+        lines += [f"checked   {what}" for what in self.checked]
+        lines += [f"not checked  {what}" for what in self.not_checked]
+        return "\n".join([*lines, *(f"PROBLEM   {what}" for what in self.problems)])
+
+    def _guards(self) -> str:
+        if self.guards == "missing":
+            return f"missing: {', '.join(self.missing_guards)}"
+        return {
+            "in place": "all in place",
+            "none": "none: this revision has none, so that nothing keeps facts from being changed",
+        }.get(self.guards, "not checked: this WallE does not know the revision")

@@ -1,0 +1,72 @@
+"""Where a path lies: file systems of other machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+__all__ = ["network_mount"]
+
+NETWORK = {
+    *("9p", "acfs", "afs", "auristorfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2"),
+    *("glusterfs", "gpfs", "lustre", "ncpfs", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "remote", "vboxsf"),
+    *("vmhgfs", "webdav"),
+}
+"""File systems whose other side is another machine, or the host of a virtual one: there no -shm is shared."""
+
+NETWORK_FUSE = {
+    *("afpfs", "beegfs", "ceph", "curlftpfs", "davfs", "davfs2", "gcsfuse", "glusterfs", "grpcfuse", "gvfsd-fuse"),
+    *("juicefs", "mfs", "moosefs", "osxfs", "rclone", "s3fs", "seaweedfs", "sshfs", "vmhgfs-fuse"),
+}
+"""What follows ``fuse.`` in the type of such a file system in user space."""
+
+_TABLE = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def network_mount(path: Path, table: str | None = None) -> str | None:
+    """Return the type of the network file system that a path lies on; None for a local one, or when nothing tells.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute, without links.
+    table : str, optional
+        Lines as of ``/proc/self/mountinfo`` (proc(5)); None: that file, and what psutil tells elsewhere.
+    """
+    kind, depth = "", -1
+    for mount, name in _mounts(table):
+        # a later mount lies over an earlier one at the same place
+        if path.is_relative_to(mount) and len(mount.parts) >= depth:
+            kind, depth = name, len(mount.parts)
+    return kind if _is_network(kind) or str(path).startswith("\\\\") else None
+
+
+def _mounts(table: str | None) -> Iterable[tuple[Path, str]]:
+    if table is not None:
+        return _parsed(table)
+    try:
+        return _parsed(_TABLE.read_text(errors="surrogateescape"))
+    except OSError:
+        # Windows tells of a network drive by an option, and names the file system of the other side
+        return [
+            (Path(part.mountpoint), "remote" if "remote" in part.opts.split(",") else part.fstype)
+            for part in psutil.disk_partitions(all=True)
+        ]
+
+
+def _parsed(table: str) -> Iterator[tuple[Path, str]]:
+    for line in table.splitlines():
+        place, _, rest = line.partition(" - ")
+        words, after = place.split(), rest.split()
+        if len(words) > 4 and after:
+            yield Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), words[4])), after[0]
+
+
+def _is_network(kind: str) -> bool:
+    name = kind.lower()
+    inner = name.removeprefix("fuse.")
+    return inner.startswith(("nfs", "smb")) or inner in (NETWORK if inner == name else NETWORK_FUSE)

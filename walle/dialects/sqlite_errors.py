@@ -1,0 +1,134 @@
+"""What SQLite's errors mean: one of ours for each result code."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from walle import scratch
+from walle.dialects.sqlite_file import SQLiteFile
+from walle.errors import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseUnavailable,
+    DuplicateKey,
+    ImmutableRecord,
+    NotAWalleStore,
+    ReadOnly,
+    StorageFull,
+    WalleError,
+)
+
+__all__ = ["is_busy", "staging", "translate"]
+
+_UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+_NO_LIVE_READ = (
+    sqlite3.SQLITE_READONLY_CANTINIT,
+    sqlite3.SQLITE_READONLY_CANTLOCK,
+    sqlite3.SQLITE_READONLY_RECOVERY,
+)
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Tell whether another connection holds a lock."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+@contextmanager
+def staging() -> Iterator[None]:
+    """Turn a full disk into our error where only temporary tables are written.
+
+    Raises
+    ------
+    StorageFull
+    DBAPIError
+        For any other reason, as it came.
+    Error
+        Likewise.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+        ours = _temporary_full()
+        raise ours from error
+
+
+def _temporary_full() -> StorageFull:
+    return scratch.full(
+        scratch.sqlite_folder(),
+        "SQLite stages and sorts rows there",
+        "SQLITE_TMPDIR (or TMPDIR, which Python uses too)",
+    )
+
+
+def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patience: float) -> WalleError:
+    """Map an error by its result code.
+
+    Parameters
+    ----------
+    error : sqlite3.Error
+    file : SQLiteFile
+    read_only : bool
+        The store was opened so.
+    patience : float
+        Seconds that were waited for a lock.
+    """
+    path = file.path
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    match code & 0xFF:
+        case sqlite3.SQLITE_NOTADB:
+            return NotAWalleStore(f"{path} is not a SQLite database; it was not touched.")
+        case sqlite3.SQLITE_CORRUPT:
+            return DatabaseError(f"{path} is damaged ({error}). Restore it from a copy.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return DatabaseBusy(f"{path} was locked for {patience:.0f} s by another process, or by an open session.")
+        case sqlite3.SQLITE_READONLY if code in _NO_LIVE_READ:
+            return DatabaseUnavailable(f"{path} cannot be opened{_why_not_live(file)}.")
+        case sqlite3.SQLITE_READONLY if read_only:
+            return ReadOnly(f"{path} was opened with read_only=True; open it without to write.")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return ReadOnly(f"{path} or its folder cannot be written. Use read_only=True to read it.")
+        case sqlite3.SQLITE_FULL:
+            if scratch.roomier(file.real.parent, scratch.sqlite_folder()):
+                return _temporary_full()
+            return StorageFull(f"the disk of {path} is full; nothing of this call was written.")
+        case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_GETTEMPPATH:
+            return DatabaseError(
+                f"SQLite finds no temporary folder that it may write (it would use {scratch.sqlite_folder()}). Set "
+                "SQLITE_TMPDIR or TMPDIR to one before Python starts."
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return DatabaseUnavailable(f"{path} cannot be opened{_why_not(file)}.")
+        case sqlite3.SQLITE_CONSTRAINT if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            return ImmutableRecord(f"{error}.")
+        case sqlite3.SQLITE_CONSTRAINT if code in _UNIQUE:
+            return DuplicateKey(f"already taken: {str(error).rpartition(': ')[2]}. Nothing of this call was written.")
+    return DatabaseError(f"{path}: {error}.")
+
+
+def _why_not(file: SQLiteFile) -> str:
+    if not file.path.exists():
+        return (
+            f": it is a link to {file.real}, and there is no such file"
+            if file.path.is_symlink()
+            else (": there is no such file")
+        )
+    for path in (file.path, file.beside("-wal"), file.beside("-shm")):
+        if path.exists() and not os.access(path, os.R_OK):
+            return f": you may not read {'it' if path == file.path else path}"
+    return _why_not_live(file) if file.beside("-wal").exists() else ""
+
+
+def _why_not_live(file: SQLiteFile) -> str:
+    return (
+        f": what is new stands in {file.beside('-wal')}, and to read that needs the index {file.beside('-shm').name}, "
+        "which this process may not make. Get the right to write the folder, or have the owner close the store (or "
+        "keep it open)"
+    )

@@ -1,0 +1,56 @@
+"""SQLite's own checks of a file: its pages, its indexes, its references, and its counters of ids.
+
+A page has no checksum, so that a changed value in a cell of no index is as good as any other to SQLite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from walle.dialects.base import Examined
+
+__all__ = ["examine"]
+
+MOST = 20
+"""Lines of integrity_check that are told."""
+
+
+def examine(connection: Connection, tables: Sequence[str], found: Examined) -> None:
+    """Run the checks; what a damaged page stops is a problem as well."""
+    checks: dict[str, Callable[[Connection], Iterator[str]]] = {
+        "pages and indexes (integrity_check)": _pages,
+        "references (foreign_key_check)": _references,
+        "counters of ids (sqlite_sequence)": lambda held: _counters(held, tables),
+    }
+    for name, check in checks.items():
+        try:
+            found.problems += [f"{name}: {line}" for line in check(connection)]
+        except DBAPIError as error:
+            found.problems.append(f"{name}: {error.orig}")
+        found.checked.append(name)
+
+
+def _pages(connection: Connection) -> Iterator[str]:
+    lines = connection.scalars(sa.text(f"PRAGMA integrity_check({MOST})"))
+    return (line for line in lines if line != "ok")
+
+
+def _references(connection: Connection) -> Iterator[str]:
+    for row in connection.execute(sa.text("PRAGMA foreign_key_check")):
+        yield f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there"
+
+
+def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
+    # what AUTOINCREMENT has given out: no row can have a higher id
+    counters = {row[0]: row[1] for row in connection.execute(sa.text("SELECT name, seq FROM sqlite_sequence"))}
+    for table in tables:
+        made = connection.scalar(sa.text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table})
+        if "AUTOINCREMENT" not in str(made).upper():
+            continue
+        highest = connection.scalar(sa.text(f'SELECT max(rowid) FROM "{table}"'))
+        if highest is not None and highest > counters.get(table, 0):
+            yield f"{table} has a row with the id {highest}, but only {counters.get(table, 0)} were given out"

@@ -1,0 +1,285 @@
+"""The file below a SQLite store: which one was opened, whether it still lies there, and how it can be read.
+
+SQLite finds the write-ahead log of a database by its name, and so would fold the log of a file that was replaced into
+the one that lies there now. Only names are looked at here: to open the file a second time and close it again would
+drop the locks that SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, "posix_close_bug").
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from walle.dialects.mounts import network_mount
+from walle.errors import DatabaseUnavailable, FileReplaced
+
+__all__ = ["SQLiteFile", "Stamp"]
+
+log = logging.getLogger("walle")
+
+TICK = 50_000_000
+"""Nanoseconds within which a file system may give two changes the same time; the coarsest of Linux have 10 ms."""
+
+_LOOKS = 3
+_PAUSE = 0.02
+
+Identity = tuple[int, int]
+Stamp = tuple[tuple[int, int, int, int, int] | None, ...]
+
+_RESTORE = (
+    "To bring back a copy, close every store of the file, remove what is left of its -wal and -shm, and only then put "
+    "the copy in its place; or let sqlite3's own `.restore` write it."
+)
+
+_warned: set[Path] = set()
+
+
+class SQLiteFile:
+    """A file by its path, and the one that was opened there first.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute; links in it are followed, as SQLite does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: Identity | None = None
+        self._largest = 0
+
+    @property
+    def real(self) -> Path:
+        """The file behind all links: SQLite keeps the log and its index beside that one."""
+        return Path(os.path.realpath(self.path))
+
+    def beside(self, suffix: str) -> Path:
+        """Name a companion of the file, such as ``-wal``."""
+        real = self.real
+        return real.with_name(real.name + suffix)
+
+    # which file it is
+
+    def identity(self) -> Identity | None:
+        """Return what tells the file from every other one at this moment; None when nothing lies there."""
+        found = _stat(self.path)
+        return None if found is None else (found.st_dev, found.st_ino)
+
+    def remember(self) -> None:
+        """Hold on to the file that lies there: from now on :meth:`verify` asks for that one."""
+        if self._opened is None:
+            self._opened = self.identity()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file, or none, lies where the one was that was opened."""
+        return self._opened is not None and self.identity() != self._opened
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether the file is smaller than it was once; SQLite itself makes it so only when it holds less."""
+        found = _stat(self.path)
+        size = 0 if found is None else found.st_size
+        self._largest = max(self._largest, size)
+        return size < self._largest
+
+    def judge(self, held: int | None) -> None:
+        """Do nothing when a file that has shrunk holds less as well.
+
+        Parameters
+        ----------
+        held : int or None
+            Bytes that it has by SQLite's own book; None when that book cannot be read.
+
+        Raises
+        ------
+        FileReplaced
+        """
+        if held is not None and held < self._largest:
+            self._largest = held
+            return
+        raise FileReplaced(
+            f"{self.path} was overwritten in place while it was open: it is smaller than SQLite left it, and the -wal "
+            f"beside it does not belong to it any more. Nothing of this call was written. Close every store of it. "
+            f"{_RESTORE}",
+            self.path,
+        )
+
+    def verify(self, *, written: bool = False) -> None:
+        """Do nothing while the file that was opened lies where it did.
+
+        Parameters
+        ----------
+        written : bool
+            The call has committed: what it wrote went into the file that was opened.
+
+        Raises
+        ------
+        FileReplaced
+        """
+        if not self.replaced:
+            return
+        happened = "was replaced by another file" if self.identity() is not None else "was removed or renamed"
+        fate = (
+            "What this call wrote went into the file that lay there before, and is lost unless that one was kept. "
+            if written
+            else "Nothing of this call was written. "
+        )
+        raise FileReplaced(
+            f"{self.path} {happened} while it was open. {fate}Close this store and connect again to work with what "
+            f"lies there now. {_RESTORE}",
+            self.path,
+            written=written,
+        )
+
+    # how it can be opened
+
+    def address(self, mode: str) -> tuple[str, Stamp | None]:
+        """Return the URI by which SQLite opens the file, and its stamp when it is read as one that nobody changes.
+
+        A database with a log needs an index of it (-shm) even to be read, and a reader who may not write the folder
+        cannot make one. Without a log nobody has the file open: it is read as it stands, and is looked at again after
+        each reading.
+
+        Parameters
+        ----------
+        mode : {"ro", "rw", "rwc"}
+        """
+        uri = f"file:{quote(str(self.path))}?mode={mode}"
+        if mode != "ro" or os.access(self.real.parent, os.W_OK):
+            return uri, None
+        stamp = self._settled_stamp()  # before it is looked for a log, which may be there the moment after
+        _, log_mark, journal = stamp
+        idle = log_mark is None or (log_mark[2] == 0 and _stat(self.beside("-shm")) is None)
+        if not idle or (journal is not None and journal[2]):
+            return uri, None
+        return f"{uri}&immutable=1", stamp
+
+    def stamp(self) -> Stamp:
+        """Return what changes whenever the file does."""
+        return tuple(_mark(path) for path in (self.real, self.beside("-wal"), self.beside("-journal")))
+
+    def _settled_stamp(self) -> Stamp:
+        """Return the stamp once it is old enough for the next change to give another one."""
+        stamp = self.stamp()
+        while stamp[0] is not None and 0 <= time.time_ns() - max(stamp[0][3:]) < TICK:
+            time.sleep(TICK / 1e9)
+            stamp = self.stamp()
+        return stamp
+
+    # who else has it open
+
+    def refuse_foreign_log(self) -> None:
+        """Do nothing unless the log beside the file belongs to another file that is still open somewhere.
+
+        That is how it looks after a restore under an open store. Whoever opened the file now would have that log
+        folded into it.
+
+        Raises
+        ------
+        FileReplaced
+        """
+        for look in range(_LOOKS):  # a store that is just being opened or closed has one lock without the other
+            holders = self._holders_of_another()
+            if not holders:
+                return
+            if look < _LOOKS - 1:
+                time.sleep(_PAUSE)
+        raise FileReplaced(
+            f"{self.path} was removed or replaced while it was open, and the file that lay there before still is open "
+            f"in {', '.join(holders)}: the -wal and -shm of that name belong to it, and would damage another one. "
+            "Close the stores there, then connect again.",
+            self.path,
+        )
+
+    def _holders_of_another(self) -> list[str]:
+        shared = self.beside("-shm")
+        if (index := _inode(shared)) is None:
+            return []
+        locks = _locks()
+        return sorted(locks.get(index, ())) if _inode(self.path) not in locks else []
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody has the file that lies there now open, as far as can be known."""
+        return _inode(self.path) in _locks()
+
+    def warn(self) -> None:
+        """Warn once of a place or a name with which SQLite cannot keep its promises.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            When somebody has the file open by another name: each name has a log of its own.
+        """
+        real = self.real
+        found = _stat(real)
+        links = 1 if found is None else found.st_nlink
+        if links > 1:
+            self._refuse_other_name()
+        if real in _warned:
+            return
+        _warned.add(real)
+        if links > 1:
+            log.warning(
+                "%s has %d names (hard links). Open it by one of them only: each has a -wal of its own, and a copy by "
+                "hard link is no backup.",
+                real,
+                links,
+            )
+        if (kind := network_mount(real)) is not None:
+            log.warning(
+                "%s lies on a network file system (%s), where SQLite's log and locks work for one machine at most and "
+                "may damage the file. Keep the store on a local disk, or use PostgreSQL.",
+                real,
+                kind,
+            )
+
+    def _refuse_other_name(self) -> None:
+        for look in range(_LOOKS):
+            own = _inode(self.path)
+            holders = sorted(_locks().get(own, ())) if own is not None else []
+            if not holders or self.beside("-wal").exists() or self.beside("-journal").exists():
+                return
+            if look < _LOOKS - 1:
+                time.sleep(_PAUSE)
+        raise DatabaseUnavailable(
+            f"{self.path} is open in {', '.join(holders)} by another name (a hard link), with another -wal; to open it "
+            "by two names damages it. Use that name, or a symbolic link to it."
+        )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _mark(path: Path) -> tuple[int, int, int, int, int] | None:
+    found = _stat(path)
+    if found is None:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _inode(path: Path) -> int | None:
+    found = _stat(path)
+    return None if found is None else found.st_ino
+
+
+def _locks() -> dict[int, set[str]]:
+    """Return who holds a lock on which inode, this process included; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return {}
+    found: dict[int, set[str]] = {}
+    for line in lines:
+        words = [word for word in line.split() if word != "->"]  # who only waits stands behind an arrow
+        if len(words) >= 6 and "->" not in line and words[1] == "POSIX":
+            found.setdefault(int(words[5].rpartition(":")[2]), set()).add(f"process {words[4]}")
+    return found

@@ -1,0 +1,173 @@
+"""What every connection to a SQLite file does beside its statements: see to it that it is still that file.
+
+A connection goes on working with a file that has no name any more, so that writes would be acknowledged and lost, and
+reads never see what lies there now. The names are looked at where a connection is opened or taken from its pool, after
+BEGIN, before COMMIT and after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
+
+from walle.dialects.sqlite_file import SQLiteFile
+from walle.errors import DatabaseBusy
+
+__all__ = ["check_begun", "check_read", "watch"]
+
+LOG_BYTES = 64 * 2**20
+"""What is left of the -wal when it is begun anew after a large ingest."""
+
+_SEEN = "walle_file"
+_STAMP = "walle_stamp"
+
+
+def watch(engine: Engine, file: SQLiteFile, mode: str) -> None:
+    """Let an engine open a file in a mode ("ro", "rw", "rwc"), and hold it to that file.
+
+    Raises
+    ------
+    FileReplaced
+        By the connections: from then on nothing of the engine works, unless the file comes back to its place.
+    """
+    _watch_opening(engine, file, mode)
+    _watch_ends(engine, file)
+    if mode == "ro":
+        _watch_reading(engine, file)
+    else:
+        _set_pragmas(engine)
+
+
+def _watch_opening(engine: Engine, file: SQLiteFile, mode: str) -> None:
+    @event.listens_for(engine, "do_connect")
+    def find(_: Any, record: ConnectionPoolEntry, arguments: list[Any], __: Any) -> None:
+        file.verify()
+        file.warn()
+        file.refuse_foreign_log()
+        record.info[_SEEN] = file.identity()
+        arguments[0], record.info[_STAMP] = file.address(mode)
+
+    @event.listens_for(engine, "connect", insert=True)  # before any statement: the first one opens the log
+    def recognise(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        file.remember()
+        file.verify()
+        if record.info[_SEEN] not in (None, file.identity()):
+            raise DatabaseBusy(f"{file.path} was replaced while it was being opened. Try again.")
+
+    @event.listens_for(engine, "checkout")
+    def take(connection: DBAPIConnection, record: ConnectionPoolEntry, _: Any) -> None:
+        _hold(connection, file)
+        if _is_stale(record.info, file):
+            raise DisconnectionError("the pool opens the file as it is now")
+        if record.info.get(_STAMP) is None:
+            _judge_size(connection, file)
+
+
+def _set_pragmas(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged fill survives a power cut
+        cursor.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
+        cursor.close()
+
+
+def _watch_ends(engine: Engine, file: SQLiteFile) -> None:
+    @event.listens_for(engine, "reset")
+    def roll_back(connection: DBAPIConnection, _: ConnectionPoolEntry, state: PoolResetState) -> None:
+        # SQLAlchemy takes a failed COMMIT for an end; SQLite keeps the transaction, and with it the lock of the file
+        if not state.terminate_only:
+            connection.rollback()
+
+    commit = engine.dialect.do_commit
+
+    def commit_held(connection: Any) -> None:
+        _hold(connection, file)
+        commit(connection)
+        _hold(connection, file, written=True)
+
+    engine.dialect.do_commit = commit_held  # type: ignore[method-assign, assignment]  # no event comes after a commit
+
+
+def _watch_reading(engine: Engine, file: SQLiteFile) -> None:
+    @event.listens_for(engine, "after_cursor_execute")
+    def check(connection: Connection, *_: Any) -> None:
+        check_read(connection, file)
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> None:
+        if context.connection is not None:  # a file that changes looks damaged to who takes it for a fixed one
+            check_read(context.connection, file)
+
+
+def check_begun(connection: Connection, file: SQLiteFile) -> None:
+    """Do nothing when the transaction that has begun is one of the file that lies there; else end it.
+
+    Raises
+    ------
+    FileReplaced
+    """
+    _hold(connection.connection, file)
+    if connection.info.get(_STAMP) is None:
+        _judge_size(connection.connection, file)
+
+
+def check_read(connection: Connection, file: SQLiteFile) -> None:
+    """Do nothing unless what the connection has read may be half old and half new.
+
+    Raises
+    ------
+    DatabaseBusy
+    """
+    if _is_stale(connection.info, file):
+        raise DatabaseBusy(
+            f"{file.path} was changed while it was read, and a reader who may not write its folder cannot hold it "
+            "still. Read again."
+        )
+
+
+def _hold(connection: Any, file: SQLiteFile, *, written: bool = False) -> None:
+    if file.replaced:
+        connection.rollback()
+        if not file.in_use:
+            _fold_log(connection)
+        file.verify(written=written)
+
+
+def _fold_log(connection: Any) -> None:
+    """Empty the log into the file that it belongs to; whoever opens the other file would fold it into that one."""
+    with contextlib.suppress(sqlite3.Error):
+        _scalar(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _judge_size(connection: Any, file: SQLiteFile) -> None:
+    if file.shrunk:
+        try:
+            held = _scalar(connection, "PRAGMA page_count") * _scalar(connection, "PRAGMA page_size")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+            held = None
+        file.judge(held)
+
+
+def _scalar(connection: Any, statement: str) -> Any:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+        return cursor.fetchone()[0]
+    finally:
+        cursor.close()
+
+
+def _is_stale(info: Any, file: SQLiteFile) -> bool:
+    stamp = info.get(_STAMP)
+    return stamp is not None and stamp != file.stamp()

@@ -1,0 +1,206 @@
+"""A thorough look at a store: the database's own checks, every value by our readers, and facts that are held twice."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from walle import models
+from walle.bars.packed import RUNS, count_bars, join_runs, runs_of
+from walle.database import Database
+from walle.dialects import ReadJob
+from walle.dialects.base import Examined
+from walle.errors import WalleError
+from walle.frames import INSTANT
+from walle.progress import Progress
+from walle.repositories.bar_index import BarIndex
+from walle.schema import Schema, looking
+from walle.types import ExactDecimal, Json, UtcInstant, wire
+
+__all__ = ["Integrity"]
+
+_UNREADABLE = (WalleError, pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, zlib.error, struct.error)
+"""What a reader may raise for a value that is not of its column's type."""
+
+_SERIES = ["symbol", "timeframe"]
+_KINDS: tuple[tuple[type[Any], pl.DataType], ...] = (
+    (ExactDecimal, pl.String()),
+    (Json, pl.String()),
+    (sa.Float, pl.Float64()),
+    (sa.Integer, pl.Int64()),
+    (sa.LargeBinary, pl.Binary()),
+)
+_EXACT = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""0001-01-01 to the last microsecond of 9999."""
+
+
+class Integrity:
+    """Whether a store holds what was put into it, as far as that can be told from what it holds.
+
+    Parameters
+    ----------
+    database : Database
+        Best opened read-only: reading the index of the bars would otherwise bring it up to date.
+    schema : Schema
+        What was found in it.
+    """
+
+    def __init__(self, database: Database, schema: Schema) -> None:
+        self._database = database
+        self._schema = schema
+        self._found = Examined()
+        self._bars = pl.DataFrame(schema=RUNS)
+
+    async def check(self, progress: Progress) -> Examined:
+        """Check everything; what is wrong is told, and never raised.
+
+        Parameters
+        ----------
+        progress : Progress
+            Told how far it has come.
+        """
+        tables = [name for name in models.metadata.tables if name in self._schema.columns]
+        progress.begin("checking pages and indexes")
+        await self._database.in_thread(lambda: self._examine(tables))
+        if self._schema.revision != models.HEAD or self._schema.lacking:
+            self._found.not_checked.append("values: the tables are not those that this WallE works with")
+            return self._found
+        before = await self._indexed()
+        for name in tables:
+            job = ReadJob()
+            await self._database.in_thread(partial(self._read, name, progress, job), job)
+        self._found.checked.append("every value (read by WallE's own readers)")
+        await self._hold_index(before)
+        return self._found
+
+    def _examine(self, tables: list[str]) -> None:
+        dialect = self._database.dialect
+        with looking(dialect) as connection:
+            dialect.examine(connection, tables, self._found)
+
+    # values
+
+    def _read(self, name: str, progress: Progress, job: ReadJob) -> None:
+        try:
+            with self._database.errors():
+                counted = self._count(name, job)
+                progress.begin(f"reading {name}", counted)
+                rows = 0
+                for frame in self._frames(name, job):
+                    rows += frame.height
+                    progress.advance(frame.height)
+                    self._look(name, frame)
+                # the count comes from an index, the rows from the table; rows may have been added in between
+                if rows < counted and not job.stopped:
+                    self._found.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
+        except _UNREADABLE as error:
+            self._found.problems.append(f"{name}: not all can be read: {error}")
+
+    def _count(self, name: str, job: ReadJob) -> int:
+        statement: sa.Select[Any] = sa.select(sa.func.count().label("rows")).select_from(models.metadata.tables[name])
+        parts = list(self._database.dialect.read(statement, {"rows": pl.Int64()}, job))
+        return int(pl.concat(parts)["rows"].sum()) if parts else 0
+
+    def _frames(self, name: str, job: ReadJob) -> Iterator[pl.DataFrame]:
+        table, dialect = models.metadata.tables[name], self._database.dialect
+        columns = [wire(column, dialect.name).label(column.name) for column in table.columns]
+        schema = {column.name: _kind(column, dialect.name) for column in table.columns}
+        return dialect.read(sa.select(*columns), schema, job)
+
+    def _look(self, name: str, frame: pl.DataFrame) -> None:
+        table = models.metadata.tables[name]
+        for column in table.columns:
+            wrong = frame.filter(_wrong(column, frame[column.name]))
+            if wrong.height:
+                self._tell(name, column.name, wrong)
+        if name == "bars":
+            low, high = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
+            sane = (pl.col("low") <= low) & (pl.col("high") >= high) & (pl.col("volume") >= 0)
+            wrong = frame.filter(~sane.fill_null(True))
+            if wrong.height:
+                self._tell(name, "low", wrong, "has a low, high or volume that no bar can have")
+            self._bars = join_runs(
+                pl.concat([self._bars, runs_of(frame.with_columns(pl.col("timestamp").cast(INSTANT)))])
+            )
+
+    def _tell(self, name: str, column: str, wrong: pl.DataFrame, what: str | None = None) -> None:
+        keys = [key.name for key in models.metadata.tables[name].primary_key] or [column]
+        place = ", ".join(f"{key}={wrong[key][0]!r}" for key in keys)
+        said = what or f"has a {column} that cannot stand there: {str(wrong[column][0])[:80]!r}"
+        more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
+        self._found.problems.append(f"{name}: the row {place} {said}{more}")
+
+    # what is held twice
+
+    async def _indexed(self) -> pl.DataFrame | None:
+        """Return the opening times in the index of the bars; None when it cannot be read."""
+        index = BarIndex(self._database)
+        try:
+            told = await index.series()
+            series = set(told.select(_SERIES).iter_rows())
+            runs = await index.runs(series) if series else pl.DataFrame(schema=RUNS)
+        except _UNREADABLE as error:
+            self._found.problems.append(f"bar_index: not all can be read: {error}")
+            return None
+        counted = count_bars(runs).select(*_SERIES, counted="bars")
+        both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(
+            ~pl.col("bars").eq_missing(pl.col("counted"))
+        )
+        for row in both.iter_rows(named=True):
+            self._found.problems.append(
+                f"bar_index: {row['symbol']!r} {row['timeframe']} is said to have {row['bars']} bars, and its packed "
+                f"times are {row['counted']}"
+            )
+        return runs
+
+    async def _hold_index(self, before: pl.DataFrame | None) -> None:
+        """Hold the index against the bars that were read between two looks at it: bars come, and stay."""
+        after = await self._indexed() if before is not None else None
+        self._found.checked.append("the index of the bars, against the bars")
+        if before is None or after is None:
+            return
+        for more, less, what in (
+            (self._bars, before, "the index has bars that are not there"),
+            (after, self._bars, "bars are there that the index has not"),
+        ):
+            whole = join_runs(pl.concat([more, less]))
+            extra = whole.join(join_runs(more), on=list(RUNS), how="anti")
+            for symbol, timeframe in extra.select(_SERIES).unique(maintain_order=True).iter_rows():
+                self._found.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
+
+
+def _kind(column: sa.Column[Any], dialect: str) -> pl.DataType:
+    if isinstance(column.type, UtcInstant):
+        return pl.Int64() if dialect == "sqlite" else INSTANT
+    return next((kind for known, kind in _KINDS if isinstance(column.type, known)), pl.String())
+
+
+def _wrong(column: sa.Column[Any], values: pl.Series) -> pl.Series:
+    """Return where a column holds what its type does not allow."""
+    if isinstance(column.type, UtcInstant) and values.dtype == pl.Int64:
+        wrong = ~values.is_between(*_YEARS)
+    elif isinstance(column.type, ExactDecimal):
+        wrong = ~values.str.contains(_EXACT)
+    elif isinstance(column.type, Json):
+        wrong = pl.Series([value is not None and not _is_json(value) for value in values], dtype=pl.Boolean)
+    elif values.dtype == pl.Float64:
+        wrong = ~values.is_finite()
+    else:
+        wrong = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    return wrong.fill_null(False) | (values.is_null() & (not column.nullable))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
