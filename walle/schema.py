@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from sqlalchemy.engine import Connection
 from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
-from walle.errors import DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
+from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
 __all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "nobodys", "refuse_foreign", "require"]
 
 _VERSION_TABLE = "alembic_version"
+_TRIES = 3
 _MARKS = {"outbox", "consumer_offsets"}  # both stand from the first revision on
 
 
@@ -113,6 +114,9 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
             link = f" ({path} is a link to it)" if path.is_symlink() else ""
             raise DatabaseUnavailable(f"there is no file {path.resolve() if link else path}{link}.")
         return Schema(None, {}, (), False, ())
+    for _ in range(_TRIES - 1):
+        with suppress(DatabaseBusy), looking(dialect) as connection:  # the file was changed beside who cannot hold it
+            return look_at(connection, dialect)
     with looking(dialect) as connection:
         return look_at(connection, dialect)
 

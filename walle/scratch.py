@@ -1,19 +1,66 @@
-"""Temporary files: where they lie, and what is said when there is no room for them."""
+"""Temporary files: where they lie, what is left of them, and what is said when there is no room for them."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
-from walle.errors import StorageFull, WalleError
+import psutil
 
-__all__ = ["explained", "full", "roomier", "sqlite_folder"]
+from walle.errors import StorageFull
+
+__all__ = ["Scratch", "explained", "full", "roomier", "sqlite_folder"]
+
+_OPEN_FILES = Path("/proc/self/fd")
+_PREFIX = "walle-scratch-"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Scratch:
+    """A temporary file of which a killed process leaves nothing.
+
+    On Linux it has no name in any folder, and is read again by its descriptor's; elsewhere its name tells the process,
+    and the next scratch file removes those of processes that are gone.
+
+    Attributes
+    ----------
+    file : file object
+        To write it.
+    path : Path
+        To read it, in this process, until it is closed.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform == "linux" and _OPEN_FILES.is_dir():
+            self.file: IO[bytes] = tempfile.TemporaryFile(prefix=_PREFIX)  # noqa: SIM115  # closed by close()
+            self.path = _OPEN_FILES / str(self.file.fileno())
+            self._named = False
+        else:
+            _sweep()
+            handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-")
+            self.file, self.path, self._named = os.fdopen(handle, "wb"), Path(name), True
+
+    def close(self) -> None:
+        """Remove the file; a second call does nothing."""
+        with contextlib.suppress(OSError):  # a full disk refuses once more what could not be written
+            self.file.close()
+        if self._named:
+            self.path.unlink(missing_ok=True)
+
+
+def _sweep() -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def sqlite_folder() -> Path:
@@ -41,14 +88,17 @@ def roomier(path: Path, other: Path) -> bool:
         return False
 
 
-def explained(error: OSError, what: str) -> WalleError | None:
-    """Return our error for a full disk below Python's temporary folder; None for anything else.
+def explained(error: OSError) -> str | None:
+    """Return what to say of a full disk below Python's temporary folder; None for any other error.
 
     Parameters
     ----------
     error : OSError
         Of work that writes there and nowhere else.
-    what : str
-        What lies there, and why.
     """
-    return full(Path(tempfile.gettempdir()), what, "TMPDIR") if error.errno in _FULL else None
+    if error.errno not in _FULL:
+        return None
+    return (
+        f"there is no room to unpack it in the temporary folder {tempfile.gettempdir()} ({error.strerror}). Make room "
+        "there, or set TMPDIR to a folder on a larger disk before Python starts."
+    )

@@ -42,12 +42,16 @@ def examine(connection: Connection, tables: Sequence[str], found: Examined) -> N
 def _run(connection: Connection, statement: str, names: Sequence[str], what: str, found: Examined) -> None:
     for name in names:
         try:
-            with connection.begin_nested():
-                lines = connection.scalars(sa.text(statement), {"name": name}).all()
+            lines = connection.scalars(sa.text(statement), {"name": name}).all()
         except DBAPIError as error:
+            connection.rollback()
             if getattr(error.orig, "sqlstate", None) == _DENIED:
                 found.not_checked.append(f"{what}: this role may not run it; a superuser can grant EXECUTE")
                 return
-            lines = [str(error.orig).strip().splitlines()[0]]
-        found.problems += [f"{name}: {line}" for line in lines if line]
+            found.problems.append(f"{name}: {str(error.orig).strip().splitlines()[0]}")
+            if error.connection_invalidated:
+                found.not_checked.append(f"{what}: all after {name}, at which the server ended the connection")
+                return
+        else:
+            found.problems += [f"{name}: {line}" for line in lines if line]
     found.checked.append(what)

@@ -150,12 +150,7 @@ class SQLiteDialect(Dialect):
         examine(connection, tables, found)
 
     def check_read(self, connection: Connection) -> None:
-        """Do nothing unless the file was changed beside a reader who cannot hold it still.
-
-        Raises
-        ------
-        DatabaseBusy
-        """
+        """Raise unless the file stayed as it is beside a reader who cannot hold it still."""
         check_read(connection, self.file)
 
     async def release(self, engine: AsyncEngine) -> None:

@@ -17,7 +17,7 @@ from walle.bars.packed import RUNS, count_bars, join_runs, runs_of
 from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import Examined
-from walle.errors import WalleError
+from walle.errors import DatabaseUnavailable, WalleError
 from walle.frames import INSTANT
 from walle.progress import Progress
 from walle.repositories.bar_index import BarIndex
@@ -76,19 +76,24 @@ class Integrity:
         before = await self._indexed()
         for name in tables:
             job = ReadJob()
-            await self._database.in_thread(partial(self._read, name, progress, job), job)
+            if not await self._database.in_thread(partial(self._read, name, progress, job), job):
+                return self._found
         self._found.checked.append("every value (read by WallE's own readers)")
         await self._hold_index(before)
         return self._found
 
     def _examine(self, tables: list[str]) -> None:
         dialect = self._database.dialect
-        with looking(dialect) as connection:
-            dialect.examine(connection, tables, self._found)
+        try:
+            with looking(dialect) as connection:
+                dialect.examine(connection, tables, self._found)
+        except WalleError as error:
+            self._found.problems.append(f"pages and indexes: {error}")
 
     # values
 
-    def _read(self, name: str, progress: Progress, job: ReadJob) -> None:
+    def _read(self, name: str, progress: Progress, job: ReadJob) -> bool:
+        """Read a table; return False when the database went away, so that the others cannot be read either."""
         try:
             with self._database.errors():
                 counted = self._count(name, job)
@@ -103,6 +108,10 @@ class Integrity:
                     self._found.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
         except _UNREADABLE as error:
             self._found.problems.append(f"{name}: not all can be read: {error}")
+            if isinstance(error, DatabaseUnavailable):
+                self._found.not_checked.append(f"values, from {name} on")
+                return False
+        return True
 
     def _count(self, name: str, job: ReadJob) -> int:
         statement: sa.Select[Any] = sa.select(sa.func.count().label("rows")).select_from(models.metadata.tables[name])
@@ -164,9 +173,9 @@ class Integrity:
     async def _hold_index(self, before: pl.DataFrame | None) -> None:
         """Hold the index against the bars that were read between two looks at it: bars come, and stay."""
         after = await self._indexed() if before is not None else None
-        self._found.checked.append("the index of the bars, against the bars")
         if before is None or after is None:
             return
+        self._found.checked.append("the index of the bars, against the bars")
         for more, less, what in (
             (self._bars, before, "the index has bars that are not there"),
             (after, self._bars, "bars are there that the index has not"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import IO, Any
 
 from walle.bars.files.find import ENDINGS, is_known, split_name
 from walle.errors import InputError
+from walle.scratch import Scratch, explained
 
 __all__ = ["MAXIMUM_BYTES", "Opened", "open_file", "size_text"]
 
@@ -48,23 +47,22 @@ class Opened:
     compression : str or None
     stems : list of str
         Names that may tell symbol and timeframe: of the file, then of the member of its archive.
-    temporary : bool
-        Whether ``path`` is to be removed after reading.
     maximum_bytes : int
+    unpacked : Scratch or None
+        What is to be removed after reading.
     """
 
     path: Path
     format: str
     compression: str | None
     stems: list[str]
-    temporary: bool
     maximum_bytes: int
+    unpacked: Scratch | None = None
 
     def close(self) -> None:
         """Remove what was unpacked."""
-        if self.temporary:
-            self.path.unlink(missing_ok=True)
-            self.temporary = False
+        if self.unpacked is not None:
+            self.unpacked.close()
 
 
 def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
@@ -82,7 +80,8 @@ def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
     Raises
     ------
     InputError
-        For an empty file, another format, a damaged or too large archive, or one with several data files.
+        For an empty file, another format, a damaged or too large archive, one with several data files, or when there
+        is no room to unpack it.
     """
     if not path.is_file():
         raise InputError("there is no such file." if not path.exists() else "this is no regular file.")
@@ -92,17 +91,12 @@ def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
     if compression is None:
         if expected is not None and head:
             raise InputError(f"its ending says {expected}, but it does not begin like that: {head[:12]!r}.")
-        return Opened(path, _format(head, ending), None, [stem], False, maximum_bytes)
+        return Opened(path, _format(head, ending), None, [stem], maximum_bytes)
     stems = [stem]
-    handle, name = tempfile.mkstemp(prefix="walle-")
-    opened = Opened(Path(name), "", compression, stems, True, maximum_bytes)
+    scratch = Scratch()
+    opened = Opened(scratch.path, "", compression, stems, maximum_bytes, scratch)
     try:
-        with os.fdopen(handle, "wb") as target:
-            if compression == "zip":
-                ending = _unzip(path, target, stems, maximum_bytes) or ending
-            else:
-                with _stream(path, compression) as packed:
-                    _copy(packed, target, maximum_bytes)
+        ending = _unpack(path, compression, scratch.file, stems, maximum_bytes) or ending
         head = _head(opened.path)
         inner = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
         if inner is not None:
@@ -112,6 +106,32 @@ def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
         opened.close()
         raise
     return opened
+
+
+def _unpack(path: Path, compression: str, target: IO[bytes], stems: list[str], maximum_bytes: int) -> str:
+    """Unpack a file, and return the ending of what was in its archive.
+
+    Raises
+    ------
+    InputError
+        When there is no room for it.
+    OSError
+        For any other reason.
+    """
+    ending = ""
+    try:
+        if compression == "zip":
+            ending = _unzip(path, target, stems, maximum_bytes)
+        else:
+            with _stream(path, compression) as packed:
+                _copy(packed, target, maximum_bytes)
+        target.flush()
+    except OSError as error:
+        full = explained(error)
+        if full is None:
+            raise
+        raise InputError(full) from error
+    return ending
 
 
 def size_text(count: int) -> str:
