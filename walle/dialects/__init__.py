@@ -20,7 +20,9 @@ def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
     if config.address.get_backend_name() == "sqlite":
         from walle.dialects.sqlite import SQLiteDialect
 
-        return SQLiteDialect(config, read_only=read_only)
+        made = SQLiteDialect(config, read_only=read_only)
+        made.check_process()
+        return made
     try:
         from walle.dialects.postgresql import PostgreSQLDialect
     except ImportError as error:
