@@ -22,6 +22,16 @@ from walle.events import EventLog
 _numbers = itertools.count()
 
 
+ENDURANCE_TIMEOUT = 3_600.0
+"""Seconds of one test at its full size."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("endurance") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENDURANCE_TIMEOUT))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,17 +19,29 @@ from sqlalchemy.engine import URL, CursorResult
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
 
-from walle import backend
+from walle import backend, forks
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
-from walle.errors import ConfigurationError, DatabaseError, FileReplaced, ReadOnly, SchemaOutdated, StoreClosed
-from walle.interrupts import LET_GO, cancelled_by_interrupt
+from walle.dialects.connections import Connections
+from walle.errors import (
+    ConfigurationError,
+    DatabaseError,
+    FileReplaced,
+    ReadOnly,
+    SchemaOutdated,
+    StoreClosed,
+    StoreForked,
+)
+from walle.forks import Gate, Home, watch
+from walle.interrupts import LET_GO, cancelled_by_interrupt, to_the_end
 from walle.models import HEAD, REVISIONS
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("walle")
 
 
 class Writer:
@@ -86,11 +100,17 @@ class Writer:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            while not task.done():
-                await self.dialect.interrupt(self.connection)
-                await asyncio.wait([task], timeout=0.05)
-            task.cancelled() or task.exception()
+            await to_the_end(self._stop(task))
             raise
+
+    async def _stop(self, task: asyncio.Future[T]) -> None:
+        while not task.done():
+            try:
+                await self.dialect.interrupt(self.connection)
+            except Exception as error:  # of a connection that is gone; the statement's own end is what counts
+                log.debug("cannot interrupt a statement: %r", error)
+            await asyncio.wait([task], timeout=0.05)
+        task.cancelled() or task.exception()
 
 
 class Database:
@@ -132,6 +152,8 @@ class Database:
         self._at_head = False
         self._jobs: set[ReadJob] = set()
         self._before_close: list[weakref.WeakMethod[Callable[[], Awaitable[object]]]] = []
+        self._home, self._gate, self._connections = Home(), Gate(), Connections()
+        watch(self)
 
     def __repr__(self) -> str:
         """Show the address with the password masked."""
@@ -145,12 +167,14 @@ class Database:
         Raises
         ------
         StoreClosed
-            After :meth:`close`.
+            After :meth:`close`, and in a forked child.
         """
+        self._home.check()  # first: a thread that is no more may hold the lock
         with self._lock:
             self._check_open()
             if self._engine is None:
                 self._engine = self.dialect.async_engine()
+                self._connections.follow(self._engine.sync_engine)
             return self._engine
 
     @property
@@ -187,7 +211,8 @@ class Database:
                 await session.commit()
         """
         async with self._errors():
-            async with self.session_factory() as session:
+            factory = self.session_factory
+            async with self._begun(), factory() as session:
                 yield session
 
     @asynccontextmanager
@@ -216,6 +241,7 @@ class Database:
         """
         if self.read_only:
             raise ReadOnly(f"{self.dialect.label} was opened with read_only=True; open it without to write.")
+        self._home.check()
         async with self._errors():
             if session is not None:
                 connection = await session.connection()
@@ -226,7 +252,7 @@ class Database:
                         await before(writer)
                     yield writer
                 return
-            async with self.engine.connect() as connection:
+            async with self._begun(), self.engine.connect() as connection:
                 await connection.execution_options(walle_wait=wait)
                 writer = Writer(connection, self.dialect)
                 if before is not None and self.dialect.stages_before_lock:
@@ -250,9 +276,20 @@ class Database:
         ------
         ReadOnly, SchemaOutdated
         """
+        self._check_open()
         if not self._at_head:
             async with self.write(session):
                 pass
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[None]:
+        if not self.dialect.forks_between_transactions:
+            yield
+            return
+        while forks.under_way():
+            await asyncio.sleep(forks.PAUSE)
+        with self._gate.passed():
+            yield
 
     async def _require_head(self, connection: AsyncConnection) -> None:
         if self._at_head:
@@ -293,10 +330,11 @@ class Database:
         async with self._errors():
             if session is not None:
                 return await Writer(await session.connection(), self.dialect).fetch(statement, schema)
+            self._home.check()
             job = ReadJob()
             self._jobs.add(job)
             try:
-                return await self.in_thread(lambda: _concat(self.dialect.read(statement, schema, job), schema), job)
+                return await self.in_thread(lambda: _concat(self._read(statement, schema, job), schema), job)
             finally:
                 self._jobs.discard(job)
 
@@ -314,6 +352,7 @@ class Database:
         CancelledError
             When the caller was cancelled.
         """
+        self._home.check()
         with self._lock:
             self._check_open()
             if self._threads is None:
@@ -324,19 +363,35 @@ class Database:
             return await cancelled_by_interrupt(asyncio.shield(future))
         except asyncio.CancelledError:
             queued.cancel()  # when it still waits for a thread; what runs is stopped by its job
-            if job is None:  # Polars raises the same interrupt again elsewhere while one of its calls has not seen it
-                await asyncio.wait([future], timeout=LET_GO)
-            while job is not None and not future.done():
-                job.stop()
-                await asyncio.wait([future], timeout=0.05)
             future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen: nobody waits for it
+            await to_the_end(_stopped(future, job))
             raise
 
     def batches(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
         """Yield the rows of a statement in frames; blocking, in the caller's thread."""
         self._check_open()
-        with self.errors():
-            yield from self.dialect.read(statement, schema, ReadJob())
+        rows = self._read(statement, schema, ReadJob())
+        try:
+            with self.errors():
+                for frame in rows:
+                    yield frame
+                    self._home.check()
+        finally:
+            if self._home.left:
+                forks.keep_for_ever(rows)  # its end would read from the parent's connection
+            else:
+                rows.close()
+
+    def _read(
+        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
+    ) -> Generator[pl.DataFrame, None, None]:
+        if not self.dialect.forks_between_transactions:
+            yield from self.dialect.read(statement, schema, job)
+            return
+        while forks.under_way():
+            time.sleep(forks.PAUSE)
+        with self._gate.passed():
+            yield from self.dialect.read(statement, schema, job)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -377,7 +432,10 @@ class Database:
         self._before_close = [*(known for known in self._before_close if known() is not None), weakref.WeakMethod(work)]
 
     async def close(self) -> None:
-        """Close every connection; a second call does nothing."""
+        """Close every connection; a second call does nothing, nor does one in a forked child."""
+        if self._home.left:
+            self._closed = True
+            return
         try:
             while self._before_close:
                 work = self._before_close.pop()()
@@ -399,11 +457,33 @@ class Database:
         if engine is not None:
             await self.dialect.release(engine)
 
+    def before_fork(self) -> None:
+        """Note what a forked child has to know."""
+        self.dialect.before_fork(busy=self._gate.busy)
+
+    def busy_elsewhere(self) -> bool:
+        """Tell whether another thread is in the middle of what a forked child could not live with."""
+        return self._gate.busy_elsewhere()
+
+    def forked(self) -> None:
+        """Put every connection out of this process's reach: they are the parent's."""
+        self._connections.leave(StoreForked(self._home.pid))
+        self.dialect.forked()
+
     def _check_open(self) -> None:
+        self._home.check()
         if self._closed:
             raise StoreClosed(
                 f"{self.dialect.label} was closed. Open it again with walle.connect(...) or Database(...)."
             )
+
+
+async def _stopped(future: asyncio.Future[T], job: ReadJob | None) -> None:
+    if job is None:  # Polars raises the same interrupt again elsewhere while one of its calls has not seen it
+        await asyncio.wait([future], timeout=LET_GO)
+    while job is not None and not future.done():
+        job.stop()
+        await asyncio.wait([future], timeout=0.05)
 
 
 def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

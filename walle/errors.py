@@ -6,6 +6,7 @@
     ├── ConfigurationError (ValueError)     an address or setting that cannot work
     ├── PersistenceUnavailable              no database is configured (in-memory mode)
     ├── StoreClosed                         the store or database was closed before
+    │   └── StoreForked                     it was opened in another process, before a fork
     ├── InputError (ValueError)             what was given cannot be stored or asked
     │   ├── InvalidRows                     rows of an ingest that are no orders or fills
     │   │   └── InvalidBars                 rows of an ingest that are not bars
@@ -91,6 +92,7 @@ __all__ = [
     "StatementCancelled",
     "StorageFull",
     "StoreClosed",
+    "StoreForked",
     "UnknownCalendar",
     "UnknownConsumer",
     "UnknownEvent",
@@ -105,7 +107,18 @@ __all__ = [
 
 
 class WalleError(Exception):
-    """The root of every error that WallE raises on purpose."""
+    """The root of every error that WallE raises on purpose.
+
+    All of them travel between processes whole: with their type, their message and their attributes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave ``__init__`` out, which makes the message of other arguments than those that an exception keeps."""
+        return _again, (type(self), self.args), self.__dict__ or None
+
+
+def _again(kind: type[WalleError], arguments: tuple[object, ...]) -> WalleError:
+    return kind.__new__(kind, *arguments)
 
 
 class ConfigurationError(WalleError, ValueError):
@@ -125,6 +138,23 @@ class PersistenceUnavailable(WalleError, RuntimeError):
 
 class StoreClosed(WalleError, RuntimeError):
     """The store, or the database below it, was closed before this call."""
+
+
+class StoreForked(StoreClosed):
+    """The store was opened in another process, and this one was forked from it: connections belong to one process.
+
+    Attributes
+    ----------
+    pid : int
+        The process that has it open.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"this store was opened in process {pid}, before a fork, and its connections belong to that one. Connect "
+            "in each process: walle.connect(...) or Database(...)."
+        )
+        self.pid = pid
 
 
 class InputError(WalleError, ValueError):

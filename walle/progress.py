@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +14,16 @@ __all__ = ["Meter", "Progress"]
 
 DELAY = 1.0
 """Seconds before a bar is shown: what is done sooner shows none."""
+
+
+def _forked() -> None:
+    # a thread that is no more may have drawn a bar, and held the lock
+    if (tqdm := sys.modules.get("tqdm")) is not None:
+        tqdm.tqdm.set_lock(threading.RLock())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Progress:

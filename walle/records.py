@@ -147,12 +147,28 @@ class Owner:
     host : str
     pid : int
     started : float
-        The start of the process in seconds since 1970 UTC; tells it from a later process with the same pid.
+        The start of the process in seconds since 1970 UTC, as the clock said it then.
+    ticks : int, optional
+        The same as the kernel counts it, which no setting of the clock moves; tells it from a later process with the
+        same pid.
+    boot, machine, namespace : str, optional
+        Where that pid counts: which boot of which machine, and which container.
     """
 
     host: str
     pid: int
     started: float
+    ticks: int | None = None
+    boot: str | None = None
+    machine: str | None = None
+    namespace: str | None = None
+
+    @classmethod
+    def of(cls, stored: object) -> Self | None:
+        """Make one of what a database holds; None for what names no process. Members that nobody knows are left out."""
+        if not isinstance(stored, Mapping) or not {"host", "pid", "started"} <= stored.keys():
+            return None
+        return cls(**{item.name: stored[item.name] for item in dataclasses.fields(cls) if item.name in stored})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

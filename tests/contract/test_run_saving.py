@@ -34,7 +34,7 @@ async def test_many_runs_are_saved_at_once(repository: RunRepository) -> None:
 
 
 async def test_a_frame_of_runs_comes_back_equal(repository: RunRepository, database: Database) -> None:
-    owner = Owner(host="h", pid=7, started=1.5)
+    owner = Owner(host="h", pid=7, started=1.5, ticks=8, boot="b", machine="m", namespace="n")
     given = [
         run(1, status="completed", config={"a": [1, None, {"b": "c"}]}, started_at=START),
         run(2, status="running", owner=owner, heartbeat_at=START, symbols=("X",), timeframe="1m"),

@@ -16,7 +16,7 @@ from walle.records import Owner
 from walle.repositories import FillRepository, OrderRepository, RunRepository
 from walle.runs import this_process
 
-DEAD = dataclasses.replace(this_process(), started=1.0)
+DEAD = dataclasses.replace(this_process(), ticks=1, started=1.0)
 ELSEWHERE = Owner(host="elsewhere", pid=1, started=1.0)
 
 

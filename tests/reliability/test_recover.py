@@ -18,6 +18,7 @@ from tests.samples import run
 from walle.models import runs
 from walle.records import Owner
 from walle.repositories.runs import LEASE
+from walle.runs import this_process
 
 
 def recovered(store: walle.Store) -> list[str]:
@@ -106,12 +107,22 @@ def test_a_run_without_an_owner_is_recovered(store: walle.Store) -> None:
     assert recovered(store) == ["run-1"]
 
 
-@pytest.mark.parametrize("earlier", [60.0, 86_400.0])
-def test_a_reused_pid_is_another_process(store: walle.Store, earlier: float) -> None:
-    process = psutil.Process()
-    owner = Owner(host=socket.gethostname(), pid=process.pid, started=process.create_time() - earlier)
-    save_running(store, owner, datetime.now(UTC))
+@pytest.mark.parametrize("earlier", [1, 8_640_000])
+def test_a_reused_pid_is_another_process(store: walle.Store, earlier: int) -> None:
+    me = this_process()
+    assert me.ticks is not None
+    save_running(store, dataclasses.replace(me, ticks=me.ticks - earlier), datetime.now(UTC))
     assert recovered(store) == ["run-1"]
+
+
+@pytest.mark.parametrize("moved", [-3_600.0, 60.0, 86_400.0])
+@pytest.mark.parametrize(("age", "ids"), [(timedelta(0), []), (LEASE + timedelta(seconds=5), ["run-1"])])
+def test_of_a_row_without_the_kernels_count_another_start_is_no_proof_and_the_lease_decides(
+    store: walle.Store, moved: float, age: timedelta, ids: list[str]
+) -> None:
+    owner = Owner(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time() + moved)
+    save_running(store, owner, datetime.now(UTC) - age)
+    assert recovered(store) == ids
 
 
 def test_a_recovered_run_goes_on_under_its_new_owner(address: str) -> None:

@@ -21,7 +21,9 @@ def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
         from walle.dialects.sqlite import SQLiteDialect, check_library
 
         check_library()
-        return SQLiteDialect(config, read_only=read_only)
+        made = SQLiteDialect(config, read_only=read_only)
+        made.check_process()
+        return made
     try:
         from walle.dialects.postgresql import PostgreSQLDialect
     except ImportError as error:

@@ -127,6 +127,28 @@ class Dialect(ABC):
     async def release(self, engine: AsyncEngine) -> None:
         """Close the connections of an engine that :meth:`async_engine` has made."""
 
+    # processes
+
+    forks_between_transactions = False
+    """Whether a fork has to wait for the transactions that are under way."""
+
+    def before_fork(self, *, busy: bool) -> None:
+        """Note what a forked child has to know; ``busy`` when a transaction is under way all the same."""
+        return
+
+    def forked(self) -> None:
+        """Prepare a forked child, so that it can open this database anew."""
+        return
+
+    def check_process(self) -> None:
+        """Raise where a fork has left this process unable to open this database.
+
+        Raises
+        ------
+        DatabaseUnavailable
+        """
+        return
+
     # reading in columns
 
     @abstractmethod

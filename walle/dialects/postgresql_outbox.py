@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from walle.dialects.outbox import NameLock, OutboxDialect
+from walle.forks import Home, keep_for_ever
 
 __all__ = ["PostgreSQLOutbox"]
 
@@ -129,11 +130,15 @@ class PostgreSQLOutbox(OutboxDialect):
         if connection is None:
             yield _silence()
             return
+        home = Home()
         try:
             await connection.execute(f"LISTEN {CHANNEL}")
             yield _wakes(connection)
         finally:
-            await connection.close()
+            if home.left:
+                keep_for_ever(connection)  # its close would end the parent's session
+            else:
+                await connection.close()
 
     async def lock_name(self, name: str) -> NameLock | None:
         """Take a session advisory lock on a connection of its own; none where a pooler turns out to stand between."""
@@ -159,9 +164,11 @@ class _SessionLock:
     """An advisory lock; it lasts as long as its connection."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection = connection
+        self._connection, self._home = connection, Home()
 
     async def holds(self) -> bool:
+        if self._home.left:
+            return False
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await self._connection.execute("SELECT 1")
@@ -170,6 +177,9 @@ class _SessionLock:
         return True
 
     async def release(self) -> None:
+        if self._home.left:
+            keep_for_ever(self._connection)  # the parent holds the name by it
+            return
         with contextlib.suppress(psycopg.Error):  # the server frees it at the end of the session, but a moment later
             await self._connection.execute("SELECT pg_advisory_unlock_all()")
         await self._connection.close()

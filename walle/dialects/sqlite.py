@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from walle.config import DatabaseConfig
-from walle.dialects import sqlite_guards
+from walle.dialects import sqlite_forks, sqlite_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
 from walle.dialects.sqlite_errors import is_busy, staging, translate
 from walle.dialects.sqlite_examine import examine
@@ -217,6 +217,28 @@ class SQLiteDialect(Dialect):
 
     def begin_migration(self, connection: Connection) -> None:
         """Nothing to do: BEGIN IMMEDIATE already holds off other writers."""
+
+    # processes
+
+    forks_between_transactions = True
+
+    def before_fork(self, *, busy: bool) -> None:
+        """Note which file it is."""
+        self._inherited = sqlite_forks.Inherited(self.file.real, busy=busy)
+
+    def forked(self) -> None:
+        """Take the file's locks anew."""
+        self._inherited.take_over()
+
+    def check_process(self) -> None:
+        """Refuse a file of which the locks are not known.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            After a fork in the middle of a transaction.
+        """
+        sqlite_forks.check(self.file.real)
 
     # reading in columns
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,6 +19,7 @@ from walle.envelope import Event
 from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError, WalleError
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, POLL, EventLog
+from walle.interrupts import check_cancelled, end, to_the_end
 from walle.repositories.claims import Claim, check_consumer, live_tokens
 
 __all__ = ["LEASE", "Consumer", "Handler"]
@@ -240,13 +241,12 @@ class Consumer:
                 self._thread = None
             self._claim = None
             live_tokens.discard(token)  # first: should the release fail, this process may still claim the name again
-            await _to_the_end(self._release(token, beats, lock))
+            await to_the_end(self._release(token, beats, lock))
 
     async def _release(self, token: str, beats: asyncio.Task[None] | None, lock: NameLock | None) -> None:
         try:
             if beats is not None:
-                beats.cancel()
-                await asyncio.wait([beats])
+                await end(beats)
             with contextlib.suppress(WalleError):
                 # also a claim whose answer a cancellation cut off
                 await self._log.store.offsets.release(self.name, token)
@@ -355,15 +355,17 @@ class Consumer:
         return failure
 
     async def _call(self, given: Event | list[Event]) -> None:
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
         try:
             await self._hand_over(given)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
+            check_cancelled(before)
             raise RuntimeError("the handler was cancelled by itself") from error
         except SystemExit as error:  # out of a task it would end the loop
             raise RuntimeError(f"the handler left by SystemExit({error.code!r})") from error
+        finally:
+            check_cancelled(before)  # also when the handler kept it to itself
 
     async def _hand_over(self, given: Event | list[Event]) -> None:
         if self._is_async:
@@ -375,7 +377,7 @@ class Consumer:
         try:
             result = await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait([work])  # a thread cannot be stopped, and two handlers must not overlap
+            await to_the_end(asyncio.wait([work]))  # a thread cannot be stopped, and two handlers must not overlap
             work.cancelled() or work.exception()
             raise
         if inspect.isawaitable(result):
@@ -418,19 +420,6 @@ def _call_sync(handler: Handler, given: Event | list[Event]) -> object:
         return handler(given)
     except StopIteration as error:  # a future cannot carry it
         raise RuntimeError("the handler raised StopIteration") from error
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    # a further cancellation must not cut it off
-    task, cancelled = asyncio.ensure_future(work), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 def _told(error: BaseException) -> str:

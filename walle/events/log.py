@@ -22,6 +22,7 @@ from walle.events.outbox import OutboxEvents
 from walle.events.port import EventStore
 from walle.events.searching import Searching
 from walle.events.supervision import Supervision
+from walle.forks import Home
 from walle.repositories.common import Time
 
 __all__ = ["MAX_BYTES", "EventLog"]
@@ -70,7 +71,7 @@ class EventLog(Searching, Supervision):
         self.max_bytes = max_bytes
         self._store: EventStore = MemoryEvents() if database is None else OutboxEvents(database)
         self._callbacks = Callbacks(self)
-        self._closed = False
+        self._closed, self._home = False, Home()
 
     @property
     def max_bytes(self) -> int:
@@ -95,8 +96,9 @@ class EventLog(Searching, Supervision):
         Raises
         ------
         StoreClosed
-            After :meth:`close`.
+            After :meth:`close`, and in a forked child.
         """
+        self._home.check()
         if self._closed:
             raise StoreClosed("this event log was closed. Make another one: EventLog(database).")
         return self._store
@@ -408,5 +410,6 @@ class EventLog(Searching, Supervision):
     async def close(self) -> None:
         """End what runs in the background; the database stays open. A second call does nothing."""
         self._closed = True
-        await self._callbacks.close()
-        await self._store.close()
+        if not self._home.left:
+            await self._callbacks.close()
+            await self._store.close()

@@ -133,7 +133,8 @@ class MemoryEvents(EventStore):
 
     async def _begin(self) -> None:
         try:
-            await asyncio.wait_for(self.lock.acquire(), BUSY_TIMEOUT)
+            async with asyncio.timeout(BUSY_TIMEOUT):
+                await self.lock.acquire()
         except TimeoutError:
             raise DatabaseBusy(f"an open session of this log in memory held it for {BUSY_TIMEOUT:.0f} s.") from None
 

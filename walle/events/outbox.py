@@ -23,6 +23,7 @@ from walle.events.conditions import conditions
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 from walle.events.port import EventStore
+from walle.interrupts import end
 from walle.repositories import OffsetRepository
 from walle.repositories.outbox import event_column
 
@@ -204,8 +205,7 @@ class OutboxEvents(EventStore):
         running = [task for task in (self._listener, self._announcer) if task is not None and not task.done()]
         tasks = [task for task in running if task.get_loop() is loop]  # the tasks of a closed loop ended with it
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await end(task)
         self.wake()
 
     async def _listen(self) -> None:

@@ -156,7 +156,8 @@ class EventStore(ABC):
     async def wait(self, signal: asyncio.Event, seconds: float) -> None:
         """Wait for a signal, or for some seconds: polling is the truth, and a signal only comes before it."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(signal.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await signal.wait()
 
     @abstractmethod
     async def close(self) -> None:

@@ -16,7 +16,7 @@ import polars as pl
 from walle.errors import ConsumerBusy, ConsumerFenced, InputError, NotFound
 from walle.frames import INSTANT
 from walle.records import Owner
-from walle.runs import is_alive, this_process
+from walle.runs import is_alive, is_this_process, this_process
 from walle.values import check_text
 
 __all__ = [
@@ -59,6 +59,9 @@ ERROR_LENGTH = 10_000
 
 live_tokens: set[str] = set()
 """The claims of the consumers that run in this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=live_tokens.clear)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,15 +164,19 @@ def owner_of(token: str, lease: timedelta, *, locked: bool) -> dict[str, Any]:
 
 def liveness(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime) -> str:
     """Tell how an owner is: running, stalled (it lives, or may live, but is silent for its lease), or dead."""
-    process = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"])
-    alive = is_alive(process)
-    if alive and (process.host, process.pid) == (socket.gethostname(), os.getpid()):
+    return _judged(owner, heartbeat_at, now)[0]
+
+
+def _judged(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime) -> tuple[str, bool | None]:
+    process = Owner.of(owner)
+    alive = None if process is None else is_alive(process)
+    if process is not None and is_this_process(process):
         alive = owner.get("token") in live_tokens  # this process lives, but does that consumer?
     if alive is False:
-        return "dead"
+        return "dead", alive
     lease = timedelta(seconds=owner.get("lease", 0))
-    # a heartbeat from the future is one of a clock that was set back since
-    return "stalled" if heartbeat_at is None or abs(now - heartbeat_at) > lease else "running"
+    # one from the future was given before the database's clock was set back: by one that may live
+    return "stalled" if heartbeat_at is None or now - heartbeat_at > lease else "running", alive
 
 
 def check_free(
@@ -186,13 +193,13 @@ def check_free(
     Raises
     ------
     ConsumerBusy
-        When its owner lives: on this host as a process, on another host by its heartbeat and its own lease.
+        When its owner lives: on this host as a process, elsewhere by its heartbeat, its own lease and the database's
+        clock.
     """
     if owner is None or take_over or (locked and owner.get("locked")):
         return
-    state = liveness(owner, heartbeat_at, now)
-    elsewhere = owner["host"] != socket.gethostname()
-    if state == "running" or (state == "stalled" and not elsewhere):
+    state, alive = _judged(owner, heartbeat_at, now)
+    if state == "running" or alive:
         raise ConsumerBusy(consumer_id, f"process {owner['pid']} on {owner['host']}")
 
 

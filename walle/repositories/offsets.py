@@ -74,6 +74,7 @@ class OffsetRepository:
             When the owner lives.
         """
         table = models.consumer_offsets
+        await self._date_back(consumer_id)
         async with self._database.write() as writer:
             row = await self._locked(writer, consumer_id)
             if row is None:
@@ -87,6 +88,19 @@ class OffsetRepository:
             values = {"epoch": claim.epoch, "owner": owner, "heartbeat_at": utc_now()}
             await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
             return claim
+
+    async def _date_back(self, consumer_id: str) -> None:
+        """Give a heartbeat from the future the database's present time.
+
+        Its clock was set back since. Who lives gives the next sign of life soon; who is dead must not keep the name
+        until the clock has come to the old time again.
+        """
+        table = models.consumer_offsets
+        ahead = sa.and_(table.c.consumer_id == consumer_id, table.c.heartbeat_at > utc_now())
+        columns = {"consumer_id": pl.String()}
+        if (await self._database.fetch(sa.select(table.c.consumer_id).where(ahead), columns)).height:
+            async with self._database.write() as writer:
+                await writer.execute(sa.update(table).where(ahead).values(heartbeat_at=utc_now()))
 
     async def commit(self, claim: Claim, offset: int, *, handled: bool = True) -> Claim:
         """Move the offset forward; compare-and-set.

@@ -206,9 +206,7 @@ def record(row: dict[str, Any], *, decoded: bool = False) -> Run:
     for name in ("config", "owner"):
         if isinstance(row[name], str) and not decoded:
             row[name] = json.loads(row[name])
-    owner = row["owner"]
-    known = isinstance(owner, dict) and {"host", "pid", "started"} <= owner.keys()
-    row["owner"] = Owner(host=owner["host"], pid=owner["pid"], started=owner["started"]) if known else None
+    row["owner"] = Owner.of(row["owner"])
     row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
     row["revision"] = row["revision"] or 0
     return as_read(Run.from_row(canonical(row)))

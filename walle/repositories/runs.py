@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, overload
 
 import polars as pl
@@ -18,16 +18,17 @@ from walle.database import Writer
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
-from walle.frames import RUNS
-from walle.records import BacktestResult, Owner, Run
+from walle.frames import INSTANT, RUNS, read
+from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
 from walle.repositories.backtest_results import BacktestResultRepository
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.repositories.run_analysis import RunAnalysis
 from walle.repositories.run_reading import RunReading, record
-from walle.runs import Results, RunReport, is_alive, this_process
+from walle.runs import Results, RunReport, is_alive, is_this_process, this_process
 from walle.runs.inputs import runs_of
+from walle.types import utc_now
 from walle.words import RunStatus
 
 __all__ = ["LEASE", "RunRepository"]
@@ -92,7 +93,7 @@ class RunRepository(RunReading, RunAnalysis):
             return await self._save_all(runs_of(run), session)
         async with self._database.write(session) as writer:
             stored = (await self._locked(writer, [run.id])).get(run.id)
-            saved = _saved(run, stored)
+            saved = _saved(run, stored, await _now(writer))
             table = models.runs
             if stored is not None:
                 await writer.execute(sa.update(table).where(table.c.id == run.id).values(_row(saved)))
@@ -106,11 +107,12 @@ class RunRepository(RunReading, RunAnalysis):
         table, new, updated = models.runs, [], 0
         async with self._database.write(session) as writer:
             stored = await self._locked(writer, [run.id for run in runs])
+            now = await _now(writer)
             for run in runs:
                 before = stored.get(run.id)
                 if before is not None and as_read(dataclasses.replace(run, revision=before.revision)) == before:
                     continue
-                saved = _saved(run, before)
+                saved = _saved(run, before, now)
                 if before is None:
                     new.append(saved)
                 else:
@@ -230,12 +232,12 @@ class RunRepository(RunReading, RunAnalysis):
                 raise UnknownRun(run_id)
             if stored.status != RunStatus.RUNNING:
                 raise IllegalTransition(run_id, str(stored.status), "running (a heartbeat)", ())
-            me = this_process()
-            if stored.owner is not None and not _same(stored.owner, me) and _lives(stored, datetime.now(UTC), LEASE):
+            other = stored.owner is not None and not is_this_process(stored.owner)
+            if other and stored.owner is not None and _lives(stored, await _now(writer), LEASE):
                 raise Conflict(
                     f"run {run_id!r} is run by process {stored.owner.pid} on {stored.owner.host}, which lives."
                 )
-            values = {"heartbeat_at": datetime.now(UTC), "owner": dataclasses.asdict(me)}
+            values = {"heartbeat_at": utc_now(), "owner": dataclasses.asdict(this_process())}
             await writer.execute(sa.update(models.runs).where(models.runs.c.id == run_id).values(values))
 
     async def recover(self, lease: timedelta = LEASE) -> builtins.list[Run]:
@@ -252,7 +254,8 @@ class RunRepository(RunReading, RunAnalysis):
             Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
             Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
         """
-        now = datetime.now(UTC)
+        clock = await read(self._database, sa.select(utc_now().label("now")), pl.Schema({"now": INSTANT}))
+        now = clock["now"].item()
         return [run for run in await self.list(status=RunStatus.RUNNING) if not _lives(run, now, lease)]
 
     async def sweep(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
@@ -288,7 +291,7 @@ class RunRepository(RunReading, RunAnalysis):
             columns = [table.c[name] for name in RUNS]
             running = sa.select(*columns).where(table.c.status == RunStatus.RUNNING).order_by(table.c.id)
             found = (await writer.execute(running.with_for_update())).mappings().all()
-            now = datetime.now(UTC)
+            now = await _now(writer)
             dead = [run for run in (record(dict(row), decoded=True) for row in found) if not _lives(run, now, lease)]
             for run in dead:
                 # only these two columns: a run that another program wrote may hold words that no record may
@@ -340,7 +343,13 @@ class RunRepository(RunReading, RunAnalysis):
         return found
 
 
-def _saved(run: Run, stored: Run | None) -> Run:
+async def _now(writer: Writer) -> datetime:
+    """Return the database's clock: the one that all hosts share."""
+    now: datetime = (await writer.execute(sa.select(utc_now()))).scalar_one()
+    return now
+
+
+def _saved(run: Run, stored: Run | None, now: datetime) -> Run:
     """Return a run as it is to be stored, with its next revision.
 
     Raises
@@ -361,7 +370,7 @@ def _saved(run: Run, stored: Run | None) -> Run:
     starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
     owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
     if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
-        owner, heartbeat_at = this_process(), datetime.now(UTC)
+        owner, heartbeat_at = this_process(), now
     return dataclasses.replace(run, revision=run.revision + 1, owner=owner, heartbeat_at=heartbeat_at)
 
 
@@ -393,10 +402,6 @@ def _lost(run: Run, now: datetime, lease: timedelta) -> Event:
         "lease_seconds": lease.total_seconds(),
     }
     return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=told)
-
-
-def _same(one: Owner, other: Owner) -> bool:
-    return (one.host, one.pid) == (other.host, other.pid) and abs(one.started - other.started) < 2
 
 
 def _lives(run: Run, now: datetime, lease: timedelta) -> bool:

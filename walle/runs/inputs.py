@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -77,9 +78,11 @@ def _run(row: dict[str, Any]) -> Run:
     if lacking:
         raise InputError(f"{lacking[0]} has no value.")
     if "owner" in row:
-        owner = row["owner"]
-        if not isinstance(owner, Mapping) or owner.keys() != {"host", "pid", "started"}:
-            raise InputError("owner has not exactly host, pid and started.")
+        owner, known = row["owner"], {item.name for item in dataclasses.fields(Owner)}
+        if not isinstance(owner, Mapping) or not {"host", "pid", "started"} <= owner.keys() <= known:
+            raise InputError(
+                "owner has not exactly host, pid and started; what may come with them: ticks, boot, machine, namespace."
+            )
         row["owner"] = Owner(**owner)
     if "symbols" in row:
         row["symbols"] = tuple(row["symbols"])

@@ -1,4 +1,8 @@
-"""Which process runs a run, and whether it still lives."""
+"""Which process runs a run, and whether it still lives.
+
+Of a process of this machine the kernel decides, by counts that no setting of the clock moves. Of any other only its
+last sign of life can be judged, by the clock of the database alone.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,37 @@ import os
 import socket
 
 from walle.records import Owner
+from walle.runs.kernel import look, place
 
-__all__ = ["is_alive", "this_process"]
+__all__ = ["is_alive", "is_this_process", "this_process"]
 
-_START_TOLERANCE = 2.0  # seconds; the clock may have been set between the two readings
+_START_TOLERANCE = 2.0  # seconds; the clock may have been set a little between the two readings
 
 
 def this_process() -> Owner:
     """Return the owner that this process is."""
     import psutil
 
-    return Owner(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
+    seen, here = look(os.getpid()), place()
+    return Owner(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=psutil.Process().create_time(),
+        ticks=None if seen is None else seen.ticks,
+        boot=here.boot,
+        machine=here.machine,
+        namespace=here.namespace,
+    )
+
+
+def is_this_process(owner: Owner) -> bool:
+    """Tell whether an owner is this process; by its pid alone where nothing else was written down."""
+    if (owner.host, owner.pid) != (socket.gethostname(), os.getpid()):
+        return False
+    seen, here = look(owner.pid), place()
+    ticks = None if seen is None else seen.ticks
+    known = ((owner.ticks, ticks), (owner.boot, here.boot), (owner.namespace, here.namespace))
+    return all(stored in (None, now) or now is None for stored, now in known)
 
 
 def is_alive(owner: Owner) -> bool | None:
@@ -29,17 +53,33 @@ def is_alive(owner: Owner) -> bool | None:
     Returns
     -------
     bool or None
-        None for a process of another host, which cannot be looked at from here.
+        None for a process that cannot be told from here, so that its signs of life decide: one of another host, of
+        another container or machine that calls itself the same, or one of which only a time of day was written down
+        that is not the start of the process that has its pid now. That process may be another one, or the clock was
+        set; to take a living one for dead would be worse.
     """
-    import psutil
-
     if owner.host != socket.gethostname():
         return None
-    try:
-        process = psutil.Process(owner.pid)
-        same = abs(process.create_time() - owner.started) <= _START_TOLERANCE
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+    here = place()
+    if None not in (owner.boot, here.boot) and owner.boot != here.boot:
+        return None if owner.machine is None or owner.machine != here.machine else False
+    if None not in (owner.namespace, here.namespace) and owner.namespace != here.namespace:
+        return None
+    seen = look(owner.pid)
+    if seen is None or seen.ended:
         return False
+    if owner.ticks is not None:
+        return seen.ticks is None or seen.ticks == owner.ticks  # one that may not be looked at is there
+    return _started_then(owner)
+
+
+def _started_then(owner: Owner) -> bool | None:
+    import psutil
+
+    try:
+        started = psutil.Process(owner.pid).create_time()
+    except psutil.NoSuchProcess:  # also one that is hidden from us
+        return look(owner.pid) is not None
     except psutil.AccessDenied:
         return True
+    return True if abs(started - owner.started) <= _START_TOLERANCE else None

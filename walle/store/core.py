@@ -267,6 +267,7 @@ class Store:
         return html_of(self)
 
     def _check_open(self) -> None:
+        self._portal.check_process()
         if self._closed:
             raise StoreClosed("this store was closed. Open it again with walle.connect(...).")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from walle.errors import StoreClosed, WalleError
+from walle.forks import Home, watch
 from walle.interrupts import cancelled_by_interrupt
 from walle.progress import Meter
 
@@ -61,6 +62,7 @@ class _Server:
     """The thread and its loop. It knows nothing of the portal, so that a forgotten portal can be collected."""
 
     def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
+        self.home = Home()
         self.lock = threading.Lock()
         self.stopped = False
         self.work: set[asyncio.Task[Any]] = set()
@@ -72,6 +74,7 @@ class _Server:
         self.thread = threading.Thread(target=self._serve, name=name, daemon=True)
         if last is not None:
             _running.add(self)
+        watch(self)
         self.thread.start()
         self.loop, self._stop = self._ready.result()
 
@@ -98,13 +101,26 @@ class _Server:
         if self._last is not None:
             await self._last()
 
+    def before_fork(self) -> None:
+        """Do nothing."""
+
+    def busy_elsewhere(self) -> bool:
+        return False
+
+    def forked(self) -> None:
+        _running.discard(self)  # its thread stayed in the parent
+
     def stop(self) -> None:
+        if self.home.left:
+            return
         with self.lock:
             if not self.stopped:
                 self.stopped = True
                 self.loop.call_soon_threadsafe(self._stop.set)
 
     def wait(self) -> None:
+        if self.home.left:
+            return
         while not self._ended.done():
             self.thread.join(SLICE)
         self._ended.result()
@@ -154,12 +170,13 @@ class Portal:
         Raises
         ------
         StoreClosed
-            After :meth:`close`, or when another thread closes the portal meanwhile.
+            After :meth:`close`, when another thread closes the portal meanwhile, and in a forked child.
         KeyboardInterrupt
         WalleError
             When it is called from the loop's own thread, where it could only wait for itself.
         """
         server = self._server
+        server.home.check()
         if threading.current_thread() is server.thread:
             raise WalleError("the sync store was called from inside its own event loop; await the repositories there.")
         work, handed = _Work(function(*args, **options), server.work), False
@@ -186,13 +203,22 @@ class Portal:
                 work.coroutine.close()
             del work  # an error's traceback holds this frame, and the task the error
 
+    def check_process(self) -> None:
+        """Raise in a process that was forked from the portal's own.
+
+        Raises
+        ------
+        StoreForked
+        """
+        self._server.home.check()
+
     def _wait(self, work: _Work[T], meter: Meter | None = None) -> None:
         while self._server.thread.is_alive() and not work.done.wait(SLICE):
             if meter is not None:
                 meter.draw(SLICE)
 
     def close(self) -> None:
-        """Stop what runs, and end the thread; a second call does nothing."""
+        """Stop what runs, and end the thread; a second call does nothing, nor does one in a forked child."""
         self._server.stop()
         if threading.current_thread() is not self._server.thread:
             self._server.wait()

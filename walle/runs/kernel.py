@@ -1,0 +1,162 @@
+"""What the kernel says of a process: that it lives, and when it started by a count that no setting of the clock moves.
+
+The time of day at which a process started will not do: on Linux it is worked out from the time of the boot, and that
+moves with every setting of the clock (https://github.com/giampaolo/psutil/issues/2526).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Place", "Seen", "look", "place"]
+
+PROC = Path("/proc")
+MACHINE = Path("/etc/machine-id")
+
+_CTL_KERN, _KERN_PROC, _KERN_PROC_PID = 1, 14, 1
+_ZOMBIE = 5  # SZOMB of macOS
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A process that is there.
+
+    Parameters
+    ----------
+    ended : bool
+        It has ended, and waits for its parent to ask how (a zombie).
+    ticks : int or None
+        When it started: clock ticks since the boot on Linux, microseconds on macOS and Windows. None: it may not be
+        looked at, or the platform has no such count.
+    """
+
+    ended: bool = False
+    ticks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process id counts; None for what cannot be known.
+
+    Parameters
+    ----------
+    boot : str or None
+        Of the kernel that runs now.
+    machine : str or None
+        The same after a boot.
+    namespace : str or None
+        That of process ids, and of the time since the boot: a container has its own.
+    """
+
+    boot: str | None = None
+    machine: str | None = None
+    namespace: str | None = None
+
+
+def look(pid: int, proc: Path = PROC) -> Seen | None:
+    """Look at a process; None when there is none.
+
+    Parameters
+    ----------
+    pid : int
+    proc : Path
+        Where Linux shows its processes.
+    """
+    if sys.platform == "linux":
+        return _of_linux(pid, proc)
+    if sys.platform == "darwin":
+        return _of_macos(pid)
+    return _of_others(pid)
+
+
+def place(proc: Path = PROC, machine: Path = MACHINE) -> Place:
+    """Tell where this process is."""
+    if sys.platform == "linux":
+        return Place(_text(proc / "sys/kernel/random/boot_id"), _text(machine), _namespace(proc))
+    if sys.platform == "darwin":
+        return Place(_boot_of_macos(), _machine_of_macos())
+    return Place()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _namespace(proc: Path) -> str | None:
+    names = []
+    for kind in ("pid", "time"):
+        with contextlib.suppress(OSError):  # an old kernel has none of time
+            names.append(str((proc / "self/ns" / kind).readlink()))
+    return " ".join(names) or None
+
+
+def _of_linux(pid: int, proc: Path) -> Seen | None:
+    try:
+        stat = (proc / str(pid) / "stat").read_bytes()
+    except PermissionError:
+        return Seen()
+    except OSError:  # also where the processes of others are hidden (hidepid)
+        return Seen() if _answers(pid) else None
+    # the second field, the name, may hold blanks and brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    fields = stat[stat.rindex(b")") + 1 :].split()
+    return Seen(ended=fields[0] in (b"Z", b"X", b"x"), ticks=int(fields[19]))
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _of_macos(pid: int) -> Seen | None:
+    query = (ctypes.c_int * 4)(_CTL_KERN, _KERN_PROC, _KERN_PROC_PID, pid)
+    size, answer = ctypes.c_size_t(4096), ctypes.create_string_buffer(4096)
+    if ctypes.CDLL(None).sysctl(query, 4, answer, ctypes.byref(size), None, 0):
+        return Seen() if _answers(pid) else None
+    return decode_kinfo(answer.raw[: size.value])
+
+
+def decode_kinfo(answer: bytes) -> Seen | None:
+    """Read the start of macOS's ``struct kinfo_proc``: the time of the fork, which stays as it was written then."""
+    if len(answer) < 40:
+        return None
+    seconds, microseconds = struct.unpack_from("<qi", answer)
+    return Seen(ended=answer[36] == _ZOMBIE, ticks=seconds * 1_000_000 + microseconds)
+
+
+def _boot_of_macos() -> str | None:
+    size, answer = ctypes.c_size_t(64), ctypes.create_string_buffer(64)
+    failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", answer, ctypes.byref(size), None, 0)
+    return None if failed else answer.value.decode("ascii", "replace") or None
+
+
+def _machine_of_macos() -> str | None:
+    answer, patience = ctypes.create_string_buffer(16), (ctypes.c_long * 2)(1, 0)
+    return None if ctypes.CDLL(None).gethostuuid(answer, patience) else answer.raw.hex()
+
+
+def _of_others(pid: int) -> Seen | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # Windows keeps the moment as it was; elsewhere it moves with the clock
+        ticks = round(process.create_time() * 1_000_000) if sys.platform == "win32" else None
+        return Seen(ended=process.status() == psutil.STATUS_ZOMBIE, ticks=ticks)
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return Seen()
