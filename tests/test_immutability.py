@@ -167,7 +167,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "bbbbbbbbbbbb"
-down_revision = "c0e5a4b6d8f2"
+down_revision = "e2a7c6d8f0b4"
 
 
 def upgrade():

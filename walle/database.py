@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, A
 
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
-from walle.dialects.base import BATCH_ROWS
+from walle.dialects.base import BATCH_ROWS, BULK_ROWS
+from walle.dialects.delivered import from_rows, wired
 from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed
 from walle.interrupts import LET_GO, cancelled_by_interrupt
 from walle.models import HEAD
@@ -45,13 +46,21 @@ class Writer:
         return await self._interruptible(self.connection.execute(statement, parameters))
 
     async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """Return the rows of a statement as a frame of wire columns, as this transaction sees them."""
-        result = await self.execute(statement)
-        parts = (
-            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
-            for rows in result.partitions(BATCH_ROWS)
-        )
-        return _concat(parts, schema)
+        """Return the rows of a statement as a frame of wire columns, as this transaction sees them.
+
+        Raises
+        ------
+        UnreadableRow
+            Naming the row, where another program wrote a value that is none.
+        """
+        with self.dialect.telling(statement):
+            result = await self.execute(wired(statement, schema, self.dialect.name))
+            counted = self.dialect.name == "sqlite"
+            parts = (
+                from_rows([tuple(row) for row in rows], schema, counted=counted)
+                for rows in result.partitions(BATCH_ROWS)
+            )
+            return _concat(self.dialect.certain(parts, statement), schema)
 
     async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
@@ -59,7 +68,7 @@ class Writer:
 
     async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
         """Run an insert of rows whose keys are not in the table, and return how many went in."""
-        bulk = rows >= BATCH_ROWS
+        bulk = rows >= BULK_ROWS
         if bulk:
             await self.dialect.begin_bulk_insert(self.connection, table)
         inserted = (await self.execute(statement)).rowcount
@@ -291,7 +300,7 @@ class Database:
             job = ReadJob()
             self._jobs.add(job)
             try:
-                return await self.in_thread(lambda: _concat(self.dialect.read(statement, schema, job), schema), job)
+                return await self.in_thread(lambda: _concat(self.dialect.frames(statement, schema, job), schema), job)
             finally:
                 self._jobs.discard(job)
 
@@ -331,7 +340,7 @@ class Database:
         """Yield the rows of a statement in frames; blocking, in the caller's thread."""
         self._check_open()
         with self.errors():
-            yield from self.dialect.read(statement, schema, ReadJob())
+            yield from self.dialect.frames(statement, schema, ReadJob())
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
+from walle.dialects.base import looking
 from walle.errors import DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
@@ -164,24 +164,6 @@ def guarded(revision: str | None) -> bool:
     return revision is not None and (
         revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
     )
-
-
-@contextmanager
-def looking(dialect: Dialect) -> Iterator[Connection]:
-    """Open a connection for looking, whose driver errors are ours."""
-    engine = dialect.sync_engine()
-    try:
-        with engine.connect() as connection:
-            # deferred: looking must not wait for a writer
-            connection.execution_options(walle_deferred=True)
-            yield connection
-    except Exception as error:
-        ours = dialect.translate(error)
-        if ours is None:
-            raise
-        raise ours from error
-    finally:
-        engine.dispose()
 
 
 def look_at(connection: Connection, dialect: Dialect) -> Schema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.delivered import from_arrow
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.errors import (
     AuthenticationFailed,
@@ -33,8 +34,10 @@ from walle.errors import (
     ImmutableRecord,
     ReadOnly,
     StorageFull,
+    UnreadableRow,
     WalleError,
 )
+from walle.values import json_text
 
 __all__ = ["PostgreSQLDialect"]
 
@@ -60,6 +63,7 @@ class PostgreSQLDialect(Dialect):
         return create_async_engine(
             self._url,
             echo=self.config.echo,
+            json_serializer=json_text,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
@@ -68,7 +72,13 @@ class PostgreSQLDialect(Dialect):
 
     def sync_engine(self, *, create: bool = False) -> Engine:
         """Make an engine without a pool; a PostgreSQL database is never created."""
-        return sa.create_engine(self._url, echo=self.config.echo, poolclass=NullPool, connect_args=self._settings)
+        return sa.create_engine(
+            self._url,
+            echo=self.config.echo,
+            json_serializer=json_text,
+            poolclass=NullPool,
+            connect_args=self._settings,
+        )
 
     @property
     def _url(self) -> URL:
@@ -119,7 +129,7 @@ class PostgreSQLDialect(Dialect):
 
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         """Yield the rows in frames, over ADBC.
 
         Values are written into the statement, because ADBC reads by COPY only when there are no parameters.
@@ -139,8 +149,7 @@ class PostgreSQLDialect(Dialect):
                     for batch in cursor.fetch_record_batch():
                         if job.stopped:
                             break
-                        frame = pl.DataFrame(pl.from_arrow(batch))
-                        yield frame.rename(dict(zip(frame.columns, schema, strict=True)))
+                        yield from_arrow(batch, schema)
                 finally:
                     job.interruptible_by(None)  # before the cursor closes: a closed one cannot be cancelled
             if job.stopped:
@@ -247,6 +256,11 @@ class PostgreSQLDialect(Dialect):
 
     # errors
 
+    def is_undecodable(self, error: BaseException) -> bool:
+        """Tell psycopg's own complaints about a value from the server's, which have a code."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(cause, psycopg.DataError) and cause.sqlstate is None
+
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a psycopg or ADBC error by its class and SQLSTATE."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -261,6 +275,10 @@ class PostgreSQLDialect(Dialect):
             return AuthenticationFailed(f"{where} refused the user or the password.")
         if state == postgresql_guards.SQLSTATE:
             return ImmutableRecord(f"{text}.")
+        if state == "23514" and isinstance(cause, psycopg.Error):
+            name = cause.diag.constraint_name or ""
+            if name.startswith(postgresql_guards.FORM):
+                return UnreadableRow(postgresql_guards.refused(name))
         if state == "23505":
             detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
             return DuplicateKey(f"already taken: {detail or text} Nothing of this call was written.")

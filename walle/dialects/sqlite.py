@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
 
-from walle.dialects import sqlite_guards
+from walle.dialects import sqlite_guards, sqlite_texts
 from walle.dialects.base import BATCH_ROWS, Dialect, ReadJob
+from walle.dialects.delivered import from_rows
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.errors import (
     DatabaseBusy,
@@ -33,8 +34,10 @@ from walle.errors import (
     NotAWalleStore,
     ReadOnly,
     StorageFull,
+    UnreadableRow,
     WalleError,
 )
+from walle.forms import Found
 from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
@@ -171,7 +174,7 @@ class SQLiteDialect(Dialect):
 
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         """Yield the rows in frames, from a connection that is opened read-only."""
         with self._read_engine.connect() as connection:
             raw = connection.connection.driver_connection
@@ -181,7 +184,7 @@ class SQLiteDialect(Dialect):
                 cursor = connection.execute(statement).cursor
                 assert cursor is not None
                 while not job.stopped and (rows := cursor.fetchmany(BATCH_ROWS)):
-                    yield pl.DataFrame(rows, schema=dict(schema), orient="row")
+                    yield from_rows(rows, schema, counted=True)
             finally:
                 job.interruptible_by(None)
 
@@ -291,6 +294,17 @@ class SQLiteDialect(Dialect):
 
     # errors
 
+    def find_unreadable(self, connection: Connection, statement: sa.Select[Any]) -> list[Found]:
+        """Find them; texts that are no UTF-8 are known to Python only."""
+        raw: Any = connection.connection.driver_connection
+        raw.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+        return super().find_unreadable(connection, statement) or sqlite_texts.undecodable(connection, statement)
+
+    def is_undecodable(self, error: BaseException) -> bool:
+        """Tell the module's own complaint about a text from SQLite's errors, which have a code."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(cause, sqlite3.OperationalError) and getattr(cause, "sqlite_errorcode", None) is None
+
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a sqlite3 error by its result code."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -315,7 +329,8 @@ class SQLiteDialect(Dialect):
             case sqlite3.SQLITE_CANTOPEN:
                 return DatabaseUnavailable(f"{self.path} cannot be opened{self._why_not()}.")
             case sqlite3.SQLITE_CONSTRAINT if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-                return ImmutableRecord(f"{cause}.")
+                form = str(cause).startswith(sqlite_guards.REFUSED)
+                return UnreadableRow(f"{cause}.") if form else ImmutableRecord(f"{cause}.")
             case sqlite3.SQLITE_CONSTRAINT if code in (
                 sqlite3.SQLITE_CONSTRAINT_UNIQUE,
                 sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
