@@ -17,8 +17,8 @@ from walle import migrate, models
 from walle.config import DatabaseConfig
 
 ROOT = Path(__file__).parents[1]
-HEAD = "d1f6b5c7e9a3"
-CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", "c0e5a4b6d8f2", HEAD]
+HEAD = "e2a7c6d8f0b4"
+CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", "c0e5a4b6d8f2", "d1f6b5c7e9a3", HEAD]
 
 
 def config(address: str) -> DatabaseConfig:
@@ -333,5 +333,6 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
             "outbox",
             "parked_events",
             "rejected_bars",
+            "set_aside_rows",
         )
     ]

@@ -263,6 +263,10 @@ def test_a_downgrade_that_drops_conflicting_bars_is_refused(address: str) -> Non
             "INSERT INTO rejected_bars (ingest, row, symbol, reason) VALUES (1, 0, 'ACME', 'high is below low')",
             "rejected bars: 1, such as ACME high is below low",
         ),
+        (
+            "INSERT INTO set_aside_rows (source, content, reason) VALUES ('fills', '[1]', 'price: no number')",
+            r"rows set aside: 1, such as fills \[1\]",
+        ),
     ],
 )
 def test_a_downgrade_that_drops_what_was_added_is_refused(address: str, statement: str, what: str) -> None:

@@ -192,6 +192,9 @@ def test_a_revision_without_any_table_is_not_a_store(empty_address: str) -> None
 )
 def test_a_store_at_head_that_lacks_something_is_named_and_not_opened(address: str, change: str) -> None:
     raw = Raw(address)
+    if raw.sqlite and "COLUMN" in change:  # SQLite drops no column that a trigger names
+        for guard in ("insert", "update"):
+            raw.run(f"DROP TRIGGER walle_guard_runs_form_{guard}")
     raw.run(change)
     lacking = {"DROP TABLE runs": "runs", "DROP TABLE bar_conflicts": "bar_conflicts"}.get(change, "runs.owner")
     for read_only in (False, True):

@@ -13,6 +13,7 @@ import polars as pl
 
 from walle.errors import ConfigurationError, InputError, UnknownCalendar
 from walle.frames import INSTANT
+from walle.tabular import beyond_years
 from walle.timeframe import check_timeframe, is_calendar, length
 from walle.values import check_text, parse_range, to_microseconds
 
@@ -381,13 +382,15 @@ def check_instants(values: pl.Series, field: str) -> pl.Series:
     Raises
     ------
     InputError
-        For another type, a column without a zone, or times finer than a microsecond.
+        For another type, a column without a zone, times finer than a microsecond or outside the years 1 to 9999.
     """
     kind = values.dtype
     if not isinstance(kind, pl.Datetime):
         raise InputError(f"{field} is {kind}, not a column of aware datetimes: Datetime('us', 'UTC').")
     if kind.time_zone is None:
         raise InputError(f"{field} has no time zone, so it names no instants. Say it: .dt.replace_time_zone('UTC').")
+    if beyond_years(values):
+        raise InputError(f"{field} holds a time outside the years 1 to 9999 in UTC.")
     if kind.time_unit == "ns" and (values.to_physical() % 1000 != 0).any():
         raise InputError(f"{field} holds times finer than a microsecond. Truncate them yourself: dt.truncate('1us').")
     return values if kind == INSTANT else values.dt.cast_time_unit("us").dt.convert_time_zone("UTC")

@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("url", nargs="?", help=where)
     command.add_argument("--yes", action="store_true", help="also a database that the backend's own chain made")
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
+    command.add_argument(
+        "--set-aside", action="store_true", help="move rows that no reader can read into the table set_aside_rows"
+    )
     command.set_defaults(run=_upgrade)
 
     cli_bars.add_commands(commands, where, _show)
@@ -180,7 +183,9 @@ def _upgrade(options: argparse.Namespace) -> int:
     config = DatabaseConfig.from_environment(options.url)
     if config.url is None:
         raise ConfigurationError("which database? walle upgrade URL, or set WALLE_DATABASE_URL.")
-    ran = migrate.upgrade(config, confirmed=options.yes, allow_rounding=options.allow_rounding)
+    ran = migrate.upgrade(
+        config, confirmed=options.yes, allow_rounding=options.allow_rounding, set_aside=options.set_aside
+    )
     label = masked(config.address)
     print(f"{label}: upgraded by {', '.join(ran)}" if ran else f"{label}: already up to date")
     return 0

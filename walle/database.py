@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, A
 from walle import backend, forks
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
-from walle.dialects.base import BATCH_ROWS
+from walle.dialects.base import BATCH_ROWS, BULK_ROWS
 from walle.dialects.connections import Connections
+from walle.dialects.delivered import from_rows, wired
 from walle.errors import (
     ConfigurationError,
     DatabaseError,
@@ -60,13 +61,21 @@ class Writer:
         return await self._interruptible(self.connection.execute(statement, parameters))
 
     async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """Return the rows of a statement as a frame of wire columns, as this transaction sees them."""
-        result = await self.execute(statement)
-        parts = (
-            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
-            for rows in result.partitions(BATCH_ROWS)
-        )
-        return _concat(parts, schema)
+        """Return the rows of a statement as a frame of wire columns, as this transaction sees them.
+
+        Raises
+        ------
+        UnreadableRow
+            Naming the row, where another program wrote a value that is none.
+        """
+        with self.dialect.telling(statement):
+            result = await self.execute(wired(statement, schema, self.dialect.name))
+            counted = self.dialect.name == "sqlite"
+            parts = (
+                from_rows([tuple(row) for row in rows], schema, counted=counted)
+                for rows in result.partitions(BATCH_ROWS)
+            )
+            return _concat(self.dialect.certain(parts, statement), schema)
 
     async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
@@ -74,7 +83,7 @@ class Writer:
 
     async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
         """Run an insert of rows whose keys are not in the table, and return how many went in."""
-        bulk = rows >= BATCH_ROWS
+        bulk = rows >= BULK_ROWS
         if bulk:
             await self.dialect.begin_bulk_insert(self.connection, table)
         inserted = (await self.execute(statement)).rowcount
@@ -386,12 +395,12 @@ class Database:
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Generator[pl.DataFrame, None, None]:
         if not self.dialect.forks_between_transactions:
-            yield from self.dialect.read(statement, schema, job)
+            yield from self.dialect.frames(statement, schema, job)
             return
         while forks.under_way():
             time.sleep(forks.PAUSE)
         with self._gate.passed():
-            yield from self.dialect.read(statement, schema, job)
+            yield from self.dialect.frames(statement, schema, job)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

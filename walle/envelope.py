@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from walle.errors import InputError
 from walle.records import Record
-from walle.values import check_json, json_text
+from walle.values import check_json, json_text, parse_json
 from walle.words import EventKind
 
 __all__ = ["ENVELOPE", "Event"]
@@ -145,7 +145,7 @@ class Event(Record):
     def stored(cls, offset: int, event_type: str, created_at: datetime, envelope: str) -> Self:
         """Make an event of a stored row, unchecked; what another program left out is None."""
         try:
-            document = json.loads(envelope)
+            document = parse_json(envelope)
         except (ValueError, RecursionError):  # SQLite keeps any text
             document = envelope
         fields = {"type": event_type} | (document if isinstance(document, dict) else {"payload": document})

@@ -45,6 +45,7 @@
         ├── ReadOnly                        opened read-only, or not writable
         ├── StorageFull
         ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
+        ├── UnreadableRow                   another program wrote a value that is none of its column's
         └── PrecisionError                  a stored number does not fit a frame
 """
 
@@ -100,6 +101,7 @@ __all__ = [
     "UnknownRun",
     "UnknownSymbol",
     "UnknownTimeframe",
+    "UnreadableRow",
     "UnsafeEventSource",
     "UpgradeRefused",
     "WalleError",
@@ -537,6 +539,20 @@ class StorageFull(DatabaseError):
 
 class UnsafeEventSource(DatabaseError):
     """Events could be skipped on this database, so none is read: a standby, or a sequence that hands out blocks."""
+
+
+class UnreadableRow(DatabaseError):
+    """A row that another program wrote, or was about to, whose value is none of its column's; nothing was made of it.
+
+    Attributes
+    ----------
+    rows : list of str
+        The first of these values: table, column, key of the row and value; empty where only the column is known.
+    """
+
+    def __init__(self, message: str, rows: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)
 
 
 class PrecisionError(DatabaseError):

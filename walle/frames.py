@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
-from walle.errors import InputError, PrecisionError
+from walle.errors import InputError, PrecisionError, UnreadableRow
 from walle.types import wire
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
 
@@ -51,6 +51,7 @@ __all__ = [
 
 INSTANT = pl.Datetime("us", "UTC")
 DECIMAL = pl.Decimal(38, 18)
+_EXACT = rf"^-?(\d{{1,{DECIMAL_INTEGER_DIGITS}}}(\.\d{{1,{DECIMAL_PLACES}}}0*)?|\.\d{{1,{DECIMAL_PLACES}}}0*)$"
 _OHLCV: dict[str, pl.DataType] = {name: pl.Float64() for name in ("open", "high", "low", "close", "volume")}
 _SERIES: dict[str, pl.DataType] = {"symbol": pl.String(), "timeframe": pl.String()}
 
@@ -326,13 +327,11 @@ RESETS = pl.Schema(
 """One row is one reset of a consumer's offset: from where to where, why, by whom (user@host) and when. No nulls."""
 
 
-def wire_schema(schema: Mapping[str, pl.DataType], dialect: str) -> dict[str, pl.DataType]:
+def wire_schema(schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
     """Return the types in which the columns of a frame travel from a database."""
     forms: dict[str, pl.DataType] = {}
     for name, kind in schema.items():
-        if isinstance(kind, pl.Datetime):
-            forms[name] = pl.Int64() if dialect == "sqlite" else INSTANT
-        elif isinstance(kind, pl.Decimal | pl.List):
+        if isinstance(kind, pl.Decimal | pl.List):
             forms[name] = pl.String()
         else:
             forms[name] = kind
@@ -354,8 +353,9 @@ async def read(
     session: AsyncSession | None = None,
 ) -> pl.DataFrame:
     """Run a SELECT whose columns stand in the schema's order, and return the public frame."""
-    raw = await database.fetch(statement, wire_schema(schema, database.dialect.name), session)
-    return finish(raw, schema)
+    raw = await database.fetch(statement, wire_schema(schema), session)
+    with database.dialect.telling(statement):
+        return finish(raw, schema)
 
 
 def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -365,6 +365,8 @@ def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
     ------
     PrecisionError
         For a stored number that ``Decimal(38, 18)`` cannot hold; Polars would round it silently.
+    UnreadableRow
+        For a stored text that is no number, or no list of texts.
     """
     columns = []
     for name, kind in schema.items():
@@ -372,16 +374,26 @@ def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
         if isinstance(kind, pl.Decimal) and values.dtype == pl.String:
             _check_digits(values)
         if isinstance(kind, pl.List) and values.dtype == pl.String:
-            columns.append(values.str.json_decode(kind))
+            columns.append(_lists(values, kind))
         else:
             columns.append(values if values.dtype == kind else values.cast(kind))
     return pl.DataFrame(columns)
 
 
+def _lists(values: pl.Series, kind: pl.List) -> pl.Series:
+    try:
+        return values.str.json_decode(kind)
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableRow(f"column {values.name!r} holds a value that is no JSON list of texts") from error
+
+
 def _check_digits(values: pl.Series) -> None:
-    fits = values.str.contains(rf"^-?\d{{0,{DECIMAL_INTEGER_DIGITS}}}(\.\d{{1,{DECIMAL_PLACES}}}0*)?$")
+    fits = values.str.contains(_EXACT)
     if not fits.all():
         worst = values.filter(~fits)
+        numbers = worst.str.contains(r"^-?\d+(\.\d+)?$")
+        if not numbers.all():
+            raise UnreadableRow(f"column {values.name!r} holds {worst.filter(~numbers)[0]!r}, which is no number")
         raise PrecisionError(
             f"column {values.name!r} holds {worst.len()} numbers beyond {DECIMAL_INTEGER_DIGITS} integer digits and "
             f"{DECIMAL_PLACES} places, such as {worst[0]}; a frame would have to round them. Read them with SQL."

@@ -19,8 +19,9 @@ from walle import backend
 from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
 from walle.errors import SchemaError, SchemaTooNew, UpgradeRefused
-from walle.models import BASE_REVISIONS, REVISIONS, metadata
+from walle.models import BASE_REVISIONS, FORMED_BY, REVISIONS, metadata
 from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
+from walle.set_aside import set_aside as move_aside
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -30,6 +31,7 @@ __all__ = [
     "check",
     "current",
     "downgrade",
+    "given",
     "guarded",
     "inspect",
     "pending",
@@ -117,7 +119,12 @@ def _pending(schema: Schema, label: str) -> list[str]:
 
 
 def upgrade(
-    config: DatabaseConfig, revision: str = "head", *, confirmed: bool = False, allow_rounding: bool = False
+    config: DatabaseConfig,
+    revision: str = "head",
+    *,
+    confirmed: bool = False,
+    allow_rounding: bool = False,
+    set_aside: bool = False,
 ) -> list[str]:
     """Bring a database to a later revision; make the schema of an empty one.
 
@@ -132,6 +139,9 @@ def upgrade(
         of its runs become columns again.
     allow_rounding : bool
         Let bars that float64 cannot hold be rounded to the nearest float64.
+    set_aside : bool
+        Move rows that no reader can read, which another program wrote, whole into the table ``set_aside_rows``; also
+        when no revision is to be run.
 
     Returns
     -------
@@ -141,7 +151,7 @@ def upgrade(
     Raises
     ------
     UpgradeRefused
-        When a yes is needed, or values would be lost.
+        When a yes is needed, values would be lost, or rows cannot be read.
     NotAWalleStore, SchemaTooNew
         When the database is not ours to upgrade.
     """
@@ -162,9 +172,10 @@ def upgrade(
             "backend's own migration chain will not know the database any more. If that is meant: walle upgrade --yes, "
             "or walle.upgrade(address, confirmed=True)."
         )
-    if revision == "head" and not ran and not schema.missing_guards:
+    if revision == "head" and not (ran or schema.missing_guards or set_aside):
         return []  # without a look for a lock
-    _alembic(config, "upgrade", revision, _options({"allow-rounding": allow_rounding, "adopt": confirmed}))
+    said = {"allow-rounding": allow_rounding, "adopt": confirmed, "set-aside": set_aside}
+    _alembic(config, "upgrade", revision, _options(said))
     after = inspect(config, read_only=False).revision  # a read-only look would leave a -shm file behind
     return ran[: ran.index(after) + 1] if after in ran else []
 
@@ -213,6 +224,13 @@ def check(config: DatabaseConfig) -> list[str]:
         return differences + [f"guard {name} is missing" for name in dialect.missing_guards(connection)]
 
 
+def given(option: str) -> bool:
+    """Tell whether the caller of a migration allows something by an ``-x`` option."""
+    from alembic import context
+
+    return option in context.get_x_argument(as_dictionary=True)
+
+
 def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], option: str | None, hint: str) -> None:
     """Raise when any of the queries finds values that a migration would lose, naming the first of them.
 
@@ -231,9 +249,7 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
     UpgradeRefused
         When something would be lost and the option was not given.
     """
-    from alembic import context
-
-    if option is not None and option in context.get_x_argument(as_dictionary=True):
+    if option is not None and given(option):
         return
     found = []
     for what, query in losses:
@@ -288,6 +304,8 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
             dialect.remove_guards(connection)
         with context.begin_transaction():
             context.run_migrations()
+        if changes and given("set-aside") and FORMED_BY in sa.inspect(connection).get_table_names():
+            move_aside(connection)
         if changes and guarded(migrations.get_current_revision()):
             dialect.install_guards(connection)
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from walle.types import ExactDecimal, Json, UtcInstant, big_key, utc_now
 
 __all__ = [
+    "FORMED_BY",
     "HEAD",
     "REVISIONS",
     "backtest_results",
@@ -25,6 +26,7 @@ __all__ = [
     "parked_events",
     "rejected_bars",
     "runs",
+    "set_aside_rows",
     "symbol_calendars",
 ]
 
@@ -39,6 +41,7 @@ REVISIONS = (
     "b9d4f3a5c7e1",
     "c0e5a4b6d8f2",
     "d1f6b5c7e9a3",
+    "e2a7c6d8f0b4",
 )
 """The chain from the oldest revision to the newest; a test holds it against the migrations."""
 
@@ -47,6 +50,9 @@ BASE_REVISIONS = REVISIONS[:4]
 
 GUARDED_SINCE = "a8c3e2f4b6d0"
 """The first revision at which the database itself keeps facts immutable."""
+
+FORMED_BY = "set_aside_rows"
+"""The table that came with the guards of form: where it is, the database refuses what no reader could read."""
 
 HEAD = REVISIONS[-1]
 
@@ -313,4 +319,15 @@ backtest_results = sa.Table(
     sa.Column("equity_curve", Json, nullable=False),
     sa.Column("fills", Json, nullable=False, doc="as the engine reports them"),
     sa.Column("created_at", UtcInstant, nullable=False, server_default=utc_now()),
+)
+
+set_aside_rows = sa.Table(
+    "set_aside_rows",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("source", sa.Text, nullable=False, doc="the table"),
+    sa.Column("content", sa.Text, nullable=False, doc="the whole row, as JSON"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("moved_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sqlite_autoincrement=True,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
+from walle.dialects.base import looking
 from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
@@ -197,25 +198,6 @@ def guarded(revision: str | None) -> bool:
     if revision is None or revision in backend.REVISIONS:
         return False
     return revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
-
-
-@contextmanager
-def looking(dialect: Dialect) -> Iterator[Connection]:
-    """Open a connection for looking, whose driver errors are ours."""
-    engine = dialect.sync_engine()
-    try:
-        with engine.connect() as connection:
-            # deferred: looking must not wait for a writer
-            connection.execution_options(walle_deferred=True)
-            yield connection
-            dialect.check_read(connection)
-    except Exception as error:
-        ours = dialect.translate(error)
-        if ours is None:
-            raise
-        raise ours from error
-    finally:
-        engine.dispose()
 
 
 def look_at(connection: Connection, dialect: Dialect) -> Schema:

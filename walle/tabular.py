@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 
 from walle.errors import InputError
 
-__all__ = ["frame_of", "renamed"]
+__all__ = ["REACH", "beyond_years", "bought", "foreign", "frame_of", "renamed", "within_reach"]
+
+REACH = 20_000 * 31_557_600
+"""Seconds from 1970: far outside the years 1 to 9999, and well inside what Polars can take apart."""
+
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Turn a panic of Polars, which is no Exception, into an error about the input that it met.
+
+    Raises
+    ------
+    InputError
+        Naming what was read.
+    """
+    try:
+        yield
+    except pl.exceptions.PanicException as error:
+        said = str(error).splitlines()[0][:200] if str(error) else "a panic"
+        raise InputError(f"{what} cannot be read: Polars gave up on its values ({said}).") from error
+
+
+def within_reach(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a foreign frame in which every time can be taken apart: Polars panics beyond the year 262142.
+
+    What lies further out than 20,000 years from 1970 stands at that distance; there it is refused like any time outside
+    the years 1 to 9999.
+    """
+    far = [values.name for values in frame if _outside(values, -REACH, REACH)]
+    return frame.with_columns(_clipped(frame[name]) for name in far) if far else frame
+
+
+def beyond_years(values: pl.Series) -> bool:
+    """Tell whether a time in a column lies outside the years 1 to 9999 in UTC; without taking it apart."""
+    return _outside(values, _FIRST, _LAST)
+
+
+def _outside(values: pl.Series, first: int, last: int) -> bool:
+    least, most = _ends(values.dtype, first, last)
+    if most is None:
+        return False
+    counts = values.to_physical()
+    low, high = counts.min(), counts.max()
+    return isinstance(low, int) and isinstance(high, int) and (low < least or high > most)
+
+
+def _clipped(values: pl.Series) -> pl.Series:
+    return values.to_physical().clip(*_ends(values.dtype, -REACH, REACH)).cast(values.dtype)
+
+
+def _ends(kind: pl.DataType, first: int, last: int) -> tuple[int, int | None]:
+    """Return two instants, given in seconds, as a column of times counts them; no end for what is no time."""
+    if isinstance(kind, pl.Date):
+        return first // 86_400, last // 86_400
+    if not isinstance(kind, pl.Datetime) or kind.time_unit == "ns":  # these end in 2262
+        return 0, None
+    unit = 1_000_000 if kind.time_unit == "us" else 1_000
+    return first * unit, last * unit + unit - 1
 
 
 def frame_of(source: object, noun: str) -> pl.DataFrame | None:
@@ -31,6 +91,12 @@ def frame_of(source: object, noun: str) -> pl.DataFrame | None:
     InputError
         For a pandas object that is no plain table.
     """
+    with foreign(f"the frame of {noun}"):
+        frame = _frame_of(source, noun)
+        return None if frame is None else within_reach(frame)
+
+
+def _frame_of(source: object, noun: str) -> pl.DataFrame | None:
     if isinstance(source, pl.DataFrame):
         return source
     if isinstance(source, pl.LazyFrame):
@@ -57,6 +123,26 @@ def _from_pandas(source: Any, noun: str) -> pl.DataFrame:
         return pl.from_pandas(source)
     except (ValueError, TypeError) as error:  # columns of mixed types, or two of one name
         raise InputError(f"the pandas frame cannot be read in columns: {error}") from error
+
+
+def bought(rows: pl.DataFrame, noun: str = "fill") -> pl.Series:
+    """Tell of each fill or order whether it bought; another program may have written a side of its own.
+
+    Raises
+    ------
+    InputError
+        Naming the first row that says neither buy nor sell.
+    """
+    sides = rows["side"]
+    other = sides.is_null() | ~sides.is_in(["buy", "sell"])
+    if other.any():
+        odd = rows.filter(other)
+        raise InputError(
+            f"{noun} {odd['id'][0]!r} has the side {odd['side'][0]!r}, so nothing can be reckoned from it: allowed are "
+            f"'buy' and 'sell'. {odd.height:,} of {rows.height:,} {noun}s have another one. Read other runs alone "
+            "(run_id=...), or leave these out: walle.fills has the same reckonings for frames."
+        )
+    return sides == "buy"
 
 
 def renamed(frame: pl.DataFrame, columns: Mapping[str, str | None], allowed: Sequence[str]) -> pl.DataFrame:

@@ -7,7 +7,6 @@ document compact text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -29,6 +28,7 @@ from walle.values import (
     decimal_text,
     from_microseconds,
     json_text,
+    parse_json,
     to_microseconds,
 )
 
@@ -136,7 +136,7 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Return dicts, lists, texts and numbers."""
-        return json.loads(value) if dialect.name == "sqlite" and value is not None else value
+        return parse_json(value) if dialect.name == "sqlite" and value is not None else value
 
 
 def big_key() -> TypeEngine[int]:
@@ -212,8 +212,8 @@ def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: b
         if document:
             return sa.func.nullif(sa.func.json_quote(value), "null")
         return sa.cast(value, sa.Text)
-    raw = sa.type_coerce(column, postgresql.JSONB)
-    return sa.func.nullif(sa.cast(raw[key], sa.Text), "null") if document else raw[key].astext
+    raw = sa.cast(column, postgresql.JSONB)  # another program's column may be json; of jsonb the cast is nothing
+    return sa.func.nullif(sa.cast(raw.op("->")(key), sa.Text), "null") if document else raw[key].astext
 
 
 def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:

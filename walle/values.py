@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,7 @@ __all__ = [
     "decimal_text",
     "from_microseconds",
     "json_text",
+    "parse_json",
     "parse_range",
     "parse_time",
     "to_microseconds",
@@ -37,6 +39,9 @@ JSON_DEPTH = 200
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON_INTEGER_BITS = 13_000
+_JSON_DIGITS = 4_000
+_EXPONENT = re.compile("[0-9]e[+-][0-9]")  # as Python writes it
+_IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e[+-][0-9]+', re.DOTALL)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -225,7 +230,7 @@ def check_text(value: object, field: str, *, maximum: int, empty: bool = False) 
 
 
 def check_json(value: object, field: str, *, depth: int = 0) -> Any:
-    """Return a JSON document as plain dicts, lists, texts and numbers.
+    """Return a JSON document as plain dicts, lists, texts and numbers; a zero has no sign.
 
     Raises
     ------
@@ -249,7 +254,7 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
     if isinstance(value, numbers.Real):
         if not math.isfinite(value):
             raise InputError(f"{field}={value} is not JSON: NaN and infinities have no form there. Use null.")
-        return float(value)
+        return float(value) + 0.0  # -0.0 is 0.0: no decimal of PostgreSQL keeps the sign of a zero
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -263,8 +268,43 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
 
 
 def json_text(value: object) -> str:
-    """Write a checked JSON document compactly."""
-    return _ENCODER.encode(value)
+    """Write a checked JSON document compactly.
+
+    A float is written without an exponent: PostgreSQL keeps JSON numbers as decimals, and would give ``1e+22`` back as
+    an integer. ``10000000000000000000000.0`` stays a float on every store, and its text is the same on all of them.
+    """
+    text = _ENCODER.encode(value)
+    return _IN_JSON.sub(_without_exponent, text) if _EXPONENT.search(text) else text
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read what :func:`json_text`, or another program, wrote.
+
+    A number that float64 cannot hold, such as ``1e400``, is the integer that PostgreSQL makes of it, or its own text
+    where that would have thousands of digits; it is never infinite.
+
+    Raises
+    ------
+    ValueError
+        For what is no JSON.
+    """
+    return json.loads(text, parse_float=_float)
+
+
+def _float(text: str) -> float | int | str:
+    value = float(text)
+    if math.isfinite(value):
+        return value
+    exact = Decimal(text)
+    return int(exact) if exact.adjusted() < _JSON_DIGITS else text
+
+
+def _without_exponent(found: re.Match[str]) -> str:
+    token = found[0]
+    if token[0] == '"':
+        return token
+    text = format(Decimal(token), "f")
+    return text if "." in text else f"{text}.0"
 
 
 def _unstorable(text: str) -> str | None:

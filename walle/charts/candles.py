@@ -116,6 +116,8 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
     check_columns(frame, _NEEDED, "the frame")
     if "symbol" in frame.columns and frame["symbol"].n_unique() > 1:
         raise InputError(f"the frame holds {frame['symbol'].n_unique()} symbols; candles are of one: filter it first.")
+    if not isinstance(frame.schema["timestamp"], pl.Datetime):
+        raise InputError(f"column 'timestamp' is {frame.schema['timestamp']}, not a column of datetimes.")
     return frame.select(_NEEDED).sort("timestamp")
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from walle.errors import ConfigurationError, InputError
 from walle.frames import to_float
+from walle.tabular import beyond_years
 
 try:
     import altair as alt
@@ -202,7 +203,7 @@ def empty(words: str, colours: Theme, *, title: str | None, width: int, height: 
 
 
 def check_columns(frame: pl.DataFrame, needed: Iterable[str], what: str) -> None:
-    """Refuse a frame without the columns that a chart draws.
+    """Refuse a frame without the columns that a chart draws, or with times that cannot be shown.
 
     Raises
     ------
@@ -211,6 +212,9 @@ def check_columns(frame: pl.DataFrame, needed: Iterable[str], what: str) -> None
     lacking = [name for name in needed if name not in frame.columns]
     if lacking:
         raise InputError(f"{what} lacks {', '.join(map(repr, lacking))}; it has: {', '.join(frame.columns)}.")
+    far = [values.name for values in frame if beyond_years(values)]
+    if far:
+        raise InputError(f"{what}: column {far[0]!r} holds a time outside the years 1 to 9999, which no chart shows.")
 
 
 def label(text: str, length: int = _LABEL) -> str:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import visitors
 
 from walle.config import DatabaseConfig, masked
+from walle.dialects.delivered import doubtful, wired
 from walle.dialects.outbox import OutboxDialect
-from walle.errors import WalleError
+from walle.errors import PrecisionError, UnreadableRow, WalleError
+from walle.forms import Found, findings, search
+from walle.models import metadata
 
-__all__ = ["BATCH_ROWS", "Dialect", "Examined", "ReadJob"]
+__all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
 
 BATCH_ROWS = 65_536
 """Rows that are moved at once: large enough for speed, small enough to be interrupted within a blink."""
+
+
+BULK_ROWS = 4_096
+"""Rows from which an insert is spared the guards that look at each row: to put them back costs some 200 looks."""
 
 
 class ReadJob:
@@ -154,7 +164,7 @@ class Dialect(ABC):
     @abstractmethod
     def read(
         self, statement: sa.Select[tuple[object, ...]], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         """Yield the rows of a statement in frames; blocking, for a worker thread.
 
         Parameters
@@ -162,10 +172,99 @@ class Dialect(ABC):
         statement : Select
             Its columns in the order of the schema, each in its wire form.
         schema : mapping of str to DataType
-            The wire types; a driver may deliver a finished type instead (an instant, say).
+            The types of the frames.
         job : ReadJob
             Told how to interrupt the statement.
         """
+
+    def frames(
+        self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
+    ) -> Iterator[pl.DataFrame]:
+        """Yield what :meth:`read` does, once it is known that every value can be read.
+
+        Raises
+        ------
+        UnreadableRow
+            Naming the row.
+        """
+        frames = self.read(wired(statement, schema, self.name), schema, job)
+        with self.telling(statement), closing(frames):
+            yield from self.certain(frames, statement)
+
+    def certain(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
+        """Yield the frames of a statement, none of which holds what no reader can read.
+
+        Raises
+        ------
+        UnreadableRow
+        """
+        cleared = False
+        for frame in frames:
+            doubt = None if cleared else doubtful(frame)
+            if doubt is not None:
+                found = self.unreadable(statement)
+                if found or "time" in doubt:
+                    raise self.explained(statement, UnreadableRow(doubt), found)
+                cleared = True  # rejected rows keep what could be read of them, also infinities
+            yield frame
+
+    @contextmanager
+    def telling(self, statement: sa.Select[Any]) -> Iterator[None]:
+        """Let an error about a stored value name its row.
+
+        Raises
+        ------
+        UnreadableRow
+            For what is no value of its column's.
+        PrecisionError
+            For a number with more digits than a frame holds.
+        """
+        try:
+            yield
+        except UnreadableRow as error:
+            raise error if error.rows else self.explained(statement, error) from error
+        except PrecisionError as error:
+            named = "; ".join(map(str, self.unreadable(statement)[:5]))
+            raise PrecisionError(f"{error} {named}." if named else str(error)) from error
+        except Exception as error:
+            if not self.is_undecodable(error):
+                raise
+            raise self.explained(statement, UnreadableRow(str(error).splitlines()[0][:200])) from error
+
+    def explained(
+        self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[Found] | None = None
+    ) -> UnreadableRow:
+        """Return an error that names the rows which a statement cannot read, where they can be found."""
+        found = self.unreadable(statement) if found is None else found
+        shown = [str(one) for one in found[:5]]
+        what = "; ".join(shown) if shown else str(error)
+        return UnreadableRow(
+            f"{self.label} holds what another program wrote and no reader can read: {what}. Let that program correct "
+            "it, or move such rows aside, whole: walle upgrade --set-aside.",
+            shown,
+        )
+
+    def unreadable(self, statement: sa.Select[Any]) -> list[Found]:
+        """Find what no reader can read among the rows of a statement, else in its tables; blocking."""
+        with looking(self) as connection:
+            return self.find_unreadable(connection, statement)
+
+    def find_unreadable(self, connection: Connection, statement: sa.Select[Any]) -> list[Found]:
+        """Find them over a connection."""
+        named = {item for item in visitors.iterate(statement) if isinstance(item, sa.TableClause)}
+        tables = [table for table in metadata.sorted_tables if table in named]
+        within = _direct(statement) if len(tables) == len(named) else set()  # a staged table is in no other connection
+        for table in tables:
+            present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+            for among in [statement, None] if table in within else [None]:
+                query = search(table, self.name, only=present, within=among)
+                if query is not None and (rows := connection.execute(query).all()):
+                    return findings(table, self.name, rows, present)
+        return []
+
+    @abstractmethod
+    def is_undecodable(self, error: BaseException) -> bool:
+        """Tell whether the driver raised this because it cannot make a Python value of a stored one."""
 
     @abstractmethod
     def close_readers(self) -> None:
@@ -269,3 +368,41 @@ class Dialect(ABC):
     @abstractmethod
     def translate(self, error: BaseException) -> WalleError | None:
         """Return WallE's error for a driver's, by class and code; None for what is not a driver's error."""
+
+
+def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
+    """Return the tables that stand in the FROM itself, and not in a part of it."""
+    found: set[sa.FromClause] = set()
+    waiting = list(statement.get_final_froms())
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, sa.Join):
+            waiting += [one.left, one.right]
+        else:
+            found.add(one)
+    return found
+
+
+@contextmanager
+def looking(dialect: Dialect) -> Iterator[Connection]:
+    """Open a connection for looking, whose driver errors are ours.
+
+    Raises
+    ------
+    DatabaseError
+        Or one of its kind.
+    """
+    engine = dialect.sync_engine()
+    try:
+        with engine.connect() as connection:
+            # deferred: looking must not wait for a writer
+            connection.execution_options(walle_deferred=True)
+            yield connection
+            dialect.check_read(connection)
+    except Exception as error:
+        ours = dialect.translate(error)
+        if ours is None:
+            raise
+        raise ours from error
+    finally:
+        engine.dispose()

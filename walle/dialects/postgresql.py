@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.delivered import from_arrow
 from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.dialects.postgresql_settings import Settings, options_of
@@ -39,8 +40,10 @@ from walle.errors import (
     ReadOnly,
     StatementCancelled,
     StorageFull,
+    UnreadableRow,
     WalleError,
 )
+from walle.values import json_text
 
 __all__ = ["PostgreSQLDialect"]
 
@@ -72,6 +75,7 @@ class PostgreSQLDialect(Dialect):
         engine = create_async_engine(
             self._url,
             echo=self.config.echo,
+            json_serializer=json_text,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
@@ -86,6 +90,7 @@ class PostgreSQLDialect(Dialect):
         engine = sa.create_engine(
             self._url,
             echo=self.config.echo,
+            json_serializer=json_text,
             poolclass=NullPool,
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",
@@ -199,7 +204,7 @@ class PostgreSQLDialect(Dialect):
 
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         """Yield the rows in frames, over ADBC.
 
         Values are written into the statement, because ADBC reads by COPY only when there are no parameters.
@@ -219,8 +224,7 @@ class PostgreSQLDialect(Dialect):
                     for batch in cursor.fetch_record_batch():
                         if job.stopped:
                             break
-                        frame = pl.DataFrame(pl.from_arrow(batch))
-                        yield frame.rename(dict(zip(frame.columns, schema, strict=True)))
+                        yield from_arrow(batch, schema)
                 finally:
                     job.interruptible_by(None)  # before the cursor closes: a closed one cannot be cancelled
             if job.stopped:
@@ -344,6 +348,11 @@ class PostgreSQLDialect(Dialect):
 
     # errors
 
+    def is_undecodable(self, error: BaseException) -> bool:
+        """Tell psycopg's own complaints about a value from the server's, which have a code."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(cause, psycopg.DataError) and cause.sqlstate is None
+
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a psycopg or ADBC error by its class and SQLSTATE."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -358,6 +367,10 @@ class PostgreSQLDialect(Dialect):
             return AuthenticationFailed(f"{where} refused the user or the password.")
         if state == postgresql_guards.SQLSTATE:
             return ImmutableRecord(f"{text}.")
+        if state == "23514" and isinstance(cause, psycopg.Error):
+            name = cause.diag.constraint_name or ""
+            if name.startswith(postgresql_guards.FORM):
+                return UnreadableRow(postgresql_guards.refused(name))
         if state == "23505":
             detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
             return DuplicateKey(f"already taken: {detail or text} Nothing of this call was written.")

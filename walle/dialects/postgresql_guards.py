@@ -1,11 +1,21 @@
-"""Triggers by which PostgreSQL itself keeps facts immutable and the index of bars true (but an owner can drop them)."""
+"""Triggers by which PostgreSQL itself keeps facts immutable and the index of bars true (but an owner can drop them).
+
+Checks refuse what no reader could read, which the types of the columns allow: infinite times, years before the first,
+NaN. They are made once, and stay while migrations run: a check that is made anew reads the whole table.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-__all__ = ["SQLSTATE", "install", "missing", "remove"]
+from walle.forms import forms, told
+from walle.models import FORMED_BY, metadata
+
+__all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
+
+FORM = "walle_form_"
+"""Names of the checks start with this; a table's name and a column's follow, with two underscores between."""
 
 SQLSTATE = "WA001"
 """The code of a refusal, by which the driver's error is known."""
@@ -73,6 +83,15 @@ def install(connection: Connection) -> None:
         )
         connection.execute(sa.text(f"CREATE TRIGGER {name} {form} EXECUTE FUNCTION {function}()"))
         connection.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"))
+    checks, present = _checks(connection), _present_checks(connection)
+    for name in checks.keys() - present.keys():
+        table, form = checks[name]
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK {form} NOT VALID")
+    for table in sorted({table for name, (table, _) in checks.items() if not present.get(name)}):
+        names = [name for name, (of, _) in checks.items() if of == table and not present.get(name)]
+        # one look at the table for all of them
+        connection.exec_driver_sql(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {name}' for name in names)}")
 
 
 def remove(connection: Connection) -> None:
@@ -90,7 +109,53 @@ def missing(connection: Connection) -> list[str]:
         "(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)"
     )
     present = {row.tgname: row.prosrc for row in connection.execute(query, {"tables": _present(connection)})}
-    return [name for name, (_, source, *_) in _wanted(connection).items() if present.get(name) != source]
+    lost = [name for name, (_, source, *_) in _wanted(connection).items() if present.get(name) != source]
+    valid = _present_checks(connection)
+    return lost + [name for name in _checks(connection) if not valid.get(name)]
+
+
+def remove_checks(connection: Connection) -> None:
+    """Drop the checks of form, for a downgrade to a revision that has none."""
+    for name, (table, _) in _checks(connection).items():
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+
+
+def refused(check: str) -> str:
+    """Say what a violated check of form refused."""
+    table, _, column = check.removeprefix(FORM).partition("__")
+    what = told(metadata.tables[table].c[column]) if column in metadata.tables.get(table, sa.table("")).c else check
+    return f"refused: {table}.{column} would hold {what}."
+
+
+def _checks(connection: Connection) -> dict[str, tuple[str, str]]:
+    """Return table and form of each check that belongs to this schema."""
+    if connection.scalar(sa.text(f"SELECT to_regclass('{FORMED_BY}')")) is None:  # an older schema
+        return {}
+    query = sa.text(
+        "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+        "WHERE attnum > 0 AND NOT attisdropped AND attrelid IN "
+        "(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)"
+    )
+    columns: dict[str, set[str]] = {}
+    for table, column in connection.execute(query, {"tables": list(metadata.tables)}):
+        columns.setdefault(table, set()).add(column)
+    return {
+        f"{FORM}{name}__{column}": (name, form)
+        for name, present in sorted(columns.items())
+        for column, form in forms(metadata.tables[name], "postgresql", only=present).items()
+    }
+
+
+def _present_checks(connection: Connection) -> dict[str, bool]:
+    """Return the checks that are there, and whether all rows are known to pass them."""
+    # conenforced came with PostgreSQL 18
+    query = sa.text(
+        "SELECT conname, convalidated AND coalesce(to_jsonb(found) ->> 'conenforced', 'true') = 'true' AS valid "
+        "FROM pg_constraint AS found WHERE contype = 'c' AND conname LIKE :names AND conrelid IN "
+        "(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)"
+    )
+    names = {"names": FORM.replace("_", r"\_") + "%", "tables": list(metadata.tables)}
+    return {row.conname: row.valid for row in connection.execute(query, names)}
 
 
 def _wanted(connection: Connection) -> dict[str, tuple[str, str, str, str]]:

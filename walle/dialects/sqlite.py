@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from walle.config import DatabaseConfig
-from walle.dialects import sqlite_forks, sqlite_guards
+from walle.dialects import sqlite_forks, sqlite_guards, sqlite_texts
 from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.delivered import from_rows
 from walle.dialects.sqlite_errors import is_busy, staging, translate
 from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
 from walle.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
+from walle.forms import Found
 from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
@@ -244,7 +246,7 @@ class SQLiteDialect(Dialect):
 
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         """Yield the rows in frames, from a connection that is opened read-only.
 
         Raises
@@ -265,7 +267,7 @@ class SQLiteDialect(Dialect):
 
     def _read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame]:
         with self._read_engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None
@@ -276,7 +278,7 @@ class SQLiteDialect(Dialect):
                 cursor = result.cursor
                 assert cursor is not None
                 while not job.stopped and (rows := cursor.fetchmany(BATCH_ROWS)):
-                    frame = pl.DataFrame(rows, schema=dict(schema), orient="row")
+                    frame = from_rows(rows, schema, counted=True)
                     check_read(connection, self.file)
                     yield frame
             except sqlite3.Error:
@@ -400,6 +402,17 @@ class SQLiteDialect(Dialect):
         await connection.exec_driver_sql(sqlite_guards.END_MAINTENANCE)
 
     # errors
+
+    def find_unreadable(self, connection: Connection, statement: sa.Select[Any]) -> list[Found]:
+        """Find them; texts that are no UTF-8 are known to Python only."""
+        raw: Any = connection.connection.driver_connection
+        raw.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+        return super().find_unreadable(connection, statement) or sqlite_texts.undecodable(connection, statement)
+
+    def is_undecodable(self, error: BaseException) -> bool:
+        """Tell the module's own complaint about a text from SQLite's errors, which have a code."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(cause, sqlite3.OperationalError) and getattr(cause, "sqlite_errorcode", None) is None
 
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a sqlite3 error by its result code."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError
 
 from walle import scratch
+from walle.dialects import sqlite_guards
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.errors import (
     DatabaseBusy,
@@ -20,6 +21,7 @@ from walle.errors import (
     NotAWalleStore,
     ReadOnly,
     StorageFull,
+    UnreadableRow,
     WalleError,
 )
 
@@ -107,7 +109,8 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
         case sqlite3.SQLITE_CANTOPEN:
             return DatabaseUnavailable(f"{path} cannot be opened{_why_not(file)}.")
         case sqlite3.SQLITE_CONSTRAINT if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
-            return ImmutableRecord(f"{error}.")
+            form = str(error).startswith(sqlite_guards.REFUSED)
+            return UnreadableRow(f"{error}.") if form else ImmutableRecord(f"{error}.")
         case sqlite3.SQLITE_CONSTRAINT if code in _UNIQUE:
             return DuplicateKey(f"already taken: {str(error).rpartition(': ')[2]}. Nothing of this call was written.")
     return DatabaseError(f"{path}: {error}.")

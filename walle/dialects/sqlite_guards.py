@@ -4,12 +4,20 @@ INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFO
 already there, and an AFTER INSERT trigger, which runs only when a row really went in, refuses a marked key: that can
 only have been a replacement. A plain INSERT still fails by its constraint, and ON CONFLICT DO NOTHING still does
 nothing. To a BEFORE trigger SQLite shows a row id that it has not chosen yet as -1, so that id itself is refused.
+
+A column of SQLite takes a value of any kind. So guards of form refuse what no reader could read, such as a text for a
+time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from walle.forms import forms, told
+from walle.models import FORMED_BY, metadata
 
 __all__ = [
     "BEGIN_INDEXING",
@@ -17,6 +25,7 @@ __all__ = [
     "END_INDEXING",
     "END_MAINTENANCE",
     "PREFIX",
+    "REFUSED",
     "TRIGGERS",
     "insert_guards",
     "install",
@@ -26,6 +35,9 @@ __all__ = [
 
 PREFIX = "walle_guard_"
 """Names of guards and of their helper tables start with this; migrations leave them alone."""
+
+REFUSED = "refused: "
+"""How the message of a guard of form begins."""
 
 BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason, never) VALUES ('sealing', 'committed')"
 END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance WHERE reason = 'sealing'"
@@ -98,12 +110,31 @@ _INDEX = {
     ),
 }
 
-TRIGGERS = _triggers() | {name: f"CREATE TRIGGER {name} {body}" for name, body in _INDEX.items()}
+
+def _of_form(table: sa.Table, only: Collection[str] | None = None) -> dict[str, str]:
+    """Return the guards of form of a table; the values have their column's affinity already."""
+    checks = forms(table, "sqlite", prefix="NEW.", only=only)
+    each = "; ".join(
+        f"SELECT RAISE(ABORT, '{REFUSED}{table.name}.{name} would hold {told(table.c[name])}') WHERE NOT {check}"
+        for name, check in checks.items()
+    )
+    statements = {}
+    for event in ("insert", "update"):
+        if event == "insert" or table.name not in _KEYS:  # facts refuse every update
+            name = f"{PREFIX}{table.name}_form_{event}"
+            body = f"WHEN NOT ({' AND '.join(checks.values())}) BEGIN {each}; END"
+            statements[name] = f"CREATE TRIGGER {name} BEFORE {event.upper()} ON {table.name} {body}"
+    return statements
+
+
+_FACTS = _triggers() | {name: f"CREATE TRIGGER {name} {body}" for name, body in _INDEX.items()}
+
+TRIGGERS = _FACTS | {name: text for table in metadata.sorted_tables for name, text in _of_form(table).items()}
 
 
 def insert_guards(table: str) -> list[str]:
     """Name the triggers that look at every inserted row."""
-    guards = [f"{PREFIX}{table}_mark", f"{PREFIX}{table}_replace"]
+    guards = [f"{PREFIX}{table}_{what}" for what in ("mark", "replace", "form_insert")]
     return [*guards, f"{PREFIX}bar_index_insert"] if table == "bars" else guards
 
 
@@ -118,8 +149,9 @@ def install(connection: Connection) -> None:
 
 def remove(connection: Connection) -> None:
     """Drop triggers and helper tables."""
-    for name in TRIGGERS:
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    ours = sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, :length) = :prefix")
+    for name in connection.scalars(ours, {"length": len(PREFIX), "prefix": PREFIX}).all():
+        connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
     for name in _HELPERS:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {PREFIX}{name}")
 
@@ -139,4 +171,11 @@ def missing(connection: Connection) -> list[str]:
 def _wanted(connection: Connection) -> dict[str, str]:
     tables = set(connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")))
     absent = tuple(f"{PREFIX}{table}_" for table in (*_KEYS, "bar_index") if table not in tables)
-    return {name: statement for name, statement in TRIGGERS.items() if not name.startswith(absent)}
+    wanted = {name: statement for name, statement in _FACTS.items() if not name.startswith(absent)}
+    if FORMED_BY not in tables:  # an older schema
+        return wanted
+    for table in metadata.sorted_tables:
+        if table.name in tables:
+            present = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
+            wanted |= _of_form(table, present)
+    return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,7 +70,7 @@ def _on_sqlite(path: Path, values: tuple[Scalar, ...] | None) -> sa.ColumnElemen
 
 
 def _on_postgresql(path: Path, values: tuple[Scalar, ...] | None) -> sa.ColumnElement[bool]:
-    stored = sa.type_coerce(models.outbox.c.payload, postgresql.JSONB)
+    stored = sa.cast(models.outbox.c.payload, postgresql.JSONB)
     at = sa.cast(sa.literal(postgresql_path(path), sa.Text), postgresql.JSONPATH)
     none = sa.cast(sa.literal("{}", sa.Text), postgresql.JSONB)
     value = sa.func.jsonb_path_query_first(stored, at, none, sa.true(), type_=postgresql.JSONB)
@@ -88,4 +89,15 @@ def _holding(text: str, dialect: str) -> list[sa.ColumnElement[bool]]:
         columns = [whole, sa.func.lower(payload)]
         return [sa.or_(*(sa.func.instr(column, part) > 0 for part in parts)) for column in columns]
     column = sa.func.lower(payload.collate("C"))
-    return [sa.or_(*(sa.func.strpos(column, part) > 0 for part in parts))]
+    return [sa.or_(*(_within(column, part) for part in parts))]
+
+
+def _within(column: sa.ColumnElement[str], part: str) -> sa.ColumnElement[bool]:
+    """Look for a part in compact JSON; jsonb is shown with a space after each colon and comma that no text holds."""
+    pieces = [piece for piece in re.split("[:,]", part) if piece]
+    if pieces == [part]:
+        return sa.func.strpos(column, part) > 0
+    compact = sa.func.regexp_replace(column, r'("(?:[^"\\]|\\.)*"|[:,]) ?', r"\1", "g")
+    # few payloads hold all pieces, and only these are made compact
+    held = sa.and_(sa.true(), *(sa.func.strpos(column, piece) > 0 for piece in pieces))
+    return sa.case((held, sa.func.strpos(compact, part) > 0), else_=sa.false())

@@ -120,11 +120,25 @@ def _types(types: str | Iterable[str] | None) -> tuple[str, ...] | None:
             raise InputError(
                 f"types={pattern!r} is neither a type such as 'orders.Filled' nor a pattern such as '{pattern}.*'."
             )
-    return chosen
+    return tuple(re.sub(r"\*+", "*", pattern) for pattern in chosen)
 
 
 def _matches(event_type: str, pattern: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), event_type, re.DOTALL) is not None
+    """Compare in one pass: each part between two stars is taken where it first occurs; an expression would go back."""
+    first, *others = pattern.split("*")
+    if not others:
+        return event_type == pattern
+    last = others.pop()
+    end = len(event_type) - len(last)
+    if end < len(first) or not (event_type.startswith(first) and event_type.endswith(last)):
+        return False
+    place = len(first)
+    for part in others:
+        place = event_type.find(part, place, end)
+        if place < 0:
+            return False
+        place += len(part)
+    return True
 
 
 def _places(json: Mapping[str, object] | None) -> tuple[tuple[Path, tuple[Scalar, ...] | None], ...]:

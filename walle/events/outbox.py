@@ -16,13 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database
-from walle.dialects.base import BATCH_ROWS
+from walle.dialects.base import BULK_ROWS
 from walle.dialects.outbox import NameLock
 from walle.errors import DatabaseError, InputError, UnsafeEventSource
 from walle.events.conditions import conditions
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 from walle.events.port import EventStore
+from walle.frames import EVENTS
 from walle.interrupts import end
 from walle.repositories import OffsetRepository
 from walle.repositories.outbox import event_column
@@ -83,7 +84,7 @@ class OutboxEvents(EventStore):
         if session is not None and not isinstance(session, AsyncSession):
             raise InputError(f"session={session!r} is not a session; open one with database.session().")
         async with self._database.write(session) as writer:
-            bulk = len(types) >= BATCH_ROWS
+            bulk = len(types) >= BULK_ROWS
             if bulk:
                 await writer.dialect.begin_bulk_insert(writer.connection, models.outbox)
             ids = await writer.insert_events(types, envelopes)
@@ -159,8 +160,7 @@ class OutboxEvents(EventStore):
         if limit is not None:
             statement = statement.limit(limit)
         schema: dict[str, pl.DataType] = {column: pl.String() for column in columns}
-        instant = pl.Int64() if name == "sqlite" else pl.Datetime("us", "UTC")
-        schema |= {column: kind for column, kind in (("id", pl.Int64()), ("created_at", instant)) if column in schema}
+        schema |= {column: EVENTS[column] for column in ("id", "created_at") if column in schema}
         return await self._database.fetch(statement, schema)
 
     async def first(self, *, event_id: str | None = None, since: datetime | None = None) -> int | None:

@@ -74,7 +74,8 @@ class Searching(ABC):
             A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
             number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
         text : str, optional
-            What the payload holds somewhere as JSON text; A to Z are not told from a to z.
+            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; A to Z
+            are not told from a to z. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
         limit : int
             Events of a page.
         seconds : float

@@ -13,6 +13,7 @@ from walle.fills.benchmarks import BENCHMARKS, Price, arrival, check_benchmarks,
 from walle.fills.market import Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
+from walle.tabular import bought
 
 __all__ = ["COSTS", "LEVELS", "check_level", "costs", "currencies", "fees_by_group"]
 
@@ -133,7 +134,7 @@ def costs(
         notional.decimal("notional"),
         *fees_by_group(ordered, groups, count),
     )
-    sign = ((ordered["side"] == "buy").cast(pl.Int64) * 2 - 1).cast(pl.Int128)
+    sign = (bought(ordered).cast(pl.Int64) * 2 - 1).cast(pl.Int128)
     tables = []
     for number, name in enumerate(names):
         found = _benchmark(name, ordered, markets)

@@ -11,6 +11,7 @@ from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.market import Markets, no_market
 from walle.frames import DECIMAL, INSTANT
+from walle.tabular import bought
 
 __all__ = ["EQUITY", "currency_of", "equity"]
 
@@ -84,8 +85,8 @@ def equity(
     if times.is_empty():
         return pl.DataFrame(schema=EQUITY)
     seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # how many fills came before
-    size, bought = Exact.of(ordered["quantity"]), ordered["side"] == "buy"
-    signed = size.where(bought) - size.where(~bought)
+    size, buys = Exact.of(ordered["quantity"]), bought(ordered)
+    signed = size.where(buys) - size.where(~buys)
     same = _in_currency(ordered, currency)
     paid = Exact.of(ordered["commission"].fill_null(0)).where(same)
     cash = _so_far(-(signed * Exact.of(ordered["price"])) - paid, seen) + starting_cash

@@ -13,6 +13,7 @@ from walle.fills.costs import check_level, currencies, fees_by_group
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
+from walle.tabular import bought
 
 __all__ = ["SHORTFALL", "shortfall"]
 
@@ -135,7 +136,7 @@ class _Measured:
         self.ordered = ordered.with_columns(currencies(ordered, self.fees[1]))
         self.prices = _prices(self.ordered, markets, ends)
         decided, came, ended = (Exact.of(one.value.fill_null(0)) for one in self.prices.values())
-        sign = Exact(((ordered["side"] == "buy").cast(pl.Int64) * 2 - 1).cast(pl.Int128))
+        sign = Exact((bought(ordered, "order").cast(pl.Int64) * 2 - 1).cast(pl.Int128))
         wanted = Exact.of(ordered["qty"])
         self.open = wanted - self.filled
         self.average = spent.over(self.filled, "average_price")

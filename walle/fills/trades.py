@@ -14,6 +14,7 @@ from walle.exact import Exact, decimals, shortest
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
 from walle.frames import DECIMAL, INSTANT
+from walle.tabular import bought
 
 __all__ = ["FEES", "TRADES", "trades"]
 
@@ -107,9 +108,9 @@ def trades(
     ordered = fills.drop_nulls("symbol").sort("run_id", "symbol", "filled_at", "id", nulls_last=True)
     if ordered.is_empty():
         return pl.DataFrame(schema=TRADES)
-    bought = ordered["side"] == "buy"
+    buys = bought(ordered)
     size, price = Exact.of(ordered["quantity"]), Exact.of(ordered["price"])
-    signed = size.where(bought) - size.where(~bought)
+    signed = size.where(buys) - size.where(~buys)
     groups = ordered.select(pl.struct("run_id", "symbol").rle_id()).to_series()
     fees = _Fees.of(ordered)
     if method == "average":

@@ -105,7 +105,7 @@ class BarWrites:
         rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
         travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns))
         travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS, writer.dialect.name)), BAR_CONFLICTS)
+        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS)), BAR_CONFLICTS)
         if found.height:
             identity = (*KEY, *NUMBERS)
             known = sa.exists().where(same_key(kept, staged, identity))

@@ -117,7 +117,6 @@ class BarRepository(BarReading, BarIngest):
         """
         _, schema = self._select(symbol, timeframe, start, end, None)
         await self._known(self._symbols(symbol), timeframe, None)
-        wire_form = wire_schema
 
         def batches(
             with_columns: list[str] | None,
@@ -128,7 +127,7 @@ class BarRepository(BarReading, BarIngest):
             statement, chosen = self._select(symbol, timeframe, start, end, with_columns)
             if n_rows is not None:
                 statement = statement.limit(n_rows)
-            for raw in self._database.batches(statement, wire_form(chosen, self._database.dialect.name)):
+            for raw in self._database.batches(statement, wire_schema(chosen)):
                 frame = finish(raw, chosen)
                 yield frame if predicate is None else frame.filter(predicate)
 

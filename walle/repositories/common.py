@@ -92,7 +92,9 @@ def check_name(value: object, field: str) -> str:
         For anything but a text.
     """
     if not isinstance(value, str):
-        raise InputError(f"{field}={value!r} ({type(value).__name__}) is not a text; give one {field}.")
+        plain = value is None or isinstance(value, int | float | bytes | list | tuple | set | dict)
+        what = f"{field}={value!r}" if plain else field  # a foreign object may not be able to show itself
+        raise InputError(f"{what} ({type(value).__name__}) is not a text; give one {field}.")
     return check_text(value, field, maximum=1000, empty=True)
 
 

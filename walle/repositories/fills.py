@@ -163,7 +163,7 @@ class FillRepository(FillAnalysis):
         joined = sa.and_(same_key(table, staged, ["id"]), differs)
         stored = sa.select(*(wire(table.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
         offered = sa.select(*(wire(staged.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
-        schema = wire_schema(FILLS, dialect)
+        schema = wire_schema(FILLS)
         before = finish(await writer.fetch(stored, schema), FILLS)
         return before, finish(await writer.fetch(offered, schema), FILLS)
 

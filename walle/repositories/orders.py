@@ -179,7 +179,7 @@ class OrderRepository:
             .order_by(table.c.id)
             .with_for_update()
         )
-        return finish(await writer.fetch(statement, wire_schema(ORDERS, writer.dialect.name)), ORDERS)
+        return finish(await writer.fetch(statement, wire_schema(ORDERS)), ORDERS)
 
     async def _update(self, writer: Writer, staged: sa.TableClause) -> int:
         table = models.orders

@@ -82,5 +82,5 @@ async def events_of_run(database: Database, run_id: str, session: AsyncSession |
         .where(event_column("run_id", dialect) == run_id)
         .order_by(models.outbox.c.id)
     )
-    schema = wire_schema(HISTORY_EVENTS, dialect) | {"ts": pl.String()}  # a text in the envelope
+    schema = wire_schema(HISTORY_EVENTS) | {"ts": pl.String()}  # a text in the envelope
     return events_frame(await database.fetch(statement, schema, session))

@@ -18,6 +18,7 @@ from walle.currencies import fee_currency
 from walle.errors import InputError
 from walle.exact import Exact, decimals
 from walle.frames import DECIMAL, to_float
+from walle.tabular import bought
 from walle.values import EPOCH
 
 __all__ = ["METRICS", "PERIODS_OF_RETURNS", "metrics", "periods_per_year"]
@@ -328,8 +329,8 @@ def _of_trades(told: _Figures, trades: pl.DataFrame) -> None:
 def _of_time(told: _Figures, rows: pl.DataFrame, fills: pl.DataFrame) -> None:
     held = pl.Series([0], dtype=pl.Int64).new_from_index(0, rows.height)
     for mine in fills.sort("filled_at", "id").partition_by("symbol"):
-        size, bought = Exact.of(mine["quantity"]), mine["side"] == "buy"
-        position = (size.where(bought) - size.where(~bought)).cum_sum()
+        size, buys = Exact.of(mine["quantity"]), bought(mine)
+        position = (size.where(buys) - size.where(~buys)).cum_sum()
         before = mine["filled_at"].search_sorted(rows["time"], "left").cast(pl.Int64)
         holds = (position.compare(0) != 0).gather((before - 1).clip(0)) & (before > 0)
         held = held + holds.cast(pl.Int64)

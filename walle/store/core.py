@@ -89,7 +89,11 @@ def connect(
 
 
 def upgrade(
-    target: str | Path | URL | None = None, *, confirmed: bool = False, allow_rounding: bool = False
+    target: str | Path | URL | None = None,
+    *,
+    confirmed: bool = False,
+    allow_rounding: bool = False,
+    set_aside: bool = False,
 ) -> list[str]:
     """Bring the tables of a database to the current revision; make them in an empty one.
 
@@ -102,6 +106,8 @@ def upgrade(
         which will not know it any more.
     allow_rounding : bool
         Let bars that float64 cannot hold be rounded to the nearest float64.
+    set_aside : bool
+        Move rows that no reader can read, which another program wrote, whole into the table ``set_aside_rows``.
 
     Returns
     -------
@@ -113,12 +119,14 @@ def upgrade(
     ConfigurationError
         When there is no address in either place.
     UpgradeRefused
-        When a yes is needed, or values would be lost.
+        When a yes is needed, values would be lost, or rows cannot be read.
     NotAWalleStore, SchemaTooNew
         When the database is not ours to upgrade.
     """
     config = DatabaseConfig.from_environment(target)
-    return migrate.upgrade(DatabaseConfig(url=config.address), confirmed=confirmed, allow_rounding=allow_rounding)
+    return migrate.upgrade(
+        DatabaseConfig(url=config.address), confirmed=confirmed, allow_rounding=allow_rounding, set_aside=set_aside
+    )
 
 
 class Store:
@@ -199,12 +207,12 @@ class Store:
         with Meter(progress, self._progress) as meter:
             return self._portal.call(look_deeply, config, progress, read_only=read_only, meter=meter)
 
-    def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False) -> list[str]:
+    def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False, set_aside: bool = False) -> list[str]:
         """Bring the schema to the current revision.
 
         Parameters
         ----------
-        confirmed, allow_rounding : bool
+        confirmed, allow_rounding, set_aside : bool
             See :func:`walle.migrate.upgrade`.
 
         Returns
@@ -215,7 +223,7 @@ class Store:
         Raises
         ------
         UpgradeRefused
-            When a yes is needed, or values would be lost.
+            When a yes is needed, values would be lost, or rows cannot be read.
         ReadOnly
             When the store was opened with ``read_only=True``.
         PersistenceUnavailable
@@ -229,7 +237,9 @@ class Store:
                 f"{self._database.dialect.label} was opened with read_only=True; use walle.upgrade(address)."
             )
         self._database.dialect.verify()
-        return migrate.upgrade(self._database.config, confirmed=confirmed, allow_rounding=allow_rounding)
+        return migrate.upgrade(
+            self._database.config, confirmed=confirmed, allow_rounding=allow_rounding, set_aside=set_aside
+        )
 
     def close(self) -> None:
         """Close every connection and end the store's thread; a second call does nothing."""

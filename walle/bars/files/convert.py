@@ -14,6 +14,7 @@ from walle.bars.files.spacing import Grid, infer_timeframe
 from walle.bars.files.times import TimeReader, Times
 from walle.bars.parse import NUMBERS, parse_bars
 from walle.errors import InputError
+from walle.tabular import within_reach
 from walle.timeframe import is_calendar
 from walle.values import check_text
 
@@ -95,7 +96,7 @@ class Converter:
         InputError
             For times, numbers, symbols or timeframes that cannot be read.
         """
-        offset = self.rows
+        offset, batch = self.rows, within_reach(batch)
         numbers = {name: self._numbers(batch[column], name, offset) for name, column in self.roles.numbers.items()}
         times = self._times(batch, offset)
         columns = [self._symbols(batch), self._timeframes(batch, offset)]

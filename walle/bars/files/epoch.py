@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from walle.errors import InputError
+from walle.tabular import REACH
 
 __all__ = ["EpochReader"]
 
@@ -67,10 +68,14 @@ class EpochReader:
                 )
             return (values // 1000).cast(pl.Datetime("us"))
         factor = {"s": 1_000_000, "ms": 1000, "us": 1}[self._unit]
-        return (values * factor).cast(pl.Datetime("us"))
+        most = REACH * 1_000_000 // factor  # a product beyond 64 bits would wrap to some other time
+        return (values.clip(-most, most) * factor).cast(pl.Datetime("us"))
 
     def _decide(self, values: pl.Series, offset: int) -> None:
-        low, high = int(values.min()), int(values.max())  # type: ignore[arg-type]  # integers, at least one
+        whole = values.drop_nulls()
+        if whole.is_empty():
+            raise InputError(f"column {self._label} holds no time that can be read.")
+        low, high = int(whole.min()), int(whole.max())  # type: ignore[arg-type]  # integers
         digits = len(str(high))
         written = digits in _DIGITS and len(str(low)) == digits and self._parses(values, _DIGITS[digits])
         unit = next((name for name, (least, most) in _UNITS.items() if least <= high <= most), None)

@@ -1,0 +1,111 @@
+"""What a driver delivers, as a frame of exactly the declared types: the one way from stored rows to columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
+
+from walle.errors import UnreadableRow
+from walle.forms import FIRST_INSTANT, LAST_INSTANT
+
+__all__ = ["doubtful", "from_arrow", "from_rows", "wired"]
+
+_WHOLE = {int, type(None)}
+_KINDS: dict[pl.DataType, TypeEngine[Any]] = {
+    pl.Int64(): sa.BigInteger(),
+    pl.Float64(): sa.Double(),
+    pl.String(): sa.Text(),
+    pl.Boolean(): sa.Boolean(),
+    pl.Binary(): sa.LargeBinary(),
+    pl.Datetime("us", "UTC"): sa.TIMESTAMP(timezone=True),
+}
+
+
+def wired(statement: sa.Select[Any], schema: Mapping[str, pl.DataType], dialect: str) -> sa.Select[Any]:
+    """Return a statement whose columns arrive in their declared types, whatever types the tables have.
+
+    Another program's tables may have int4 keys, numeric counts, varchar, char(n) or enum words, float4 prices or times
+    without a zone. On our own tables each cast is one to the column's own type, which costs nothing.
+
+    Parameters
+    ----------
+    statement : Select
+        Its columns in the order of the schema.
+    schema : mapping of str to DataType
+    dialect : str
+        ``sqlite``, whose columns have no types, is left alone; ``postgresql``.
+    """
+    if dialect == "sqlite":
+        return statement
+    columns = []
+    for column, declared in zip(statement.selected_columns, schema.values(), strict=True):
+        bare, kind = column.element if isinstance(column, sa.Label) else column, _KINDS[declared]
+        done = isinstance(bare, sa.Cast) and type(bare.type) is type(kind)
+        columns.append((bare if done else sa.cast(bare, kind)).label(getattr(column, "name", None)))
+    return statement.with_only_columns(*columns, maintain_column_froms=True)
+
+
+def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted: bool) -> pl.DataFrame:
+    """Make a frame of rows.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+    schema : mapping of str to DataType
+        The declared types.
+    counted : bool
+        Instants come as microseconds since 1970 UTC.
+
+    Raises
+    ------
+    UnreadableRow
+        For a value of another kind; Polars would cut 1.5 down to 1.
+    """
+    forms = {name: pl.Int64() if counted and kind.is_temporal() else kind for name, kind in schema.items()}
+    for place, (name, kind) in enumerate(forms.items()):
+        if kind == pl.Int64 and not _WHOLE.issuperset(map(type, map(itemgetter(place), rows))):
+            raise UnreadableRow(f"column {name!r} holds a value that is no whole number")
+    try:
+        frame = pl.DataFrame(rows, schema=forms, orient="row")
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        raise UnreadableRow(str(error).splitlines()[0][:200].rstrip(".")) from error
+    return frame.cast(pl.Schema(schema)) if forms != schema else frame
+
+
+def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Make a frame of an Arrow batch, whose columns stand in the order of the schema.
+
+    Raises
+    ------
+    UnreadableRow
+        For values that their declared type cannot hold.
+    """
+    frame = pl.DataFrame(pl.from_arrow(batch))
+    frame = frame.rename(dict(zip(frame.columns, schema, strict=True)))
+    if frame.schema == schema:
+        return frame
+    try:
+        return frame.cast(pl.Schema(schema))
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableRow(str(error).splitlines()[0][:200].rstrip(".")) from error
+
+
+def doubtful(frame: pl.DataFrame) -> str | None:
+    """Say which column holds an instant outside the years 1 to 9999, or a number that is not finite; None without one.
+
+    What PostgreSQL calls infinity arrives as some instant beyond these years, and Polars panics at it later.
+    """
+    for values in frame:
+        if isinstance(values.dtype, pl.Datetime):
+            counts = values.to_physical()
+            first, last = counts.min(), counts.max()
+            if first is not None and (first < FIRST_INSTANT or last > LAST_INSTANT):  # type: ignore[operator]
+                return f"column {values.name!r} holds a time outside the years 1 to 9999"
+        elif values.dtype == pl.Float64 and not values.is_finite().all():
+            return f"column {values.name!r} holds a number that is not finite"
+    return None

@@ -1,0 +1,205 @@
+"""The form of stored values: what each column must hold so that every reader can read it, as SQL of each database.
+
+The same conditions make the guards that refuse other values, find the rows that are there all the same, and tell which
+row stopped a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from walle.types import ExactDecimal, Json, UtcInstant
+from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+
+__all__ = ["FIRST_INSTANT", "LAST_INSTANT", "Found", "findings", "forms", "key_of", "search", "told"]
+
+FIRST_INSTANT = -62_135_596_800_000_000
+"""The first microsecond of the year 1, counted from 1970 UTC."""
+
+LAST_INSTANT = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
+
+_YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
+_SHOWN = 80
+_WORDS: tuple[tuple[type[object], str], ...] = (
+    (UtcInstant, "no time in the years 1 to 9999"),
+    (ExactDecimal, f"no number of at most {DECIMAL_INTEGER_DIGITS} integer digits and {DECIMAL_PLACES} places"),
+    (Json, "no JSON"),
+    (sa.Double, "no finite number"),
+    (sa.Integer, "no whole number"),
+    (sa.Text, "no text"),
+    (sa.LargeBinary, "no bytes"),
+)
+
+
+class Found(NamedTuple):
+    """A stored value that no reader can read.
+
+    Parameters
+    ----------
+    table, column : str
+    key : str
+        Which row, such as ``id='f1'``.
+    value : str
+        Its beginning, as SQL writes it.
+    reason : str
+    """
+
+    table: str
+    column: str
+    key: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Name the value and its row."""
+        return f"{self.table}.{self.column} of {self.key} holds {self.value}, which is {self.reason}"
+
+
+def told(column: sa.Column[object]) -> str:
+    """Return what a value of another form is, in words."""
+    return next(words for kind, words in _WORDS if isinstance(column.type, kind))
+
+
+def forms(table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[str] | None = None) -> dict[str, str]:
+    """Return SQL for each column that is true (or null) where its value can be read.
+
+    Parameters
+    ----------
+    table : Table
+    dialect : str
+        ``sqlite`` or ``postgresql``; there the column types leave little to say.
+    prefix : str
+        Before each column, such as ``NEW.``.
+    only : collection of str, optional
+        The columns that are really there.
+    """
+    made = _sqlite if dialect == "sqlite" else _postgresql
+    found = {}
+    for column in table.columns:
+        if only is None or column.name in only:
+            form = made(column, f'{prefix}"{column.name}"')
+            if form is not None:
+                found[column.name] = form
+    return found
+
+
+def _sqlite(column: sa.Column[Any], value: str) -> str | None:
+    """Compare rather than ask for the type, which costs three times as much for each row that goes in.
+
+    Numbers sort before texts, and these before bytes; the column's affinity has made a number of what is one.
+    """
+    kind = column.type
+    if (column.table.name, column.name) == ("outbox", "payload"):
+        return None  # an event of another program is read as far as it goes, also when it is no JSON
+    if isinstance(kind, UtcInstant):
+        form = f"{value} | 0 = {value} AND {value} BETWEEN {FIRST_INSTANT} AND {LAST_INSTANT}"
+    elif isinstance(kind, ExactDecimal):
+        places = f"instr({value}, '.') = 0 OR length(rtrim({value}, '0')) - instr({value}, '.') <= {DECIMAL_PLACES}"
+        digits = f"instr({value} || '.', '.') - ({value} GLOB '-*') <= {DECIMAL_INTEGER_DIGITS + 1}"
+        form = (
+            f"{value} < X'' AND {value} GLOB '[0-9.-]*' AND {value} NOT GLOB '?*[^0-9.]*' "
+            f"AND {value} NOT GLOB '*.*.*' AND {value} GLOB '*[0-9]' "
+            f"AND (length({value}) <= {DECIMAL_PLACES + 1} OR {digits} AND ({places}))"
+        )
+    elif isinstance(kind, Json):
+        # json_valid of older versions says no to a null, and ends at a NUL
+        form = f"{value} IS NULL OR {value} < X'' AND json_valid({value}) AND instr({value}, char(0)) = 0"
+    elif isinstance(kind, sa.Double):
+        finite = f"{value} > -9e999 AND {value} < 9e999"
+        form = f"{value} < ''" if column.table.name == "rejected_bars" else finite
+    elif isinstance(kind, sa.Integer):
+        form = f"{value} | 0 = {value}"
+    elif isinstance(kind, sa.LargeBinary):
+        form = f"{value} >= X''"
+    else:
+        form = f"{value} < X'' AND instr({value}, char(0)) = 0"
+    return f"({form})"
+
+
+def _postgresql(column: sa.Column[object], value: str) -> str | None:
+    kind = column.type
+    if isinstance(kind, UtcInstant):
+        return f"({value} BETWEEN {_YEARS[0]} AND {_YEARS[1]})"
+    if isinstance(kind, ExactDecimal):  # NaN is above every number
+        exact = f"({value})::numeric"
+        return f"(abs({exact}) < 1e{DECIMAL_INTEGER_DIGITS} AND {exact} = round({exact}, {DECIMAL_PLACES}))"
+    if isinstance(kind, sa.Double) and column.table.name != "rejected_bars":  # a float8 less itself is 0, or NaN
+        return f"(({value})::float8 - ({value})::float8 = 0)"
+    return None
+
+
+def key_of(table: sa.Table) -> list[str]:
+    """Return the columns by which people know a row."""
+    if table.name == "bars":
+        return ["symbol", "timeframe", "timestamp"]
+    return [column.name for column in table.primary_key.columns]
+
+
+def search(
+    table: sa.Table,
+    dialect: str,
+    *,
+    only: Collection[str] | None = None,
+    within: sa.Select[Any] | None = None,
+    limit: int = 5,
+) -> sa.Select[Any] | None:
+    """Select the first rows of a table that no reader can read; None where the column types leave nothing to look for.
+
+    Parameters
+    ----------
+    table : Table
+    dialect : str
+    only : collection of str, optional
+        The columns that are really there.
+    within : Select, optional
+        Look only at the rows that this statement reads; the table must stand in its FROM.
+    limit : int
+        How many rows are selected at most.
+
+    Returns
+    -------
+    Select or None
+        Texts, for :func:`findings`.
+    """
+    checked = forms(table, dialect, prefix=f"{table.name}.", only=only)
+    if not checked:
+        return None
+    names = [*key_of(table), *checked]
+    texts = [_text(table, name, dialect) for name in names]
+    texts += [f"CASE WHEN NOT {form} THEN '1' ELSE '0' END" for form in checked.values()]
+    columns: list[sa.ColumnElement[Any]] = [
+        sa.literal_column(text, sa.Text).label(f"c{place}") for place, text in enumerate(texts)
+    ]
+    wrong = sa.literal_column("(" + " OR ".join(f"NOT {form}" for form in checked.values()) + ")", sa.Boolean)
+    if within is None:
+        return sa.select(*columns).select_from(table).where(wrong).limit(limit)
+    narrowed = within.with_only_columns(*columns, maintain_column_froms=True)
+    return narrowed.where(wrong).group_by(None).order_by(None).offset(None).limit(limit)
+
+
+def findings(
+    table: sa.Table, dialect: str, rows: Iterable[Sequence[Any]], only: Collection[str] | None = None
+) -> list[Found]:
+    """Return what the rows of a :func:`search` tell."""
+    checked, keys = list(forms(table, dialect, only=only)), key_of(table)
+    width = len(checked)
+    found = []
+    for row in rows:
+        key = ", ".join(f"{name}={value}" for name, value in zip(keys, row, strict=False))
+        values, judged = row[len(keys) : len(keys) + width], row[len(keys) + width :]
+        found += [
+            Found(table.name, name, key, str(value), told(table.c[name]))
+            for name, value, wrong in zip(checked, values, judged, strict=True)
+            if wrong == "1"
+        ]
+    return found
+
+
+def _text(table: sa.Table, name: str, dialect: str) -> str:
+    if dialect == "sqlite":
+        return f'substr(quote({table.name}."{name}"), 1, {_SHOWN})'
+    return f'left(quote_nullable({table.name}."{name}"::text), {_SHOWN})'
