@@ -24,7 +24,15 @@ from walle.config import DatabaseConfig
 from walle.dialects import Dialect, ReadJob, dialect_for
 from walle.dialects.base import BATCH_ROWS
 from walle.dialects.connections import Connections
-from walle.errors import ConfigurationError, DatabaseError, ReadOnly, SchemaOutdated, StoreClosed, StoreForked
+from walle.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailable,
+    ReadOnly,
+    SchemaOutdated,
+    StoreClosed,
+    StoreForked,
+)
 from walle.forks import Gate, Home, watch
 from walle.interrupts import LET_GO, cancelled_by_interrupt, to_the_end
 from walle.models import HEAD
@@ -373,13 +381,16 @@ class Database:
     def _read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Generator[pl.DataFrame, None, None]:
-        if not self.dialect.forks_between_transactions:
-            yield from self.dialect.read(statement, schema, job)
-            return
-        while forks.under_way():
-            time.sleep(forks.PAUSE)
-        with self._gate.passed():
-            yield from self.dialect.read(statement, schema, job)
+        try:
+            if not self.dialect.forks_between_transactions:
+                yield from self.dialect.read(statement, schema, job)
+                return
+            while forks.under_way():
+                time.sleep(forks.PAUSE)
+            with self._gate.passed():
+                yield from self.dialect.read(statement, schema, job)
+        except OSError as error:  # ADBC's, for a connection that ends between two batches
+            raise DatabaseUnavailable(f"{self.dialect.label} ended in the middle of a read: {error}.") from error
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ import pytest
 import walle
 from tests.raw import Raw
 from tests.reliability.processes import script, sizes
-from tests.samples import fill
+from tests.samples import event, fill
 from walle import errors
 
 # Python 3.12 warns of every fork with threads, which is what these tests are about
