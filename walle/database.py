@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, CursorResult
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from walle import forks
 from walle.config import DatabaseConfig
-from walle.dialects import Dialect, ReadJob, dialect_for
-from walle.dialects.base import BATCH_ROWS
+from walle.dialects import ReadJob, dialect_for
 from walle.dialects.connections import Connections
 from walle.errors import (
     ConfigurationError,
@@ -36,81 +35,13 @@ from walle.errors import (
 from walle.forks import Gate, Home, watch
 from walle.interrupts import LET_GO, cancelled_by_interrupt, to_the_end
 from walle.models import HEAD
+from walle.writing import Writer, concat
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("walle")
-
-
-class Writer:
-    """One open transaction, as the repositories use it: statements that an interrupt stops, and bulk loads."""
-
-    def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
-        self.connection = connection
-        self.dialect = dialect
-
-    async def execute(
-        self,
-        statement: sa.Executable,
-        parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-    ) -> CursorResult[Any]:
-        """Run one statement."""
-        return await self._interruptible(self.connection.execute(statement, parameters))
-
-    async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """Return the rows of a statement as a frame of wire columns, as this transaction sees them."""
-        result = await self.execute(statement)
-        parts = (
-            pl.DataFrame([tuple(row) for row in rows], schema=dict(schema), orient="row")
-            for rows in result.partitions(BATCH_ROWS)
-        )
-        return _concat(parts, schema)
-
-    async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
-        """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
-        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
-
-    async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
-        """Run an insert of rows whose keys are not in the table, and return how many went in."""
-        bulk = rows >= BATCH_ROWS
-        if bulk:
-            await self.dialect.begin_bulk_insert(self.connection, table)
-        inserted = (await self.execute(statement)).rowcount
-        if bulk:
-            await self.dialect.end_bulk_insert(self.connection, table)
-        return inserted
-
-    async def insert_events(self, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox.OutboxDialect.insert`."""
-        return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
-
-    async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Load a frame straight into a table where that is faster; False when nothing was written."""
-        return await self._interruptible(self.dialect.append(self.connection, table, frame))
-
-    async def commit(self, transaction: AsyncTransaction) -> None:
-        """Commit; a cancellation waits until it is known whether that went through."""
-        await self._interruptible(transaction.commit())
-
-    async def _interruptible(self, work: Awaitable[T]) -> T:
-        # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
-        task = asyncio.ensure_future(cancelled_by_interrupt(work))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await to_the_end(self._stop(task))
-            raise
-
-    async def _stop(self, task: asyncio.Future[T]) -> None:
-        while not task.done():
-            try:
-                await self.dialect.interrupt(self.connection)
-            except Exception as error:  # of a connection that is gone; the statement's own end is what counts
-                log.debug("cannot interrupt a statement: %r", error)
-            await asyncio.wait([task], timeout=0.05)
-        task.cancelled() or task.exception()
 
 
 class Database:
@@ -330,7 +261,7 @@ class Database:
             job = ReadJob()
             self._jobs.add(job)
             try:
-                return await self.in_thread(lambda: _concat(self._read(statement, schema, job), schema), job)
+                return await self.in_thread(lambda: concat(self._read(statement, schema, job), schema), job)
             finally:
                 self._jobs.discard(job)
 
@@ -471,11 +402,6 @@ async def _stopped(future: asyncio.Future[T], job: ReadJob | None) -> None:
     while job is not None and not future.done():
         job.stop()
         await asyncio.wait([future], timeout=0.05)
-
-
-def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    frames = list(parts)
-    return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
 
 
 _global: Database | None = None
