@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,111 +15,32 @@ from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, CursorResult
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
-from walle import backend, forks
+from walle import forks
 from walle.config import DatabaseConfig
-from walle.dialects import Dialect, ReadJob, dialect_for
-from walle.dialects.base import BATCH_ROWS, BULK_ROWS
+from walle.dialects import ReadJob, dialect_for
 from walle.dialects.connections import Connections
-from walle.dialects.delivered import from_rows, wired
 from walle.errors import (
     ConfigurationError,
     DatabaseError,
+    DatabaseUnavailable,
     FileReplaced,
     ReadOnly,
-    SchemaOutdated,
     StoreClosed,
     StoreForked,
 )
 from walle.forks import Gate, Home, watch
 from walle.interrupts import LET_GO, cancelled_by_interrupt, to_the_end
-from walle.models import HEAD, REVISIONS
+from walle.writing import Writer, concat, require_head
 
 __all__ = ["Database", "Writer", "close_database", "get_database", "init_database"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("walle")
-
-
-class Writer:
-    """One open transaction, as the repositories use it: statements that an interrupt stops, and bulk loads."""
-
-    def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
-        self.connection = connection
-        self.dialect = dialect
-
-    async def execute(
-        self,
-        statement: sa.Executable,
-        parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-    ) -> CursorResult[Any]:
-        """Run one statement."""
-        return await self._interruptible(self.connection.execute(statement, parameters))
-
-    async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """Return the rows of a statement as a frame of wire columns, as this transaction sees them.
-
-        Raises
-        ------
-        UnreadableRow
-            Naming the row, where another program wrote a value that is none.
-        """
-        with self.dialect.telling(statement):
-            result = await self.execute(wired(statement, schema, self.dialect.name))
-            counted = self.dialect.name == "sqlite"
-            parts = (
-                from_rows([tuple(row) for row in rows], schema, counted=counted)
-                for rows in result.partitions(BATCH_ROWS)
-            )
-            return _concat(self.dialect.certain(parts, statement), schema)
-
-    async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
-        """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
-        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
-
-    async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
-        """Run an insert of rows whose keys are not in the table, and return how many went in."""
-        bulk = rows >= BULK_ROWS
-        if bulk:
-            await self.dialect.begin_bulk_insert(self.connection, table)
-        inserted = (await self.execute(statement)).rowcount
-        if bulk:
-            await self.dialect.end_bulk_insert(self.connection, table)
-        return inserted
-
-    async def insert_events(self, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox.OutboxDialect.insert`."""
-        return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
-
-    async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Load a frame straight into a table where that is faster; False when nothing was written."""
-        return await self._interruptible(self.dialect.append(self.connection, table, frame))
-
-    async def commit(self, transaction: AsyncTransaction) -> None:
-        """Commit; a cancellation waits until it is known whether that went through."""
-        await self._interruptible(transaction.commit())
-
-    async def _interruptible(self, work: Awaitable[T]) -> T:
-        # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
-        task = asyncio.ensure_future(cancelled_by_interrupt(work))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await to_the_end(self._stop(task))
-            raise
-
-    async def _stop(self, task: asyncio.Future[T]) -> None:
-        while not task.done():
-            try:
-                await self.dialect.interrupt(self.connection)
-            except Exception as error:  # of a connection that is gone; the statement's own end is what counts
-                log.debug("cannot interrupt a statement: %r", error)
-            await asyncio.wait([task], timeout=0.05)
-        task.cancelled() or task.exception()
 
 
 class Database:
@@ -303,20 +224,7 @@ class Database:
     async def _require_head(self, connection: AsyncConnection) -> None:
         if self._at_head:
             return
-        # an older schema would take the rows and round them: numeric(18, 8) keeps eight places
-        present = await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version"))
-        query = sa.text("SELECT version_num FROM alembic_version")
-        revision = (await connection.execute(query)).scalar() if present else None
-        if revision != HEAD:
-            how = "Upgrade it: walle upgrade (in Python: walle.upgrade(address))."
-            if revision in backend.REVISIONS:  # the trading engine's own
-                how = "Take it over: walle upgrade --yes (in Python: walle.upgrade(address, confirmed=True))."
-            elif revision is not None and revision not in REVISIONS:
-                how = "That is neither one of its own nor of the trading engine's: install a newer WallE."
-            raise SchemaOutdated(
-                f"{self.dialect.label} stands at revision {revision!r}, and this WallE writes to {HEAD!r}. {how}",
-                revision,
-            )
+        await require_head(connection, self.dialect.label)
         self._at_head = True
 
     async def fetch(
@@ -343,7 +251,7 @@ class Database:
             job = ReadJob()
             self._jobs.add(job)
             try:
-                return await self.in_thread(lambda: _concat(self._read(statement, schema, job), schema), job)
+                return await self.in_thread(lambda: concat(self._read(statement, schema, job), schema), job)
             finally:
                 self._jobs.discard(job)
 
@@ -394,13 +302,16 @@ class Database:
     def _read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Generator[pl.DataFrame, None, None]:
-        if not self.dialect.forks_between_transactions:
-            yield from self.dialect.frames(statement, schema, job)
-            return
-        while forks.under_way():
-            time.sleep(forks.PAUSE)
-        with self._gate.passed():
-            yield from self.dialect.frames(statement, schema, job)
+        try:
+            if not self.dialect.forks_between_transactions:
+                yield from self.dialect.frames(statement, schema, job)
+                return
+            while forks.under_way():
+                time.sleep(forks.PAUSE)
+            with self._gate.passed():
+                yield from self.dialect.frames(statement, schema, job)
+        except OSError as error:  # ADBC's, for a connection that ends between two batches
+            raise DatabaseUnavailable(f"{self.dialect.label} ended in the middle of a read: {error}.") from error
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -493,11 +404,6 @@ async def _stopped(future: asyncio.Future[T], job: ReadJob | None) -> None:
     while job is not None and not future.done():
         job.stop()
         await asyncio.wait([future], timeout=0.05)
-
-
-def _concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    frames = list(parts)
-    return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
 
 
 _global: Database | None = None

@@ -395,6 +395,8 @@ def test_an_error_of_ours_travels_between_processes_whole(error: errors.WalleErr
                 assert value.equals(kept)
             elif name == "errors":
                 assert {path: str(one) for path, one in kept.items()} == {Path("a.csv"): "no bars"}
+            elif name == "report":
+                assert repr(kept) == repr(value)
             else:
                 assert kept == value
 

@@ -19,6 +19,7 @@ from walle.envelope import Event
 from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError, WalleError
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, POLL, EventLog
+from walle.events.patience import Patience
 from walle.interrupts import check_cancelled, end, to_the_end
 from walle.repositories.claims import Claim, check_consumer, live_tokens
 
@@ -77,6 +78,9 @@ class Consumer:
         When this consumer is silent for so long, one on another host may take its place.
     take_over : bool
         Take the name also from a process that lives, but hangs: its next commit fails.
+    give_up_after : float, optional
+        Seconds without the database after which one that follows ends with its error. None: it goes on trying, and
+        says so through the logger ``walle``. What waiting does not mend, such as a wrong password, ends it at once.
 
     Raises
     ------
@@ -108,6 +112,7 @@ class Consumer:
         on_poison: str = "stop",
         lease: timedelta = LEASE,
         take_over: bool = False,
+        give_up_after: float | None = None,
     ) -> None:
         if not isinstance(log, EventLog):
             raise InputError(f"a consumer reads a walle.EventLog, not a {type(log).__name__}.")
@@ -137,6 +142,7 @@ class Consumer:
         self._start = start if isinstance(start, str) else check_offset(start, "start")
         self._tries, self._backoff, self._parks = tries, backoff, on_poison == "park"
         self._lease, self._take_over = lease, take_over
+        self._patience = Patience(f"consumer {name}", give_up_after)
         self._running = self._stopping = False
         self._claim: Claim | None = None
         self._place = -1
@@ -192,8 +198,19 @@ class Consumer:
         return self.handled - before
 
     async def _run(self, follow: bool) -> None:
+        while True:
+            try:
+                await self._run_claimed(follow)
+                return
+            except DatabaseError as error:
+                if not follow:
+                    raise
+                await self._patience.wait(error)  # then it claims its name again, and goes on from its offset
+
+    async def _run_claimed(self, follow: bool) -> None:
         async with self._claimed():
             while not self._stopping:
+                self._patience.worked()
                 signal = self._log.store.signal()
                 await self._look()
                 limit = self._batch_size or FOLLOWED

@@ -13,12 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
 from walle.envelope import Event
-from walle.errors import EventTooLarge, InputError, StoreClosed, UnknownEvent
+from walle.errors import DatabaseError, EventTooLarge, InputError, StoreClosed, UnknownEvent
 from walle.events.callbacks import Callback, Callbacks, check_callback
 from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
 from walle.events.outbox import OutboxEvents
+from walle.events.patience import Patience
 from walle.events.port import EventStore
 from walle.events.searching import Searching
 from walle.events.supervision import Supervision
@@ -292,6 +293,7 @@ class EventLog(Searching, Supervision):
         *,
         corr_id: str | None = None,
         after: int | None = None,
+        give_up_after: float | None = None,
     ) -> AsyncIterator[Event]:
         """Follow the log: every event once, in the order of ids, without an end.
 
@@ -301,6 +303,8 @@ class EventLog(Searching, Supervision):
             As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended from the first step on.
+        give_up_after : float, optional
+            As in :class:`walle.Consumer`.
 
         Yields
         ------
@@ -314,8 +318,13 @@ class EventLog(Searching, Supervision):
         """
         wanted = EventFilter.of(types, run_id, corr_id)
         place = await self.latest() if after is None else check_offset(after, "after")
+        patience = Patience("a subscriber", give_up_after)
         while True:
-            events, place = await self.follow(wanted, place, FOLLOWED, None)
+            try:
+                events, place = await self.follow(wanted, place, FOLLOWED, None, patience)
+            except DatabaseError as error:
+                await patience.wait(error)
+                continue
             for event in events:
                 yield event
 
@@ -375,7 +384,12 @@ class EventLog(Searching, Supervision):
         return self._callbacks.remove(number)
 
     async def follow(
-        self, wanted: EventFilter, after: int, limit: int, timeout: float | None
+        self,
+        wanted: EventFilter,
+        after: int,
+        limit: int,
+        timeout: float | None,
+        patience: Patience | None = None,
     ) -> tuple[builtins.list[Event], int]:
         """Wait for the next events, and say how far the log was looked through.
 
@@ -385,6 +399,8 @@ class EventLog(Searching, Supervision):
         after, limit : int
         timeout : float, optional
             Seconds to wait; 0 looks once, None has no end.
+        patience : Patience, optional
+            Told whenever the database has answered.
 
         Returns
         -------
@@ -398,6 +414,8 @@ class EventLog(Searching, Supervision):
             store = self.store
             signal = store.signal()
             settled = await store.settle(after)
+            if patience is not None:
+                patience.worked()
             if settled > max(after, 0):  # 0 is an empty log, and -1 its offset
                 events = records(await store.rows(wanted, after, settled, limit, COLUMNS))
                 full = len(events) >= limit

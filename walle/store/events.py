@@ -14,10 +14,12 @@ import polars as pl
 
 from walle.database import Database
 from walle.envelope import Event
+from walle.errors import DatabaseError
 from walle.events import Consumer, EventLog, EventPage, ResetReport
 from walle.events.callbacks import Callback, check_callback
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
+from walle.events.patience import Patience
 from walle.events.searching import REACH, SEARCH
 from walle.repositories.common import Time
 from walle.store.noun import Noun, mirrors
@@ -169,6 +171,7 @@ class Events(Noun[EventLog]):
         corr_id: str | None = None,
         after: int | None = None,
         timeout: float | None = None,
+        give_up_after: float | None = None,
     ) -> Iterator[Event]:
         """Follow the log: every event once, in the order of ids, as it is committed.
 
@@ -180,6 +183,8 @@ class Events(Noun[EventLog]):
             The id after which to begin; -1: from the first. None: with what is appended after this call.
         timeout : float, optional
             End when nothing came for so many seconds; None: never. 0: end at the end of the log.
+        give_up_after : float, optional
+            As in :class:`walle.Consumer`; only without a timeout.
 
         Returns
         -------
@@ -192,13 +197,19 @@ class Events(Noun[EventLog]):
         """
         wanted = EventFilter.of(types, run_id, corr_id)
         place = self.latest() if after is None else check_offset(after, "after")
-        return self._tail(wanted, place, timeout)
+        return self._tail(wanted, place, timeout, Patience("a tail", give_up_after))
 
-    def _tail(self, wanted: EventFilter, place: int, timeout: float | None) -> Iterator[Event]:
+    def _tail(self, wanted: EventFilter, place: int, timeout: float | None, patience: Patience) -> Iterator[Event]:
         heard = time.monotonic()
         while True:
             left = None if timeout is None else max(0.0, heard + timeout - time.monotonic())
-            events, seen = self._call(EventLog.follow, wanted, place, TAILED, left)
+            try:
+                events, seen = self._call(EventLog.follow, wanted, place, TAILED, left, patience)
+            except DatabaseError as error:
+                if timeout is not None:
+                    raise
+                self._portal.call(patience.wait, error)
+                continue
             if seen == place or (timeout and left == 0 and not events):  # others than the wanted ones do not count
                 return
             place = seen
@@ -273,6 +284,7 @@ class Events(Noun[EventLog]):
         backoff: float = 0.1,
         on_poison: str = "stop",
         take_over: bool = False,
+        give_up_after: float | None = None,
     ) -> int:
         """Give a handler every event at least once, from where this consumer stood before.
 
@@ -287,7 +299,7 @@ class Events(Noun[EventLog]):
             Go on until it is interrupted; False: return at the end of the log.
         types, run_id
             As in :meth:`read`.
-        batch_size, start, tries, backoff, on_poison, take_over
+        batch_size, start, tries, backoff, on_poison, take_over, give_up_after
             As in :class:`walle.Consumer`.
 
         Returns
@@ -312,6 +324,7 @@ class Events(Noun[EventLog]):
             backoff=backoff,
             on_poison=on_poison,
             take_over=take_over,
+            give_up_after=give_up_after,
         )
         return self._portal.call(consumer.run, follow=follow)
 

@@ -1,0 +1,70 @@
+"""Following a log through an outage of its database: going on with growing pauses, and saying so once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from walle.errors import (
+    AuthenticationFailed,
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseUnavailable,
+    FileReplaced,
+    InputError,
+)
+
+__all__ = ["Patience"]
+
+log = logging.getLogger("walle")
+
+FIRST, LONGEST = 0.1, 5.0
+"""Seconds of the first pause, doubled before each further one, and of the longest."""
+
+_FOR_GOOD = (AuthenticationFailed, FileReplaced)
+
+
+class Patience:
+    """Of one that follows a log.
+
+    Parameters
+    ----------
+    what : str
+        Who follows.
+    give_up_after : float or None
+        Seconds without the database; None: never.
+
+    Raises
+    ------
+    InputError
+        For anything but a number from 0.
+    """
+
+    def __init__(self, what: str, give_up_after: float | None) -> None:
+        wrong = isinstance(give_up_after, bool) or not isinstance(give_up_after, int | float | None)
+        if wrong or (give_up_after is not None and not give_up_after >= 0):
+            raise InputError(f"give_up_after={give_up_after!r} is neither a number of seconds from 0 nor None.")
+        self._what, self._give_up_after = what, give_up_after
+        self._pause, self._since = FIRST, 0.0
+        self._lost = False
+
+    async def wait(self, error: DatabaseError) -> None:
+        """Pause before the next try; raise what waiting does not mend, and when there was none of it for too long."""
+        now = asyncio.get_running_loop().time()
+        mends = isinstance(error, DatabaseUnavailable | DatabaseBusy) and not isinstance(error, _FOR_GOOD)
+        if not self._lost:
+            self._since = now
+        if not mends or (self._give_up_after is not None and now - self._since >= self._give_up_after):
+            raise error
+        if not self._lost:
+            log.warning("%s lost the database and tries again: %s", self._what, error)
+            self._lost = True
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, LONGEST)
+
+    def worked(self) -> None:
+        """Note that the database answers."""
+        if self._lost:
+            log.warning("%s has the database again", self._what)
+            self._pause, self._lost = FIRST, False

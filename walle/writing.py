@@ -1,0 +1,131 @@
+"""One open transaction, as the repositories use it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
+
+from walle import backend
+from walle.dialects import Dialect
+from walle.dialects.base import BATCH_ROWS, BULK_ROWS
+from walle.dialects.delivered import from_rows, wired
+from walle.errors import SchemaOutdated
+from walle.interrupts import cancelled_by_interrupt, to_the_end
+from walle.models import HEAD, REVISIONS
+
+__all__ = ["Writer", "concat", "require_head"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("walle")
+
+
+class Writer:
+    """One open transaction, as the repositories use it: statements that an interrupt stops, and bulk loads."""
+
+    def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
+        self.connection = connection
+        self.dialect = dialect
+
+    async def execute(
+        self,
+        statement: sa.Executable,
+        parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    ) -> CursorResult[Any]:
+        """Run one statement."""
+        return await self._interruptible(self.connection.execute(statement, parameters))
+
+    async def fetch(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return the rows of a statement as a frame of wire columns, as this transaction sees them.
+
+        Raises
+        ------
+        UnreadableRow
+            Naming the row, where another program wrote a value that is none.
+        """
+        with self.dialect.telling(statement):
+            result = await self.execute(wired(statement, schema, self.dialect.name))
+            counted = self.dialect.name == "sqlite"
+            parts = (
+                from_rows([tuple(row) for row in rows], schema, counted=counted)
+                for rows in result.partitions(BATCH_ROWS)
+            )
+            return concat(self.dialect.certain(parts, statement), schema)
+
+    async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
+        """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
+        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
+
+    async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
+        """Run an insert of rows whose keys are not in the table, and return how many went in."""
+        bulk = rows >= BULK_ROWS
+        if bulk:
+            await self.dialect.begin_bulk_insert(self.connection, table)
+        inserted = (await self.execute(statement)).rowcount
+        if bulk:
+            await self.dialect.end_bulk_insert(self.connection, table)
+        return inserted
+
+    async def insert_events(self, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
+        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox.OutboxDialect.insert`."""
+        return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
+
+    async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
+        """Load a frame straight into a table where that is faster; False when nothing was written."""
+        return await self._interruptible(self.dialect.append(self.connection, table, frame))
+
+    async def commit(self, transaction: AsyncTransaction) -> None:
+        """Commit; a cancellation waits until it is known whether that went through."""
+        await self._interruptible(transaction.commit())
+
+    async def _interruptible(self, work: Awaitable[T]) -> T:
+        # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
+        task = asyncio.ensure_future(cancelled_by_interrupt(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await to_the_end(self._stop(task))
+            raise
+
+    async def _stop(self, task: asyncio.Future[T]) -> None:
+        while not task.done():
+            try:
+                await self.dialect.interrupt(self.connection)
+            except Exception as error:  # of a connection that is gone; the statement's own end is what counts
+                log.debug("cannot interrupt a statement: %r", error)
+            await asyncio.wait([task], timeout=0.05)
+        task.cancelled() or task.exception()
+
+
+def concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return frames as one; an empty one of the schema where there is none."""
+    frames = list(parts)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
+
+
+async def require_head(connection: AsyncConnection, label: str) -> None:
+    """Refuse to write to a schema that is not this WallE's.
+
+    Raises
+    ------
+    SchemaOutdated
+        An older one would take the rows and round them: numeric(18, 8) keeps eight places.
+    """
+    present = await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version"))
+    query = sa.text("SELECT version_num FROM alembic_version")
+    revision = (await connection.execute(query)).scalar() if present else None
+    if revision == HEAD:
+        return
+    how = "Upgrade it: walle upgrade (in Python: walle.upgrade(address))."
+    if revision in backend.REVISIONS:  # the trading engine's own
+        how = "Take it over: walle upgrade --yes (in Python: walle.upgrade(address, confirmed=True))."
+    elif revision is not None and revision not in REVISIONS:
+        how = "That is neither one of its own nor of the trading engine's: install a newer WallE."
+    raise SchemaOutdated(f"{label} stands at revision {revision!r}, and this WallE writes to {HEAD!r}. {how}", revision)
