@@ -227,10 +227,15 @@ def _refuse_near_misses(text: str) -> None:
         raise ConfigurationError(f"the database address stands in quotes; leave them out. Allowed: {_ALLOWED}.")
     if re.search(r"(?i)\b(host|dbname|password)\s*=", text) and "://" not in text:
         raise ConfigurationError(f"a libpq connection string is not supported; write it as a URL. Allowed: {_ALLOWED}.")
-    if "://" not in text and "@" in text and ":" in text.split("@")[0]:
+    if "://" not in text and ":" in text.rpartition("@")[0]:
         raise ConfigurationError(f"the database address looks like a URL without its scheme. Allowed: {_ALLOWED}.")
     if not scheme and "://" in text:
         raise ConfigurationError(f"the database address does not begin with its scheme. Allowed: {_ALLOWED}.")
+    if not scheme and re.search(r"(?s)\?.*=", text):
+        raise ConfigurationError(
+            f"the database address is a path with options, which a path has not (a file of such a name is given as a "
+            f"pathlib.Path). Allowed: {_ALLOWED}."
+        )
     if scheme and not text.startswith(f"{scheme}://") and text != f"{scheme}:":
         what = "':memory:'" if text == ":memory:" else f"'{scheme}:...'"
         raise ConfigurationError(f"{what} is neither a path nor a URL. Allowed: {_ALLOWED}.")

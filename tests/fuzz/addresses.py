@@ -24,7 +24,7 @@ _PUBLIC = ["sslmode=require", "application_name=x", "connect_timeout=1", "target
 _NOISE = [*"'\" \t\n\0\x1b\u202eü漢%@:/?#&=", "%40", "%00", "%zz"]
 _HOSTS = ["127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:x", "[::1]:1", "[::1", "::1", "/tmp", "a,b:1,c:2"]
 _SCHEMES = ["postgres", "postgresql", "postgresql+psycopg", "postgresql+asyncpg", "PostgreSQL", "mysql", "sqlite", ""]
-_USERS = [f"ann:{SECRET}@", f"ann:{SECRET}@", f"{SECRET}:{SECRET}@", "ann@", f"a:b:{SECRET}@x@", f":{SECRET}@"]
+_USERS = [f"ann:{SECRET}@", f"ann:{SECRET}@", "ann@", f"a:b:{SECRET}@x@", f":{SECRET}@"]
 _PATHS = ["a.db", "./b.db", "sqlite:///c.db", "sub/d.db"]
 
 
@@ -92,7 +92,12 @@ def check(content: str, folder: Path) -> None:
     logging.getLogger().addHandler(handler)
     shown: list[str] = []
     try:
-        for use in (parse_url, _described, DatabaseConfig.from_environment, lambda one: _opened(one, folder)):
+        for use in (
+            lambda one: masked(parse_url(one)),
+            _described,
+            DatabaseConfig.from_environment,
+            lambda one: _opened(one, folder),
+        ):
             try:
                 shown.append(repr(use(target)))
             except WalleError as error:
