@@ -225,7 +225,8 @@ def _refuse_near_misses(text: str) -> None:
     scheme = _scheme(text)
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         raise ConfigurationError(f"the database address stands in quotes; leave them out. Allowed: {_ALLOWED}.")
-    if re.search(r"(?i)\b(host|dbname|password)\s*=", text) and "://" not in text:
+    pairs = len(re.findall(r"\w\s*=", text)) > 1 or re.search(r"(?i)\b(host|dbname|password)\s*=", text)
+    if pairs and "://" not in text:
         raise ConfigurationError(f"a libpq connection string is not supported; write it as a URL. Allowed: {_ALLOWED}.")
     if "://" not in text and ":" in text.rpartition("@")[0]:
         raise ConfigurationError(f"the database address looks like a URL without its scheme. Allowed: {_ALLOWED}.")
@@ -253,10 +254,13 @@ def _normalise(url: URL) -> URL:
                 f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")
-    if "@" in (url.host or "") or "@" in (url.database or ""):
-        raise ConfigurationError("an @ in a user name or password of a URL is written as %40, a / as %2F, a : as %3A.")
+    if re.search("[@=&?]", url.host or "") or "@" in (url.database or ""):
+        raise ConfigurationError(
+            "an @ in a URL stands before its host only; anywhere else it is written as %40. In a user name or password "
+            "a / is written as %2F and a : as %3A."
+        )
     if not url.database:
-        raise ConfigurationError(f"{masked(url)!r} names no database. Allowed: {_ALLOWED}.")
+        raise ConfigurationError(f"'{scheme}://...' names no database. Allowed: {_ALLOWED}.")
     query = dict(url.query)
     if driver == "asyncpg" and "ssl" in query:  # asyncpg's word for libpq's sslmode
         query["sslmode"] = query.pop("ssl")
