@@ -37,6 +37,7 @@ SECRET = "s3cr3t"
         f"sqlite:///store.db?password={SECRET}",
         f"sqlite:///store.db?key={SECRET}&mode=ro",
         f"sqlite://ann:{SECRET}@host/store.db",
+        f"sqlite://ann@host:1/store.db?a@key={SECRET}",
         f"store.db?password={SECRET}",
         f"./store.db?cipher=x&key/={SECRET}",
         f"x@?postgresql//ann:{SECRET}@host/db",
