@@ -249,7 +249,8 @@ def _normalise(url: URL) -> URL:
     if scheme == "sqlite":
         if url.query or url.host or url.username or url.password or url.port:
             raise ConfigurationError(
-                f"'sqlite://...': a SQLite URL has no host and no options; three slashes start its path. Allowed: {_ALLOWED}."
+                "'sqlite://...': a SQLite URL has no host and no options; three slashes start its path. "
+                f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")
     if re.search("[@=&?]", url.host or "") or "@" in (url.database or ""):
