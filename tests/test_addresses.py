@@ -32,6 +32,8 @@ SECRET = "s3cr3t"
         f"postgresql://ann:p@{SECRET}@host/db",
         f"postgresql://ann:{SECRET}@[::1/db",
         f"postgresql://ann:{SECRET}@host",
+        f"postgresql://ann@host/db;password={SECRET}",
+        f"postgresql://ann:{SECRET}@host:1,other:2/db",
         f"postgresql://ann@host:1/db?passfile={SECRET}&application_name=a@b&sslkey={SECRET}",
         f"mysql://ann:{SECRET}@host/db",
         f"sqlite:///store.db?password={SECRET}",
@@ -89,7 +91,13 @@ def test_only_options_that_are_public_are_shown(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [" postgresql://ann:p@host/db", "postgresql://ann:p@host/db\n", "\tpostgres://ann:p@host/db \r\n"]
+    "text",
+    [
+        " postgresql://ann:p@host/db",
+        "postgresql://ann:p@host/db\n",
+        "\tpostgres://ann:p@host/db \r\n",
+        "PostgreSQL://ann:p@host/db",
+    ],
 )
 def test_space_around_a_url_does_not_matter(text: str) -> None:
     config = DatabaseConfig(url=text)

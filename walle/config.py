@@ -191,7 +191,10 @@ def parse_url(target: URL | str | Path) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigurationError(f"'{scheme}://...' is not a database URL. Allowed: {_ALLOWED}.") from None
+        raise ConfigurationError(
+            f"'{scheme}://...' is not a database URL: look at its port (a number) and the brackets of an IPv6 address, "
+            f"and write several hosts as options (postgresql:///name?host=a:5432&host=b:5432). Allowed: {_ALLOWED}."
+        ) from None
     return _normalise(url)
 
 
@@ -243,7 +246,7 @@ def _refuse_near_misses(text: str) -> None:
 
 
 def _normalise(url: URL) -> URL:
-    scheme, _, driver = url.drivername.partition("+")
+    scheme, _, driver = url.drivername.lower().partition("+")
     if scheme not in _SCHEMES or driver not in _SCHEMES[scheme]:
         raise ConfigurationError(f"the scheme {url.drivername!r} is not supported. Allowed: {_ALLOWED}.")
     if scheme == "sqlite":
@@ -253,6 +256,10 @@ def _normalise(url: URL) -> URL:
                 f"Allowed: {_ALLOWED}."
             )
         return _sqlite_file(url.database or ":memory:")
+    if re.search("[=&;]", url.database or ""):
+        raise ConfigurationError(
+            "the options of a URL stand behind a ?, with a & between two: ...?sslmode=require&port=1."
+        )
     if re.search("[@=&?]", url.host or "") or "@" in (url.database or ""):
         raise ConfigurationError(
             "an @ in a URL stands before its host only; anywhere else it is written as %40. In a user name or password "

@@ -135,7 +135,8 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
         When the database lacks what its revision has.
     """
     # a masked password cannot be pasted back, so the address is not shown as a command there
-    how = f"walle upgrade '{label}'" if "***" not in label else "walle upgrade, with its address in WALLE_DATABASE_URL"
+    how = "walle upgrade --yes" if schema.adoptable else "walle upgrade"
+    how += f" '{label}'" if "***" not in label else ", with its address in WALLE_DATABASE_URL"
     upgrade = f"{how} (in Python: walle.upgrade(address))"
     if schema.empty:
         if read_only:
@@ -154,7 +155,7 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
     if schema.adoptable:
         raise SchemaOutdated(
             f"{label} stands at revision {schema.revision!r} of the trading engine's own chain (the backend's), so it "
-            f"is not written to. Take it over: {how} --yes (in Python: walle.upgrade(address, confirmed=True)), after "
+            f"is not written to. Take it over: {how} (in Python: walle.upgrade(address, confirmed=True)), after "
             "which the backend's own migrations will not know it any more; or open it with read_only=True.",
             schema.revision,
         )

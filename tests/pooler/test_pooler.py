@@ -87,11 +87,10 @@ async def test_each_transaction_runs_under_the_settings_and_leaves_none_behind(a
             async with database.write() as writer:
                 found = (await writer.execute(sa.text(f"SELECT {query}"))).one()
             assert tuple(found) == tuple(SETTINGS.values())
-            names = ", ".join(f"current_setting('{name}') AS \"{name}\"" for name in SETTINGS)
-            frame = await database.fetch(
-                sa.select(sa.text(names)),
-                dict.fromkeys(SETTINGS, pl.String()),  # by the driver that reads in columns
-            )
+            columns: list[sa.ColumnElement[str]] = [
+                sa.literal_column(f"current_setting('{name}')", sa.Text).label(name) for name in SETTINGS
+            ]
+            frame = await database.fetch(sa.select(*columns), dict.fromkeys(SETTINGS, pl.String()))  # the other driver
             assert frame.row(0) == tuple(SETTINGS.values())
         assert other.execute(f"SELECT {query}").fetchone() == before
     finally:
@@ -173,7 +172,9 @@ def test_many_notebooks_on_three_connections_read_what_was_written(transactions:
 
 async def test_an_interrupted_read_leaves_the_next_one_right(transactions: Addresses) -> None:
     database = Database(transactions.pooled)
-    slow = sa.select(sa.text("pg_sleep(0.02)::text AS slept, i FROM generate_series(1, 500) AS i"))
+    slept = sa.literal_column("pg_sleep(0.02)::text", sa.Text).label("slept")
+    place = sa.literal_column("i", sa.BigInteger).label("i")
+    slow = sa.select(slept, place).select_from(sa.text("generate_series(1, 500) AS i"))
     try:
         for _ in range(5):
             task = asyncio.create_task(database.fetch(slow, {"slept": pl.String(), "i": pl.Int64()}))

@@ -28,7 +28,7 @@ from tests.samples import run
 from walle.records import Owner
 from walle.repositories.claims import liveness
 from walle.runs import is_alive, is_this_process, this_process
-from walle.runs.kernel import Seen, decode_kinfo, look, place
+from walle.runs.kernel import INITIAL, Seen, decode_kinfo, look, place
 
 TELL = "import json, dataclasses, sys; from walle.runs import this_process\n"
 TELL += "print('owner', json.dumps(dataclasses.asdict(this_process()))); sys.stdin.readline()\n"
@@ -135,8 +135,19 @@ def test_a_boot_of_the_same_machine_ends_every_process(tmp_path: Path, monkeypat
     machine.write_text("0123456789abcdef\n")
     assert place(machine=machine).machine == "0123456789abcdef"
     assert place(tmp_path, tmp_path / "none").machine is place(tmp_path).boot is None
-    monkeypatch.setattr("walle.runs.owner.place", lambda: place(machine=machine))
+    here = dataclasses.replace(place(machine=machine), namespace=f"{INITIAL} time:[4026531834]")
+    monkeypatch.setattr("walle.runs.owner.place", lambda: here)
     assert is_alive(dataclasses.replace(this_process(), boot="an earlier one")) is False
+
+
+def test_containers_that_share_the_id_of_a_machine_are_judged_by_their_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = tmp_path / "machine-id"
+    machine.write_text("0123456789abcdef\n")
+    here = dataclasses.replace(place(machine=machine), namespace="pid:[4026532501] time:[4026531834]")
+    monkeypatch.setattr("walle.runs.owner.place", lambda: here)
+    assert is_alive(dataclasses.replace(this_process(), boot="of another host")) is None
 
 
 @ROOT_ONLY

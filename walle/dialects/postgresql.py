@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +52,7 @@ log = logging.getLogger("walle")
 CONNECT_TIMEOUT = 10
 """Seconds after which a server that does not answer counts as unreachable."""
 
+_ALIVE = sql.SQL("SELECT 1")
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 
 
@@ -66,7 +67,7 @@ class PostgreSQLDialect(Dialect):
         given = config.address.query.get("options") or os.environ.get("PGOPTIONS", "")
         text = given if isinstance(given, str) else " ".join(given)
         self._settings = Settings(options_of(text), read_only=read_only)
-        self._pooled = config.transaction_pooler
+        self._pooled: bool | None = config.transaction_pooler or None  # None: not known before the first connection
 
     # engines
 
@@ -120,12 +121,13 @@ class PostgreSQLDialect(Dialect):
 
     def _is_pooled(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], served_by: int) -> bool:
         """Tell whether a pooler stands between: it names a process of its own as the one to cancel."""
-        if not self._pooled and connection.info.backend_pid != served_by:
-            self._pooled = True
-            log.info(
-                "a connection pooler stands before %s: events are polled, and consumers hold an expiring lease",
-                self.label,
-            )
+        if not self._pooled:
+            self._pooled = connection.info.backend_pid != served_by
+            if self._pooled:
+                log.info(
+                    "a connection pooler stands before %s: events are polled, and consumers hold an expiring lease",
+                    self.label,
+                )
         return self._pooled
 
     @property
@@ -181,26 +183,26 @@ class PostgreSQLDialect(Dialect):
 
     @cached_property
     def _readers(self) -> QueuePool:
-        conninfo, settings = self._conninfo(), self._settings.joined.as_string()
-
-        def set_manners(connection: Any, *_: object) -> None:
-            try:
-                with connection.cursor() as cursor:
-                    cursor.execute(settings)
-                    cursor.fetchone()
-            except adbc_driver_manager.Error as error:  # a restarted server must not cost a reader an error
-                raise DisconnectionError("the pool opens another connection") from error
-
+        conninfo = self._conninfo()
+        pooled = self._pooled if self._pooled is not None else self._look_for_pooler(conninfo)
         pool = QueuePool(
-            # a transaction, ended as the connection goes back: by itself the driver prepares, describes and copies in
-            # round trips of their own, which a pooler sends to different servers
-            lambda: adbc.connect(conninfo, autocommit=False),
+            # behind a pooler each read is a transaction, ended as its connection goes back: by itself the driver
+            # prepares, describes and copies in round trips of their own, which go to different servers
+            lambda: adbc.connect(conninfo, autocommit=not pooled),
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
-            reset_on_return="rollback",
+            reset_on_return="rollback" if pooled else None,
         )
-        event.listen(pool, "checkout", set_manners)
+        if not pooled:
+            event.listen(pool, "connect", _runs(self._settings.reading(local=False)))
+        event.listen(pool, "checkout", _runs(self._settings.reading(local=True)) if pooled else _runs(_ALIVE))
         return pool
+
+    def _look_for_pooler(self, conninfo: str) -> bool:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+            return self._is_pooled(connection, row[0])
 
     def read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
@@ -388,6 +390,21 @@ class PostgreSQLDialect(Dialect):
         if lost or state[:2] in ("08", "57") or state in ("3D000", "53300"):
             return DatabaseUnavailable(f"{where} cannot be reached: {text}.")
         return DatabaseError(f"{where}: {text}{f' (SQLSTATE {state})' if state else ''}.")
+
+
+def _runs(statement: sql.Composable) -> Callable[..., None]:
+    """Return a listener of a pool that runs a statement on an ADBC connection, or has the pool open another one."""
+    text = statement.as_string()
+
+    def run(connection: Any, *_: object) -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(text)
+                cursor.fetchone()
+        except adbc_driver_manager.Error as error:  # a restarted server must not cost a reader an error
+            raise DisconnectionError("the pool opens another connection") from error
+
+    return run
 
 
 def _run(connection: Any, commands: sql.Composed) -> None:

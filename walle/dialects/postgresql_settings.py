@@ -52,10 +52,10 @@ class Settings:
         """Begin a transaction; one message to the server, which answers once."""
         return sql.SQL(self._mode) + _select(self._asked, local=True)
 
-    @property
-    def joined(self) -> sql.Composed:
-        """Set them in a transaction that a driver has begun, and let it only read."""
-        return _select(self._asked | {"transaction_read_only": "on"}, local=True)
+    def reading(self, *, local: bool) -> sql.Composed:
+        """Set them in a transaction that a driver has begun, or for its whole session, and let it only read."""
+        only = "transaction_read_only" if local else "default_transaction_read_only"
+        return _select(self._asked | {only: "on"}, local=local)
 
     @property
     def kept(self) -> sql.Composed:

@@ -342,6 +342,10 @@ class MemoryOffsets:
         """Return a consumer's offset."""
         return int(self._known(consumer_id)["last_offset"])
 
+    async def all(self) -> dict[str, int]:
+        """Return the offset of every consumer by its name, in the order of names."""
+        return {name: int(row["last_offset"]) for name, row in sorted(self._consumers.items())}
+
     async def read(self) -> pl.DataFrame:
         """Return every consumer."""
         rows = []

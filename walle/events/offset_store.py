@@ -67,5 +67,4 @@ class OffsetStore:
 
     async def get_all_offsets(self) -> dict[str, int]:
         """Return the offset of every consumer by its name, in the order of names."""
-        stored = await self._log.store.offsets.read()
-        return dict(stored.select("consumer_id", "offset").iter_rows())
+        return await self._log.store.offsets.all()

@@ -70,6 +70,9 @@ class Offsets(Protocol):
     async def offset(self, consumer_id: str) -> int:
         """Return a consumer's offset."""
 
+    async def all(self) -> dict[str, int]:
+        """Return the offset of every consumer by its name, in the order of names."""
+
     async def read(self) -> pl.DataFrame:
         """Return every consumer as a frame of :data:`walle.repositories.claims.OFFSETS`."""
 

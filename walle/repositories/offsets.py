@@ -352,13 +352,17 @@ class OffsetRepository:
         UnknownConsumer
             With near names.
         """
+        stored = await self.all()
+        if consumer_id not in stored:
+            raise UnknownConsumer(consumer_id, near(consumer_id, stored))
+        return stored[consumer_id]
+
+    async def all(self) -> dict[str, int]:
+        """Return the offset of every consumer by its name, in the order of names."""
         table = models.consumer_offsets
         columns = {"consumer_id": pl.String(), "last_offset": pl.Int64()}
         frame = await self._database.fetch(sa.select(*(table.c[name] for name in columns)), columns)
-        stored = dict(frame.iter_rows())
-        if consumer_id not in stored:
-            raise UnknownConsumer(consumer_id, near(consumer_id, stored))
-        return int(stored[consumer_id])
+        return dict(sorted(frame.iter_rows()))
 
     async def read(self) -> pl.DataFrame:
         """Return every consumer; columns of :data:`OFFSETS`, sorted by consumer_id."""

@@ -40,6 +40,10 @@ class Seen:
     ticks: int | None = None
 
 
+INITIAL = "pid:[4026531836]"
+"""The namespace of process ids of a Linux system itself, which is no container (PROC_PID_INIT_INO)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a process id counts; None for what cannot be known.

@@ -10,7 +10,7 @@ import os
 import socket
 
 from walle.records import Owner
-from walle.runs.kernel import look, place
+from walle.runs.kernel import INITIAL, Place, look, place
 
 __all__ = ["is_alive", "is_this_process", "this_process"]
 
@@ -62,7 +62,7 @@ def is_alive(owner: Owner) -> bool | None:
         return None
     here = place()
     if None not in (owner.boot, here.boot) and owner.boot != here.boot:
-        return None if owner.machine is None or owner.machine != here.machine else False
+        return False if _same_machine(owner, here) else None
     if None not in (owner.namespace, here.namespace) and owner.namespace != here.namespace:
         return None
     seen = look(owner.pid)
@@ -71,6 +71,13 @@ def is_alive(owner: Owner) -> bool | None:
     if owner.ticks is not None:
         return seen.ticks is None or seen.ticks == owner.ticks  # one that may not be looked at is there
     return _started_then(owner)
+
+
+def _same_machine(owner: Owner, here: Place) -> bool:
+    if owner.machine is None or owner.machine != here.machine or owner.namespace != here.namespace:
+        return False
+    # an image may carry its machine id into many containers, which are then none of the system itself
+    return owner.namespace is None or INITIAL in owner.namespace
 
 
 def _started_then(owner: Owner) -> bool | None:
