@@ -49,7 +49,7 @@ class Live:
         return self._thread is not None and self._thread.is_alive() and not self._stopped.is_set()
 
     def start(self, seen: int | None) -> None:
-        """Begin to look; a second call does nothing. None: tell what the first look sees in any case."""
+        """Begin to look; a second call does nothing. None: nothing could be seen so far, for an outage."""
         if self.running:
             return
         self._stopped = threading.Event()
@@ -92,7 +92,7 @@ class Live:
             self._say(self._tell, now, stopped)
             if self._not_shown is not None:
                 raise self._not_shown
-        if patience.lost:
+        if patience.lost or seen is None:
             patience.worked()
             self._say(self._outage, None, stopped)
         return now
