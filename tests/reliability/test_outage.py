@@ -90,7 +90,12 @@ async def test_a_file_that_is_locked_longer_than_the_patience_holds_up_who_follo
         async for given in log.subscribe(after=-1):
             heard.append(given.offset or 0)
 
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
     async def handle(given: Event) -> None:
+        if given.offset == 3:
+            begun.set()
+            await go_on.wait()
         handled.append(given.offset or 0)
 
     async def both(offset: int) -> None:
@@ -103,10 +108,10 @@ async def test_a_file_that_is_locked_longer_than_the_patience_holds_up_who_follo
     stored = await log.append([event(1), event(2)])
     await both(stored[-1])
     with contextlib.closing(sqlite3.connect(sqlite_address, isolation_level=None)) as other:
+        stored.append(await log.append(event(3)))
+        await begun.wait()
         other.execute("BEGIN EXCLUSIVE")
-        other.execute("INSERT INTO outbox (type, payload) SELECT type, payload FROM outbox WHERE id = 2")
-        other.execute("COMMIT")
-        other.execute("BEGIN EXCLUSIVE")  # now there is something to commit an offset for, and no way to do so
+        go_on.set()  # now there is an offset to commit, and no way to do so
         async with asyncio.timeout(60):
             while "consumer sink lost the database" not in caplog.text:
                 await asyncio.sleep(0.02)
@@ -114,7 +119,6 @@ async def test_a_file_that_is_locked_longer_than_the_patience_holds_up_who_follo
         with pytest.raises(DatabaseBusy):
             await Consumer(log, "other", handle, give_up_after=0).run()
         other.execute("ROLLBACK")
-    stored.append(3)
     stored.append(await log.append(event(4)))
     await both(stored[-1])
     consumer.stop()
