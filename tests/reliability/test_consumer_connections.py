@@ -18,8 +18,6 @@ from tests.reliability.consuming import (
     offset,
     owner,
     said,
-    say,
-    together,
     until,
     watch,
 )
@@ -80,24 +78,3 @@ def test_a_consumer_whose_listening_connection_is_cut_goes_on(server: Server, po
         child.signal(signal.SIGTERM)
         assert child.succeed().lines[-1] == "ended well"
     assert offset(Raw(address)) == 7
-
-
-def test_a_consumer_whose_lock_is_cut_off_is_fenced_by_the_next_one(server: Server, postgres_address: str) -> None:
-    address, raw = postgres_address, Raw(postgres_address)
-    append(address, 200)
-    watch(raw)
-    first, second = children = [consuming(address, go=True, pace=0.01) for _ in range(2)]
-    with together(children):
-        say(first)
-        first.expect("commit")
-        assert terminate(server, address, "query LIKE '%%pg_try_advisory_lock%%'") == 1
-        say(second)
-        assert first.expect("ended") == "ConsumerFenced"
-        while 200 not in flat(said(second, "handled")):
-            second.expect("handled")
-        second.signal(signal.SIGTERM)
-        second.succeed()
-    commits = [(epoch, pid) for epoch, before, after, pid in history(raw) if before != after]
-    assert len(set(commits)) == len({epoch for epoch, _ in commits}) == 2
-    assert all(before <= after for _, before, after, _ in history(raw))
-    assert offset(raw) == 200

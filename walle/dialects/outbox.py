@@ -16,6 +16,9 @@ __all__ = ["NameLock", "OutboxDialect"]
 class NameLock(Protocol):
     """A name that the database keeps for this process for as long as its connection lasts."""
 
+    def stirs(self) -> bool:
+        """Whether its connection has ended or has something to tell; it costs no round trip."""
+
     async def holds(self) -> bool:
         """Ask the database whether the name is still ours."""
 

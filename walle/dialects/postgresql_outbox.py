@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import select
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from walle.dialects.outbox import NameLock, OutboxDialect
 from walle.forks import Home, keep_for_ever
+from walle.interrupts import end
 
 __all__ = ["PostgreSQLOutbox"]
 
@@ -94,8 +97,8 @@ class PostgreSQLOutbox(OutboxDialect):
         if len(types) == 1:
             return [(await connection.exec_driver_sql(_ONE, (types[0], envelopes[0]))).scalar_one()]
         ids: list[int] = []
-        for start, end in _batches(envelopes):
-            result = await connection.exec_driver_sql(_MANY, (list(types[start:end]), list(envelopes[start:end])))
+        for first, past in _batches(envelopes):
+            result = await connection.exec_driver_sql(_MANY, (list(types[first:past]), list(envelopes[first:past])))
             ids += sorted(result.scalars())
         return ids
 
@@ -165,14 +168,28 @@ class _SessionLock:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection, self._home = connection, Home()
+        self._asking: asyncio.Task[bool] | None = None
+
+    def stirs(self) -> bool:
+        # between statements a server says nothing, but that it ends the session
+        return self._home.left or self._connection.closed or _is_readable(self._connection.fileno())
 
     async def holds(self) -> bool:
         if self._home.left:
             return False
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        # not a timeout: psycopg needs ten seconds more to give up a statement that is cancelled
+        done, _ = await asyncio.wait({self._asking}, timeout=ANSWER_TIMEOUT)
+        if not done:
+            return False
+        answered, self._asking = self._asking.result(), None
+        return answered
+
+    async def _ask(self) -> bool:
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await self._connection.execute("SELECT 1")
-        except (psycopg.Error, TimeoutError):
+            await self._connection.execute("SELECT 1")
+        except psycopg.Error:
             return False
         return True
 
@@ -180,9 +197,22 @@ class _SessionLock:
         if self._home.left:
             keep_for_ever(self._connection)  # the parent holds the name by it
             return
-        with contextlib.suppress(psycopg.Error):  # the server frees it at the end of the session, but a moment later
-            await self._connection.execute("SELECT pg_advisory_unlock_all()")
+        if self._asking is not None:  # it did not answer, and will not
+            await end(self._asking)
+        else:
+            # the server frees it at the end of the session, but a moment later
+            with contextlib.suppress(psycopg.Error, TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await self._connection.execute("SELECT pg_advisory_unlock_all()")
         await self._connection.close()
+
+
+def _is_readable(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()  # select() refuses descriptors from 1024
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _wakes(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:

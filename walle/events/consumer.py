@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
-from walle.dialects.outbox import NameLock
 from walle.envelope import Event
-from walle.errors import ConsumerBusy, ConsumerFenced, DatabaseError, HandlerFailed, InputError, WalleError
+from walle.errors import Conflict, DatabaseError, HandlerFailed, InputError, WalleError
 from walle.events.filters import EventFilter, check_offset
+from walle.events.held_name import LOCK_SECONDS, LOST_SECONDS, HeldName
 from walle.events.log import FOLLOWED, POLL, EventLog
 from walle.events.patience import Patience
 from walle.interrupts import check_cancelled, end, to_the_end
@@ -36,11 +36,11 @@ LEASE = timedelta(seconds=30)
 COMMIT_SECONDS = 0.1
 """How often the offset is committed while single events are handled one after the other."""
 
-LOCK_SECONDS = 1.0
-"""How long a name's lock is waited for."""
-
 LOOK_SECONDS = 0.5
-"""How often a consumer looks for a reset of its offset and for replays that were asked for."""
+"""How often a consumer looks for a reset of its offset, for replays that were asked for, and after its lock."""
+
+ASK_SECONDS = 10.0
+"""How seldom it asks whether the lock is still its own: a server keeps that of a silent session for 25 seconds."""
 
 PASS_SECONDS = 1.0
 """How often the offset is moved past events that the consumer does not want."""
@@ -65,7 +65,8 @@ class Consumer:
     batch_size : int, optional
         Give the handler lists of at most so many events.
     start : {"first", "latest"} or int
-        Where a new consumer begins: at the first event, with what comes next, or after an id.
+        Where a new consumer begins: at the first event, with what comes after it has looked (it raises at once where
+        it cannot look, so that nothing is missed), or after an id.
     tries : int
         How often an event is given to a handler that fails.
     backoff : float
@@ -147,7 +148,9 @@ class Consumer:
         self._claim: Claim | None = None
         self._place = -1
         self._committed_at = self._looked_at = 0.0
-        self._fenced: ConsumerFenced | None = None
+        self._fenced: Conflict | None = None
+        self._name: HeldName | None = None
+        self._lock_seconds = LOCK_SECONDS
         self._thread: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
@@ -178,7 +181,7 @@ class Consumer:
         Raises
         ------
         ConsumerBusy
-            When another process that lives consumes under this name.
+            When another process that lives consumes under this name, or has its lock after this one's was cut off.
         ConsumerFenced
             When another one took its place meanwhile.
         HandlerFailed
@@ -198,6 +201,9 @@ class Consumer:
         return self.handled - before
 
     async def _run(self, follow: bool) -> None:
+        if self._start == "latest":
+            self._start = await self._log.latest()  # once: looked for again after an outage, it would skip events
+        self._lock_seconds = LOCK_SECONDS
         while True:
             try:
                 await self._run_claimed(follow)
@@ -206,11 +212,13 @@ class Consumer:
                 if not follow:
                     raise
                 await self._patience.wait(error)  # then it claims its name again, and goes on from its offset
+                self._lock_seconds = LOST_SECONDS
 
     async def _run_claimed(self, follow: bool) -> None:
         async with self._claimed():
             while not self._stopping:
                 self._patience.worked()
+                await self._keep_name()
                 signal = self._log.store.signal()
                 await self._look()
                 limit = self._batch_size or FOLLOWED
@@ -225,12 +233,11 @@ class Consumer:
     @asynccontextmanager
     async def _claimed(self) -> AsyncIterator[None]:
         store, loop = self._log.store, asyncio.get_running_loop()
-        token, lock = str(uuid4()), None
+        token, name = str(uuid4()), HeldName(store, self.name, take_over=self._take_over)
         start = self._start if isinstance(self._start, int) else -1
         if self._start == "latest":
             start = await self._log.latest()
-        if store.locks_names:
-            lock = await self._lock()
+        await name.take(self._lock_seconds)
         beats: asyncio.Task[None] | None = None
         live_tokens.add(token)
         try:
@@ -239,12 +246,12 @@ class Consumer:
                 token,
                 start=start,
                 lease=self._lease,
-                locked=lock is not None,
+                locked=name.locked,
                 take_over=self._take_over,
             )
-            self._claim, self._place, self._fenced = claim, claim.offset, None
+            self._claim, self._place, self._fenced, self._name = claim, claim.offset, None, name
             self._committed_at, self._looked_at = loop.time(), 0.0
-            beats = asyncio.create_task(self._beat(claim, lock))
+            beats = asyncio.create_task(self._beat(claim, name))
             try:
                 yield
             except BaseException:
@@ -256,11 +263,11 @@ class Consumer:
             if self._thread is not None:
                 self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
                 self._thread = None
-            self._claim = None
+            self._claim = self._name = None
             live_tokens.discard(token)  # first: should the release fail, this process may still claim the name again
-            await to_the_end(self._release(token, beats, lock))
+            await to_the_end(self._release(token, beats, name))
 
-    async def _release(self, token: str, beats: asyncio.Task[None] | None, lock: NameLock | None) -> None:
+    async def _release(self, token: str, beats: asyncio.Task[None] | None, name: HeldName) -> None:
         try:
             if beats is not None:
                 await end(beats)
@@ -268,35 +275,34 @@ class Consumer:
                 # also a claim whose answer a cancellation cut off
                 await self._log.store.offsets.release(self.name, token)
         finally:
-            if lock is not None:
-                await lock.release()
+            await name.release()
 
-    async def _lock(self) -> NameLock | None:
-        # that of a session which has just been cut off is free only a moment later
-        loop = asyncio.get_running_loop()
-        end = loop.time() + LOCK_SECONDS
+    async def _beat(self, claim: Claim, name: HeldName) -> None:
+        store, loop = self._log.store, asyncio.get_running_loop()
+        pause = min(self._lease.total_seconds() / 3, ASK_SECONDS)
+        due = loop.time() + pause
         while True:
-            lock = await self._log.store.lock_name(self.name)
-            if lock is not None or self._take_over or not self._log.store.locks_names:
-                return lock  # None behind a pooler, which is known only now: the lease must do
-            if loop.time() >= end:
-                raise ConsumerBusy(self.name, "another session of this database")
-            await asyncio.sleep(POLL)
-
-    async def _beat(self, claim: Claim, lock: NameLock | None) -> None:
-        store = self._log.store
-        while True:
-            await asyncio.sleep(self._lease.total_seconds() / 3)
+            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, due - loop.time())))
+            is_due = loop.time() >= due
             try:
-                if lock is not None and not await lock.holds():
-                    log.warning("consumer %s lost its lock; its epoch still guards its commits", self.name)
-                    lock = None
-                await store.offsets.heartbeat(self._claim or claim)
-            except ConsumerFenced as error:
+                await name.keep(self._claim or claim, ask=is_due)  # also while a handler takes long
+                if is_due:
+                    await store.offsets.heartbeat(self._claim or claim)
+            except Conflict as error:
                 self._fenced = error
                 return
             except DatabaseError as error:
                 log.warning("consumer %s could not give a sign of life: %s", self.name, error)
+            if is_due:
+                due = loop.time() + pause
+
+    async def _keep_name(self) -> None:
+        """Go on only under a name that is this consumer's."""
+        assert self._claim is not None
+        assert self._name is not None
+        if self._fenced is not None:
+            raise self._fenced
+        await self._name.keep(self._claim)
 
     async def _look(self) -> None:
         """Hear of a reset, and handle the parked events whose replay was asked for."""
@@ -355,8 +361,7 @@ class Consumer:
         """Give events to the handler as often as it may fail; return its last error."""
         given = chunk if self._batch_size is not None else chunk[0]
         for attempt in range(1, self._tries + 1):
-            if self._fenced is not None:
-                raise self._fenced
+            await self._keep_name()
             try:
                 await self._call(given)
                 return None

@@ -302,7 +302,8 @@ class EventLog(Searching, Supervision):
         types, run_id, corr_id
             As in :meth:`read`.
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended from the first step on.
+            The id after which to begin; -1: from the first. None: with what is appended from the first step on; that
+            step raises where it cannot look, because a later look would skip what is appended meanwhile.
         give_up_after : float, optional
             As in :class:`walle.Consumer`.
 
@@ -350,7 +351,8 @@ class EventLog(Searching, Supervision):
         types, run_id, corr_id
             As in :meth:`read`.
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call.
+            The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
+            where it cannot look.
 
         Returns
         -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 
 from walle.errors import (
     AuthenticationFailed,
@@ -51,7 +52,16 @@ class Patience:
 
     async def wait(self, error: DatabaseError) -> None:
         """Pause before the next try; raise what waiting does not mend, and when there was none of it for too long."""
-        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.pause(error))
+
+    def pause(self, error: DatabaseError) -> float:
+        """Return the seconds until the next try; raises as :meth:`wait`.
+
+        Raises
+        ------
+        DatabaseError
+        """
+        now = time.monotonic()
         mends = isinstance(error, DatabaseUnavailable | DatabaseBusy) and not isinstance(error, _FOR_GOOD)
         if not self._lost:
             self._since = now
@@ -60,8 +70,14 @@ class Patience:
         if not self._lost:
             log.warning("%s lost the database and tries again: %s", self._what, error)
             self._lost = True
-        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
+        seconds = self._pause * random.uniform(0.5, 1.0)
         self._pause = min(self._pause * 2, LONGEST)
+        return seconds
+
+    @property
+    def lost(self) -> bool:
+        """Whether the database did not answer at the last try."""
+        return self._lost
 
     def worked(self) -> None:
         """Note that the database answers."""

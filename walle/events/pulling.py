@@ -121,8 +121,8 @@ class PullConsumer:
 
         Raises
         ------
-        ConsumerFenced
-            When another process took the name meanwhile.
+        ConsumerBusy, ConsumerFenced
+            When another process took the name meanwhile, or has its lock after this one's was cut off.
         InputError
             Before :meth:`start`, and for a limit that is no whole number above 0.
         UnsafeEventSource
@@ -134,10 +134,12 @@ class PullConsumer:
         end = None if timeout is None else loop.time() + timeout
         while True:
             await self._look()
+            await self._check()._keep_name()
             left = LOOK_SECONDS if end is None else max(0.0, min(LOOK_SECONDS, end - loop.time()))
             events, upto = await self._log.follow(self._wanted, self._place, limit, left)
             self._place = upto
             if events:
+                await self._check()._keep_name()
                 self._given = events[-1].offset or 0
                 return [(event.offset or 0, event) for event in events]
             await self._pass()

@@ -180,7 +180,8 @@ class Events(Noun[EventLog]):
         types, run_id, corr_id
             As in :meth:`read`.
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call.
+            The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
+            where it cannot look, because a later look would skip what is appended meanwhile.
         timeout : float, optional
             End when nothing came for so many seconds; None: never. 0: end at the end of the log.
         give_up_after : float, optional

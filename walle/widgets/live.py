@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
+from typing import TypeVar
+
+from walle.errors import DatabaseError
+from walle.events.patience import Patience
 
 __all__ = ["Live"]
 
-_log = logging.getLogger("walle.widgets")
+T = TypeVar("T")
+
 PAUSE = 0.3
 """Seconds between two looks."""
 
@@ -16,16 +20,26 @@ PAUSE = 0.3
 class Live:
     """Looks every moment, and tells when what it sees has changed; it ends with :meth:`stop`.
 
+    It goes on through an outage of the database, with growing pauses.
+
     Parameters
     ----------
     look : callable
         Returns what is seen.
     tell : callable
-        Is given what is seen, in this thread; also the error of a look that failed, which ends it.
+        Is given what is seen, in this thread; also the error of a look that ends it.
+    outage : callable
+        Is given the first error of an outage, and None at its end.
     """
 
-    def __init__(self, look: Callable[[], int], tell: Callable[[int | Exception], None]) -> None:
-        self._look, self._tell = look, tell
+    def __init__(
+        self,
+        look: Callable[[], int],
+        tell: Callable[[int | Exception], None],
+        outage: Callable[[DatabaseError | None], None],
+    ) -> None:
+        self._look, self._tell, self._outage = look, tell, outage
+        self._not_shown: DatabaseError | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -34,13 +48,17 @@ class Live:
         """Whether it looks."""
         return self._thread is not None and self._thread.is_alive() and not self._stopped.is_set()
 
-    def start(self, seen: int) -> None:
-        """Begin to look; a second call does nothing."""
+    def start(self, seen: int | None) -> None:
+        """Begin to look; a second call does nothing. None: nothing could be seen so far, for an outage."""
         if self.running:
             return
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(seen, self._stopped), name="walle-live", daemon=True)
         self._thread.start()
+
+    def not_shown(self, error: DatabaseError) -> None:
+        """Have what was told last be told again after a pause, because the database failed meanwhile."""
+        self._not_shown = error
 
     def stop(self) -> None:
         """End it, and wait until it has."""
@@ -49,14 +67,37 @@ class Live:
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 
-    def _run(self, seen: int, stopped: threading.Event) -> None:
-        while not stopped.wait(PAUSE):
+    def _run(self, seen: int | None, stopped: threading.Event) -> None:
+        patience, pause = Patience("a live view", None), PAUSE
+        while not stopped.wait(pause):
+            pause = PAUSE
             try:
-                now = self._look()
+                seen = self._turn(seen, patience, stopped)
+            except DatabaseError as error:
+                known = patience.lost
+                try:
+                    pause = patience.pause(error)
+                except DatabaseError:
+                    self._say(self._tell, error, stopped)
+                    return
+                if not known:
+                    self._say(self._outage, error, stopped)
             except Exception as error:
-                if not stopped.is_set():
-                    self._tell(error)
+                self._say(self._tell, error, stopped)
                 return
-            if now != seen and not stopped.is_set():
-                seen = now
-                self._tell(now)
+
+    def _turn(self, seen: int | None, patience: Patience, stopped: threading.Event) -> int:
+        now, self._not_shown = self._look(), None
+        if now != seen:
+            self._say(self._tell, now, stopped)
+            if self._not_shown is not None:
+                raise self._not_shown
+        if patience.lost or seen is None:
+            patience.worked()
+            self._say(self._outage, None, stopped)
+        return now
+
+    @staticmethod
+    def _say(listener: Callable[[T], None], what: T, stopped: threading.Event) -> None:
+        if not stopped.is_set():
+            listener(what)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from walle.errors import InputError
+from walle.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable, InputError
 from walle.events import EventPage, Mask
 from walle.events.export import exported, format_of
 from walle.repositories.common import Time
@@ -213,7 +213,11 @@ class OutboxView(View):
         self.details = ipywidgets.VBox([self.title, sides])
         self._related = pl.DataFrame()
         self.consumers = Consumers(self._store, self._guarded, self._mask, self._tell)
-        self.live = Live(self._store.events.latest, self._guarded(self._arrived, quiet=True))
+        self.live = Live(
+            self._store.events.latest,
+            self._guarded(self._arrived, quiet=True),
+            self._guarded(self._outage, quiet=True),
+        )
         self._on_end(self.live.stop)
         filters = [self.controls[name] for name in (*self._asked, "rows")]
         actions = [self.controls[name] for name in ("live", "refresh", "format", "export")]
@@ -347,8 +351,12 @@ class OutboxView(View):
     def _follow(self, change: dict[str, Any]) -> None:
         """Follow the log, or pause."""
         if change["new"]:
-            self._again()
-            self.live.start(self._newest)
+            shown = None
+            try:
+                self._again()
+                shown = self._newest
+            finally:
+                self.live.start(shown)  # it waits for a database that is away, and ends where that is of no use
         else:
             self.live.stop()
 
@@ -363,15 +371,28 @@ class OutboxView(View):
         if isinstance(seen, Exception):
             self.controls["live"].value = False
             raise seen
-        with self._lock:
-            if self.tabs.selected_index == 1:
-                self.consumers.refresh()
-            if len(self._starts) > 1:
-                self._newest = seen
-                self._say()
-                return
-            self._first()
-            self._draw(details=True)
+        try:
+            with self._lock:
+                self._show_arrived(seen)
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            self.live.not_shown(error)
+
+    def _show_arrived(self, seen: int) -> None:
+        if self.tabs.selected_index == 1:
+            self.consumers.refresh()
+        if len(self._starts) > 1:
+            self._newest = seen
+            self._say()
+            return
+        self._first()
+        self._draw(details=True)
+
+    def _outage(self, error: DatabaseError | None) -> None:
+        """Say that the database is away, or back."""
+        if error is None:
+            self._tell("The database is back; the view follows it again.")
+        else:
+            self._tell(f"The database is away, and the view waits for it. {type(error).__name__}: {error}", "error")
 
     def _export(self, button: object) -> None:
         """Give the page's reader what is shown, as a file."""
