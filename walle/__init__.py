@@ -15,6 +15,7 @@ import types as _types
 from walle.bars import IngestReport, fill_gaps, resample
 from walle.config import DatabaseConfig
 from walle.database import Database, close_database, get_database, init_database
+from walle.decimals import to_float, trim_zeros
 from walle.envelope import Event
 from walle.errors import (
     AuthenticationFailed,
@@ -65,7 +66,6 @@ from walle.errors import (
 )
 from walle.events import Consumer, EventLog, OffsetStore, PullConsumer, ResetReport
 from walle.fills import WriteReport
-from walle.frames import to_float, trim_zeros
 from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
 from walle.repositories import (
     BacktestResultRepository,

@@ -18,8 +18,8 @@ import polars as pl
 import walle
 from walle import cli_audit, cli_bars, cli_events, demo, migrate
 from walle.config import DatabaseConfig, masked
+from walle.decimals import trim_zeros
 from walle.errors import ConfigurationError, WalleError
-from walle.frames import trim_zeros
 from walle.progress import Meter, Progress
 from walle.store.core import look, look_deeply
 from walle.store.portal import Portal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -87,7 +88,7 @@ async def test_each_transaction_runs_under_the_settings_and_leaves_none_behind(a
             async with database.write() as writer:
                 found = (await writer.execute(sa.text(f"SELECT {query}"))).one()
             assert tuple(found) == tuple(SETTINGS.values())
-            columns: list[sa.ColumnElement[str]] = [
+            columns: list[sa.ColumnElement[Any]] = [
                 sa.literal_column(f"current_setting('{name}')", sa.Text).label(name) for name in SETTINGS
             ]
             frame = await database.fetch(sa.select(*columns), dict.fromkeys(SETTINGS, pl.String()))  # the other driver
@@ -172,8 +173,8 @@ def test_many_notebooks_on_three_connections_read_what_was_written(transactions:
 
 async def test_an_interrupted_read_leaves_the_next_one_right(transactions: Addresses) -> None:
     database = Database(transactions.pooled)
-    slept = sa.literal_column("pg_sleep(0.02)::text", sa.Text).label("slept")
-    place = sa.literal_column("i", sa.BigInteger).label("i")
+    slept: sa.ColumnElement[Any] = sa.literal_column("pg_sleep(0.02)::text").label("slept")
+    place: sa.ColumnElement[Any] = sa.literal_column("i").label("i")
     slow = sa.select(slept, place).select_from(sa.text("generate_series(1, 500) AS i"))
     try:
         for _ in range(5):

@@ -21,8 +21,8 @@ from walle.charts.drawing import (
     theme_of,
     time_axis,
 )
+from walle.decimals import to_float, trim_zeros
 from walle.errors import InputError
-from walle.frames import to_float, trim_zeros
 from walle.timeframe import TIMEFRAMES
 
 __all__ = ["candles"]

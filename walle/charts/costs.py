@@ -21,9 +21,9 @@ from walle.charts.drawing import (
     theme_of,
     time_axis,
 )
+from walle.decimals import to_float, trim_zeros
 from walle.errors import InputError
 from walle.fills.benchmarks import BENCHMARKS
-from walle.frames import to_float, trim_zeros
 
 __all__ = ["costs"]
 

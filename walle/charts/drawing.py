@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 
 import polars as pl
 
+from walle.decimals import to_float
 from walle.errors import ConfigurationError, InputError
-from walle.frames import to_float
 from walle.tabular import beyond_years
 
 try:

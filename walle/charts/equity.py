@@ -18,7 +18,7 @@ from walle.charts.drawing import (
     thinned,
     time_axis,
 )
-from walle.frames import to_float
+from walle.decimals import to_float
 
 __all__ = ["equity"]
 

@@ -10,10 +10,11 @@ from functools import cached_property
 
 import polars as pl
 
+from walle.decimals import trimmed_text
 from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.market import Markets
-from walle.frames import DECIMAL, INSTANT, ORDERS, trimmed_text
+from walle.frames import DECIMAL, INSTANT, ORDERS
 
 __all__ = ["FINDINGS", "SEVERITIES", "Evidence", "Rule", "Thresholds", "audit", "rule"]
 

@@ -15,9 +15,10 @@ import polars as pl
 
 from walle.calendars import Calendar
 from walle.currencies import fee_currency
+from walle.decimals import to_float
 from walle.errors import InputError
 from walle.exact import Exact, decimals
-from walle.frames import DECIMAL, to_float
+from walle.frames import DECIMAL
 from walle.tabular import bought
 from walle.values import EPOCH
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import polars.selectors as cs
 
+from walle.decimals import trimmed_text
 from walle.errors import InputError, UnknownRun
-from walle.frames import trimmed_text
 from walle.records import Run
 from walle.store import Store
 from walle.timeframe import TIMEFRAMES, length

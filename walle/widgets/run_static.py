@@ -7,8 +7,8 @@ import math
 
 import polars as pl
 
+from walle.decimals import to_float
 from walle.errors import WalleError
-from walle.frames import to_float
 from walle.widgets.run_data import RunData, told
 from walle.widgets.shown import html_table, moment, picture, shown, text_of, text_table
 from walle.widgets.view import Static
