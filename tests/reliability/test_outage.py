@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import walle
@@ -171,3 +172,16 @@ async def test_what_waiting_does_not_mend_is_raised_at_once() -> None:
     for wrong in (-1, "1", True, float("nan")):
         with pytest.raises(walle.InputError, match="give_up_after"):
             Patience("x", wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_giving_up_counts_from_when_reading_failed_also_where_the_name_can_be_claimed(
+    postgres_address: str,
+) -> None:
+    database = Database(f"{postgres_address}?options=-c%20lock_timeout%3D100ms")
+    consumer = Consumer(EventLog(database), "sink", print, give_up_after=1.0)
+    with psycopg.connect(postgres_address) as connection:
+        connection.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseBusy, match="lock timeout"):
+            async with asyncio.timeout(60):
+                await consumer.run()
+    await database.close()

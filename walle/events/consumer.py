@@ -217,7 +217,6 @@ class Consumer:
     async def _run_claimed(self, follow: bool) -> None:
         async with self._claimed():
             while not self._stopping:
-                self._patience.worked()
                 await self._keep_name()
                 signal = self._log.store.signal()
                 await self._look()
@@ -225,10 +224,12 @@ class Consumer:
                 events, upto = await self._log.follow(self._wanted, self._place, limit, 0)
                 if upto > self._place:
                     await self._consume(events, upto)
-                elif follow:
-                    await self._log.store.wait(signal, POLL)
-                else:
+                    self._patience.worked()  # not before: a claim may well work where the rest does not
+                    continue
+                self._patience.worked()
+                if not follow:
                     break
+                await self._log.store.wait(signal, POLL)
 
     @asynccontextmanager
     async def _claimed(self) -> AsyncIterator[None]:
