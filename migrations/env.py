@@ -49,7 +49,7 @@ def run() -> None:
         dialect.prepare_creation()
     engine = dialect.sync_engine(create=changes)
     try:
-        with engine.connect() as connection:
+        with dialect.gate.passed(), engine.connect() as connection:
             run_locked(connection, dialect, changes=changes)
     finally:
         engine.dispose()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ from walle.errors import (
     StoreClosed,
     StoreForked,
 )
-from walle.forks import Gate, Home, watch
+from walle.forks import Home, watch
 from walle.interrupts import LET_GO, cancelled_by_interrupt, to_the_end
 from walle.writing import Writer, concat, require_head
 
@@ -82,7 +81,7 @@ class Database:
         self._at_head = False
         self._jobs: set[ReadJob] = set()
         self._before_close: list[weakref.WeakMethod[Callable[[], Awaitable[object]]]] = []
-        self._home, self._gate, self._connections = Home(), Gate(), Connections()
+        self._home, self._gate, self._connections = Home(), self.dialect.gate, Connections()
         watch(self)
 
     def __repr__(self) -> str:
@@ -142,7 +141,7 @@ class Database:
         """
         async with self._errors():
             factory = self.session_factory
-            async with self._begun(), factory() as session:
+            async with self._gate.passed_by_task(), factory() as session:
                 yield session
 
     @asynccontextmanager
@@ -182,7 +181,7 @@ class Database:
                         await before(writer)
                     yield writer
                 return
-            async with self._begun(), self.engine.connect() as connection:
+            async with self._gate.passed_by_task(), self.engine.connect() as connection:
                 await connection.execution_options(walle_wait=wait)
                 writer = Writer(connection, self.dialect)
                 if before is not None and self.dialect.stages_before_lock:
@@ -200,26 +199,19 @@ class Database:
                     await writer.commit(transaction)
 
     async def check_writable(self, session: AsyncSession | None = None) -> None:
-        """Do nothing where :meth:`write` would begin; for work that reads much before it writes.
+        """Do nothing where :meth:`write` would begin; for work that reads much, or makes frames, before it writes.
 
         Raises
         ------
         ReadOnly, SchemaOutdated
+        StoreForked
+            Also in a child that cannot make frames, since Polars' threads ran in its parent.
         """
         self._check_open()
+        forks.check_polars()
         if not self._at_head:
             async with self.write(session):
                 pass
-
-    @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[None]:
-        if not self.dialect.forks_between_transactions:
-            yield
-            return
-        while forks.under_way():
-            await asyncio.sleep(forks.PAUSE)
-        with self._gate.passed():
-            yield
 
     async def _require_head(self, connection: AsyncConnection) -> None:
         if self._at_head:
@@ -270,6 +262,7 @@ class Database:
             When the caller was cancelled.
         """
         self._home.check()
+        forks.check_polars()
         with self._lock:
             self._check_open()
             if self._threads is None:
@@ -287,6 +280,7 @@ class Database:
     def batches(self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
         """Yield the rows of a statement in frames; blocking, in the caller's thread."""
         self._check_open()
+        forks.check_polars()
         rows = self._read(statement, schema, ReadJob())
         try:
             with self.errors():
@@ -303,13 +297,7 @@ class Database:
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Generator[pl.DataFrame, None, None]:
         try:
-            if not self.dialect.forks_between_transactions:
-                yield from self.dialect.frames(statement, schema, job)
-                return
-            while forks.under_way():
-                time.sleep(forks.PAUSE)
-            with self._gate.passed():
-                yield from self.dialect.frames(statement, schema, job)
+            yield from self.dialect.frames(statement, schema, job)
         except OSError as error:  # ADBC's, for a connection that ends between two batches
             raise DatabaseUnavailable(f"{self.dialect.label} ended in the middle of a read: {error}.") from error
 

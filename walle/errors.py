@@ -143,18 +143,19 @@ class StoreClosed(WalleError, RuntimeError):
 
 
 class StoreForked(StoreClosed):
-    """The store was opened in another process, and this one was forked from it: connections belong to one process.
+    """Connections, and the threads that Polars works in, belong to one process, and this one was forked from it.
 
     Attributes
     ----------
     pid : int
-        The process that has it open.
+        The process that has them.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, message: str | None = None) -> None:
         super().__init__(
-            f"this store was opened in process {pid}, before a fork, and its connections belong to that one. Connect "
-            "in each process: walle.connect(...) or Database(...)."
+            message
+            or f"this store was opened in process {pid}, before a fork, and its connections belong to it. "
+            "Connect in each process, started by 'forkserver' or 'spawn': walle.connect(...) or Database(...)."
         )
         self.pid = pid
 

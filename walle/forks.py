@@ -3,22 +3,28 @@
 A connection that came through a fork is shared with the parent: what the child reads from its socket is lost to the
 parent, and what it closes is closed for both. So everything that is open says in the child what to do instead, and is
 kept for ever: nothing may close it, not even the interpreter at its exit.
+
+No fork brings threads along. Polars would wait in the child for those it had in the parent, for ever; so what works in
+them says so there, too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
+import re
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from walle.errors import StoreForked
 
-__all__ = ["Gate", "Home", "keep_for_ever", "under_way", "watch"]
+__all__ = ["Gate", "Home", "alone", "check_polars", "keep_for_ever", "under_way", "watch"]
 
 PATIENCE = 5.0
 """Seconds that a fork waits for the transactions of other threads to end."""
@@ -26,7 +32,10 @@ PATIENCE = 5.0
 PAUSE = 0.001
 
 _generation = 0
-_forking = False
+_forking = 0
+_turnstile = threading.RLock()  # a signal's handler may fork while its thread stands in it
+_polars_ran_in: int | None = None
+_without_polars: int | None = None
 _opened: dict[int, weakref.ref[Opened]] = {}
 _kept: list[object] = []
 
@@ -69,20 +78,50 @@ class Home:
 
 
 class Gate:
-    """The transactions that are under way, by their threads; a fork waits a moment for those of other threads."""
+    """The transactions that are under way, by their threads; a fork waits a moment for those of other threads.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    closes : bool
+        Let nothing in while a thread waits to fork; False: nobody waits for anybody.
+    """
+
+    def __init__(self, *, closes: bool = True) -> None:
+        self._closes = closes
         self._under_way: dict[object, int] = {}
 
     @contextmanager
     def passed(self) -> Iterator[None]:
-        """Count what is done inside."""
-        mark = object()
-        self._under_way[mark] = threading.get_ident()
+        """Count what is done inside; who comes while a thread waits to fork waits for that, in this thread.
+
+        A thread that is inside already goes on: the fork waits for it anyway.
+        """
+        while (mark := self._enter(again=True)) is None:
+            time.sleep(PAUSE)
         try:
             yield
         finally:
             self._under_way.pop(mark, None)
+
+    @asynccontextmanager
+    async def passed_by_task(self) -> AsyncIterator[None]:
+        """Count what is done inside, for a task: who waits lets the loop go on."""
+        while (mark := self._enter(again=False)) is None:
+            await asyncio.sleep(PAUSE)
+        try:
+            yield
+        finally:
+            self._under_way.pop(mark, None)
+
+    def _enter(self, *, again: bool) -> object | None:
+        """Go in, unless a thread waits to fork; one step for that thread, which sees who is inside and nobody else."""
+        mark, me = object(), threading.get_ident()
+        if self._closes:
+            with alone():
+                if under_way() and not (again and me in self._under_way.values()):
+                    return None
+                self._under_way[mark] = me
+        return mark
 
     @property
     def busy(self) -> bool:
@@ -97,7 +136,28 @@ class Gate:
 
 def under_way() -> bool:
     """Tell whether another thread waits to fork, so that nothing new should begin."""
-    return _forking
+    return bool(_forking)
+
+
+def alone() -> AbstractContextManager[object]:
+    """Return the lock of what a fork sees either before or after, and never half done."""
+    return _turnstile
+
+
+def check_polars() -> None:
+    """Raise where Polars would wait for threads that are no more; before any call that works in them.
+
+    Raises
+    ------
+    StoreForked
+    """
+    if _without_polars is not None:
+        raise StoreForked(
+            _without_polars,
+            f"this process was forked from process {_without_polars}, in which Polars' threads ran, and no fork brings "
+            "them along: frames can be neither read nor written here. Start processes by multiprocessing's "
+            "'forkserver' or 'spawn'.",
+        )
 
 
 def watch(thing: Opened) -> None:
@@ -116,24 +176,47 @@ def _alive() -> list[Opened]:
     return [thing for found in tuple(_opened.values()) if (thing := found()) is not None]
 
 
+def _runs_polars() -> bool:
+    """Tell whether Polars has its threads in this process; where that cannot be seen, it is taken to have them."""
+    name = os.environ.get("POLARS_THREAD_NAME", "polars")
+    known = re.compile(re.escape(f"{name}-"[:15]) + r"\d*|async-executor-?\d*")  # the kernel keeps 15 characters
+    try:
+        threads = list(Path("/proc/self/task").iterdir())
+    except OSError:
+        return True
+    return any(known.fullmatch(_name(thread)) for thread in threads)
+
+
+def _name(thread: Path) -> str:
+    try:
+        return (thread / "comm").read_text(errors="replace").rstrip("\n")
+    except OSError:  # it has ended
+        return ""
+
+
 def _before() -> None:
-    global _forking
-    _forking = True
+    global _forking, _polars_ran_in
+    with _turnstile:
+        _forking += 1
     things, end = _alive(), time.monotonic() + PATIENCE
     while any(thing.busy_elsewhere() for thing in things) and time.monotonic() < end:
         time.sleep(PAUSE)
     for thing in things:
         thing.before_fork()
+    _polars_ran_in = os.getpid() if _runs_polars() else None
 
 
 def _in_parent() -> None:
     global _forking
-    _forking = False
+    with _turnstile:
+        _forking -= 1
 
 
 def _in_child() -> None:
-    global _forking, _generation
-    _forking, _generation = False, _generation + 1
+    global _forking, _generation, _turnstile, _without_polars
+    _forking, _generation, _turnstile = 0, _generation + 1, threading.RLock()
+    if _without_polars is None:  # else they were lost in an earlier fork
+        _without_polars = _polars_ran_in
     for thing in _alive():
         keep_for_ever(thing)
         thing.forked()

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from walle.errors import InputError
+from walle.forks import check_polars
 
 __all__ = ["REACH", "beyond_years", "bought", "foreign", "frame_of", "renamed", "within_reach"]
 
@@ -91,6 +92,7 @@ def frame_of(source: object, noun: str) -> pl.DataFrame | None:
     InputError
         For a pandas object that is no plain table.
     """
+    check_polars()
     with foreign(f"the frame of {noun}"):
         frame = _frame_of(source, noun)
         return None if frame is None else within_reach(frame)

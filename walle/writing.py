@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 
-from walle import backend
+from walle import backend, forks
 from walle.dialects import Dialect
 from walle.dialects.base import BATCH_ROWS, BULK_ROWS
 from walle.dialects.delivered import from_rows, wired
@@ -50,6 +50,7 @@ class Writer:
         UnreadableRow
             Naming the row, where another program wrote a value that is none.
         """
+        forks.check_polars()
         with self.dialect.telling(statement):
             result = await self.execute(wired(statement, schema, self.dialect.name))
             counted = self.dialect.name == "sqlite"

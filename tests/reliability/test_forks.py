@@ -354,6 +354,200 @@ def test_pools_of_all_three_kinds_work_beside_an_open_store(address: str, method
             _parents = None
 
 
+# Polars' threads
+
+
+IN_CHILD = """
+store.bars.ingest(bars(), symbol='A', timeframe='1m'); store.bars.read('A', '1m')
+def polars():
+    mine = walle.connect(address)
+    calls = [
+        mine.fills.read, mine.orders.read, mine.runs.read, mine.events.read, mine.bars.series,
+        lambda: mine.bars.read('A', '1m'), lambda: next(iter(mine.bars.scan('A', '1m'))),
+        lambda: mine.fills.append(fill(2)), lambda: mine.fills.ingest([fill(2)]), lambda: mine.orders.save(order()),
+        lambda: mine.orders.ingest([order()]), lambda: mine.bars.ingest(bars(), symbol='B', timeframe='1m'),
+        lambda: mine.runs.save(walle.frames.RUNS.to_frame()), mine.events.latest,
+        lambda: next(mine.events.tail(after=-1)), lambda: mine.status(deep=True), walle.connect().events.read,
+    ]
+    note('told', {told(call) for call in calls} == {str(me)})
+    try:
+        mine.fills.read()
+    except walle.StoreForked as error:
+        note('message', error)
+    note('appended', mine.events.append(event(os.getpid())) > 0)
+    mine.close()
+if (pid := os.fork()) == 0:
+    polars()
+    if (pid := os.fork()) == 0:  # what was lost in one fork does not come back in another
+        polars()
+        os._exit(3)
+    note('grandchild', waited(pid))
+    sys.exit(4)
+note('code', waited(pid))
+note('height', store.fills.read().height)
+"""
+
+
+def test_where_no_fork_brings_polars_threads_along_a_child_says_so_and_never_waits_for_them(address: str) -> None:
+    with script(HEAD + IN_CHILD, address, flags=ALLOWED) as parent:
+        for _ in ("child", "grandchild"):
+            assert parent.expect("told", 60) == "True"
+            message = parent.expect("message")
+            assert "Polars' threads ran" in message
+            assert "'forkserver' or 'spawn'" in message
+            assert parent.expect("appended") == "True"
+        assert parent.expect("grandchild") == "3"
+        assert parent.expect("code") == "4"
+        assert parent.expect("height") == "1"
+        parent.succeed()
+
+
+def test_a_child_of_a_process_in_which_polars_never_ran_reads_and_appends(address: str) -> None:
+    text = HEAD.split("store = ")[0] + (
+        "with walle.connect(address) as store:\n"
+        "    store.events.append(event(1))\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        with walle.connect(address) as mine:\n"
+        "            note('mine', mine.fills.append(fill(1)).inserted, mine.fills.read().height)\n"
+        "        os._exit(0)\n"
+        "    note('code', waited(pid), store.fills.read().height)\n"
+    )
+    with script(text, address, flags=ALLOWED) as parent:
+        assert parent.expect("mine", 60) == "1 1"
+        assert parent.expect("code") == "0 1"
+        parent.succeed()
+
+
+def with_frames(address: str, number: int) -> int:
+    with walle.connect(address) as mine:
+        mine.fills.append(fill(number))
+        return mine.fills.read().height
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_worker_reads_and_appends_except_in_a_fork_which_says_so(address: str, method: str) -> None:
+    with walle.connect(address) as store:
+        store.fills.append(fill(1))
+        assert store.fills.read().height == 1
+        with ProcessPoolExecutor(1, mp_context=get_context(method)) as pool:
+            if method == "fork":
+                with pytest.raises(walle.StoreForked, match="Polars' threads ran"):
+                    pool.submit(with_frames, address, 2).result(60)
+            else:
+                assert pool.submit(with_frames, address, 2).result(60) == 2
+        assert store.fills.read().height == (1 if method == "fork" else 2)
+
+
+# the gate
+
+
+def test_nobody_passes_a_gate_between_the_forks_look_and_its_end() -> None:
+    """Threads go in and out of a file's gate while others fork: whoever is inside at a fork was seen by it."""
+    # a hook that was registered earlier runs after ours, which has looked by then
+    text = (
+        "import os, time\nos.register_at_fork(before=lambda: time.sleep(0.02))\n"
+        + HEAD.split("store = ")[0]
+        + (
+            "from pathlib import Path\n"
+            "from walle.dialects.sqlite_forks import gate_of\n"
+            "gate, stop, seen = gate_of(Path(address)), threading.Event(), []\n"
+            "inside = set()\n"
+            "sys.setswitchinterval(1e-6)\n"
+            "def work(me):\n"
+            "    while not stop.is_set():\n"
+            "        with gate.passed():\n"
+            "            inside.add(me)\n"
+            "            inside.discard(me)\n"
+            "threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]\n"
+            "for thread in threads: thread.start()\n"
+            "for _ in range(number):\n"
+            "    if (pid := os.fork()) == 0:\n"
+            "        os._exit(len(inside) + gate.busy)\n"
+            "    seen.append(waited(pid))\n"
+            "stop.set()\n"
+            "for thread in threads: thread.join()\n"
+            "note('seen', set(seen))\n"
+        )
+    )
+    with script(text, "any.db", 60, flags=ALLOWED) as parent:
+        assert parent.expect("seen") == "{0}"
+        parent.succeed()
+
+
+OUTSIDE = {
+    "a look": "with looking(dialect) as connection:\n        connection.exec_driver_sql('SELECT 1'); held()",
+    "a read": "for _ in dialect.read(sa.select(models.fills.c.id), {'id': pl.String()}, ReadJob()):\n        held()",
+    "a migration": (
+        "from walle import migrate\n"
+        "    real = migrate.look_at\n"
+        "    migrate.look_at = lambda *given: (held(), real(*given))[1]\n"
+        "    migrate.downgrade(config, 'base', discard=True)"
+    ),
+}
+
+
+@pytest.mark.parametrize("work", OUTSIDE.values(), ids=OUTSIDE)
+def test_a_fork_sees_a_transaction_on_a_file_whoever_has_it_under_way(sqlite_address: str, work: str) -> None:
+    text = HEAD.replace("store.fills.read()\n", "store.close()\n") + (
+        "import polars as pl, sqlalchemy as sa\n"
+        "from walle import forks, models\n"
+        "from walle.config import DatabaseConfig\n"
+        "from walle.dialects import ReadJob, dialect_for\n"
+        "from walle.dialects.base import looking\n"
+        "config = DatabaseConfig(url=address)\n"
+        "dialect = dialect_for(config)\n"
+        "forks.PATIENCE = 0.2\n"
+        "ready, go = threading.Event(), threading.Event()\n"
+        "def held(): ready.set(); go.wait()\n"
+        "def work():\n"
+        f"    {work}\n"
+        "thread = threading.Thread(target=work); thread.start()\n"
+        "ready.wait()\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    try:\n"
+        "        walle.connect(address)\n"
+        "    except walle.DatabaseUnavailable as error:\n"
+        "        note('refused', error)\n"
+        "    os._exit(0)\n"
+        "note('code', waited(pid)); go.set(); thread.join()\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    walle.migrate.inspect(config); note('free'); os._exit(0)\n"
+        "note('code', waited(pid))\n"
+    )
+    with script(text, sqlite_address, flags=ALLOWED) as parent:
+        assert "a transaction on it was under way" in parent.expect("refused")
+        assert parent.expect("code") == "0"
+        parent.expect("free")
+        assert parent.expect("code") == "0"
+        parent.succeed()
+
+
+def test_a_deep_look_that_is_under_way_is_seen_by_a_fork(sqlite_address: str) -> None:
+    text = HEAD + (
+        "from walle import forks\n"
+        "from walle.repositories.integrity import Integrity\n"
+        "forks.PATIENCE = 0.2\n"
+        "ready, go = threading.Event(), threading.Event()\n"
+        "real = Integrity._look\n"
+        "def look(self, name, frame): ready.set(); go.wait(); real(self, name, frame)\n"
+        "Integrity._look = look\n"
+        "thread = threading.Thread(target=lambda: store.status(deep=True)); thread.start()\n"
+        "ready.wait()\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    try:\n"
+        "        walle.connect(address)\n"
+        "    except walle.DatabaseUnavailable as error:\n"
+        "        note('refused', error)\n"
+        "    os._exit(0)\n"
+        "note('code', waited(pid)); go.set(); thread.join(); store.close()\n"
+    )
+    with script(text, sqlite_address, flags=ALLOWED) as parent:
+        assert "a transaction on it was under way" in parent.expect("refused")
+        assert parent.expect("code") == "0"
+        parent.succeed()
+
+
 # errors that travel
 
 
@@ -375,7 +569,8 @@ def every_error() -> list[errors.WalleError]:
     for name in errors.__all__:
         kind = getattr(errors, name)
         own = [base for base in kind.__mro__ if issubclass(base, errors.WalleError) and "__init__" in vars(base)]
-        names = list(inspect.signature(kind).parameters) if own else ["message"]
+        parameters = inspect.signature(kind).parameters if own else {"message": None}
+        names = [name for name, one in parameters.items() if one is None or one.kind is not one.KEYWORD_ONLY]
         values = [given.get(n, ["near"] if n in words else 3 if n in numbers else f"a {n}") for n in names]
         made.append(kind(*values))
     return made

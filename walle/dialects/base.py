@@ -19,6 +19,7 @@ from walle.config import DatabaseConfig, masked
 from walle.dialects.delivered import doubtful, wired
 from walle.dialects.outbox import OutboxDialect
 from walle.errors import PrecisionError, UnreadableRow, WalleError
+from walle.forks import Gate
 from walle.forms import Found, findings, search
 from walle.models import metadata
 
@@ -27,6 +28,8 @@ __all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking
 BATCH_ROWS = 65_536
 """Rows that are moved at once: large enough for speed, small enough to be interrupted within a blink."""
 
+
+_OPEN = Gate(closes=False)
 
 BULK_ROWS = 4_096
 """Rows from which an insert is spared the guards that look at each row: to put them back costs some 200 looks."""
@@ -139,8 +142,10 @@ class Dialect(ABC):
 
     # processes
 
-    forks_between_transactions = False
-    """Whether a fork has to wait for the transactions that are under way."""
+    @property
+    def gate(self) -> Gate:
+        """What every transaction passes, so that a fork can wait for those that are under way; open by default."""
+        return _OPEN
 
     def before_fork(self, *, busy: bool) -> None:
         """Note what a forked child has to know; ``busy`` when a transaction is under way all the same."""
@@ -394,7 +399,7 @@ def looking(dialect: Dialect) -> Iterator[Connection]:
     """
     engine = dialect.sync_engine()
     try:
-        with engine.connect() as connection:
+        with dialect.gate.passed(), engine.connect() as connection:
             # deferred: looking must not wait for a writer
             connection.execution_options(walle_deferred=True)
             yield connection

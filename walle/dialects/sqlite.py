@@ -32,6 +32,7 @@ from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
 from walle.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
+from walle.forks import Gate
 from walle.forms import Found
 from walle.types import ExactDecimal, Json, UtcInstant
 
@@ -86,6 +87,7 @@ class SQLiteDialect(Dialect):
     def __init__(self, config: DatabaseConfig, *, read_only: bool = False) -> None:
         super().__init__(config, read_only=read_only)
         self.file = SQLiteFile(self.path)
+        self._gate = sqlite_forks.gate_of(self.file.real)
 
     @property
     def path(self) -> Path:
@@ -157,11 +159,12 @@ class SQLiteDialect(Dialect):
 
     async def release(self, engine: AsyncEngine) -> None:
         """Close an engine; the log of a file that was replaced is emptied into that file before."""
-        if self.file.replaced:
-            with contextlib.suppress(WalleError):
-                async with engine.connect():  # what the pool takes from its shelf does it
-                    pass
-        await engine.dispose()
+        async with self.gate.passed_by_task():  # the last to leave folds the -wal into the file
+            if self.file.replaced:
+                with contextlib.suppress(WalleError):
+                    async with engine.connect():  # what the pool takes from its shelf does it
+                        pass
+            await engine.dispose()
 
     def is_absent(self) -> bool:
         """Tell whether the file is absent or empty.
@@ -203,6 +206,10 @@ class SQLiteDialect(Dialect):
         if not os.access(folder, os.W_OK):
             raise ReadOnly(f"{folder} cannot be written, so no store can be made there. Choose another folder.")
         self.file.refuse_foreign_log()
+        with self.gate.passed():
+            self._switch_to_wal()
+
+    def _switch_to_wal(self) -> None:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT)
         try:
             deadline = time.monotonic() + BUSY_TIMEOUT
@@ -222,7 +229,10 @@ class SQLiteDialect(Dialect):
 
     # processes
 
-    forks_between_transactions = True
+    @property
+    def gate(self) -> Gate:
+        """That of the file, whoever works on it in this process."""
+        return self._gate
 
     def before_fork(self, *, busy: bool) -> None:
         """Note which file it is."""
@@ -254,16 +264,17 @@ class SQLiteDialect(Dialect):
         DatabaseBusy
             When the file is changed again and again, or in mid-read, beside a reader who cannot hold it still.
         """
-        for left in reversed(range(READ_TRIES)):
-            begun = False
-            try:
-                for frame in self._read(statement, schema, job):
-                    begun = True
-                    yield frame
-                return
-            except DatabaseBusy:
-                if begun or not left:
-                    raise
+        with self.gate.passed():
+            for left in reversed(range(READ_TRIES)):
+                begun = False
+                try:
+                    for frame in self._read(statement, schema, job):
+                        begun = True
+                        yield frame
+                    return
+                except DatabaseBusy:
+                    if begun or not left:
+                        raise
 
     def _read(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
@@ -292,7 +303,8 @@ class SQLiteDialect(Dialect):
     def close_readers(self) -> None:
         """Close the read-only connections."""
         if "_read_engine" in self.__dict__:
-            self._read_engine.dispose()
+            with self.gate.passed():
+                self._read_engine.dispose()
             del self._read_engine
 
     # writing in columns

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from walle.errors import DatabaseUnavailable
+from walle.forks import Gate, alone, watch
 
-__all__ = ["Inherited", "check"]
+__all__ = ["FileGate", "Inherited", "check", "gate_of"]
 
 _SHARED = (0x40000002, 510)  # SHARED_FIRST and SHARED_SIZE of SQLite's os.h
 _SHM_ALIVE = (128, 1)  # UNIX_SHM_DMS of os_unix.c
 
 _refused: dict[tuple[int, int], str] = {}
+
+_gates: WeakValueDictionary[Path, FileGate] = WeakValueDictionary()
 
 
 class Inherited:
@@ -49,6 +53,41 @@ class Inherited:
             and (self._shm_id is None or _locked(self._shm, self._shm_id, _SHM_ALIVE))
         ):
             _refused[self._file_id] = "it was closed at the same moment"
+
+
+class FileGate(Gate):
+    """What every transaction on one file passes in this process: a store's, a look's and a migration's.
+
+    Parameters
+    ----------
+    path : Path
+        The file behind all links.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._noted: Inherited | None = None
+        watch(self)
+
+    def before_fork(self) -> None:
+        """Note the file when a transaction is under way all the same; the locks that last are a store's to note."""
+        self._noted = Inherited(self._path, busy=True) if self.busy else None
+
+    def forked(self) -> None:
+        """Leave what is counted to the parent; what the child opens counts anew."""
+        _gates.pop(self._path, None)
+        if self._noted is not None:
+            self._noted.take_over()
+
+
+def gate_of(path: Path) -> FileGate:
+    """Return the one gate of a file in this process."""
+    with alone():
+        gate = _gates.get(path)
+        if gate is None:
+            gate = _gates[path] = FileGate(path)
+        return gate
 
 
 def check(path: Path) -> None:

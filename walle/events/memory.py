@@ -17,6 +17,7 @@ from walle.envelope import ENVELOPE
 from walle.errors import DatabaseBusy, InputError, UnknownConsumer
 from walle.events.filters import EventFilter
 from walle.events.port import EventStore
+from walle.forks import check_polars
 from walle.frames import PARKED, RESETS
 from walle.repositories.claims import (
     OFFSETS,
@@ -160,6 +161,7 @@ class MemoryEvents(EventStore):
         newest_first: bool = False,
     ) -> pl.DataFrame:
         """Return events from the list."""
+        check_polars()
         found: list[_Row] = []
         members: list[dict[str, Any]] = []
         parse = not wanted.everything or not set(columns) <= {"id", "type", "created_at", "envelope"}
@@ -348,6 +350,7 @@ class MemoryOffsets:
 
     async def read(self) -> pl.DataFrame:
         """Return every consumer."""
+        check_polars()
         rows = []
         for name, row in sorted(self._consumers.items()):
             later = self._events[max(row["last_offset"], 0) :]
@@ -360,6 +363,7 @@ class MemoryOffsets:
 
     async def parked(self, consumer_id: str | None) -> pl.DataFrame:
         """Return parked events."""
+        check_polars()
         rows = [
             {**row, "consumer_id": name, "id": event, "type": self._events[event - 1].type}
             | {"envelope": self._events[event - 1].envelope}
@@ -370,6 +374,7 @@ class MemoryOffsets:
 
     async def resets(self, consumer_id: str | None) -> pl.DataFrame:
         """Return every reset."""
+        check_polars()
         return pl.DataFrame([row for row in self._resets if consumer_id in (None, row["consumer_id"])], schema=RESETS)
 
     def _known(self, consumer_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import shortest
+from walle.forks import check_polars
 from walle.frames import DECIMAL, FILLS, INSTANT, ORDERS
 from walle.records import Fill, Order
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, decimal_text
@@ -134,6 +135,7 @@ def orders_frame(source: object) -> pl.DataFrame:
 
 def _conform(source: object, record: Record, schema: pl.Schema) -> pl.DataFrame:
     noun = f"{record.__name__.lower()}s"
+    check_polars()
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
     if isinstance(source, pl.DataFrame):
