@@ -268,6 +268,42 @@ def test_a_smaller_copy_written_over_an_open_file_is_noticed(sqlite_address: str
                 CALLS[name](store)
 
 
+def test_a_file_that_was_made_smaller_and_grows_again_in_its_log_is_worked_with(sqlite_address: str) -> None:
+    path = Path(sqlite_address)
+    with walle.connect(path) as store:
+        store.events.append([walle.Event(type="research.Noted", payload={"text": "x" * 1000}) for _ in range(3_000)])
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert store.events.read().height == 3_000
+        large = path.stat().st_size
+        connection.execute("DROP TRIGGER walle_guard_outbox_delete")
+        connection.execute("DELETE FROM outbox")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.executemany(
+            "INSERT INTO outbox (type, payload) VALUES ('a.B', ?)",
+            ((f'{{"text": "{"y" * 2000}"}}',) for _ in range(3_000)),
+        )
+        assert path.stat().st_size < large
+        assert connection.execute("PRAGMA page_count").fetchone()[0] * 4096 > large
+        assert store.fills.append(fill(1)).inserted == 1
+        assert store.events.read().height == 3_000
+        connection.close()
+
+
+def test_a_copy_of_the_open_file_by_the_same_process_takes_nothing_away(sqlite_address: str, tmp_path: Path) -> None:
+    with walle.connect(sqlite_address) as store:
+        store.fills.append(fill(1))
+        copied = shutil.copy(sqlite_address, tmp_path / "copy.db")  # drops this process's locks on the file
+        assert Path(copied).exists()
+        assert store.fills.append(fill(2)).inserted == 1
+        assert store.fills.read().height == 2
+        shutil.copy(sqlite_address, tmp_path / "copy.db")
+        with walle.connect(sqlite_address) as other:
+            assert other.fills.read().height == 2
+
+
 def test_a_file_that_sqlite_itself_made_smaller_is_worked_with(sqlite_address: str) -> None:
     path = Path(sqlite_address)
     with walle.connect(path) as store:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -86,13 +87,15 @@ class SQLiteFile:
         self._largest = max(self._largest, size)
         return size < self._largest
 
-    def judge(self, held: int | None) -> None:
-        """Do nothing when a file that has shrunk holds less as well.
+    def judge(self, held: int | None, folded: Callable[[], bool]) -> None:
+        """Do nothing when a file that has shrunk holds less as well, or has the rest in its log.
 
         Parameters
         ----------
         held : int or None
-            Bytes that it has by SQLite's own book; None when that book cannot be read.
+            Bytes that it has by SQLite's own book, the log included; None when that book cannot be read.
+        folded : callable
+            Fold the log into the file, as SQLite itself does now and then; tells whether all of it is there then.
 
         Raises
         ------
@@ -101,12 +104,19 @@ class SQLiteFile:
         if held is not None and held < self._largest:
             self._largest = held
             return
+        # a file that was made smaller and grew again has its new pages in the log until they are folded in
+        if held is not None and (self._has(held) or not folded() or self._has(held)):
+            return
         raise FileReplaced(
             f"{self.path} was overwritten in place while it was open: it is smaller than SQLite left it, and the -wal "
             f"beside it does not belong to it any more. Nothing of this call was written. Close every store of it. "
             f"{_RESTORE}",
             self.path,
         )
+
+    def _has(self, held: int) -> bool:
+        found = _stat(self.path)
+        return found is not None and found.st_size >= held
 
     def verify(self, *, written: bool = False) -> None:
         """Do nothing while the file that was opened lies where it did.
@@ -197,10 +207,14 @@ class SQLiteFile:
 
     def _holders_of_another(self) -> list[str]:
         shared = self.beside("-shm")
-        if (index := _inode(shared)) is None:
+        if (index := _inode(shared)) is None or (self._opened is not None and not self.replaced):
             return []
         locks = _locks()
-        return sorted(locks.get(index, ())) if _inode(self.path) not in locks else []
+        if _inode(self.path) in locks:
+            return []
+        # a process that copies its own open file loses the locks on it, but has it open all the same
+        here = self.identity()
+        return sorted(holder for holder in locks.get(index, ()) if not _has_open(holder.split()[-1], here))
 
     @property
     def in_use(self) -> bool:
@@ -250,6 +264,14 @@ class SQLiteFile:
             f"{self.path} is open in {', '.join(holders)} by another name (a hard link), with another -wal; to open it "
             "by two names damages it. Use that name, or a symbolic link to it."
         )
+
+
+def _has_open(process: str, identity: Identity | None) -> bool:
+    try:
+        found = [_stat(descriptor) for descriptor in Path("/proc", process, "fd").iterdir()]
+    except OSError:  # another user's
+        return False
+    return any(one is not None and (one.st_dev, one.st_ino) == identity for one in found)
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -156,7 +157,17 @@ def _judge_size(connection: Any, file: SQLiteFile) -> None:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise
             held = None
-        file.judge(held)
+        file.judge(held, lambda: _folded(file))
+
+
+def _folded(file: SQLiteFile) -> bool:
+    """Fold the log into the file by a connection of its own, as far as readers allow; False when some of it is left."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file.real))}?mode=rw", uri=True)) as connection:
+            busy, logged, folded = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error:  # one who may not write cannot tell
+        return False
+    return not busy and logged == folded
 
 
 def _scalar(connection: Any, statement: str) -> Any:
