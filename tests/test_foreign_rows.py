@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -224,3 +225,17 @@ def test_a_number_beyond_a_frames_digits_is_refused_and_named(request: pytest.Fi
 def test_a_run_of_our_own_never_meets_the_guards(store: walle.Store) -> None:
     saved = store.runs.save(run())
     assert store.runs.get(saved.id) == saved
+
+
+def test_a_number_with_something_behind_a_nul_is_refused_and_can_be_set_aside(sqlite_address: str) -> None:
+    hidden = FILL.format("CAST(X'3100' AS TEXT)", "'1'", 0)
+    with sqlite3.connect(sqlite_address) as connection, pytest.raises(sqlite3.IntegrityError, match="price"):
+        connection.execute(hidden)
+    migrate.downgrade(config(sqlite_address), BEFORE)
+    with sqlite3.connect(sqlite_address) as connection:
+        connection.execute(hidden)
+    with pytest.raises(UpgradeRefused, match=r"fills\.price of id='odd'"):
+        walle.upgrade(sqlite_address)
+    walle.upgrade(sqlite_address, set_aside=True)
+    with walle.connect(sqlite_address) as store:
+        assert store.fills.read().is_empty()

@@ -101,7 +101,9 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
         places = f"instr({value}, '.') = 0 OR length(rtrim({value}, '0')) - instr({value}, '.') <= {DECIMAL_PLACES}"
         digits = f"instr({value} || '.', '.') - ({value} GLOB '-*') <= {DECIMAL_INTEGER_DIGITS + 1}"
         form = (
-            f"{value} < X'' AND {value} GLOB '[0-9.-]*' AND {value} NOT GLOB '?*[^0-9.]*' "
+            # what stands behind a NUL is not seen by the others
+            f"{value} < X'' AND instr({value}, char(0)) = 0 AND {value} GLOB '[0-9.-]*' "
+            f"AND {value} NOT GLOB '?*[^0-9.]*' "
             f"AND {value} NOT GLOB '*.*.*' AND {value} GLOB '*[0-9]' "
             f"AND (length({value}) <= {DECIMAL_PLACES + 1} OR {digits} AND ({places}))"
         )

@@ -37,7 +37,9 @@ _KINDS: tuple[tuple[type[Any], pl.DataType], ...] = (
     (sa.Integer, pl.Int64()),
     (sa.LargeBinary, pl.Binary()),
 )
-_EXACT = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
+_EXACT = r"^-?[0-9]{0,20}(\.[0-9]{1,18}0*)?$"
+"""What a frame can hold, as another program may write it: .5, or with zeros at its end."""
+
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """0001-01-01 to the last microsecond of 9999."""
 
@@ -193,14 +195,14 @@ def _kind(column: sa.Column[Any], dialect: str) -> pl.DataType:
 
 
 def _wrong(column: sa.Column[Any], values: pl.Series) -> pl.Series:
-    """Return where a column holds what its type does not allow."""
+    """Return where a column holds what its type does not allow, and no guard lets in."""
     if isinstance(column.type, UtcInstant) and values.dtype == pl.Int64:
         wrong = ~values.is_between(*_YEARS)
     elif isinstance(column.type, ExactDecimal):
         wrong = ~values.str.contains(_EXACT)
     elif isinstance(column.type, Json):
         wrong = pl.Series([value is not None and not _is_json(value) for value in values], dtype=pl.Boolean)
-    elif values.dtype == pl.Float64:
+    elif values.dtype == pl.Float64 and column.table.name != "rejected_bars":  # which are kept as they came
         wrong = ~values.is_finite()
     else:
         wrong = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
