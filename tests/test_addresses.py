@@ -122,3 +122,12 @@ def test_a_password_of_every_sign_is_read_and_masked() -> None:
     config = DatabaseConfig(url=url)
     assert config.address.password == password
     assert repr(config).startswith("DatabaseConfig(url='postgresql://ann:***@host:5432/db'")
+
+
+def test_a_sqlite_library_that_would_fail_in_mid_work_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
+    with pytest.raises(walle.ConfigurationError, match=r"needs 3\.35 or later"):
+        walle.connect(tmp_path / "store.db")
+    assert not (tmp_path / "store.db").exists()

@@ -18,7 +18,8 @@ def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
         When the driver is not installed, or too old.
     """
     if config.address.get_backend_name() == "sqlite":
-        from walle.dialects.sqlite import SQLiteDialect, check_library
+        from walle.dialects.sqlite import SQLiteDialect
+        from walle.dialects.sqlite_library import check_library
 
         check_library()
         made = SQLiteDialect(config, read_only=read_only)

@@ -31,7 +31,7 @@ from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
-from walle.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
+from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.forks import Gate
 from walle.forms import Found
 from walle.types import ExactDecimal, Json, UtcInstant
@@ -53,25 +53,6 @@ STAGE_ROWS = 8_192
 """Rows that are staged between two looks for an interrupt: some 10 ms."""
 
 _INTERRUPTED = "walle_interrupted"
-
-
-OLDEST_LIBRARY = (3, 35)
-"""The first SQLite that knows RETURNING."""
-
-
-def check_library() -> None:
-    """Refuse a SQLite library that would fail later, in mid-work.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming its version.
-    """
-    if sqlite3.sqlite_version_info < OLDEST_LIBRARY:
-        raise ConfigurationError(
-            f"this Python brings SQLite {sqlite3.sqlite_version}, and WallE needs 3.35 or later. Use a newer Python, "
-            "or PostgreSQL."
-        )
 
 
 class SQLiteDialect(Dialect):
