@@ -223,8 +223,9 @@ def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.Co
         plain = sa.func.json_type(text, path).in_(["text", "integer", "real"])
         value = sa.case((plain, sa.cast(sa.func.json_extract(text, path), sa.Text)))
         return sa.case((_may_have(text, key), value))
-    raw = sa.type_coerce(column, postgresql.JSONB)[key]
-    return sa.case((sa.func.jsonb_typeof(raw).in_(["string", "number"]), raw.astext))
+    document = sa.cast(column, postgresql.JSONB)
+    kind = sa.func.jsonb_typeof(document.op("->")(key))
+    return sa.case((kind.in_(["string", "number"]), document[key].astext))
 
 
 def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:
@@ -240,7 +241,7 @@ def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.C
         one = sa.func.json_array(value)
         listed = sa.case((kind == "array", sa.case((~nested, value))), (kind.in_(["text", "integer", "real"]), one))
         return sa.cast(sa.case((_may_have(text, key), listed)), sa.Text)
-    raw = sa.type_coerce(column, postgresql.JSONB)[key]
+    raw = sa.cast(column, postgresql.JSONB).op("->", return_type=postgresql.JSONB())(key)
     kind = sa.func.jsonb_typeof(raw)
     deeper = sa.cast('strict $[*] ? (@.type() == "object" || @.type() == "array")', postgresql.JSONPATH)
     return sa.case(
