@@ -270,7 +270,7 @@ def test_the_process_s_one_database_is_made_anew_in_a_child(address: str) -> Non
         "loop.run_until_complete(init_database(address))\n"
         "loop.run_until_complete(walle.FillRepository(get_database()).read())\n"
         "if (pid := os.fork()) == 0:\n"
-        "    loop = asyncio.SelectorEventLoop()\n"
+        "    inherited, loop = loop, asyncio.SelectorEventLoop()\n"
         "    run = loop.run_until_complete\n"
         "    note('told', told(lambda: run(walle.FillRepository(get_database()).read())) == str(me))\n"
         "    run(init_database(address))\n"
