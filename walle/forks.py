@@ -14,11 +14,13 @@ import asyncio
 import ctypes
 import os
 import re
+import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -170,6 +172,33 @@ def keep_for_ever(thing: object) -> None:
     """Never finalise a thing, nor what it holds; modules are emptied at the exit, so a list of ours is not enough."""
     _kept.append(thing)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+@contextmanager
+def ending_a_child() -> Iterator[None]:
+    """End a process that was forked inside, at the end of the block: what called the block went on in the parent alone.
+
+    Its code is that of a SystemExit, 1 for another error, which is shown, and 0 without.
+    """
+    home, code = Home(), 0
+    try:
+        yield
+    except BaseException as error:
+        if not home.left:
+            raise
+        code = 1
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        elif error.code is None or isinstance(error.code, int):
+            code = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)
+    finally:
+        if home.left:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(code & 0xFF)
 
 
 def _alive() -> list[Opened]:

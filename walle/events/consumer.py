@@ -20,6 +20,7 @@ from walle.events.filters import EventFilter, check_offset
 from walle.events.held_name import LOCK_SECONDS, LOST_SECONDS, HeldName
 from walle.events.log import FOLLOWED, POLL, EventLog
 from walle.events.patience import Patience
+from walle.forks import ending_a_child
 from walle.interrupts import check_cancelled, end, to_the_end
 from walle.repositories.claims import Claim, check_consumer, live_tokens
 
@@ -439,10 +440,11 @@ class Consumer:
 
 
 def _call_sync(handler: Handler, given: Event | list[Event]) -> object:
-    try:
-        return handler(given)
-    except StopIteration as error:  # a future cannot carry it
-        raise RuntimeError("the handler raised StopIteration") from error
+    with ending_a_child():
+        try:
+            return handler(given)
+        except StopIteration as error:  # a future cannot carry it
+            raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _told(error: BaseException) -> str:
