@@ -152,13 +152,14 @@ def test_children_that_are_forked_while_threads_are_in_calls_end_and_the_parent_
 def test_a_child_that_connects_anew_has_locks_of_its_own(sqlite_address: str) -> None:
     """The parent closes while the child has the file open: the -wal that the child writes to must stay."""
     text = HEAD + (
+        "ready, connected = os.pipe()\n"
         "if (pid := os.fork()) == 0:\n"
         "    mine = walle.connect(address)\n"
-        "    mine.events.append(event(2))\n"
+        "    mine.events.append(event(2)); os.write(connected, b'.')\n"
         "    note('connected'); sys.stdin.readline()\n"
         "    note('height', mine.events.append(event(3)))\n"
         "    sys.exit(0)\n"
-        "store.close()\n"
+        "os.read(ready, 1); store.close()\n"
         "note('closed'); note('code', waited(pid))\n"
     )
     with script(text, sqlite_address, flags=ALLOWED) as parent:
