@@ -183,11 +183,20 @@ def _upgrade(options: argparse.Namespace) -> int:
     config = DatabaseConfig.from_environment(options.url)
     if config.url is None:
         raise ConfigurationError("which database? walle upgrade URL, or set WALLE_DATABASE_URL.")
+    before = migrate.aside(config) if options.set_aside else 0
     ran = migrate.upgrade(
         config, confirmed=options.yes, allow_rounding=options.allow_rounding, set_aside=options.set_aside
     )
     label = masked(config.address)
     print(f"{label}: upgraded by {', '.join(ran)}" if ran else f"{label}: already up to date")
+    if options.set_aside:
+        moved = migrate.aside(config) - before
+        print(
+            f"{label}: moved aside {moved:,} {'row' if moved == 1 else 'rows'} into set_aside_rows"
+            if moved
+            else f"{label}: looked at every row, and found none to set aside. Where a reader complains all the same, "
+            f"walle status --deep names what it can."
+        )
     return 0
 
 

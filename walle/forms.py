@@ -14,7 +14,20 @@ import sqlalchemy as sa
 from walle.types import ExactDecimal, Json, UtcInstant
 from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
 
-__all__ = ["FIRST_INSTANT", "LAST_INSTANT", "Found", "findings", "forms", "key_of", "search", "told"]
+__all__ = [
+    "FIRST_INSTANT",
+    "LAST_ID",
+    "LAST_INSTANT",
+    "Found",
+    "condition",
+    "findings",
+    "forms",
+    "is_list",
+    "key_of",
+    "only_finite",
+    "search",
+    "told",
+]
 
 FIRST_INSTANT = -62_135_596_800_000_000
 """The first microsecond of the year 1, counted from 1970 UTC."""
@@ -22,6 +35,10 @@ FIRST_INSTANT = -62_135_596_800_000_000
 LAST_INSTANT = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
+LAST_ID = 1 << 62
+"""The highest id that a row may have: a foreign row with the last one there is would leave none to be given out."""
+
+_LISTS = {("runs", "symbols"), ("backtest_results", "symbols")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
 _SHOWN = 80
 _WORDS: tuple[tuple[type[object], str], ...] = (
@@ -59,8 +76,22 @@ class Found(NamedTuple):
         return f"{self.table}.{self.column} of {self.key} holds {self.value}, which is {self.reason}"
 
 
-def told(column: sa.Column[object]) -> str:
+def is_list(column: sa.Column[Any]) -> bool:
+    """Tell whether a column of JSON is read as a list of texts."""
+    return (column.table.name, column.name) in _LISTS
+
+
+def only_finite(table: sa.Table) -> bool:
+    """Tell whether no number of a table may be infinite; rejected rows keep what could be read of them."""
+    return table.name != "rejected_bars"
+
+
+def told(column: sa.Column[Any]) -> str:
     """Return what a value of another form is, in words."""
+    if is_list(column):
+        return "no JSON list of texts"
+    if _is_id(column):
+        return "no whole number up to 2^62"
     return next(words for kind, words in _WORDS if isinstance(column.type, kind))
 
 
@@ -87,6 +118,18 @@ def forms(table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[s
     return found
 
 
+def condition(table: sa.Table, dialect: str, only: Collection[str] | None = None) -> sa.ColumnElement[bool] | None:
+    """Return what is true for the rows that no reader can read; None where the column types leave nothing to say."""
+    checked = forms(table, dialect, prefix=f"{table.name}.", only=only)
+    if not checked:
+        return None
+    return sa.literal_column("(" + " OR ".join(f"NOT {form}" for form in checked.values()) + ")", sa.Boolean)
+
+
+def _is_id(column: sa.Column[Any]) -> bool:
+    return column.primary_key and isinstance(column.type, sa.Integer)
+
+
 def _sqlite(column: sa.Column[Any], value: str) -> str | None:
     """Compare rather than ask for the type, which costs three times as much for each row that goes in.
 
@@ -100,19 +143,26 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
     elif isinstance(kind, ExactDecimal):
         places = f"instr({value}, '.') = 0 OR length(rtrim({value}, '0')) - instr({value}, '.') <= {DECIMAL_PLACES}"
         digits = f"instr({value} || '.', '.') - ({value} GLOB '-*') <= {DECIMAL_INTEGER_DIGITS + 1}"
-        form = (
-            # what stands behind a NUL is not seen by the others
+        form = (  # GLOB and length end at a NUL
             f"{value} < X'' AND instr({value}, char(0)) = 0 AND {value} GLOB '[0-9.-]*' "
-            f"AND {value} NOT GLOB '?*[^0-9.]*' "
-            f"AND {value} NOT GLOB '*.*.*' AND {value} GLOB '*[0-9]' "
+            f"AND {value} NOT GLOB '?*[^0-9.]*' AND {value} NOT GLOB '*.*.*' AND {value} GLOB '*[0-9]' "
             f"AND (length({value}) <= {DECIMAL_PLACES + 1} OR {digits} AND ({places}))"
+        )
+    elif is_list(column):
+        none = "'null'" if column.nullable else "''"
+        form = (
+            f"CASE WHEN {value} IS NULL THEN 1 WHEN {value} >= X'' OR instr({value}, char(0)) "
+            f"OR NOT json_valid({value}) THEN 0 WHEN json_type({value}) <> 'array' THEN json_type({value}) = {none} "
+            f"ELSE NOT EXISTS (SELECT 1 FROM json_each({value}) WHERE type <> 'text') END"
         )
     elif isinstance(kind, Json):
         # json_valid of older versions says no to a null, and ends at a NUL
         form = f"{value} IS NULL OR {value} < X'' AND json_valid({value}) AND instr({value}, char(0)) = 0"
     elif isinstance(kind, sa.Double):
         finite = f"{value} > -9e999 AND {value} < 9e999"
-        form = f"{value} < ''" if column.table.name == "rejected_bars" else finite
+        form = finite if only_finite(column.table) else f"{value} < ''"
+    elif _is_id(column):
+        form = f"{value} | 0 = {value} AND {value} <= {LAST_ID}"
     elif isinstance(kind, sa.Integer):
         form = f"{value} | 0 = {value}"
     elif isinstance(kind, sa.LargeBinary):
@@ -122,14 +172,23 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
     return f"({form})"
 
 
-def _postgresql(column: sa.Column[object], value: str) -> str | None:
+def _postgresql(column: sa.Column[Any], value: str) -> str | None:
     kind = column.type
+    if _is_id(column):
+        return f"({value} <= {LAST_ID})"
+    if is_list(column):  # another program's column may be json
+        document, none = f"({value})::jsonb", "'null'" if column.nullable else "''"
+        odd = """'strict $[*] ? (@.type() != "string")'"""
+        return (
+            f"(CASE WHEN {value} IS NULL THEN true WHEN jsonb_typeof({document}) <> 'array' "
+            f"THEN jsonb_typeof({document}) = {none} ELSE NOT jsonb_path_exists({document}, {odd}) END)"
+        )
     if isinstance(kind, UtcInstant):
         return f"({value} BETWEEN {_YEARS[0]} AND {_YEARS[1]})"
     if isinstance(kind, ExactDecimal):  # NaN is above every number
         exact = f"({value})::numeric"
         return f"(abs({exact}) < 1e{DECIMAL_INTEGER_DIGITS} AND {exact} = round({exact}, {DECIMAL_PLACES}))"
-    if isinstance(kind, sa.Double) and column.table.name != "rejected_bars":  # a float8 less itself is 0, or NaN
+    if isinstance(kind, sa.Double) and only_finite(column.table):  # a float8 less itself is 0, or NaN
         return f"(({value})::float8 - ({value})::float8 = 0)"
     return None
 
@@ -176,7 +235,8 @@ def search(
     columns: list[sa.ColumnElement[Any]] = [
         sa.literal_column(text, sa.Text).label(f"c{place}") for place, text in enumerate(texts)
     ]
-    wrong = sa.literal_column("(" + " OR ".join(f"NOT {form}" for form in checked.values()) + ")", sa.Boolean)
+    wrong = condition(table, dialect, only)
+    assert wrong is not None
     if within is None:
         return sa.select(*columns).select_from(table).where(wrong).limit(limit)
     narrowed = within.with_only_columns(*columns, maintain_column_froms=True)
@@ -202,6 +262,8 @@ def findings(
 
 
 def _text(table: sa.Table, name: str, dialect: str) -> str:
-    if dialect == "sqlite":
-        return f'substr(quote({table.name}."{name}"), 1, {_SHOWN})'
+    if dialect == "sqlite":  # quote() ends at a NUL, of bytes it does not
+        value = f'{table.name}."{name}"'
+        whole = f"CASE WHEN instr({value}, char(0)) THEN CAST({value} AS BLOB) ELSE {value} END"
+        return f"substr(quote({whole}), 1, {_SHOWN})"
     return f'left(quote_nullable({table.name}."{name}"::text), {_SHOWN})'

@@ -19,8 +19,9 @@ from walle import backend
 from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
 from walle.errors import SchemaError, SchemaTooNew, UpgradeRefused
-from walle.models import BASE_REVISIONS, FORMED_BY, REVISIONS, metadata
+from walle.models import BASE_REVISIONS, FORMED_BY, HEAD, REVISIONS, metadata
 from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
+from walle.set_aside import refuse_unreadable
 from walle.set_aside import set_aside as move_aside
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Schema",
+    "aside",
     "check",
     "current",
     "downgrade",
@@ -95,6 +97,17 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
 def current(config: DatabaseConfig) -> str | None:
     """Return the revision that a database stands at; None for an empty one."""
     return inspect(config).revision
+
+
+def aside(config: DatabaseConfig) -> int:
+    """Count the rows that were set aside in a database, which may lack the table of them."""
+    if dialect_for(config).is_absent():
+        return 0
+    schema = inspect(config, read_only=False)  # a read-only look would leave a -shm file behind
+    if FORMED_BY not in schema.columns:
+        return 0
+    with looking(dialect_for(config)) as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[FORMED_BY])) or 0
 
 
 def pending(config: DatabaseConfig) -> list[str]:
@@ -306,6 +319,8 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
             context.run_migrations()
         if changes and given("set-aside") and FORMED_BY in sa.inspect(connection).get_table_names():
             move_aside(connection)
+        elif changes and schema.missing_guards and schema.revision == HEAD == migrations.get_current_revision():
+            refuse_unreadable(connection)  # a check of PostgreSQL would refuse them too, and name no row
         if changes and guarded(migrations.get_current_revision()):
             dialect.install_guards(connection)
 

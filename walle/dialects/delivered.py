@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy.types import TypeEngine
 from walle.errors import UnreadableRow
 from walle.forms import FIRST_INSTANT, LAST_INSTANT
 
-__all__ = ["doubtful", "from_arrow", "from_rows", "wired"]
+__all__ = ["Doubt", "doubtful", "from_arrow", "from_rows", "wired"]
 
 _WHOLE = {int, type(None)}
 _KINDS: dict[pl.DataType, TypeEngine[Any]] = {
@@ -23,6 +24,14 @@ _KINDS: dict[pl.DataType, TypeEngine[Any]] = {
     pl.Boolean(): sa.Boolean(),
     pl.Binary(): sa.LargeBinary(),
     pl.Datetime("us", "UTC"): sa.TIMESTAMP(timezone=True),
+}
+_PYTHON: dict[pl.DataType, tuple[tuple[type, ...], str]] = {
+    pl.Int64(): ((int,), "whole number"),
+    pl.Float64(): ((int, float), "number"),
+    pl.String(): ((str,), "text"),
+    pl.Boolean(): ((bool, int), "yes or no"),
+    pl.Binary(): ((bytes,), "bytes"),
+    pl.Datetime("us", "UTC"): ((datetime,), "time"),
 }
 
 
@@ -73,8 +82,18 @@ def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted
     try:
         frame = pl.DataFrame(rows, schema=forms, orient="row")
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-        raise UnreadableRow(str(error).splitlines()[0][:200].rstrip(".")) from error
+        raise UnreadableRow(_odd(rows, forms)) from error
     return frame.cast(pl.Schema(schema)) if forms != schema else frame
+
+
+def _odd(rows: Sequence[Any], forms: Mapping[str, pl.DataType]) -> str:
+    """Say which value is none of its column's."""
+    for place, (name, kind) in enumerate(forms.items()):
+        known, word = _PYTHON.get(kind, ((object,), "value"))
+        for row in rows:
+            if row[place] is not None and not isinstance(row[place], known):
+                return f"column {name!r} holds {repr(row[place])[:80]}, which is no {word}"
+    return "a value is none of its column's"
 
 
 def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -95,17 +114,36 @@ def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
         raise UnreadableRow(str(error).splitlines()[0][:200].rstrip(".")) from error
 
 
-def doubtful(frame: pl.DataFrame) -> str | None:
-    """Say which column holds an instant outside the years 1 to 9999, or a number that is not finite; None without one.
+class Doubt(NamedTuple):
+    """A column that holds what may be no value of another program's, and of what kind it is."""
+
+    column: str
+    kind: Literal["time", "number"]
+
+    @property
+    def told(self) -> str:
+        """Say what it holds."""
+        what = "time outside the years 1 to 9999" if self.kind == "time" else "number that is not finite"
+        return f"column {self.column!r} holds a {what}"
+
+
+def doubtful(frame: pl.DataFrame, *, finite: bool = True) -> Doubt | None:
+    """Return a column with an instant outside the years 1 to 9999, or a number that is not finite; None without one.
 
     What PostgreSQL calls infinity arrives as some instant beyond these years, and Polars panics at it later.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    finite : bool
+        Whether numbers are looked at.
     """
     for values in frame:
         if isinstance(values.dtype, pl.Datetime):
             counts = values.to_physical()
             first, last = counts.min(), counts.max()
             if first is not None and (first < FIRST_INSTANT or last > LAST_INSTANT):  # type: ignore[operator]
-                return f"column {values.name!r} holds a time outside the years 1 to 9999"
-        elif values.dtype == pl.Float64 and not values.is_finite().all():
-            return f"column {values.name!r} holds a number that is not finite"
+                return Doubt(values.name, "time")
+        elif finite and values.dtype == pl.Float64 and not values.is_finite().all():
+            return Doubt(values.name, "number")
     return None

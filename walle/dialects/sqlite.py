@@ -396,11 +396,13 @@ class SQLiteDialect(Dialect):
 
     # errors
 
-    def find_unreadable(self, connection: Connection, statement: sa.Select[Any]) -> list[Found]:
+    def find_unreadable(
+        self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
+    ) -> list[Found]:
         """Find them; texts that are no UTF-8 are known to Python only."""
-        raw: Any = connection.connection.driver_connection
-        raw.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-        return super().find_unreadable(connection, statement) or sqlite_texts.undecodable(connection, statement)
+        with sqlite_texts.any_text(connection):
+            found = super().find_unreadable(connection, tables, within)
+        return found or sqlite_texts.undecodable(connection, tables)
 
     def is_undecodable(self, error: BaseException) -> bool:
         """Tell the module's own complaint about a text from SQLite's errors, which have a code."""

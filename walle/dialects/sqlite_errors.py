@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 from sqlalchemy.exc import DBAPIError
 
@@ -27,6 +29,7 @@ from walle.errors import (
 
 __all__ = ["is_busy", "staging", "translate"]
 
+_LAST = (1 << 63) - 1
 _UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 _NO_LIVE_READ = (
     sqlite3.SQLITE_READONLY_CANTINIT,
@@ -98,6 +101,12 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return ReadOnly(f"{path} or its folder cannot be written. Use read_only=True to read it.")
         case sqlite3.SQLITE_FULL:
+            if spent := _spent(file):
+                return DatabaseError(
+                    f"the disk is not full: {path} has no id left for a row of {spent}, because another program wrote "
+                    f"one with the last id there is, {_LAST}. Move it aside, which takes the counter of ids back: "
+                    "walle upgrade --set-aside."
+                )
             if scratch.roomier(file.real.parent, scratch.sqlite_folder()):
                 return _temporary_full()
             return StorageFull(f"the disk of {path} is full; nothing of this call was written.")
@@ -114,6 +123,16 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
         case sqlite3.SQLITE_CONSTRAINT if code in _UNIQUE:
             return DuplicateKey(f"already taken: {str(error).rpartition(': ')[2]}. Nothing of this call was written.")
     return DatabaseError(f"{path}: {error}.")
+
+
+def _spent(file: SQLiteFile) -> str | None:
+    """Return the table whose counter of ids stands at its end: SQLite calls that a full disk as well."""
+    with contextlib.suppress(sqlite3.Error):
+        address = f"file:{quote(str(file.path))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
+            row = connection.execute("SELECT name FROM sqlite_sequence WHERE seq = ?", (_LAST,)).fetchone()
+            return str(row[0]) if row else None
+    return None
 
 
 def _why_not(file: SQLiteFile) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from walle.dialects.base import Examined
+from walle.forms import LAST_ID
 
 __all__ = ["examine"]
 
@@ -54,3 +55,8 @@ def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
         highest = connection.scalar(sa.text(f'SELECT max(rowid) FROM "{table}"'))
         if highest is not None and highest > counters.get(table, 0):
             yield f"{table} has a row with the id {highest}, but only {counters.get(table, 0)} were given out"
+        if counters.get(table, 0) > LAST_ID:
+            yield (
+                f"the counter of {table} stands at {counters[table]}, where another program's row has driven it; walle "
+                "upgrade --set-aside moves such a row aside and takes the counter back"
+            )

@@ -1,42 +1,106 @@
-"""Texts in a SQLite file that are no UTF-8: SQLite keeps any bytes as text, and has no function that tells."""
+"""Texts in a SQLite file that are no UTF-8: SQLite keeps any bytes as text, and has no function that tells.
+
+No guard refuses them therefore, and Python looks for them: among the texts that have more than ASCII in them, which
+SQLite can tell.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import visitors
 
 from walle.forms import Found, key_of
+from walle.types import ExactDecimal, Json
 
-__all__ = ["undecodable"]
+__all__ = ["NO_TEXT", "Undecodable", "any_text", "undecodable", "undecodable_rows"]
 
-
-def undecodable(connection: Connection, statement: sa.Select[Any]) -> list[Found]:
-    """Find the first row with such a text in the tables of a statement, by reading them as bytes."""
-    raw: Any = connection.connection.driver_connection
-    tables = {item for item in visitors.iterate(statement) if isinstance(item, sa.Table)}
-    for table in sorted(tables, key=lambda table: table.name):
-        raw.text_factory = bytes
-        cursor = raw.execute(f"SELECT * FROM {table.name}")
-        names = [column[0].decode() if isinstance(column[0], bytes) else column[0] for column in cursor.description]
-        for row in cursor:
-            cells = dict(zip(names, row, strict=True))
-            for name, value in cells.items():
-                if isinstance(value, bytes) and not _is_text(value):
-                    key = ", ".join(f"{part}={_shown(cells[part])}" for part in key_of(table))
-                    return [Found(table.name, name, key, _shown(value), "no text in UTF-8")]
-    return []
+NO_TEXT = "no text in UTF-8"
+_SHOWN = 80
 
 
-def _is_text(value: bytes) -> bool:
+class Undecodable(bytes):
+    """The bytes of a text that is none."""
+
+    def __str__(self) -> str:
+        """Show them as Python escapes them."""
+        return repr(self.decode("utf-8", "backslashreplace")[:_SHOWN])
+
+
+def _text(stored: bytes) -> str | Undecodable:
     try:
-        value.decode()
+        return stored.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return Undecodable(stored)
+
+
+@contextmanager
+def any_text(connection: Connection) -> Iterator[None]:
+    """Let a connection deliver any text: one that is no UTF-8 as :class:`Undecodable`."""
+    raw: Any = connection.connection.driver_connection
+    before, raw.text_factory = raw.text_factory, _text
+    try:
+        yield
+    finally:
+        raw.text_factory = before
+
+
+def undecodable(connection: Connection, tables: Iterable[sa.Table], *, limit: int = 5) -> list[Found]:
+    """Find the first such texts in tables."""
+    found: list[Found] = []
+    for table in sorted(tables, key=lambda table: table.name):
+        for cells in _suspects(connection, table, {row[1] for row in _info(connection, table)}):
+            key = ", ".join(f"{part}={_shown(cells[part])}" for part in key_of(table))
+            found += [Found(table.name, name, key, _shown(cells[name]), NO_TEXT) for name in _wrong(table, cells)]
+            if len(found) >= limit:
+                return found[:limit]
+    return found
+
+
+def undecodable_rows(connection: Connection, table: sa.Table, present: Collection[str]) -> list[int]:
+    """Return the row ids of all the rows of a table that have such a text."""
+    return [cells["walle_row"] for cells in _suspects(connection, table, present) if _wrong(table, cells)]
+
+
+def _suspects(connection: Connection, table: sa.Table, present: Collection[str]) -> Iterator[dict[str, Any]]:
+    names = [column.name for column in table.columns if column.name in present]
+    ascii_only = "'*[^' || char(1) || '-' || char(127) || ']*'"
+    # a text ends at its first NUL for GLOB, and of bytes some versions of it know nothing
+    wanted = " OR ".join(
+        f'CAST("{name}" AS TEXT) GLOB {ascii_only} OR instr("{name}", char(0))'
+        for name in names
+        if _is_text(table.c[name])
+    )
+    if not wanted:
+        return
+    listed = ", ".join(f'"{name}"' for name in names)
+    with any_text(connection):
+        raw: Any = connection.connection.driver_connection
+        for row in raw.execute(f"SELECT rowid, {listed} FROM {table.name} WHERE {wanted}"):
+            yield dict(zip(["walle_row", *names], row, strict=True))
+
+
+def _wrong(table: sa.Table, cells: dict[str, Any]) -> list[str]:
+    wrong = [name for name, value in cells.items() if isinstance(value, Undecodable)]
+    payload = cells.get("payload")
+    if table.name == "outbox" and type(payload) is bytes and isinstance(_text(payload), Undecodable):
+        wrong.append("payload")  # bytes are read as a text there
+    return wrong
+
+
+def _is_text(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.Text | Json) and not isinstance(column.type, ExactDecimal)
+
+
+def _info(connection: Connection, table: sa.Table) -> list[Any]:
+    raw: Any = connection.connection.driver_connection
+    return list(raw.execute(f"PRAGMA table_info({table.name})"))
 
 
 def _shown(value: object) -> str:
-    return repr(value.decode("utf-8", "backslashreplace")) if isinstance(value, bytes) else str(value)
+    if type(value) is bytes:
+        return f"X'{value.hex().upper()}'"[:_SHOWN]
+    return str(value) if isinstance(value, int | float | Undecodable) or value is None else repr(value)[:_SHOWN]

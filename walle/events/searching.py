@@ -112,6 +112,9 @@ class Searching(ABC):
             parts.append(rows)
             left -= rows.height
             high = low if left > 0 else int(rows["id"][-1]) - 1
+            if rows.is_empty() and high > 0:  # ids may be far apart
+                below = await store.rows(EventFilter(), 0, high, 1, ["id"], newest_first=True)
+                high = 0 if below.is_empty() else int(below["id"][0])
             taken = loop.time() - began
             longer = 2 if taken < QUICK else 1
             if loop.time() + taken * longer > until:  # the next stretch would end too late

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,10 +16,12 @@ from walle.bars.packed import RUNS, count_bars, join_runs, runs_of
 from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import Examined
-from walle.errors import DatabaseUnavailable, WalleError
-from walle.frames import INSTANT
+from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
+from walle.forms import Found, is_list
+from walle.frames import DECIMAL, EVENTS, INSTANT, finish, wire_schema
 from walle.progress import Progress
 from walle.repositories.bar_index import BarIndex
+from walle.repositories.outbox import event_column, events_frame
 from walle.schema import Schema, looking
 from walle.types import ExactDecimal, Json, UtcInstant, wire
 
@@ -30,18 +31,15 @@ _UNREADABLE = (WalleError, pl.exceptions.PolarsError, TypeError, ValueError, Ove
 """What a reader may raise for a value that is not of its column's type."""
 
 _SERIES = ["symbol", "timeframe"]
+_SHOWN = 5
 _KINDS: tuple[tuple[type[Any], pl.DataType], ...] = (
-    (ExactDecimal, pl.String()),
+    (UtcInstant, INSTANT),
+    (ExactDecimal, DECIMAL),
     (Json, pl.String()),
     (sa.Float, pl.Float64()),
     (sa.Integer, pl.Int64()),
     (sa.LargeBinary, pl.Binary()),
 )
-_EXACT = r"^-?[0-9]{0,20}(\.[0-9]{1,18}0*)?$"
-"""What a frame can hold, as another program may write it: .5, or with zeros at its end."""
-
-_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-"""0001-01-01 to the last microsecond of 9999."""
 
 
 class Integrity:
@@ -60,6 +58,7 @@ class Integrity:
         self._schema = schema
         self._found = Examined()
         self._bars = pl.DataFrame(schema=RUNS)
+        self._unread: set[str] = set()
 
     async def check(self, progress: Progress) -> Examined:
         """Check everything; what is wrong is told, and never raised.
@@ -96,58 +95,74 @@ class Integrity:
 
     def _read(self, name: str, progress: Progress, job: ReadJob) -> bool:
         """Read a table; return False when the database went away, so that the others cannot be read either."""
+        found: list[Found] = []
         try:
             with self._database.errors():
                 counted = self._count(name, job)
                 progress.begin(f"reading {name}", counted)
+                found = self._search(name)
                 rows = 0
-                for frame in self._frames(name, job):
+                for frame in self._frames(name, job, strict=not found):
                     rows += frame.height
                     progress.advance(frame.height)
-                    self._look(name, frame)
+                    if name == "bars":
+                        self._look_at_bars(frame)
                 # the count comes from an index, the rows from the table; rows may have been added in between
                 if rows < counted and not job.stopped:
                     self._found.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
         except _UNREADABLE as error:
-            self._found.problems.append(f"{name}: not all can be read: {error}")
+            self._unread.add(name)
+            if not (found and isinstance(error, UnreadableRow)):  # else its rows are named
+                self._found.problems.append(f"{name}: not all can be read: {error}")
             if isinstance(error, DatabaseUnavailable):
                 self._found.not_checked.append(f"values, from {name} on")
                 return False
         return True
+
+    def _search(self, name: str) -> list[Found]:
+        """Find what the guards of form refuse."""
+        with looking(self._database.dialect) as connection:
+            found = self._database.dialect.find_unreadable(connection, [models.metadata.tables[name]])
+        for one in found[:_SHOWN]:
+            said = f"has a {one.column} that cannot stand there: {one.value}, which is {one.reason}"
+            self._found.problems.append(f"{name}: the row {one.key} {said}")
+        if len(found) >= _SHOWN:
+            self._found.problems.append(f"{name}: there may be more such rows than these {_SHOWN} values are of")
+        return found
 
     def _count(self, name: str, job: ReadJob) -> int:
         statement: sa.Select[Any] = sa.select(sa.func.count().label("rows")).select_from(models.metadata.tables[name])
         parts = list(self._database.dialect.read(statement, {"rows": pl.Int64()}, job))
         return int(pl.concat(parts)["rows"].sum()) if parts else 0
 
-    def _frames(self, name: str, job: ReadJob) -> Iterator[pl.DataFrame]:
+    def _frames(self, name: str, job: ReadJob, *, strict: bool) -> Iterator[pl.DataFrame]:
+        """Read every column as the public frames do; only its wire form unless it is ``strict``."""
         table, dialect = models.metadata.tables[name], self._database.dialect
-        columns = [wire(column, dialect.name).label(column.name) for column in table.columns]
-        schema = {column.name: _kind(column, dialect.name) for column in table.columns}
-        return dialect.read(sa.select(*columns), schema, job)
+        if name == "outbox":
+            names = [*EVENTS, "envelope"]
+            columns = [event_column(column, dialect.name).label(column) for column in names]
+            wires: dict[str, pl.DataType] = {column: pl.String() for column in names}
+            wires |= {"id": pl.Int64(), "created_at": INSTANT}
+        else:
+            columns = [wire(column, dialect.name).label(column.name) for column in table.columns]
+            wires = wire_schema(_schema(table))
+        statement = sa.select(*columns)
+        if not strict:
+            yield from dialect.read(statement, wires, job)
+            return
+        for frame in dialect.frames(statement, wires, job):
+            with dialect.telling(statement):
+                yield events_frame(frame) if name == "outbox" else finish(frame, _schema(table))
 
-    def _look(self, name: str, frame: pl.DataFrame) -> None:
-        table = models.metadata.tables[name]
-        for column in table.columns:
-            wrong = frame.filter(_wrong(column, frame[column.name]))
-            if wrong.height:
-                self._tell(name, column.name, wrong)
-        if name == "bars":
-            low, high = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
-            sane = (pl.col("low") <= low) & (pl.col("high") >= high) & (pl.col("volume") >= 0)
-            wrong = frame.filter(~sane.fill_null(True))
-            if wrong.height:
-                self._tell(name, "low", wrong, "has a low, high or volume that no bar can have")
-            self._bars = join_runs(
-                pl.concat([self._bars, runs_of(frame.with_columns(pl.col("timestamp").cast(INSTANT)))])
-            )
-
-    def _tell(self, name: str, column: str, wrong: pl.DataFrame, what: str | None = None) -> None:
-        keys = [key.name for key in models.metadata.tables[name].primary_key] or [column]
-        place = ", ".join(f"{key}={wrong[key][0]!r}" for key in keys)
-        said = what or f"has a {column} that cannot stand there: {str(wrong[column][0])[:80]!r}"
-        more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
-        self._found.problems.append(f"{name}: the row {place} {said}{more}")
+    def _look_at_bars(self, frame: pl.DataFrame) -> None:
+        low, high = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
+        sane = (pl.col("low") <= low) & (pl.col("high") >= high) & (pl.col("volume") >= 0)
+        wrong = frame.filter(~sane.fill_null(True))
+        if wrong.height:
+            more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
+            what = f"the row id={wrong['id'][0]!r} has a low, high or volume that no bar can have{more}"
+            self._found.problems.append(f"bars: {what}")
+        self._bars = join_runs(pl.concat([self._bars, runs_of(frame)]))
 
     # what is held twice
 
@@ -177,6 +192,9 @@ class Integrity:
         after = await self._indexed() if before is not None else None
         if before is None or after is None:
             return
+        if "bars" in self._unread:
+            self._found.not_checked.append("the index of the bars: not all bars can be read")
+            return
         self._found.checked.append("the index of the bars, against the bars")
         for more, less, what in (
             (self._bars, before, "the index has bars that are not there"),
@@ -188,30 +206,11 @@ class Integrity:
                 self._found.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
 
 
-def _kind(column: sa.Column[Any], dialect: str) -> pl.DataType:
-    if isinstance(column.type, UtcInstant):
-        return pl.Int64() if dialect == "sqlite" else INSTANT
+def _schema(table: sa.Table) -> pl.Schema:
+    return pl.Schema({column.name: _kind(column) for column in table.columns})
+
+
+def _kind(column: sa.Column[Any]) -> pl.DataType:
+    if is_list(column):
+        return pl.List(pl.String())
     return next((kind for known, kind in _KINDS if isinstance(column.type, known)), pl.String())
-
-
-def _wrong(column: sa.Column[Any], values: pl.Series) -> pl.Series:
-    """Return where a column holds what its type does not allow, and no guard lets in."""
-    if isinstance(column.type, UtcInstant) and values.dtype == pl.Int64:
-        wrong = ~values.is_between(*_YEARS)
-    elif isinstance(column.type, ExactDecimal):
-        wrong = ~values.str.contains(_EXACT)
-    elif isinstance(column.type, Json):
-        wrong = pl.Series([value is not None and not _is_json(value) for value in values], dtype=pl.Boolean)
-    elif values.dtype == pl.Float64 and column.table.name != "rejected_bars":  # which are kept as they came
-        wrong = ~values.is_finite()
-    else:
-        wrong = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
-    return wrong.fill_null(False) | (values.is_null() & (not column.nullable))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
