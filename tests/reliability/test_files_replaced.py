@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -264,8 +267,9 @@ def test_a_smaller_copy_written_over_an_open_file_is_noticed(sqlite_address: str
         assert store.fills.read().height == 2_000
         path.write_bytes(copy.read_bytes())  # as cp does: the same file, other content
         for name in ("append", "read"):
-            with pytest.raises(walle.FileReplaced, match="overwritten in place"):
+            with pytest.raises(walle.FileReplaced, match=r"overwritten in place.*move the file away") as caught:
                 CALLS[name](store)
+            assert "remove" not in str(caught.value)
 
 
 def test_a_file_that_was_made_smaller_and_grows_again_in_its_log_is_worked_with(sqlite_address: str) -> None:
@@ -320,3 +324,113 @@ def test_a_file_that_sqlite_itself_made_smaller_is_worked_with(sqlite_address: s
         assert path.stat().st_size < large
         assert store.fills.append(fill(2)).inserted == 1
         assert store.fills.read().height == 2
+
+
+def elsewhere(program: str, path: Path) -> str:
+    """Run a program in another process, because one of this process would share its locks; return what it prints."""
+    return subprocess.check_output([sys.executable, "-c", program, str(path)], text=True, timeout=120).strip()
+
+
+VACUUM = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("VACUUM")
+assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+"""
+
+
+def grow(connection: sqlite3.Connection, size: int) -> None:
+    """Write so many bytes into the log of a file, and leave them there."""
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("CREATE TABLE IF NOT EXISTS scratch (content BLOB)")
+    connection.execute("INSERT INTO scratch VALUES (zeroblob(?))", (size,))
+    connection.commit()
+
+
+@pytest.fixture
+def vacuumed(sqlite_address: str) -> Iterator[tuple[Path, walle.Store, sqlite3.Connection]]:
+    """A file that a store has seen larger by 2 MB than it is, and a connection that can write into its log."""
+    path = Path(sqlite_address)
+    with walle.connect(path) as store, contextlib.closing(sqlite3.connect(path)) as other:
+        store.fills.append(fill(1))
+        grow(other, 2_000_000)
+        other.execute("DROP TABLE scratch")
+        other.commit()
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert store.fills.read().height == 1
+        large = path.stat().st_size
+        elsewhere(VACUUM, path)
+        assert path.stat().st_size < large - 1_900_000
+        yield path, store, other
+
+
+@pytest.mark.parametrize("sizes", [[3_000_000], [500_000, 0, 500_000, 3_000_000]], ids=["at once", "in steps"])
+def test_a_file_that_grows_in_its_log_after_vacuum_is_worked_with(
+    vacuumed: tuple[Path, walle.Store, sqlite3.Connection], sizes: list[int]
+) -> None:
+    path, store, other = vacuumed
+    small = path.stat().st_size
+    for number, size in enumerate(sizes, start=2):
+        grow(other, size)
+        assert path.stat().st_size == small
+        assert store.fills.read().height == number - 1
+        assert store.fills.append(fill(number)).inserted == 1
+        with walle.connect(path, read_only=True) as reader:
+            assert reader.fills.read().height == number
+    assert held(path) == ids(1, len(sizes) + 1)
+
+
+def test_a_file_that_grew_after_vacuum_and_is_then_overwritten_is_noticed(
+    vacuumed: tuple[Path, walle.Store, sqlite3.Connection],
+) -> None:
+    path, store, other = vacuumed
+    copy = copied(path)
+    grow(other, 3_000_000)
+    assert store.fills.read().height == 1
+    other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    grow(other, 10_000)  # its log counts the pages that lie in the file
+    assert store.fills.read().height == 1
+    path.write_bytes(copy.read_bytes())
+    for name in ("append", "read"):
+        with pytest.raises(walle.FileReplaced, match="overwritten in place"):
+            CALLS[name](store)
+
+
+@pytest.mark.parametrize(("rule", "value"), [("value > 0", -1), ("approved(value)", 1)], ids=["broken", "unknown"])
+def test_a_constraint_is_no_sign_of_an_overwritten_file(
+    vacuumed: tuple[Path, walle.Store, sqlite3.Connection], rule: str, value: int
+) -> None:
+    _, store, other = vacuumed
+    other.create_function("approved", 1, lambda _: True, deterministic=True)  # which the store does not know
+    other.execute("PRAGMA ignore_check_constraints=ON")
+    other.execute(f"CREATE TABLE judged (value INTEGER CHECK ({rule}))")
+    other.execute("INSERT INTO judged VALUES (?)", (value,))
+    grow(other, 3_000_000)
+    assert store.fills.append(fill(2)).inserted == 1
+    assert store.fills.read().height == 2
+
+
+@needs_locks
+def test_a_plain_copy_of_an_open_file_is_no_replacement(sqlite_address: str) -> None:
+    path = Path(sqlite_address)
+    with walle.connect(path) as store:
+        store.fills.append(fill(1))
+        shutil.copy(path, path.with_name("plain.db"))
+        assert store.fills.append(fill(2)).inserted == 1
+        assert store.fills.read().height == 2
+        path.read_bytes()  # as a checksum does
+        with walle.connect(path) as beside:
+            assert beside.fills.read().height == 2
+        shutil.copy(path, path.with_name("plain.db"))
+        assert store.status().ok
+    assert held(path) == ids(1, 2)
+
+
+@needs_locks
+def test_another_process_may_connect_after_a_plain_copy_of_an_open_file(sqlite_address: str) -> None:
+    path = Path(sqlite_address)
+    with walle.connect(path) as store:
+        store.fills.append(fill(1))
+        shutil.copy(path, path.with_name("plain.db"))
+        assert elsewhere("import sys, walle; print(walle.connect(sys.argv[1]).fills.read().height)", path) == "1"
+        assert store.fills.append(fill(2)).inserted == 1

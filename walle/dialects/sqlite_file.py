@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from walle.dialects.mounts import network_mount
@@ -87,36 +87,35 @@ class SQLiteFile:
         self._largest = max(self._largest, size)
         return size < self._largest
 
-    def judge(self, held: int | None, folded: Callable[[], bool]) -> None:
-        """Do nothing when a file that has shrunk holds less as well, or has the rest in its log.
+    def accept_size(self) -> None:
+        """Take the size that the file has now as the one that SQLite left it with."""
+        found = _stat(self.path)
+        self._largest = 0 if found is None else found.st_size
+
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes lie in the file itself; what is missing may lie in the log."""
+        found = _stat(self.path)
+        return found is not None and found.st_size >= size
+
+    def refuse_overwritten(self, damage: str) -> NoReturn:
+        """Raise for a file that has shrunk and is damaged.
 
         Parameters
         ----------
-        held : int or None
-            Bytes that it has by SQLite's own book, the log included; None when that book cannot be read.
-        folded : callable
-            Fold the log into the file, as SQLite itself does now and then; tells whether all of it is there then.
+        damage : str
+            What SQLite says of it.
 
         Raises
         ------
         FileReplaced
         """
-        if held is not None and held < self._largest:
-            self._largest = held
-            return
-        # a file that was made smaller and grew again has its new pages in the log until they are folded in
-        if held is not None and (self._has(held) or not folded() or self._has(held)):
-            return
         raise FileReplaced(
-            f"{self.path} was overwritten in place while it was open: it is smaller than SQLite left it, and the -wal "
-            f"beside it does not belong to it any more. Nothing of this call was written. Close every store of it. "
-            f"{_RESTORE}",
+            f"{self.path} was overwritten in place while it was open: it is smaller than SQLite left it, and damaged "
+            f"({damage}). Nothing of this call was written. Close every store of it, move the file away together with "
+            "its -wal and -shm if they are left (they may hold the last commits), and only then put a copy in its "
+            "place.",
             self.path,
         )
-
-    def _has(self, held: int) -> bool:
-        found = _stat(self.path)
-        return found is not None and found.st_size >= held
 
     def verify(self, *, written: bool = False) -> None:
         """Do nothing while the file that was opened lies where it did.
@@ -183,15 +182,18 @@ class SQLiteFile:
     # who else has it open
 
     def refuse_foreign_log(self) -> None:
-        """Do nothing unless the log beside the file belongs to another file that is still open somewhere.
+        """Refuse the log beside the file when it belongs to another file that is still open somewhere.
 
         That is how it looks after a restore under an open store. Whoever opened the file now would have that log
-        folded into it.
+        folded into it. A missing lock alone proves nothing: a process that copies a file it has open as a store drops
+        its locks on it.
 
         Raises
         ------
         FileReplaced
         """
+        if self._opened is not None and not self.replaced:
+            return
         for look in range(_LOOKS):  # a store that is just being opened or closed has one lock without the other
             holders = self._holders_of_another()
             if not holders:
@@ -201,20 +203,21 @@ class SQLiteFile:
         raise FileReplaced(
             f"{self.path} was removed or replaced while it was open, and the file that lay there before still is open "
             f"in {', '.join(holders)}: the -wal and -shm of that name belong to it, and would damage another one. "
-            "Close the stores there, then connect again.",
+            "Close the stores there, then connect again; a process that was forked while a store was open holds the "
+            "file until it ends.",
             self.path,
         )
 
     def _holders_of_another(self) -> list[str]:
         shared = self.beside("-shm")
-        if (index := _inode(shared)) is None or (self._opened is not None and not self.replaced):
+        if (index := _inode(shared)) is None:
             return []
         locks = _locks()
-        if _inode(self.path) in locks:
+        holders = locks.get(index, set())
+        lying = self.identity()
+        if lying is not None and (lying[1] in locks or any(_has_open(holder, lying) for holder in holders)):
             return []
-        # a process that copies its own open file loses the locks on it, but has it open all the same
-        here = self.identity()
-        return sorted(holder for holder in locks.get(index, ()) if not _has_open(holder.split()[-1], here))
+        return sorted(holders)
 
     @property
     def in_use(self) -> bool:
@@ -266,14 +269,6 @@ class SQLiteFile:
         )
 
 
-def _has_open(process: str, identity: Identity | None) -> bool:
-    try:
-        found = [_stat(descriptor) for descriptor in Path("/proc", process, "fd").iterdir()]
-    except OSError:  # another user's
-        return False
-    return any(one is not None and (one.st_dev, one.st_ino) == identity for one in found)
-
-
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -291,6 +286,15 @@ def _mark(path: Path) -> tuple[int, int, int, int, int] | None:
 def _inode(path: Path) -> int | None:
     found = _stat(path)
     return None if found is None else found.st_ino
+
+
+def _has_open(holder: str, identity: Identity) -> bool:
+    """Tell whether a process has a file open, as far as this user may know."""
+    try:
+        opened = list(Path(f"/proc/{holder.removeprefix('process ')}/fd").iterdir())
+    except OSError:
+        return False
+    return any((found := _stat(path)) is not None and (found.st_dev, found.st_ino) == identity for path in opened)
 
 
 def _locks() -> dict[int, set[str]]:

@@ -8,9 +8,9 @@ BEGIN, before COMMIT and after it.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -25,6 +25,9 @@ __all__ = ["check_begun", "check_read", "watch"]
 
 LOG_BYTES = 64 * 2**20
 """What is left of the -wal when it is begun anew after a large ingest."""
+
+_PAGES = re.compile(r"\b(Page \d+|page \d+|Tree|tree|Freelist|freelist|malformed)\b")
+"""What quick_check says of pages, and never of a value that breaks a constraint."""
 
 _SEEN = "walle_file"
 _STAMP = "walle_stamp"
@@ -150,24 +153,36 @@ def _fold_log(connection: Any) -> None:
 
 
 def _judge_size(connection: Any, file: SQLiteFile) -> None:
-    if file.shrunk:
-        try:
-            held = _scalar(connection, "PRAGMA page_count") * _scalar(connection, "PRAGMA page_size")
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
-            held = None
-        file.judge(held, lambda: _folded(file))
+    if not file.shrunk:
+        return
+    if (damage := _damage(connection, file)) is not None:
+        file.refuse_overwritten(damage)
+    file.accept_size()
 
 
-def _folded(file: SQLiteFile) -> bool:
-    """Fold the log into the file by a connection of its own, as far as readers allow; False when some of it is left."""
+def _damage(connection: Any, file: SQLiteFile) -> str | None:
+    """Return what is wrong with the pages of a file that has shrunk.
+
+    A file is smaller than what it holds after VACUUM, too, while what was written since lies in the -wal. Only pages
+    that lie in neither prove that somebody else made it smaller, and SQLite alone knows which of the log still counts.
+
+    Raises
+    ------
+    DatabaseError
+        The driver's, when the file could not be read for another reason.
+    """
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file.real))}?mode=rw", uri=True)) as connection:
-            busy, logged, folded = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    except sqlite3.Error:  # one who may not write cannot tell
-        return False
-    return not busy and logged == folded
+        if file.holds(_scalar(connection, "PRAGMA page_count") * _scalar(connection, "PRAGMA page_size")):
+            return None
+        found = str(_scalar(connection, "PRAGMA quick_check(1)"))  # pages come before the values in them
+    except sqlite3.DatabaseError as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return str(error)
+        if code != sqlite3.SQLITE_ERROR:
+            raise
+        return None  # a constraint calls a function of another program: nothing is proved
+    return " ".join(found.split()) if _PAGES.search(found) else None
 
 
 def _scalar(connection: Any, statement: str) -> Any:
