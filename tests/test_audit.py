@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -236,3 +236,19 @@ def test_the_command_tells_findings_and_its_exit_code(
     assert (row["fill_id"], row["actual"], row["expected"]) == ("fill-bt-0039", "3310.91", "3261.98")
     assert main(["audit", address, "--run", "bt-sma"]) == 1
     assert "no run 'bt-sma'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)], ids=str)
+def test_what_lies_at_an_end_of_the_calendar_is_looked_at_like_any_other(address: str, moment: datetime) -> None:
+    opens = moment if moment.year == 1 else moment.replace(minute=55, second=0, microsecond=0)
+    with walle.connect(address) as store:
+        store.bars.ingest(bars(5, start=opens), symbol="BTC/USD", timeframe="1m")
+        store.runs.save(run(1))
+        store.orders.save(order(1, created_at=moment))
+        store.fills.append(fill(1, filled_at=moment))
+        assert store.fills.trades()["entry_time"].to_list() == [moment]
+        assert "before_order" not in store.fills.audit()["rule"].to_list()
+        assert store.fills.costs()["benchmark"].to_list() == ["arrival", "vwap", "open", "close"]
+        assert store.fills.shortfall().height == 1
+        assert store.runs.equity("run-1").height >= 1
+        assert store.runs.history("run-1").filter(kind="fill")["time"].to_list() == [moment]

@@ -78,6 +78,10 @@ SQLITE: list[tuple[str, str, str, str, str]] = [
     ("veda_orders", ORDER.format("'1'", -(1 << 62)), "created_at", "id='odd'", str(-(1 << 62))),
     ("runs", RUN.format("'BTC/USD'", 0), "symbols", "id='odd'", "'BTC/USD'"),
     ("runs", RUN.format("'[]'", "'today'"), "created_at", "id='odd'", "'today'"),
+    *(
+        ("outbox", EVENT.format(f"'{payload}'", 0), "payload", "id=1", payload)
+        for payload in (r'{"run_id": "\ud800"}', r'{"payload": "\ude00\uD83D"}')
+    ),
     ("outbox", EVENT.format("'{}'", "'today'"), "created_at", "id=1", "'today'"),
     ("outbox", EVENT.format("'{}'", "2.5"), "created_at", "id=1", "2.5"),
     ("consumer_offsets", OFFSET.format("'first'", 0), "last_offset", "consumer_id='odd'", "'first'"),
@@ -376,6 +380,23 @@ def test_an_id_that_leaves_none_to_be_given_out_is_refused_and_named(address: st
     with walle.connect(address) as store:
         new = store.events.append(walle.Event(type="a.B", payload={}))
         assert new == (5_000_000_001 if raw.sqlite else 4)
+        assert store.status(deep=True).ok
+
+
+def test_an_escape_that_only_looks_like_half_a_character_is_let_in(sqlite_address: str) -> None:
+    raw = Raw(sqlite_address)
+    whole = [
+        r'{"run_id": "\ud83d\ude00"}',
+        r'{"run_id": "\\ud800"}',
+        '{"run_id": "\ufffd \\uD83D\\uDE00"}',
+        r"\ud800 {",
+        r'{"payload": {"a\ud800": "\ud800"}}',
+        r'["\ud800"]',
+    ]
+    for payload in whole:
+        raw.run(f"INSERT INTO outbox (type, payload) VALUES ('a.B', '{payload}')")
+    with walle.connect(sqlite_address) as store:
+        assert store.events.read()["run_id"].to_list() == ["😀", "\\ud800", "\ufffd 😀", None, None, None]
         assert store.status(deep=True).ok
 
 

@@ -38,7 +38,8 @@ class Event(Record):
     type : str
         ``namespace.PascalCase``, such as ``orders.Filled``.
     payload : dict
-        The content, as JSON.
+        The content, as JSON. An event that another program wrote may hold any other JSON value, or none: its own
+        document is the payload then.
     id, corr_id : str
         New by default.
     kind : EventKind

@@ -44,7 +44,7 @@ _SHOWN = 80
 _WORDS: tuple[tuple[type[object], str], ...] = (
     (UtcInstant, "no time in the years 1 to 9999"),
     (ExactDecimal, f"no number of at most {DECIMAL_INTEGER_DIGITS} integer digits and {DECIMAL_PLACES} places"),
-    (Json, "no JSON"),
+    (Json, "no JSON of whole characters"),
     (sa.Double, "no finite number"),
     (sa.Integer, "no whole number"),
     (sa.Text, "no text"),
@@ -136,8 +136,6 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
     Numbers sort before texts, and these before bytes; the column's affinity has made a number of what is one.
     """
     kind = column.type
-    if (column.table.name, column.name) == ("outbox", "payload"):
-        return None  # an event of another program is read as far as it goes, also when it is no JSON
     if isinstance(kind, UtcInstant):
         form = f"{value} | 0 = {value} AND {value} BETWEEN {FIRST_INSTANT} AND {LAST_INSTANT}"
     elif isinstance(kind, ExactDecimal):
@@ -155,9 +153,13 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
             f"OR NOT json_valid({value}) THEN 0 WHEN json_type({value}) <> 'array' THEN json_type({value}) = {none} "
             f"ELSE NOT EXISTS (SELECT 1 FROM json_each({value}) WHERE type <> 'text') END"
         )
+    elif (column.table.name, column.name) == ("outbox", "payload"):
+        # an event of another program is read as far as it goes, also when it is no JSON; only its members become texts
+        form = _whole_characters(value, members=True)
     elif isinstance(kind, Json):
         # json_valid of older versions says no to a null, and ends at a NUL
-        form = f"{value} IS NULL OR {value} < X'' AND json_valid({value}) AND instr({value}, char(0)) = 0"
+        document = f"{value} < X'' AND json_valid({value}) AND instr({value}, char(0)) = 0"
+        form = f"{value} IS NULL OR {document} AND {_whole_characters(value)}"
     elif isinstance(kind, sa.Double):
         finite = f"{value} > -9e999 AND {value} < 9e999"
         form = finite if only_finite(column.table) else f"{value} < ''"
@@ -170,6 +172,22 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
     else:
         form = f"{value} < X'' AND instr({value}, char(0)) = 0"
     return f"({form})"
+
+
+def _whole_characters(value: str, *, members: bool = False) -> str:
+    """Tell that no text in JSON holds half a surrogate pair, or only that no member of the document itself is such one.
+
+    PostgreSQL's jsonb refuses those, and no UTF-8 can hold them. GLOB takes such a half for U+FFFD. Only documents with
+    an escape of one are parsed.
+    """
+    key, atom = (f"replace({part}, char(65533), '') GLOB '*' || char(65533) || '*'" for part in ("key", "atom"))
+    odd = f"json_tree({value}) WHERE {key} OR {atom}"
+    if members:
+        odd = f"json_each({value}) WHERE typeof(key) <> 'integer' AND {atom}"
+    return (
+        f"CASE WHEN {value} IS NULL OR {value} NOT GLOB '*\\u[dD][89a-fA-F]*' OR NOT json_valid({value}) THEN 1 "
+        f"ELSE NOT EXISTS (SELECT 1 FROM {odd}) END"
+    )
 
 
 def _postgresql(column: sa.Column[Any], value: str) -> str | None:

@@ -28,6 +28,7 @@ __all__ = [
     "parse_json",
     "parse_range",
     "parse_time",
+    "shift",
     "to_microseconds",
 ]
 
@@ -53,6 +54,15 @@ def to_microseconds(instant: datetime) -> int:
 def from_microseconds(value: int) -> datetime:
     """Turn microseconds since 1970 UTC into an aware instant; the inverse of :func:`to_microseconds`."""
     return EPOCH + timedelta(microseconds=value)
+
+
+def shift(instant: datetime, by: timedelta) -> datetime:
+    """Add to an aware instant, as far as the years 1 to 9999 go."""
+    try:
+        return instant + by
+    except OverflowError:
+        edge = datetime.min if by < timedelta(0) else datetime.max
+        return edge.replace(tzinfo=instant.tzinfo)
 
 
 def check_instant(value: object, field: str) -> datetime:

@@ -11,10 +11,12 @@ import polars as pl
 from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
+from walle.values import shift, to_microseconds
 
 __all__ = ["Market", "Markets", "no_market"]
 
 _MICROSECOND = timedelta(microseconds=1)
+_LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
 _BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())})
 
@@ -45,7 +47,7 @@ class Market:
     def reach(self) -> tuple[datetime, datetime]:
         """Return from when to when the symbol has bars: the opening of the first and the end of the last."""
         if self.stored is not None:
-            return self.stored[0], self.stored[1] + self.step
+            return self.stored[0], shift(self.stored[1], self.step)
         first, last = self.bars["timestamp"].min(), self.ends().max()
         if isinstance(first, datetime) and isinstance(last, datetime):
             return first, last
@@ -62,7 +64,7 @@ class Market:
         if opens.is_empty():
             return opens.alias("end")
         following = opens.shift(-1).fill_null(opens.max())
-        ends = opens + self.step
+        ends = (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python knows no later one
         return ends.zip_with((following <= opens) | (ends < following), following).alias("end")
 
     def place(self, times: pl.Series) -> pl.Series:

@@ -23,6 +23,7 @@ from walle.fills.trades import trades
 from walle.repositories.common import Time
 from walle.repositories.market_data import ends_of_runs, markets_of
 from walle.repositories.orders import OrderRepository
+from walle.values import shift
 
 __all__ = ["FillAnalysis"]
 
@@ -161,7 +162,7 @@ class FillAnalysis:
         # that an order is of another run than its fill is a finding of its own, not a missing order
         orders = await self._orders_of(run_id, fills)
         last = fills["filled_at"].max()
-        end = last + timedelta(microseconds=1) if isinstance(last, datetime) else None
+        end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
         markets = await markets_of(self._database, fills, timeframe, end)
         return await self._database.in_thread(lambda: audit(Evidence(fills, orders, markets, limits), chosen))
 
@@ -267,4 +268,4 @@ class FillAnalysis:
         first, last = moments["filled_at"].min(), moments["filled_at"].max()
         if not isinstance(first, datetime) or not isinstance(last, datetime):
             return {}
-        return await markets_of(self._database, moments, timeframe, last + _DAYS, first - _DAYS)
+        return await markets_of(self._database, moments, timeframe, shift(last, _DAYS), shift(first, -_DAYS))

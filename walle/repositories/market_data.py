@@ -13,6 +13,7 @@ from walle.fills.market import Market
 from walle.frames import RUNS, expression, read
 from walle.repositories.bars import BarRepository
 from walle.timeframe import check_timeframe, length
+from walle.values import shift
 
 __all__ = ["ends_of_runs", "markets_of"]
 
@@ -57,15 +58,15 @@ async def markets_of(
             continue
         row = min(stored, key=lambda row: length(row["timeframe"]))
         chosen = row["timeframe"]
-        begin = min(first - length(chosen), start or first)
-        until = None if end is None else max(end, first + timedelta(microseconds=1))
+        begin = min(shift(first, -length(chosen)), start or first)
+        until = None if end is None else max(end, shift(first, timedelta(microseconds=1)))
         rows = await bars.read(symbol, chosen, begin, until)
         gaps = (await bars.gaps(symbol, chosen, begin, until)).select("start", "end")
         calendar = calendars[symbol]
         last = rows["timestamp"].max() if until is None else until
         sessions = None
         if calendar.name != "24/7" and isinstance(last, datetime):
-            sessions = calendar.segments(begin, last + length(chosen))
+            sessions = calendar.segments(begin, shift(last, length(chosen)))
         found[symbol] = Market(chosen, rows, gaps, sessions, (row["first"], row["last"]))
     return found
 

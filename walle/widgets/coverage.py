@@ -16,7 +16,7 @@ from walle.errors import InputError
 from walle.repositories.common import Time
 from walle.store import Store
 from walle.timeframe import TIMEFRAMES, check_timeframe, length
-from walle.values import parse_range
+from walle.values import parse_range, shift
 from walle.widgets.coverage_static import end_of, static_of, summary_of
 from walle.widgets.heat import share, totals
 from walle.widgets.shown import moment, text_of
@@ -348,9 +348,9 @@ def _near(
     before = after = pl.DataFrame()
     for reach in reaches:
         if before.height < _AROUND:
-            before = read(start - reach, start).tail(_AROUND)
+            before = read(shift(start, -reach), start).tail(_AROUND)
         if after.height < _AROUND:
-            after = read(end, end + reach).head(_AROUND)
+            after = read(end, shift(end, reach)).head(_AROUND)
     return before, after
 
 

@@ -13,7 +13,7 @@ from walle.errors import InputError, WalleError
 from walle.repositories.common import Time
 from walle.store import Store
 from walle.timeframe import check_timeframe, length
-from walle.values import parse_range
+from walle.values import parse_range, shift
 from walle.widgets.run_controls import MOVES, about, buttons, controls_of, moved, symbols_of, timeframes_of
 from walle.widgets.run_data import TABS, RunData, told
 from walle.widgets.run_static import findings_words, static_of
@@ -144,7 +144,7 @@ class RunView(View):
         if span is None:
             return None if start is None or end is None else (start, end)
         margin = max((span[1] - span[0]) / 50, timedelta(minutes=1))
-        start, end = start or span[0] - margin, end or span[1] + margin
+        start, end = start or shift(span[0], -margin), end or shift(span[1], margin)
         return (start, end) if start < end else None
 
     @property
@@ -393,7 +393,7 @@ class RunView(View):
         timeframe = self._timeframe if self._timeframe in self._data.timeframes.get(self._drawn_symbol, []) else ""
         step = length(timeframe) if timeframe else self._data.step(self._drawn_symbol)
         margin = max(step * _AROUND, (end - start) / 4)
-        self._window = start - margin, end + margin + timedelta(microseconds=1)
+        self._window = shift(start, -margin), shift(end, margin + timedelta(microseconds=1))
         self._about = about(self._tab, row, start, end)
         self._draw_price()
 
