@@ -21,15 +21,42 @@ from walle.events import EventLog
 
 _numbers = itertools.count()
 
+HERE = Path(__file__).parent
+QUICK = "not endurance and not thorough"
+"""What runs when nothing else is asked for; as in pyproject.toml."""
 
 ENDURANCE_TIMEOUT = 3_600.0
 """Seconds of one test at its full size."""
 
 
+THOROUGH = [
+    *("backend", "benchmarks", "fuzz", "pooler", "reliability"),
+    *("bars_files/test_memory.py", "ingest/test_memory.py"),
+    *("test_migrations_kill.py", "test_migrations_loss.py", "test_migrations_states.py"),
+]
+"""Folders and files whose tests all are, and so is what needs the browser."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("endurance") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(ENDURANCE_TIMEOUT))
+        if item.get_closest_marker("endurance"):
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(ENDURANCE_TIMEOUT))
+        elif _is_thorough(item):
+            item.add_marker("thorough")
+
+
+def _is_thorough(item: pytest.Item) -> bool:
+    return any(item.path.is_relative_to(HERE / name) for name in THOROUGH) or "lab" in getattr(item, "fixturenames", ())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.option.markexpr == QUICK:
+        terminalreporter.write_line(
+            "left out: loops, outages, browser, memory, poolers, fuzzing and benchmarks (pytest -n 2 -m thorough), "
+            "and the loops at their full size (pytest -m endurance); .ci/run makes all checks."
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
