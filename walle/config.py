@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from walle.environment import flag
 from walle.errors import ConfigurationError
 
 __all__ = ["DatabaseConfig", "masked", "parse_url"]
@@ -78,9 +79,9 @@ class DatabaseConfig:
         for name, value, low in (("pool_size", self.pool_size, 1), ("pool_overflow", self.pool_overflow, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 1000:
                 raise ConfigurationError(f"{name}={value!r} is not a whole number from {low} to 1000.")
-        for name, flag in (("echo", self.echo), ("transaction_pooler", self.transaction_pooler)):
-            if not isinstance(flag, bool):
-                raise ConfigurationError(f"{name}={flag!r} is neither True nor False.")
+        for name, given in (("echo", self.echo), ("transaction_pooler", self.transaction_pooler)):
+            if not isinstance(given, bool):
+                raise ConfigurationError(f"{name}={given!r} is neither True nor False.")
 
     @classmethod
     def from_environment(
@@ -291,19 +292,7 @@ def _sqlite_file(text: str) -> URL:
 def _setting(name: str, text: str) -> int | bool:
     variable = _ENVIRONMENT + name.upper()
     if name in ("echo", "transaction_pooler"):
-        words = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if text.lower() not in words:
-            raise ConfigurationError(f"{variable}={text!r} is neither true nor false.")
-        return words[text.lower()]
+        return flag(variable, text)
     try:
         return int(text)
     except ValueError:

@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from walle.errors import ConfigurationError
+from walle.environment import flag
 
 __all__ = ["Meter", "Progress"]
 
@@ -24,6 +24,13 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
+
+
+def _is_watched() -> bool:
+    """Tell whether standard error is a terminal or a notebook's; in a file or a pipe bars are noise."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
 
 
 class Progress:
@@ -67,21 +74,20 @@ class Meter:
     ----------
     progress : Progress
     shown : bool, optional
-        None: unless ``WALLE_PROGRESS`` is 0.
+        None: as ``WALLE_PROGRESS`` says, and without it where somebody looks: in a terminal or a notebook.
 
     Raises
     ------
     ConfigurationError
-        When ``WALLE_PROGRESS`` is neither 0 nor 1.
+        When ``WALLE_PROGRESS`` is neither true nor false.
     """
 
     def __init__(self, progress: Progress, shown: bool | None = None) -> None:
-        if shown is None:
-            setting = os.environ.get("WALLE_PROGRESS", "1")
-            if setting not in ("0", "1"):
-                raise ConfigurationError(f"WALLE_PROGRESS={setting!r} is neither 0 (no progress bars) nor 1.")
-            shown = setting == "1"
-        self._progress, self._shown = progress, shown
+        setting = os.environ.get("WALLE_PROGRESS")
+        if shown is None and setting is not None:
+            shown = flag("WALLE_PROGRESS", setting)
+        self._progress = progress
+        self._shown = _is_watched() if shown is None else shown
         self._bar: Any = None
         self._waited = 0.0
 

@@ -160,6 +160,7 @@ def test_the_store_reads_so_too(store: walle.Store) -> None:
     store.bars.ingest(bars(20)[[0, 1, 19]], symbol="B", timeframe="1m")
     with pytest.raises(walle.IncompleteBars, match="17 bars"):
         store.bars.read(["A", "B"], "1m", require_complete=True)
-    with pytest.warns(walle.EmptySeriesWarning, match="'A'"):
+    with pytest.warns(walle.EmptySeriesWarning, match="'A'") as caught:
         assert store.bars.read(["A", "B"], "1m", datetime(2025, 3, 1, 0, 19, tzinfo=UTC)).height == 1
+    assert caught[0].filename == __file__
     assert store.bars.panel(["B", "A"], "1m").columns == ["timestamp", "B", "A"]

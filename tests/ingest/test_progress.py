@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -25,7 +29,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("shown", "setting", "drawn"),
-    [(True, "0", True), (None, "1", True), (None, None, True), (False, "1", False), (None, "0", False)],
+    [(True, "0", True), (None, "yes", True), (None, None, False), (False, "1", False), (None, "off", False)],
 )
 def test_a_bar_is_drawn_on_stderr_unless_it_is_switched_off(
     store: walle.Store,
@@ -42,6 +46,38 @@ def test_a_bar_is_drawn_on_stderr_unless_it_is_switched_off(
     assert printed.out == ""
     assert ("prices.csv" in printed.err and "rows" in printed.err) is drawn
     assert drawn or printed.err == ""
+
+
+_SLOW = """
+import sys, walle
+from walle import progress
+from walle.store import portal
+progress.DELAY, portal.SLICE = 0, 0.001
+with walle.connect(sys.argv[1]) as store:
+    store.bars.ingest(sys.argv[2], symbol="A", timeframe="1m")
+    store.bars.coverage()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a terminal is a pseudo-terminal of POSIX here")
+def test_who_says_nothing_sees_a_bar_in_a_terminal_and_none_in_a_file(sqlite_address: str, path: Path) -> None:
+    import pty
+    import termios
+
+    environment = {name: value for name, value in os.environ.items() if name != "WALLE_PROGRESS"}
+    command = [sys.executable, "-c", _SLOW, sqlite_address, str(path)]
+    assert subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stderr == b""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with subprocess.Popen(command, env=environment, stderr=theirs) as child:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux tells the end so
+            while part := os.read(ours, 65_536):
+                shown += part
+    os.close(ours)
+    assert child.returncode == 0
+    assert b"prices.csv" in shown and b"rows/s" in shown
 
 
 def test_quick_work_draws_nothing(
@@ -76,12 +112,14 @@ def test_every_slow_call_shows_its_time(
     assert drawn or printed.err == ""
 
 
-def test_a_setting_that_is_neither_0_nor_1_is_refused(
+def test_a_setting_that_is_no_truth_value_is_refused_by_every_call(
     store: walle.Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WALLE_PROGRESS", "yes")
-    with pytest.raises(ConfigurationError, match=r"WALLE_PROGRESS='yes' is neither 0 .* nor 1"):
-        store.bars.ingest(path, symbol="A", timeframe="1m")
+    monkeypatch.setenv("WALLE_PROGRESS", "sometimes")
+    for call in (lambda: store.bars.ingest(path, symbol="A", timeframe="1m"), store.bars.series, store.runs.read):
+        with pytest.raises(ConfigurationError, match=r"WALLE_PROGRESS='sometimes' is neither true nor false"):
+            call()
+    monkeypatch.delenv("WALLE_PROGRESS")
     assert store.bars.series().is_empty()
     assert store.bars.ingest(path, symbol="A", timeframe="1m", progress=False).inserted == 20_000
 

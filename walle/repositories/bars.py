@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
+from walle.notices import warn
 from walle.records import Bar
 from walle.repositories.common import Time, canonical, check_name, in_range, near, one_of
 from walle.repositories.ingest import BarIngest
@@ -91,7 +91,7 @@ class BarRepository(BarReading, BarIngest):
         await self._known(empty, timeframe, session)
         if empty and not isinstance(symbol, str):
             named = ", ".join(map(repr, empty[:10])) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
-            warnings.warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning, stacklevel=2)
+            warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning)
         return frame
 
     async def scan(

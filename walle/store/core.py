@@ -51,7 +51,8 @@ def connect(
     pool_size, pool_overflow, echo, transaction_pooler
         See :class:`walle.DatabaseConfig`; ``WALLE_DATABASE_POOL_SIZE`` and so on by default.
     progress : bool, optional
-        Show a bar when a call takes longer than a second. None: unless ``WALLE_PROGRESS=0`` is set.
+        Show a bar when a call takes longer than a second. None: as ``WALLE_PROGRESS`` (1 or 0) says, else in a terminal
+        or a notebook.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Generic, TypeVar
@@ -20,7 +19,8 @@ T = TypeVar("T")
 _PROGRESS = """progress : Progress, optional
             Told how far it has come."""
 _SHOWN = """progress : bool, optional
-            Show a bar when it takes longer than a second. None: unless ``WALLE_PROGRESS=0`` is set."""
+            Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
+            notebook."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -33,7 +33,7 @@ class Noun(Generic[R]):
         None: the store is in memory, and every call raises ``PersistenceUnavailable``.
     portal : Portal
     progress : bool, optional
-        Whether slow calls show a bar. None: unless ``WALLE_PROGRESS=0`` is set.
+        Whether slow calls show a bar. None: as ``WALLE_PROGRESS`` says, else in a terminal or a notebook.
     """
 
     _name: ClassVar[str]
@@ -64,8 +64,7 @@ class Noun(Generic[R]):
 
     def _waiting(self, method: Callable[..., object]) -> Meter:
         """Return what shows how long a call takes of which nobody knows how far it is."""
-        shown = os.environ.get("WALLE_PROGRESS") != "0" if self._progress is None else self._progress
-        return Meter(Progress.waiting(f"store.{self._name}.{method.__name__}"), shown)
+        return Meter(Progress.waiting(f"store.{self._name}.{method.__name__}"), self._progress)
 
     def __repr__(self) -> str:
         """Name the part and its methods."""

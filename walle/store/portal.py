@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from walle.errors import StoreClosed, WalleError
 from walle.forks import Home, watch
 from walle.interrupts import cancelled_by_interrupt
+from walle.notices import holding
 from walle.progress import Meter
 
 __all__ = ["Portal"]
@@ -179,13 +180,17 @@ class Portal:
         server.home.check()
         if threading.current_thread() is server.thread:
             raise WalleError("the sync store was called from inside its own event loop; await the repositories there.")
-        work, handed = _Work(function(*args, **options), server.work), False
+        with holding():
+            return self._run(_Work(function(*args, **options), server.work), meter)
+
+    def _run(self, work: _Work[T], meter: Meter | None) -> T:
+        server, handed = self._server, False
         try:
             with server.lock:  # a loop that was told to stop takes nothing more: it would never be done
                 if server.stopped:
                     raise StoreClosed(_CLOSED)
                 handed = True
-                server.loop.call_soon_threadsafe(work.start)
+                server.loop.call_soon_threadsafe(work.start)  # in a copy of this thread's context
             self._wait(work, meter)
             if work.task is None or work.task.cancelled():
                 if server.stopped:

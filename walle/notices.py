@@ -1,0 +1,40 @@
+"""Warnings that point at the line of who called WallE, wherever in it they arise."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from contextvars import ContextVar
+from pathlib import Path
+
+__all__ = ["holding", "warn"]
+
+_HERE = f"{Path(__file__).parent}{os.sep}"
+_held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn in the name of the nearest caller outside the package."""
+    held = _held.get()
+    if held is not None:
+        held.append((message, category))
+        return
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+class holding:
+    """Hold the warnings of work that another thread does in this context, and give them at the end in this one."""
+
+    def __enter__(self) -> None:
+        self._warnings: list[tuple[str, type[Warning]]] = []
+        self._before = _held.set(self._warnings)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _held.reset(self._before)
+        if kind is None:
+            for message, category in self._warnings:
+                warn(message, category)
