@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +18,8 @@ from tests.samples import bars, fill, order, run
 from tests.test_migrations import config
 from walle import migrate
 from walle.cli import main
+from walle.dialects.sqlite_errors import translate
+from walle.dialects.sqlite_file import SQLiteFile
 from walle.errors import PrecisionError, UnreadableRow, UpgradeRefused
 
 BEFORE = "d1f6b5c7e9a3"
@@ -247,7 +251,7 @@ def test_a_number_with_something_behind_a_nul_is_refused_and_can_be_set_aside(sq
         assert store.fills.read().is_empty()
 
 
-LISTS = ['{"a": 1}', "[1]", '["a", null]', '[["a"]]', '"BTC/USD"', "5", "[true]"]
+LISTS = ['{"a": 1}', '[["a"]]', '["a", {}]', '"BTC/USD"', "5"]
 RESULT = (
     "INSERT INTO backtest_results (run_id, start_time, end_time, timeframe, symbols, final_equity, stats, "
     "equity_curve, fills) VALUES ('odd', {0}, {0}, '1m', '{1}', '1', '{{}}', '[]', '[]')"
@@ -294,10 +298,13 @@ def test_a_column_that_is_read_as_a_list_of_texts_holds_nothing_else(
     assert "moved aside 1 row into" in capsys.readouterr().out
     with pytest.raises(Exception, match=r"runs(\.|__)symbols"):
         raw.run(RUN.format(f"'{symbols}'", time))
-    for place, fine in enumerate(("NULL", "'null'", "'[]'", """'["a", "b \\" , ü"]'""")):
+    for place, fine in enumerate(
+        ("NULL", "'null'", "'[]'", """'["a", "b \\" , ü"]'""", """'[7, -1.5e3, true, null]'""")
+    ):
         raw.run(RUN.format(fine, time).replace("'odd'", f"'fine {place}'"))
     with walle.connect(address) as store:
-        assert store.runs.read().sort("id")["symbols"].to_list() == [None, None, [], ["a", 'b " , ü']]
+        read = store.runs.read().sort("id")["symbols"].to_list()
+        assert read == [None, None, [], ["a", 'b " , ü'], ["7", "-1500", "true", None]]
         assert store.status(deep=True).ok
 
 
@@ -414,3 +421,116 @@ def test_the_deep_look_calls_what_every_reader_reads_healthy(address: str) -> No
         assert store.fills.read().height == store.events.read().height == 1
         status = store.status(deep=True)
         assert (status.ok, status.problems) == (True, ())
+
+
+@pytest.mark.parametrize("odd", ["\ufffd", "\ufffe", "\uffff"], ids=ascii)
+def test_a_character_that_sqlite_takes_for_half_a_one_is_let_in(address: str, odd: str) -> None:
+    raw = Raw(address)
+    with walle.connect(address) as store:
+        store.runs.save(run(1, config={"pattern": r"\ud83d", odd: odd}))
+        store.events.append(walle.Event(type="a.B", corr_id=f"{odd} \\ud83d", payload={"x": f"\\uD800 {odd}"}))
+        raw.run(f"""INSERT INTO outbox (type, payload) VALUES ('a.B', '{{"run_id": "\\ud83d\\ude00{odd}"}}')""")
+        assert store.runs.get("run-1").config == {"pattern": r"\ud83d", odd: odd}
+        assert store.events.read()["run_id"].to_list() == [None, f"😀{odd}"]
+        status = store.status(deep=True)
+        assert (status.ok, status.problems) == (True, ())
+    walle.upgrade(address, set_aside=True)
+    assert raw.value("SELECT count(*) FROM set_aside_rows") == 0
+
+
+def test_a_payload_of_bytes_is_held_to_what_one_of_text_is(sqlite_address: str) -> None:
+    raw = Raw(sqlite_address)
+    statement = r"""INSERT INTO outbox (type, payload) VALUES ('a.B', CAST('{"run_id": "\ud800"}' AS BLOB))"""
+    with pytest.raises(Exception, match=r"outbox\.payload"):
+        raw.run(statement)
+    unguarded(raw, "outbox", "payload")
+    raw.run(statement)
+    with walle.connect(sqlite_address) as store:
+        with pytest.raises(UnreadableRow, match=r"outbox\.payload of id=1 holds "):
+            store.events.read()
+        assert any("outbox: the row id=1 has a payload" in problem for problem in store.status(deep=True).problems)
+    walle.upgrade(sqlite_address, set_aside=True)
+    with walle.connect(sqlite_address) as store:
+        assert store.events.read().is_empty()
+
+
+def test_an_integer_of_more_digits_than_python_reads_is_its_text(address: str) -> None:
+    raw, digits = Raw(address), "1" * 5_000
+    time = 0 if raw.sqlite else "'2024-01-01'"
+    raw.run(RUN.format("NULL", time))
+    raw.run(f"""UPDATE runs SET config = '{{"n": {digits}, "m": 7}}' WHERE id = 'odd'""")
+    with walle.connect(address) as store:
+        assert store.runs.get("odd").config == {"n": digits, "m": 7}
+        assert store.status(deep=True).ok
+
+
+def test_json_that_is_nested_deeper_than_python_reads_names_its_row(postgres_address: str) -> None:
+    raw = Raw(postgres_address)  # SQLite refuses it
+    raw.run(RUN.format("NULL", "'2024-01-01'"))
+    raw.run(f"""UPDATE runs SET config = '{{"n": {"[" * 3_000 + "]" * 3_000}}}' WHERE id = 'odd'""")
+    with walle.connect(postgres_address) as store:
+        with pytest.raises(UnreadableRow, match=r"runs\.config of id='odd' holds JSON that is nested deeper"):
+            store.runs.get("odd")
+        assert store.runs.read().height == 1
+
+
+@pytest.mark.parametrize("symbols", [r'["\ud800"]', r'["\ude00\ud83d"]', r'["a", "\uDBFFx"]'])
+def test_half_a_character_in_a_list_is_named_whatever_the_columns_type(address: str, symbols: str) -> None:
+    raw = Raw(address)
+    time = 0 if raw.sqlite else "'2024-01-01'"
+    unguarded(raw, "runs", "symbols")
+    if not raw.sqlite:
+        raw.run("ALTER TABLE runs ALTER symbols TYPE json")
+    raw.run(RUN.format(f"'{symbols}'", time))
+    raw.run(RUN.format(r"""'["😀", "\ud83d\ude00", "\\ud800"]'""", time).replace("'odd'", "'fine'"))
+    with walle.connect(address) as store:
+        with pytest.raises(UnreadableRow, match=r"runs\.symbols of id='odd' holds "):
+            store.runs.read()
+        assert any("runs: the row id='odd' has a symbols" in problem for problem in store.status(deep=True).problems)
+    with pytest.raises(UpgradeRefused, match=r"runs\.symbols of id='odd'"):
+        walle.upgrade(address)
+    walle.upgrade(address, set_aside=True)
+    with walle.connect(address) as store:
+        assert store.runs.read()["symbols"].to_list() == [["😀", "😀", r"\ud800"]]
+
+
+def test_a_consumer_behind_an_event_that_was_moved_aside_misses_nothing(address: str) -> None:
+    raw, last = Raw(address), (1 << 63) - 1
+    unguarded(raw, "outbox", "id")
+    seen: list[int] = []
+    with walle.connect(address) as store:
+        store.events.append([walle.Event(type="a.B", payload={"n": n}) for n in range(3)])
+        raw.run(f"INSERT INTO outbox (id, type, payload) VALUES ({last}, 'far.Away', '{{}}')")
+        store.events.consume("desk", lambda event: seen.append(event.offset or 0))
+        assert seen == [1, 2, 3, last]
+    walle.upgrade(address, set_aside=True)
+    with walle.connect(address) as store:
+        new = store.events.append(walle.Event(type="a.B", payload={}))
+        store.events.consume("desk", lambda event: seen.append(event.offset or 0))
+        assert seen == [1, 2, 3, last, new] == [1, 2, 3, last, 4]
+        reset = store.events.resets("desk").row(0, named=True)
+        assert (reset["from_offset"], reset["to_offset"]) == (last, 3)
+        assert "moved aside" in reset["reason"]
+
+
+def test_ids_that_follow_the_highest_allowed_one_are_ours(sqlite_address: str) -> None:
+    raw = Raw(sqlite_address)
+    raw.run(f"INSERT INTO outbox (id, type, payload) VALUES ({1 << 62}, 'far.Away', '{{}}')")
+    with walle.connect(sqlite_address) as store:
+        assert store.events.append(walle.Event(type="a.B", payload={})) == (1 << 62) + 1
+        assert store.status(deep=True).ok
+    walle.upgrade(sqlite_address, set_aside=True)
+    with walle.connect(sqlite_address) as store:
+        assert store.events.read().height == 2
+
+
+def test_a_full_disk_is_called_so_beside_a_counter_of_others_that_is_spent(sqlite_address: str) -> None:
+    raw = Raw(sqlite_address)
+    raw.run("CREATE TABLE theirs (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+    raw.run(f"INSERT INTO theirs VALUES ({(1 << 63) - 1})")
+    with contextlib.closing(sqlite3.connect(sqlite_address)) as connection:
+        connection.execute(f"PRAGMA max_page_count={connection.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            connection.execute("CREATE TABLE more AS SELECT zeroblob(100000)")
+    told = translate(full.value, SQLiteFile(Path(sqlite_address)), read_only=False, patience=1.0)
+    assert isinstance(told, walle.errors.StorageFull)

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from walle.types import ExactDecimal, Json, UtcInstant
-from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
 
 __all__ = [
     "FIRST_INSTANT",
     "LAST_ID",
     "LAST_INSTANT",
+    "SPENT_ID",
     "Found",
     "condition",
     "findings",
@@ -36,7 +37,10 @@ LAST_INSTANT = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
 LAST_ID = 1 << 62
-"""The highest id that a row may have: a foreign row with the last one there is would leave none to be given out."""
+"""The highest id that a guard lets in: a foreign row with the last one there is would leave none to be given out."""
+
+SPENT_ID = (1 << 63) - (1 << 32)
+"""Above it SQLite has soon no id to give out; what it has given out since a foreign row came lies between the two."""
 
 _LISTS = {("runs", "symbols"), ("backtest_results", "symbols")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
@@ -89,13 +93,15 @@ def only_finite(table: sa.Table) -> bool:
 def told(column: sa.Column[Any]) -> str:
     """Return what a value of another form is, in words."""
     if is_list(column):
-        return "no JSON list of texts"
+        return "no plain JSON list"
     if _is_id(column):
         return "no whole number up to 2^62"
     return next(words for kind, words in _WORDS if isinstance(column.type, kind))
 
 
-def forms(table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[str] | None = None) -> dict[str, str]:
+def forms(
+    table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[str] | None = None, guard: bool = False
+) -> dict[str, str]:
     """Return SQL for each column that is true (or null) where its value can be read.
 
     Parameters
@@ -107,12 +113,14 @@ def forms(table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[s
         Before each column, such as ``NEW.``.
     only : collection of str, optional
         The columns that are really there.
+    guard : bool
+        For what goes in, not for what is there.
     """
-    made = _sqlite if dialect == "sqlite" else _postgresql
     found = {}
     for column in table.columns:
         if only is None or column.name in only:
-            form = made(column, f'{prefix}"{column.name}"')
+            value = f'{prefix}"{column.name}"'
+            form = _sqlite(column, value, guard=guard) if dialect == "sqlite" else _postgresql(column, value)
             if form is not None:
                 found[column.name] = form
     return found
@@ -130,7 +138,7 @@ def _is_id(column: sa.Column[Any]) -> bool:
     return column.primary_key and isinstance(column.type, sa.Integer)
 
 
-def _sqlite(column: sa.Column[Any], value: str) -> str | None:
+def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
     """Compare rather than ask for the type, which costs three times as much for each row that goes in.
 
     Numbers sort before texts, and these before bytes; the column's affinity has made a number of what is one.
@@ -151,7 +159,8 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
         form = (
             f"CASE WHEN {value} IS NULL THEN 1 WHEN {value} >= X'' OR instr({value}, char(0)) "
             f"OR NOT json_valid({value}) THEN 0 WHEN json_type({value}) <> 'array' THEN json_type({value}) = {none} "
-            f"ELSE NOT EXISTS (SELECT 1 FROM json_each({value}) WHERE type <> 'text') END"
+            f"ELSE NOT EXISTS (SELECT 1 FROM json_each({value}) WHERE type IN ('array', 'object')) "
+            f"AND ({_whole_characters(value)}) END"
         )
     elif (column.table.name, column.name) == ("outbox", "payload"):
         # an event of another program is read as far as it goes, also when it is no JSON; only its members become texts
@@ -164,7 +173,7 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
         finite = f"{value} > -9e999 AND {value} < 9e999"
         form = finite if only_finite(column.table) else f"{value} < ''"
     elif _is_id(column):
-        form = f"{value} | 0 = {value} AND {value} <= {LAST_ID}"
+        form = f"{value} | 0 = {value} AND {value} <= {LAST_ID if guard else SPENT_ID}"
     elif isinstance(kind, sa.Integer):
         form = f"{value} | 0 = {value}"
     elif isinstance(kind, sa.LargeBinary):
@@ -177,30 +186,33 @@ def _sqlite(column: sa.Column[Any], value: str) -> str | None:
 def _whole_characters(value: str, *, members: bool = False) -> str:
     """Tell that no text in JSON holds half a surrogate pair, or only that no member of the document itself is such one.
 
-    PostgreSQL's jsonb refuses those, and no UTF-8 can hold them. GLOB takes such a half for U+FFFD. Only documents with
-    an escape of one are parsed.
+    PostgreSQL's jsonb refuses those, and no UTF-8 can hold them. GLOB takes such a half for U+FFFD, as it does U+FFFE
+    and U+FFFF. Only documents with an escape of one are parsed.
     """
-    key, atom = (f"replace({part}, char(65533), '') GLOB '*' || char(65533) || '*'" for part in ("key", "atom"))
-    odd = f"json_tree({value}) WHERE {key} OR {atom}"
+    text = f"CAST({value} AS TEXT)"
+    key, atom = (f"{_without(part)} GLOB '*' || char({0xFFFD}) || '*'" for part in ("key", "atom"))
+    odd = f"json_tree({text}) WHERE {key} OR {atom}"
     if members:
-        odd = f"json_each({value}) WHERE typeof(key) <> 'integer' AND {atom}"
+        odd = f"json_each({text}) WHERE typeof(key) <> 'integer' AND {atom}"
     return (
-        f"CASE WHEN {value} IS NULL OR {value} NOT GLOB '*\\u[dD][89a-fA-F]*' OR NOT json_valid({value}) THEN 1 "
-        f"ELSE NOT EXISTS (SELECT 1 FROM {odd}) END"
+        f"CASE WHEN {value} IS NULL OR instr({text}, '\\ud') = 0 AND instr({text}, '\\uD') = 0 "
+        f"OR NOT json_valid({text}) THEN 1 ELSE NOT EXISTS (SELECT 1 FROM {odd}) END"
     )
+
+
+def _without(part: str) -> str:
+    for character in (0xFFFD, 0xFFFE, 0xFFFF):
+        part = f"replace({part}, char({character}), '')"
+    return part
 
 
 def _postgresql(column: sa.Column[Any], value: str) -> str | None:
     kind = column.type
     if _is_id(column):
         return f"({value} <= {LAST_ID})"
-    if is_list(column):  # another program's column may be json
-        document, none = f"({value})::jsonb", "'null'" if column.nullable else "''"
-        odd = """'strict $[*] ? (@.type() != "string")'"""
-        return (
-            f"(CASE WHEN {value} IS NULL THEN true WHEN jsonb_typeof({document}) <> 'array' "
-            f"THEN jsonb_typeof({document}) = {none} ELSE NOT jsonb_path_exists({document}, {odd}) END)"
-        )
+    if is_list(column):  # another program's column may be json, whose texts may hold what jsonb has no place for
+        none = "" if column.nullable else f" AND ({value})::text <> 'null'"
+        return f"({value} IS NULL OR ({value})::text ~ '{JSON_LIST}'{none})"
     if isinstance(kind, UtcInstant):
         return f"({value} BETWEEN {_YEARS[0]} AND {_YEARS[1]})"
     if isinstance(kind, ExactDecimal):  # NaN is above every number

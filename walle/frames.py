@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle.database import Database
 from walle.errors import PrecisionError, UnreadableRow
 from walle.types import wire
-from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
 
 __all__ = [
     "BACKTEST_RESULTS",
@@ -50,8 +50,6 @@ __all__ = [
 INSTANT = pl.Datetime("us", "UTC")
 DECIMAL = pl.Decimal(38, 18)
 _EXACT = rf"^-?(\d{{1,{DECIMAL_INTEGER_DIGITS}}}(\.\d{{1,{DECIMAL_PLACES}}}0*)?|\.\d{{1,{DECIMAL_PLACES}}}0*)$"
-_TEXT = r'"(?:[^"\\]|\\.)*"'
-_TEXTS = rf"^\s*(null|\[\s*({_TEXT}(\s*,\s*{_TEXT})*)?\s*\])\s*$"
 _OHLCV: dict[str, pl.DataType] = {name: pl.Float64() for name in ("open", "high", "low", "close", "volume")}
 _SERIES: dict[str, pl.DataType] = {"symbol": pl.String(), "timeframe": pl.String()}
 
@@ -381,13 +379,13 @@ def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
 
 
 def _lists(values: pl.Series, kind: pl.List) -> pl.Series:
-    # Polars would make texts of numbers, and a list of a lone text
-    if not values.str.contains(_TEXTS).all():
-        raise UnreadableRow(f"column {values.name!r} holds a value that is no JSON list of texts")
+    # Polars would make a list of a lone text, and texts of lists; of numbers it is meant to
+    if not values.str.contains(JSON_LIST).all():
+        raise UnreadableRow(f"column {values.name!r} holds a value that is no plain JSON list")
     try:
         return values.str.json_decode(kind)
     except pl.exceptions.PolarsError as error:
-        raise UnreadableRow(f"column {values.name!r} holds a value that is no JSON list of texts") from error
+        raise UnreadableRow(f"column {values.name!r} holds a value that is no plain JSON list") from error
 
 
 def _check_digits(values: pl.Series) -> None:

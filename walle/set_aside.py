@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from walle.dialects.sqlite_texts import NO_TEXT, Undecodable, any_text, undecodable, undecodable_rows
 from walle.errors import UpgradeRefused
-from walle.forms import LAST_ID, Found, condition, findings, forms, search, told
-from walle.models import bar_index, bars, consumer_offsets, metadata, set_aside_rows
+from walle.forms import LAST_ID, SPENT_ID, Found, condition, findings, forms, search, told
+from walle.models import bar_index, bars, consumer_offsets, metadata, offset_resets, outbox, set_aside_rows
 
 __all__ = ["refuse_unreadable", "set_aside"]
 
@@ -62,6 +62,7 @@ def set_aside(connection: Connection) -> int:
         _mark_again(connection)
     if connection.dialect.name == "sqlite":
         _count_again(connection)
+    _take_back(connection)
     return moved
 
 
@@ -159,16 +160,43 @@ def _mark_again(connection: Connection) -> None:
 
 
 def _count_again(connection: Connection) -> None:
-    """Take back the counters of ids that a foreign row has driven to the end, to what has been given out without it."""
+    """Take back SQLite's counters of ids that a foreign row has driven to the end, to what is there without it."""
     spent = "SELECT name FROM sqlite_sequence WHERE CAST(seq AS INTEGER) > :last"
-    for name in connection.scalars(sa.text(spent), {"last": LAST_ID}).all():
-        table = metadata.tables.get(name)
-        if table is None:
-            continue
-        highest = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
-        if name == "outbox":  # a consumer must not take a new event for one that it has settled
-            settled = consumer_offsets.c.last_offset
-            highest = max(highest, connection.scalar(sa.select(sa.func.max(settled)).where(settled <= LAST_ID)) or 0)
+    for name in connection.scalars(sa.text(spent), {"last": SPENT_ID}).all():
+        if name in metadata.tables:
+            highest = connection.scalar(sa.select(sa.func.max(metadata.tables[name].c.id))) or 0
+            connection.execute(
+                sa.text("UPDATE sqlite_sequence SET seq = :highest WHERE name = :name"),
+                {"highest": highest, "name": name},
+            )
+
+
+def _take_back(connection: Connection) -> None:
+    """Let no consumer stand at an event that was moved aside from the end of all ids: it would skip all that comes.
+
+    It goes on behind what had been stored when it settled that one, and that is written down as any other reset.
+    """
+    offsets = consumer_offsets.c
+    last = SPENT_ID if connection.dialect.name == "sqlite" else LAST_ID
+    stored = sa.select(sa.func.max(outbox.c.id)).where(outbox.c.created_at <= offsets.updated_at).scalar_subquery()
+    ahead = sa.select(offsets.consumer_id, offsets.last_offset, sa.func.coalesce(stored, -1)).where(
+        offsets.last_offset > last
+    )
+    for consumer, before, after in connection.execute(ahead).all():
         connection.execute(
-            sa.text("UPDATE sqlite_sequence SET seq = :highest WHERE name = :name"), {"highest": highest, "name": name}
+            sa.update(consumer_offsets)
+            .where(offsets.consumer_id == consumer)
+            .values(last_offset=after, epoch=offsets.epoch + 1)
+        )
+        connection.execute(
+            sa.insert(offset_resets).values(
+                consumer_id=consumer,
+                from_offset=before,
+                to_offset=after,
+                reason="the event that it stood at was moved aside: another program had given it one of the last ids",
+                reset_by="walle upgrade --set-aside",
+            )
+        )
+        log.warning(
+            "the consumer %r goes on behind %d: the event %d that it stood at was moved aside", consumer, after, before
         )

@@ -18,6 +18,7 @@ __all__ = [
     "DECIMAL_PLACES",
     "EPOCH",
     "JSON_DEPTH",
+    "JSON_LIST",
     "check_decimal",
     "check_instant",
     "check_json",
@@ -43,7 +44,15 @@ _JSON_INTEGER_BITS = 13_000
 _JSON_DIGITS = 4_000
 _EXPONENT = re.compile("[0-9]e[+-][0-9]")  # as Python writes it
 _IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e[+-][0-9]+', re.DOTALL)
+_CHARACTER = (  # no half of a surrogate pair
+    r'[^"\\]|\\[^u]|\\u([0-9a-cA-CeEfF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
+    r"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_SCALAR = f'("({_CHARACTER})*"|-?[0-9][0-9.eE+-]*|true|false|null)'
 _MICROSECOND = timedelta(microseconds=1)
+
+JSON_LIST = rf"^\s*(null|\[\s*({_SCALAR}(\s*,\s*{_SCALAR})*)?\s*\])\s*$"
+"""A regular expression, of Polars and of PostgreSQL, for a JSON list without lists or objects in it, or null."""
 
 
 def to_microseconds(instant: datetime) -> int:
@@ -291,14 +300,18 @@ def parse_json(text: str | bytes) -> Any:
     """Read what :func:`json_text`, or another program, wrote.
 
     A number that float64 cannot hold, such as ``1e400``, is the integer that PostgreSQL makes of it, or its own text
-    where that would have thousands of digits; it is never infinite.
+    where that would have thousands of digits; it is never infinite. So is an integer of more digits than Python reads.
 
     Raises
     ------
     ValueError
         For what is no JSON.
     """
-    return json.loads(text, parse_float=_float)
+    return json.loads(text, parse_float=_float, parse_int=_integer)
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) <= _JSON_DIGITS else text
 
 
 def _float(text: str) -> float | int | str:

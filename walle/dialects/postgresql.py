@@ -43,7 +43,7 @@ from walle.errors import (
     UnreadableRow,
     WalleError,
 )
-from walle.values import json_text
+from walle.values import json_text, parse_json
 
 __all__ = ["PostgreSQLDialect"]
 
@@ -77,6 +77,7 @@ class PostgreSQLDialect(Dialect):
             self._url,
             echo=self.config.echo,
             json_serializer=json_text,
+            json_deserializer=parse_json,
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
@@ -92,6 +93,7 @@ class PostgreSQLDialect(Dialect):
             self._url,
             echo=self.config.echo,
             json_serializer=json_text,
+            json_deserializer=parse_json,
             poolclass=NullPool,
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",

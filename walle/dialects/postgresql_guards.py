@@ -142,7 +142,7 @@ def _checks(connection: Connection) -> dict[str, tuple[str, str]]:
     return {
         f"{FORM}{name}__{column}": (name, form)
         for name, present in sorted(columns.items())
-        for column, form in forms(metadata.tables[name], "postgresql", only=present).items()
+        for column, form in forms(metadata.tables[name], "postgresql", only=present, guard=True).items()
     }
 
 

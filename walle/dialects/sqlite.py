@@ -31,7 +31,7 @@ from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
-from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
+from walle.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.forks import Gate
 from walle.forms import Found
 from walle.types import ExactDecimal, Json, UtcInstant
@@ -412,6 +412,8 @@ class SQLiteDialect(Dialect):
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a sqlite3 error by its result code."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        if isinstance(cause, UnicodeDecodeError):  # what SQLite says of a damaged schema quotes it
+            return DatabaseError(f"{self.path} is damaged: what SQLite says of it is no text. Restore it from a copy.")
         if not isinstance(cause, sqlite3.Error):
             return None
         return translate(cause, self.file, read_only=self.read_only, patience=BUSY_TIMEOUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,14 @@ from walle.errors import (
     UnreadableRow,
     WalleError,
 )
+from walle.models import metadata
 
 __all__ = ["is_busy", "staging", "translate"]
 
 _LAST = (1 << 63) - 1
+_ROOM = 1 << 24
+"""Bytes that are free on a disk which is not full."""
+
 _UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 _NO_LIVE_READ = (
     sqlite3.SQLITE_READONLY_CANTINIT,
@@ -101,7 +106,7 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return ReadOnly(f"{path} or its folder cannot be written. Use read_only=True to read it.")
         case sqlite3.SQLITE_FULL:
-            if spent := _spent(file):
+            if shutil.disk_usage(file.real.parent).free >= _ROOM and (spent := _spent(file)):
                 return DatabaseError(
                     f"the disk is not full: {path} has no id left for a row of {spent}, because another program wrote "
                     f"one with the last id there is, {_LAST}. Move it aside, which takes the counter of ids back: "
@@ -130,8 +135,8 @@ def _spent(file: SQLiteFile) -> str | None:
     with contextlib.suppress(sqlite3.Error):
         address = f"file:{quote(str(file.path))}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
-            row = connection.execute("SELECT name FROM sqlite_sequence WHERE seq = ?", (_LAST,)).fetchone()
-            return str(row[0]) if row else None
+            rows = connection.execute("SELECT name FROM sqlite_sequence WHERE seq = ?", (_LAST,)).fetchall()
+            return next((name for (name,) in rows if name in metadata.tables), None)
     return None
 
 

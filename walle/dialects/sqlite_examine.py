@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from walle.dialects.base import Examined
-from walle.forms import LAST_ID
+from walle.forms import LAST_ID, SPENT_ID
 
 __all__ = ["examine"]
 
@@ -55,8 +55,12 @@ def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
         highest = connection.scalar(sa.text(f'SELECT max(rowid) FROM "{table}"'))
         if highest is not None and highest > counters.get(table, 0):
             yield f"{table} has a row with the id {highest}, but only {counters.get(table, 0)} were given out"
-        if counters.get(table, 0) > LAST_ID:
+        if counters.get(table, 0) > SPENT_ID:
             yield (
                 f"the counter of {table} stands at {counters[table]}, where another program's row has driven it; walle "
                 "upgrade --set-aside moves such a row aside and takes the counter back"
             )
+    if "consumer_offsets" in tables:
+        ahead = sa.text("SELECT consumer_id, last_offset FROM consumer_offsets WHERE last_offset > :last")
+        for consumer, offset in connection.execute(ahead, {"last": max(counters.get("outbox", 0), LAST_ID)}):
+            yield f"the consumer {consumer!r} stands at {offset}, beyond all ids of the outbox: it skips what comes"

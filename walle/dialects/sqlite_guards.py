@@ -113,14 +113,14 @@ _INDEX = {
 
 def _of_form(table: sa.Table, only: Collection[str] | None = None) -> dict[str, str]:
     """Return the guards of form of a table; the values have their column's affinity already."""
-    checks = forms(table, "sqlite", prefix="NEW.", only=only)
-    each = "; ".join(
-        f"SELECT RAISE(ABORT, '{REFUSED}{table.name}.{name} would hold {told(table.c[name])}') WHERE NOT {check}"
-        for name, check in checks.items()
-    )
     statements = {}
     for event in ("insert", "update"):
         if event == "insert" or table.name not in _KEYS:  # facts refuse every update
+            checks = forms(table, "sqlite", prefix="NEW.", only=only, guard=True)
+            if event == "update":
+                checks = {name: f'(NEW."{name}" IS OLD."{name}" OR {check})' for name, check in checks.items()}
+            refusal = f"SELECT RAISE(ABORT, '{REFUSED}{table.name}.{{}} would hold {{}}') WHERE NOT {{}}"
+            each = "; ".join(refusal.format(name, told(table.c[name]), check) for name, check in checks.items())
             name = f"{PREFIX}{table.name}_form_{event}"
             body = f"WHEN NOT ({' AND '.join(checks.values())}) BEGIN {each}; END"
             statements[name] = f"CREATE TRIGGER {name} BEFORE {event.upper()} ON {table.name} {body}"

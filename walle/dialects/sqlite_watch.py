@@ -26,8 +26,12 @@ __all__ = ["check_begun", "check_read", "watch"]
 LOG_BYTES = 64 * 2**20
 """What is left of the -wal when it is begun anew after a large ingest."""
 
-_PAGES = re.compile(r"\b(Page \d+|page \d+|Tree|tree|Freelist|freelist|malformed)\b")
-"""What quick_check says of pages, and never of a value that breaks a constraint."""
+_PAGES = re.compile(
+    r"(\*\*\* in database \w+ \*\*\*\s+)?"
+    r"(tree|page|on tree page|(main )?freelist|list of tree roots|outstanding|multiple uses|failed|unable)\b",
+    re.IGNORECASE,
+)
+"""How quick_check begins what it says of pages; what it says of a value or an index begins otherwise."""
 
 _SEEN = "walle_file"
 _STAMP = "walle_stamp"
@@ -182,7 +186,7 @@ def _damage(connection: Any, file: SQLiteFile) -> str | None:
         if code != sqlite3.SQLITE_ERROR:
             raise
         return None  # a constraint calls a function of another program: nothing is proved
-    return " ".join(found.split()) if _PAGES.search(found) else None
+    return " ".join(found.split()) if _PAGES.match(found) else None
 
 
 def _scalar(connection: Any, statement: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,7 +16,7 @@ from walle.database import Database, Writer
 from walle.errors import Conflict, InputError
 from walle.frames import BACKTEST_RESULTS, expression, read
 from walle.records import BacktestResult
-from walle.repositories.common import canonical, check_name
+from walle.repositories.common import canonical, check_name, document
 from walle.values import decimal_text
 
 __all__ = ["BacktestResultRepository"]
@@ -123,7 +122,8 @@ def _row(result: BacktestResult) -> dict[str, Any]:
 
 def _record(row: dict[str, Any]) -> BacktestResult:
     for name in _DOCUMENTS:
-        row[name] = json.loads(row[name]) if isinstance(row[name], str) else row[name]
+        if isinstance(row[name], str):
+            row[name] = document(row[name], f"backtest_results.{name} of run_id={row['run_id']!r}")
     with contextlib.suppress(InvalidOperation):  # another program's text is shown as it is
         row["final_equity"] = Decimal(row["final_equity"])
     return BacktestResult.from_row(canonical(row) | {"symbols": tuple(row["symbols"])})

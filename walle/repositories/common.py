@@ -16,14 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database, Writer
 from walle.dialects.base import BATCH_ROWS
-from walle.errors import InputError, UnknownRun
+from walle.errors import InputError, UnknownRun, UnreadableRow
 from walle.models import fills, orders, runs
-from walle.values import check_text, decimal_text, parse_range
+from walle.values import check_text, decimal_text, parse_json, parse_range
 
 __all__ = [
     "Time",
     "canonical",
     "check_name",
+    "document",
     "in_range",
     "insert_missing",
     "known_run",
@@ -160,6 +161,26 @@ async def known_run(database: Database, run_id: str) -> None:
         return
     listed = await database.fetch(sa.select(ids.c.id).where(ids.c.id.is_not(None)).limit(10_000), {"id": pl.String()})
     raise UnknownRun(run_id, near(run_id, listed["id"].to_list()))
+
+
+def document(text: str, place: str) -> Any:
+    """Read a stored JSON document.
+
+    Parameters
+    ----------
+    text : str
+    place : str
+        Which one it is, such as ``runs.config of id='r1'``.
+
+    Raises
+    ------
+    UnreadableRow
+        For one that is nested deeper than Python reads; another program wrote it.
+    """
+    try:
+        return parse_json(text)
+    except RecursionError:
+        raise UnreadableRow(f"{place} holds JSON that is nested deeper than Python reads.", [place]) from None
 
 
 def canonical(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,7 @@ from walle.database import Database
 from walle.errors import UnknownRun
 from walle.frames import FILLS, ORDERS, RUN_SUMMARY, RUNS, expression, read
 from walle.records import Owner, Run
-from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
+from walle.repositories.common import Time, canonical, check_name, document, in_range, known_run, one_of
 from walle.repositories.fills import FillRepository
 from walle.repositories.orders import OrderRepository
 from walle.repositories.outbox import events_of_run
@@ -205,7 +204,7 @@ def record(row: dict[str, Any], *, decoded: bool = False) -> Run:
     """Make a record of a row with the columns of :data:`walle.frames.RUNS`; its JSON may be decoded already."""
     for name in ("config", "owner"):
         if isinstance(row[name], str) and not decoded:
-            row[name] = json.loads(row[name])
+            row[name] = document(row[name], f"runs.{name} of id={row['id']!r}")
     row["owner"] = Owner.of(row["owner"])
     row["symbols"] = None if row["symbols"] is None else tuple(row["symbols"])
     row["revision"] = row["revision"] or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from walle.errors import InputError
 from walle.frames import RUN_SUMMARY, RUNS
 from walle.records import Owner, Run
 from walle.tabular import frame_of
+from walle.values import parse_json
 
 __all__ = ["runs_of"]
 
@@ -71,7 +71,7 @@ def _run(row: dict[str, Any]) -> Run:
     for name in ("config", "owner"):
         if isinstance(row.get(name), str):
             try:
-                row[name] = json.loads(row[name])
+                row[name] = parse_json(row[name])
             except ValueError as error:
                 raise InputError(f"{name} is no JSON: {error}.") from error
     lacking = [name for name in _REQUIRED if name not in row]
