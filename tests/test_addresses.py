@@ -40,6 +40,8 @@ SECRET = "s3cr3t"
         f"sqlite:///store.db?key={SECRET}&mode=ro",
         f"sqlite://ann:{SECRET}@host/store.db",
         f"sqlite://ann@host:1/store.db?a@key={SECRET}",
+        f"sqlite:///ann:{SECRET}@host/store.db",
+        f"sqlite:///:{SECRET}@[?::1]:1/name",
         f"store.db?password={SECRET}",
         f"./store.db?cipher=x&key/={SECRET}",
         f"x@?postgresql//ann:{SECRET}@host/db",
@@ -88,6 +90,15 @@ def test_only_options_that_are_public_are_shown(option: str) -> None:
         assert SECRET not in shown
         assert f"{option}=***" in shown
         assert "sslmode=require" in shown
+
+
+@pytest.mark.parametrize("value", [f"key={SECRET}", f"require&password={SECRET}", f"ann:{SECRET}@host"])
+@pytest.mark.parametrize("option", ["ssl", "sslmode", "host", "application_name"])
+def test_a_public_option_with_another_one_in_it_is_not_shown(option: str, value: str) -> None:
+    given = URL.create("postgresql+asyncpg", "ann", "pw", "host", 5432, "db", query={option: value})
+    for shown in (repr(DatabaseConfig(url=given)), masked(given), repr(walle.Database(given))):
+        assert SECRET not in shown
+        assert "***" in shown
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,15 +196,26 @@ def parse_url(target: URL | str | Path) -> URL:
             f"'{scheme}://...' is not a database URL: look at its port (a number) and the brackets of an IPv6 address, "
             f"and write several hosts as options (postgresql:///name?host=a:5432&host=b:5432). Allowed: {_ALLOWED}."
         ) from None
+    if scheme.startswith("sqlite") and re.search(":[^/]*@", url.database or ""):
+        raise ConfigurationError(
+            f"'{scheme}://...': a SQLite URL has no user and no password (a file of such a name is given as a "
+            f"pathlib.Path). Allowed: {_ALLOWED}."
+        )
     return _normalise(url)
 
 
 def masked(url: URL) -> str:
     """Write a URL with its password, and every option that is not known to be public, replaced by ``***``."""
-    hidden = {key: value if key.lower() in _PUBLIC else "***" for key, value in url.query.items()}
+    hidden = {key: value if _is_public(key, value) else "***" for key, value in url.query.items()}
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     return url.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _is_public(key: str, value: str | Sequence[str]) -> bool:
+    """Tell whether an option may be shown: a known one, with no other in what was meant as its value."""
+    values = [value] if isinstance(value, str) else value
+    return key.lower() in _PUBLIC and not any(re.search("[=&;@]", one) for one in values)
 
 
 def _scheme(text: str) -> str:

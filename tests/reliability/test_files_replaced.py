@@ -403,8 +403,8 @@ def test_a_constraint_is_no_sign_of_an_overwritten_file(
     _, store, other = vacuumed
     other.create_function("approved", 1, lambda _: True, deterministic=True)  # which the store does not know
     other.execute("PRAGMA ignore_check_constraints=ON")
-    other.execute(f"CREATE TABLE judged (value INTEGER CHECK ({rule}))")
-    other.execute("INSERT INTO judged VALUES (?)", (value,))
+    other.execute(f"CREATE TABLE tree (value INTEGER CHECK ({rule}))")
+    other.execute("INSERT INTO tree VALUES (?)", (value,))
     grow(other, 3_000_000)
     assert store.fills.append(fill(2)).inserted == 1
     assert store.fills.read().height == 2
