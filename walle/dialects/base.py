@@ -20,7 +20,7 @@ from walle.dialects.delivered import doubtful, wired
 from walle.dialects.outbox import OutboxDialect
 from walle.errors import PrecisionError, UnreadableRow, WalleError
 from walle.forks import Gate
-from walle.forms import Found, findings, only_finite, search
+from walle.forms import Found, findings, search
 from walle.models import metadata
 
 __all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
@@ -203,13 +203,12 @@ class Dialect(ABC):
         ------
         UnreadableRow
         """
-        tables = _tables(statement)
-        finite = not tables or any(map(only_finite, tables))
+        finite = True
         for frame in frames:
             while (doubt := doubtful(frame, finite=finite)) is not None:
                 found = self.unreadable(statement)
                 if not found and doubt.kind == "number":
-                    finite = False  # reckoned, and not stored
+                    finite = False  # reckoned, or of rejected rows, and not stored otherwise
                     continue
                 raise self.explained(statement, UnreadableRow(doubt.told), found)
             yield frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -83,7 +84,17 @@ def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted
         frame = pl.DataFrame(rows, schema=forms, orient="row")
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableRow(_odd(rows, forms)) from error
-    return frame.cast(pl.Schema(schema)) if forms != schema else frame
+    return _cast(frame, schema) if forms != schema else frame
+
+
+def _cast(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Give columns the types of a schema, in its order; a series at a time costs a small frame a tenth."""
+    return pl.DataFrame(
+        [
+            values if values.dtype == kind else values.cast(kind)
+            for values, kind in zip(frame.get_columns(), schema.values(), strict=True)
+        ]
+    )
 
 
 def _odd(rows: Sequence[Any], forms: Mapping[str, pl.DataType]) -> str:
@@ -105,11 +116,11 @@ def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
         For values that their declared type cannot hold.
     """
     frame = pl.DataFrame(pl.from_arrow(batch))
-    frame = frame.rename(dict(zip(frame.columns, schema, strict=True)))
+    frame.columns = list(schema)
     if frame.schema == schema:
         return frame
     try:
-        return frame.cast(pl.Schema(schema))
+        return _cast(frame, schema)
     except pl.exceptions.PolarsError as error:
         raise UnreadableRow(str(error).splitlines()[0][:200].rstrip(".")) from error
 
@@ -138,12 +149,13 @@ def doubtful(frame: pl.DataFrame, *, finite: bool = True) -> Doubt | None:
     finite : bool
         Whether numbers are looked at.
     """
-    for values in frame:
+    for values in frame.get_columns():
         if isinstance(values.dtype, pl.Datetime):
-            counts = values.to_physical()
+            counts = values.cast(pl.Int64)
             first, last = counts.min(), counts.max()
             if first is not None and (first < FIRST_INSTANT or last > LAST_INSTANT):  # type: ignore[operator]
                 return Doubt(values.name, "time")
-        elif finite and values.dtype == pl.Float64 and not values.is_finite().all():
+        # one of them makes the sum such one, and so may many large ones; a sum takes a tenth of the time
+        elif finite and values.dtype == pl.Float64 and not math.isfinite(values.sum()) and not values.is_finite().all():
             return Doubt(values.name, "number")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -142,13 +143,7 @@ class RunReading:
         column = expression(database, table, name)
         if name not in ("symbols", "timeframe") or not database.has(table, "config"):
             return column
-        inside = (symbols_in if name == "symbols" else timeframe_in)(table.c.config, database.dialect.name)
-        if not database.has(table, name):
-            return inside.label(name)
-        own = wire(table.c[name], database.dialect.name)
-        # a program that knows no SQL null for JSON writes the JSON null
-        own = sa.func.nullif(own, "null") if name == "symbols" else own
-        return sa.func.coalesce(own, inside).label(name)
+        return _with_config(name, database.dialect.name, stored=database.has(table, name))
 
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
@@ -198,6 +193,19 @@ class RunReading:
             inherited = _count(orders.c.run_id, wanted).select_from(fills.join(orders, fills.c.order_id == orders.c.id))
             parts["fills"].append(inherited.where(fills.c.run_id.is_(None)) if own else inherited)
         return parts
+
+
+@cache  # it takes as long to write as a short list of runs to read
+def _with_config(name: str, dialect: str, *, stored: bool) -> sa.ColumnElement[Any]:
+    """Return the symbols or the timeframe of a run, those in its config where it has none of its own."""
+    table = models.runs
+    inside = (symbols_in if name == "symbols" else timeframe_in)(table.c.config, dialect)
+    if not stored:
+        return inside.label(name)
+    own = wire(table.c[name], dialect)
+    # a program that knows no SQL null for JSON writes the JSON null
+    own = sa.func.nullif(own, "null") if name == "symbols" else own
+    return sa.func.coalesce(own, inside).label(name)
 
 
 def record(row: dict[str, Any], *, decoded: bool = False) -> Run:
