@@ -87,6 +87,7 @@ def test_a_reader_beside_an_owner_who_comes_and_goes_never_sees_a_mixture(shared
             answer = reader.expect("seen")
             if answer.startswith("DatabaseBusy"):
                 continue
+            assert answer.count(" ") == 2, answer
             count, rows, ok = answer.split(" ")
             assert ok == "True"
             seen += [int(rows), int(count)]  # in the order in which they were read
