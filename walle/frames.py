@@ -364,7 +364,7 @@ def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
     PrecisionError
         For a stored number that ``Decimal(38, 18)`` cannot hold; Polars would round it silently.
     UnreadableRow
-        For a stored text that is no number, or no list of texts.
+        For a stored text that is no number, or no plain list.
     """
     columns = []
     for name, kind in schema.items():

@@ -102,7 +102,7 @@ class PostgreSQLDialect(Dialect):
         return engine
 
     def _set_manners(self, engine: Engine) -> None:
-        begin, look = self._settings.begin, self._settings.look
+        begin, look = self._settings.begin.as_string(), self._settings.look.as_string()  # written once
 
         @event.listens_for(engine, "connect")
         def check(connection: Any, record: Any) -> None:
@@ -409,7 +409,7 @@ def _runs(statement: sql.Composable) -> Callable[..., None]:
     return run
 
 
-def _run(connection: Any, commands: sql.Composed) -> None:
+def _run(connection: Any, commands: str) -> None:
     """Send several commands as one message, which must not be prepared, over psycopg or SQLAlchemy's face of it."""
     if isinstance(connection, AdaptedConnection):
         connection.run_async(lambda driver: driver.execute(commands, prepare=False))

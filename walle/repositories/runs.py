@@ -93,7 +93,7 @@ class RunRepository(RunReading, RunAnalysis):
             return await self._save_all(runs_of(run), session)
         async with self._database.write(session) as writer:
             stored = (await self._locked(writer, [run.id])).get(run.id)
-            saved = _saved(run, stored, await _now(writer))
+            saved = _saved(run, stored, await _now(writer) if run.status == RunStatus.RUNNING else None)
             table = models.runs
             if stored is not None:
                 await writer.execute(sa.update(table).where(table.c.id == run.id).values(_row(saved)))
@@ -107,7 +107,7 @@ class RunRepository(RunReading, RunAnalysis):
         table, new, updated = models.runs, [], 0
         async with self._database.write(session) as writer:
             stored = await self._locked(writer, [run.id for run in runs])
-            now = await _now(writer)
+            now = await _now(writer) if any(run.status == RunStatus.RUNNING for run in runs) else None
             for run in runs:
                 before = stored.get(run.id)
                 if before is not None and as_read(dataclasses.replace(run, revision=before.revision)) == before:
@@ -349,8 +349,15 @@ async def _now(writer: Writer) -> datetime:
     return now
 
 
-def _saved(run: Run, stored: Run | None, now: datetime) -> Run:
+def _saved(run: Run, stored: Run | None, now: datetime | None) -> Run:
     """Return a run as it is to be stored, with its next revision.
+
+    Parameters
+    ----------
+    run : Run
+    stored : Run or None
+    now : datetime or None
+        By the database's clock; only for a run that may become ``running``.
 
     Raises
     ------
