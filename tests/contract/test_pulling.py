@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+import walle
 from tests.samples import event
 from walle import Consumer, OffsetStore, PullConsumer
 from walle.envelope import Event
@@ -164,3 +166,14 @@ async def test_a_claim_does_not_commit_over_an_offset_that_was_set(log: EventLog
     with pytest.raises(ConsumerFenced):
         await log.store.offsets.commit(claim, ids[0])
     assert await offsets(log) == ids[1]
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "soon", True])
+async def test_a_time_that_nobody_can_wait_is_refused(log: EventLog, timeout: Any) -> None:
+    async with PullConsumer(log, "sink") as consumer:
+        with pytest.raises(InputError, match=r"timeout=.* is neither a number of seconds from 0 nor None"):
+            await consumer.poll(timeout=timeout)
+    with pytest.raises(InputError, match=r"timeout=.* is neither"):
+        await log.wait_for(1, timeout=timeout)
+    with walle.connect() as store, pytest.raises(InputError, match=r"timeout=.* is neither"):
+        store.events.tail(timeout=timeout)

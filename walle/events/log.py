@@ -19,7 +19,7 @@ from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
 from walle.events.outbox import OutboxEvents
-from walle.events.patience import Patience
+from walle.events.patience import Patience, check_seconds
 from walle.events.port import EventStore
 from walle.events.searching import Searching
 from walle.events.supervision import Supervision
@@ -276,10 +276,12 @@ class EventLog(Searching, Supervision):
         ------
         UnknownEvent
             When its transaction was rolled back, so that it will never be there.
+        InputError
+            For a timeout below 0.
         TimeoutError
         """
         check_offset(offset, "offset")
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(check_seconds(timeout, "timeout")):
             while True:
                 signal = self.store.signal()
                 if await self.store.settle(offset - 1) >= offset:

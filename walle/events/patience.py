@@ -16,7 +16,7 @@ from walle.errors import (
     InputError,
 )
 
-__all__ = ["Patience"]
+__all__ = ["Patience", "check_seconds"]
 
 log = logging.getLogger("walle")
 
@@ -24,6 +24,20 @@ FIRST, LONGEST = 0.1, 5.0
 """Seconds of the first pause, doubled before each further one, and of the longest."""
 
 _FOR_GOOD = (AuthenticationFailed, FileReplaced)
+
+
+def check_seconds(value: float | None, name: str) -> float | None:
+    """Return how long to wait; None is without an end.
+
+    Raises
+    ------
+    InputError
+        For anything but a number from 0, or None.
+    """
+    wrong = isinstance(value, bool) or not isinstance(value, int | float | None)
+    if wrong or (value is not None and not value >= 0):
+        raise InputError(f"{name}={value!r} is neither a number of seconds from 0 nor None.")
+    return value
 
 
 class Patience:
@@ -43,10 +57,7 @@ class Patience:
     """
 
     def __init__(self, what: str, give_up_after: float | None) -> None:
-        wrong = isinstance(give_up_after, bool) or not isinstance(give_up_after, int | float | None)
-        if wrong or (give_up_after is not None and not give_up_after >= 0):
-            raise InputError(f"give_up_after={give_up_after!r} is neither a number of seconds from 0 nor None.")
-        self._what, self._give_up_after = what, give_up_after
+        self._what, self._give_up_after = what, check_seconds(give_up_after, "give_up_after")
         self._pause, self._since = FIRST, 0.0
         self._lost = False
 

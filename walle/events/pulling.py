@@ -14,6 +14,7 @@ from walle.errors import InputError
 from walle.events.consumer import LEASE, LOOK_SECONDS, PASS_SECONDS, Consumer
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, EventLog
+from walle.events.patience import check_seconds
 
 __all__ = ["PullConsumer"]
 
@@ -124,12 +125,13 @@ class PullConsumer:
         ConsumerBusy, ConsumerFenced
             When another process took the name meanwhile, or has its lock after this one's was cut off.
         InputError
-            Before :meth:`start`, and for a limit that is no whole number above 0.
+            Before :meth:`start`, for a limit that is no whole number above 0, and for a timeout below 0.
         UnsafeEventSource
             Where events could be skipped.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InputError(f"limit={limit!r} is not a whole number above 0.")
+        check_seconds(timeout, "timeout")
         loop = asyncio.get_running_loop()
         end = None if timeout is None else loop.time() + timeout
         while True:

@@ -19,7 +19,7 @@ from walle.events import Consumer, EventLog, EventPage, ResetReport
 from walle.events.callbacks import Callback, check_callback
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
-from walle.events.patience import Patience
+from walle.events.patience import Patience, check_seconds
 from walle.events.searching import REACH, SEARCH
 from walle.repositories.common import Time
 from walle.store.noun import Noun, mirrors
@@ -198,7 +198,7 @@ class Events(Noun[EventLog]):
         """
         wanted = EventFilter.of(types, run_id, corr_id)
         place = self.latest() if after is None else check_offset(after, "after")
-        return self._tail(wanted, place, timeout, Patience("a tail", give_up_after))
+        return self._tail(wanted, place, check_seconds(timeout, "timeout"), Patience("a tail", give_up_after))
 
     def _tail(self, wanted: EventFilter, place: int, timeout: float | None, patience: Patience) -> Iterator[Event]:
         heard = time.monotonic()
