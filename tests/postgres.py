@@ -40,7 +40,8 @@ class Server:
     def create(self, name: str, template: str = "template0") -> str:
         """Make a database owned by the user walle, and return its address."""
         with self.admin() as connection:
-            connection.execute(f'CREATE DATABASE "{name}" OWNER walle TEMPLATE "{template}"')
+            # copying files takes a third of the time of the default, which writes every page to the log
+            connection.execute(f'CREATE DATABASE "{name}" OWNER walle TEMPLATE "{template}" STRATEGY FILE_COPY')
         return self.url(name)
 
     def drop(self, name: str) -> None:

@@ -213,10 +213,9 @@ class PostgreSQLDialect(Dialect):
 
         Values are written into the statement, because ADBC reads by COPY only when there are no parameters.
         """
-        # numeric_dollar: psycopg's own paramstyle would double every %
-        style = postgresql.dialect(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-            paramstyle="numeric_dollar"
-        )
+        # named: psycopg's own paramstyle would double every %, and to number parameters SQLAlchemy looks for
+        # %(name)s in the text, its 2.1.0 in the values too
+        style = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
         text = str(statement.compile(dialect=style, compile_kwargs={"literal_binds": True}))
         connection = self._readers.connect()
         try:
