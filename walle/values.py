@@ -42,7 +42,7 @@ JSON_DEPTH = 200
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON_INTEGER_BITS = 13_000
 _JSON_DIGITS = 4_000
-_EXPONENT = re.compile("[0-9]e[+-][0-9]")  # as Python writes it
+_EXPONENT = re.compile(r"(?:[\[:,]|\A)-?[0-9.]+e[+-][0-9]+(?=[,\]}]|\Z)")  # a JSON number; a text may hold one
 _IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e[+-][0-9]+', re.DOTALL)
 _CHARACTER = (  # no half of a surrogate pair
     r'[^"\\]|\\[^u]|\\u([0-9a-cA-CeEfF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
@@ -293,7 +293,9 @@ def json_text(value: object) -> str:
     an integer. ``10000000000000000000000.0`` stays a float on every store, and its text is the same on all of them.
     """
     text = _ENCODER.encode(value)
-    return _IN_JSON.sub(_without_exponent, text) if _EXPONENT.search(text) else text
+    if ("e+" in text or "e-" in text) and _EXPONENT.search(text):
+        return _IN_JSON.sub(_without_exponent, text)
+    return text
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -68,6 +68,15 @@ def test_a_float_is_written_without_an_exponent_and_texts_are_left_alone(number:
     assert "e" not in written.partition(',"t"')[0]
 
 
+@pytest.mark.parametrize("text", ["3e-4b", "1f3e-4b21-9e+1a", "a,1e+22,b", ":1e-7]", "1e+22"])
+def test_an_exponent_within_a_text_is_left_there(text: str) -> None:
+    assert json_text({text: [text]}) == f'{{"{text}":["{text}"]}}'
+    assert json_text({text: [text, -2.5e-7, {"x": 1e22}]}) == (
+        f'{{"{text}":["{text}",-0.00000025,{{"x":10000000000000000000000.0}}]}}'
+    )
+    assert json_text(1e22) == "10000000000000000000000.0"
+
+
 @pytest.mark.parametrize("text", ["1e400", "-1e400", "NaN", "Infinity"])
 def test_what_no_float_holds_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is not JSON"):
