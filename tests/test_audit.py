@@ -15,7 +15,7 @@ import pytest
 import walle
 from tests.samples import START, bars, fill, order, run
 from walle import demo
-from walle.cli import main
+from walle.cli.main import main
 from walle.fills import FINDINGS, RULES, rule
 from walle.fills.audit import Evidence
 

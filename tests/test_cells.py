@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.test_calendars import exchange, utc
 from tests.test_coverage import FIRST, LAST, clock, expected_bars, series
-from walle.bars.cells import CELLS, count_cells
 from walle.bars.coverage import summarise
-from walle.bars.packed import RUNS, runs_of
+from walle.bars.grid import CELLS, count_cells
+from walle.bars.spans import RUNS, runs_of
 from walle.calendars import Calendar, calendar, from_sessions
 from walle.errors import InputError
 from walle.frames import INSTANT

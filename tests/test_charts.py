@@ -20,7 +20,7 @@ from walle import charts, demo
 from walle.charts import candles, costs, coverage, equity, picture
 from walle.charts.drawing import MARKS, thinned
 from walle.fills.costs import COSTS
-from walle.repositories.coverage import SERIES_COVERAGE
+from walle.repositories.bars.coverage import SERIES_COVERAGE
 
 START = datetime(2025, 11, 19, tzinfo=UTC)
 HOSTILE = [

@@ -13,9 +13,9 @@ import pytest
 
 import walle
 from tests.samples import bars
-from walle.cli import main
+from walle.cli.main import main
 
-WALLE = [sys.executable, "-m", "walle.cli"]
+WALLE = [sys.executable, "-m", "walle"]
 
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -130,7 +130,7 @@ def test_wrong_words_end_with_2_and_no_traceback() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m walle.cli demo {tmp_path} | head -1"
+    command = f"{sys.executable} -m walle demo {tmp_path} | head -1"
     answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
     assert answer.stderr == ""
 

@@ -15,8 +15,8 @@ import pytest
 
 import walle
 from tests.samples import START, event, fill, order, run
-from walle.cli import main
-from walle.values import JSON_DEPTH
+from walle.cli.main import main
+from walle.validation import JSON_DEPTH
 
 # the envelope
 
@@ -255,7 +255,7 @@ def test_tail_prints_the_last_events(consumed: str, capsys: pytest.CaptureFixtur
 
 def test_tail_follows_another_process(consumed: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "walle.cli", "events", "tail", consumed, "-f", "-n", "1"],
+        [sys.executable, "-m", "walle", "events", "tail", consumed, "-f", "-n", "1"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -11,7 +11,7 @@ import pytest
 import walle
 from walle import charts
 from walle.errors import InputError, WalleError
-from walle.tabular import beyond_years, foreign, within_reach
+from walle.interop import beyond_years, foreign, within_reach
 
 EXTREMES = (2**63 - 1, -(2**63), 2**62, -(2**62), 8_334_601_228_800_000_000)
 KINDS = [pl.Datetime(unit, zone) for unit in ("us", "ms") for zone in ("UTC", None, "America/New_York")]

@@ -16,7 +16,7 @@ from tests.samples import bars, run
 from tests.test_foreign_rows import BAR, BEFORE, FILL, RUN, Read
 from tests.test_migrations import config
 from walle import migrate
-from walle.cli import main
+from walle.cli.main import main
 from walle.dialects.sqlite_errors import translate
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.errors import UnreadableRow, UpgradeRefused

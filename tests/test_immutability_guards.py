@@ -14,7 +14,8 @@ import walle
 from tests.postgres import Server
 from tests.raw import TABLES, Raw, fill_tables, guards, read_tables
 from tests.test_immutability import BASE, FACTS, check_guarded, refuse
-from walle import cli, migrate
+from walle import migrate
+from walle.cli.main import main
 from walle.config import DatabaseConfig
 from walle.database import Database
 
@@ -192,7 +193,7 @@ def test_a_dropped_guard_is_named_and_put_back_by_an_upgrade(
     with walle.connect(filled.address) as store:
         assert store.status().missing_guards == (name,)
         assert not store.status().ok
-        assert cli.main(["status", filled.address]) == 1
+        assert main(["status", filled.address]) == 1
         shown = capsys.readouterr()
         assert name in shown.out
         assert "correct" not in shown.out + shown.err

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walle.bars.coverage import summarise
-from walle.bars.packed import SUMMARY, join_runs, pack, runs_of, summaries, times_of, unpack
+from walle.bars.spans import SUMMARY, join_runs, pack, runs_of, summaries, times_of, unpack
 from walle.frames import INSTANT
 from walle.timeframe import TIMEFRAMES, length
 

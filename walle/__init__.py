@@ -16,6 +16,7 @@ from walle.bars import IngestReport, fill_gaps, resample
 from walle.config import DatabaseConfig
 from walle.database import Database, close_database, get_database, init_database
 from walle.decimals import to_float, trim_zeros
+from walle.enums import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 from walle.envelope import Event
 from walle.errors import (
     AuthenticationFailed,
@@ -78,7 +79,6 @@ from walle.repositories import (
 from walle.runs import Results, RunReport, from_backtesting
 from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
-from walle.words import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 
 __version__ = "0.1.0"
 

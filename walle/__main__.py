@@ -1,6 +1,6 @@
 """``python -m walle``."""
 
-from walle.cli import main
+from walle.cli.main import main
 
 __all__: list[str] = []
 

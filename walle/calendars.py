@@ -13,9 +13,9 @@ import polars as pl
 
 from walle.errors import ConfigurationError, InputError, UnknownCalendar
 from walle.frames import INSTANT
-from walle.tabular import beyond_years
+from walle.interop import beyond_years
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.values import check_text, parse_range, to_microseconds
+from walle.validation import check_text, parse_range, to_microseconds
 
 __all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instants", "from_sessions"]
 

@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 from uuid import uuid4
 
+from walle.enums import EventKind
 from walle.errors import InputError
 from walle.records import Record
-from walle.values import check_json, json_text, parse_json
-from walle.words import EventKind
+from walle.validation import check_json, json_text, parse_json
 
 __all__ = ["ENVELOPE", "Event"]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from walle.errors import InputError, PrecisionError
 from walle.frames import DECIMAL
-from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
+from walle.validation import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES
 
 __all__ = ["Exact", "decimals", "shortest"]
 

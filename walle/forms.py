@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from walle.types import ExactDecimal, Json, UtcInstant
-from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
+from walle.validation import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
 
 __all__ = [
     "FIRST_INSTANT",

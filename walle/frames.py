@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle.database import Database
 from walle.errors import PrecisionError, UnreadableRow
 from walle.types import wire
-from walle.values import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
+from walle.validation import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, JSON_LIST
 
 __all__ = [
     "BACKTEST_RESULTS",

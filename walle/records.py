@@ -15,9 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from walle.errors import InputError
-from walle.values import check_decimal, check_instant, check_json, check_text
-from walle.words import (
+from walle.enums import (
     CALENDAR_TIMEFRAMES,
     Liquidity,
     OrderStatus,
@@ -27,6 +25,8 @@ from walle.words import (
     Side,
     TimeInForce,
 )
+from walle.errors import InputError
+from walle.validation import check_decimal, check_instant, check_json, check_text
 
 __all__ = [
     "BacktestResult",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
+from walle.enums import CALENDAR_TIMEFRAMES
 from walle.errors import UnknownTimeframe
-from walle.words import CALENDAR_TIMEFRAMES
 
 __all__ = ["CALENDAR_TIMEFRAMES", "TIMEFRAMES", "check_timeframe", "is_calendar", "length"]
 

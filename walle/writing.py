@@ -75,7 +75,7 @@ class Writer:
         return inserted
 
     async def insert_events(self, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox.OutboxDialect.insert`."""
+        """Insert events in order and return their ids; see :meth:`walle.dialects.outbox_port.OutboxDialect.insert`."""
         return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
 
     async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:

@@ -15,7 +15,8 @@ from tests.raw import HEAD_TABLES, Raw, guards
 from tests.samples import fill, order, run
 from tests.test_migrations import CHAIN, HEAD, alembic, columns_of, config, indexes_of
 from tests.test_migrations_loss import everything
-from walle import backend, cli, migrate, models
+from walle import backend, migrate, models
+from walle.cli.main import main
 from walle.errors import SchemaOutdated, SchemaTooNew, UpgradeRefused
 
 BASE = "d4e5f6a7b8c9"
@@ -160,12 +161,12 @@ def test_without_a_yes_it_says_what_would_happen_and_touches_nothing(empty_postg
 
 def test_the_command_takes_it_over_with_a_yes_only(empty_postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
     make(empty_postgres)
-    assert cli.main(["status", empty_postgres]) == 1
-    assert cli.main(["upgrade", empty_postgres]) == 1
+    assert main(["status", empty_postgres]) == 1
+    assert main(["upgrade", empty_postgres]) == 1
     assert "--yes" in capsys.readouterr().err
-    assert cli.main(["upgrade", "--yes", empty_postgres]) == 0
+    assert main(["upgrade", "--yes", empty_postgres]) == 0
     assert f"upgraded by {', '.join(OURS)}" in capsys.readouterr().out
-    assert cli.main(["status", empty_postgres]) == 0
+    assert main(["status", empty_postgres]) == 0
 
 
 def test_the_alembic_command_takes_it_over_where_it_is_told_to(empty_postgres: str) -> None:

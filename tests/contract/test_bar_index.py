@@ -18,7 +18,8 @@ from tests.samples import START, bars
 from walle.bars.coverage import summarise
 from walle.database import Database
 from walle.frames import BAR_SERIES
-from walle.repositories import BarRepository, bar_index, ingest
+from walle.repositories import BarRepository
+from walle.repositories.bars import index, ingest
 
 SYMBOLS = ("A", "B", "C")
 COLUMNS = "symbol, timeframe, timestamp, open, high, low, close, volume"
@@ -193,7 +194,7 @@ async def test_a_full_row_is_left_to_large_writes(
     repository: BarRepository, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, sparse = Raw(address), bars(3_000).filter(pl.int_range(3_000) % 3 == 0)
-    monkeypatch.setattr(bar_index, "FULL", 20)
+    monkeypatch.setattr(index, "FULL", 20)
     monkeypatch.setattr(ingest, "FEW", 100)
     for number in range(4):
         await repository.upsert(sparse.slice(number * 20, 20), symbol="A", timeframe="1m")

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from tests.samples import START, bars
-from walle.bars.cells import CELLS
+from walle.bars.grid import CELLS
 from walle.calendars import from_sessions
 from walle.database import Database
 from walle.errors import InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.repositories import BarRepository
-from walle.repositories.coverage import SERIES_COVERAGE, SERIES_GAPS
+from walle.repositories.bars.coverage import SERIES_COVERAGE, SERIES_GAPS
 
 
 @pytest.fixture

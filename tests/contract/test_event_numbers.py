@@ -16,7 +16,7 @@ from walle.envelope import Event
 from walle.errors import InputError
 from walle.events import EventLog
 from walle.events.filters import EventFilter
-from walle.values import json_text, parse_json
+from walle.validation import json_text, parse_json
 
 NUMBERS: list[Any] = [
     *(1e308, 1.7976931348623157e308, 1e22, 1e16, 1e15, 1.0, 0.0, 0.1, -1e22, 5e-324, 2.5e-7, 1e-5, 123456789.125),

@@ -20,7 +20,7 @@ from walle.envelope import Event
 from walle.errors import InputError, UnknownEvent
 from walle.events import EventLog, Mask, searching
 from walle.events.export import exported
-from walle.events.paths import found, parse_path
+from walle.events.json_path import found, parse_path
 from walle.frames import EVENTS
 
 

@@ -15,11 +15,11 @@ import pytest
 from tests.raw import Raw
 from tests.samples import START, event
 from walle.database import Database
+from walle.enums import EventKind
 from walle.envelope import Event
 from walle.errors import EventTooLarge, InputError, StoreClosed, UnknownEvent
 from walle.events import Consumer, EventLog
 from walle.frames import EVENTS
-from walle.words import EventKind
 
 
 async def ids(log: EventLog, **wanted: Any) -> list[int]:

@@ -18,9 +18,9 @@ from walle.database import Database
 from walle.errors import ConfigurationError, InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories import BarRepository
-from walle.repositories.claims import whoami
-from walle.repositories.coverage import SERIES_GAPS
-from walle.repositories.markets import explained
+from walle.repositories.bars.calendars import explained
+from walle.repositories.bars.coverage import SERIES_GAPS
+from walle.repositories.events.consumer_claims import whoami
 
 
 @pytest.fixture

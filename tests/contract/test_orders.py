@@ -10,11 +10,11 @@ import pytest
 
 from tests.samples import START, fill, order, run
 from walle.database import Database
+from walle.enums import OrderStatus
 from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder, UnknownRun
 from walle.frames import ORDERS
 from walle.records import Order
 from walle.repositories import FillRepository, OrderRepository, RunRepository
-from walle.words import OrderStatus
 
 
 @pytest.fixture

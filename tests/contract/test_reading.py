@@ -17,7 +17,7 @@ from walle.database import Database
 from walle.errors import IncompleteBars, InputError, UnknownSymbol, UnknownTimeframe
 from walle.frames import BARS, INSTANT
 from walle.repositories import BarRepository, EmptySeriesWarning
-from walle.repositories.coverage import SERIES_GAPS
+from walle.repositories.bars.coverage import SERIES_GAPS
 
 
 @pytest.fixture

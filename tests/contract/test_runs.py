@@ -7,12 +7,12 @@ import pytest
 
 from tests.samples import START, fill, order, run
 from walle.database import Database
+from walle.enums import RunStatus
 from walle.errors import IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.frames import HISTORY, RUN_SUMMARY
 from walle.records import Run
 from walle.repositories import FillRepository, OrderRepository, RunRepository
 from walle.runs import this_process
-from walle.words import RunStatus
 
 
 @pytest.fixture

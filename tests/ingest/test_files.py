@@ -19,7 +19,7 @@ import walle
 from tests.ingest.test_pages import is_untouched
 from tests.samples import bars
 from walle import migrate
-from walle.bars import inputs
+from walle.bars import ingest_source
 from walle.bars.files import BarReader
 from walle.config import DatabaseConfig
 from walle.database import Database
@@ -84,7 +84,7 @@ def test_a_file_comes_in_once(store: walle.Store, tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused(
     store: walle.Store, address: str, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = csv(tmp_path / "a.csv"), inputs.open_file
+    path, real = csv(tmp_path / "a.csv"), ingest_source.open_file
 
     def opened(*arguments: Any) -> Any:
         reader = real(*arguments)
@@ -97,7 +97,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
             path.unlink()
         return reader
 
-    monkeypatch.setattr("walle.repositories.ingest.open_file", opened)
+    monkeypatch.setattr("walle.repositories.bars.ingest.open_file", opened)
     with pytest.raises(InputError, match=r"was changed while it was read\. Ingest it when it is whole"):
         store.bars.ingest(path, **SAID)
     assert is_untouched(address)
@@ -187,13 +187,13 @@ async def test_a_cancelled_caller_does_not_wait_for_a_page_that_is_being_read(
             closed.set()
 
     def opened(*arguments: Any) -> BarReader:
-        reader = inputs.open_file(*arguments)
+        reader = ingest_source.open_file(*arguments)
         reader.__class__ = Slow
         return reader
 
     bars_of = walle.BarRepository(database)
     with monkeypatch.context() as patch:
-        patch.setattr("walle.repositories.ingest.open_file", opened)
+        patch.setattr("walle.repositories.bars.ingest.open_file", opened)
         task = asyncio.ensure_future(bars_of.upsert(path, symbol="A", timeframe="1m"))
         while not reading.is_set():
             await asyncio.sleep(0.001)

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.raw import Raw
 from tests.samples import bars
-from walle.bars import inputs
+from walle.bars import ingest_source
 from walle.errors import InvalidBars
 
 PAGE = 40
@@ -23,7 +23,7 @@ RECORDS = ("bars", "bar_conflicts", "bar_series", "ingests", "rejected_bars")
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "READ_ROWS", PAGE)
+    monkeypatch.setattr(ingest_source, "READ_ROWS", PAGE)
 
 
 def named(frame: pl.DataFrame, symbol: str = "A") -> pl.DataFrame:

@@ -15,7 +15,7 @@ from tests.ingest.test_pages import is_untouched
 from tests.raw import Raw
 from tests.samples import START, bars
 from walle.errors import DatabaseBusy, InvalidBars
-from walle.repositories.series import SeriesRecords
+from walle.repositories.bars.provenance import SeriesRecords
 
 
 def at(times: list[datetime]) -> pl.DataFrame:

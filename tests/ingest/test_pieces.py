@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 import walle
 from tests.samples import START, bars
-from walle.bars import inputs
+from walle.bars import ingest_source
 
 ROWS = 120
 _numbers = itertools.count()
@@ -57,7 +57,7 @@ def test_any_cut_of_a_file_leaves_the_same_store(store: walle.Store, address: st
     def check(parts: list[pl.DataFrame], page: int, kind: str) -> None:
         prefix = f"run {next(_numbers)} "  # every example has symbols of its own in the one store
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(inputs, "READ_ROWS", page)
+            patch.setattr(ingest_source, "READ_ROWS", page)
             reports = [ingest(store, tmp_path / f"{prefix}{n}.{kind}", part, prefix) for n, part in enumerate(parts)]
         assert sum(report.inserted for report in reports) == LONG.height
         for (symbol, timeframe), frame in WHOLE.items():

@@ -24,11 +24,11 @@ import sqlalchemy as sa
 import walle
 from tests.reliability.material import SYMBOL, big_bars, contents, counted
 from tests.samples import fill, order, run
-from walle import repositories
-from walle.bars import inputs
+from walle.bars import ingest_source
 from walle.database import Database, Writer
 from walle.dialects import sqlite
 from walle.errors import WalleError
+from walle.repositories.bars import ingest as ingesting
 
 NOBODY = 65534
 
@@ -50,7 +50,7 @@ def ingest(address: str, first: str, count: str) -> None:
 
 def ingest_file(address: str, path: str, symbol: str, page: str) -> None:
     """Ingest a file in pages of so many rows."""
-    inputs.READ_ROWS = int(page)
+    ingest_source.READ_ROWS = int(page)
     with walle.connect(address) as store:
         print("go", flush=True)
         started = time.monotonic()
@@ -115,9 +115,9 @@ def announce(moment: str) -> None:
         setattr(owner, name, told)
 
     if moment == "checking":
-        before(inputs, "parse_bars")
+        before(ingest_source, "parse_bars")
     elif moment == "opening":
-        before(repositories.ingest, "open_file")
+        before(ingesting, "open_file")
     elif moment == "staging":
         before(Writer, "stage")
     elif moment == "copying":

@@ -26,7 +26,7 @@ from tests.reliability.processes import Child, command, script
 from tests.reliability.test_recover import recovered, save_running
 from tests.samples import run
 from walle.records import Owner
-from walle.repositories.claims import liveness
+from walle.repositories.events.consumer_claims import liveness
 from walle.runs import is_alive, is_this_process, this_process
 from walle.runs.kernel import INITIAL, Seen, decode_kinfo, look, place
 
@@ -239,7 +239,7 @@ def test_the_clock_of_the_client_decides_nothing(address: str) -> None:
         "class Ahead(module.datetime):\n"
         "    @classmethod\n"
         "    def now(cls, zone=None): return module.datetime.now(zone) + module.timedelta(hours=1)\n"
-        "import walle.repositories.runs as runs\n"
+        "import walle.repositories.runs.repository as runs\n"
         "runs.datetime = Ahead\n"
         "with walle.connect(sys.argv[1]) as store:\n"
         "    print('found', [one.id for one in store.runs.recover()], len(store.runs.sweep()))\n"

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from tests.postgres import Server
 from tests.reliability.processes import sizes
 from walle.database import Database
-from walle.events import EventLog, outbox
+from walle.events import EventLog, durable
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 
@@ -187,7 +187,7 @@ class Transactions(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "PATIENCE", 0.02)  # writers here idle for ever
+    monkeypatch.setattr(durable, "PATIENCE", 0.02)  # writers here idle for ever
 
 
 def run_machine(server: Server, examples: int, *, shrink: bool = True) -> None:

@@ -28,7 +28,7 @@ from tests.reliability.test_events_order import TYPES, WRITERS, Reader, Transact
 from tests.samples import event
 from walle import Event
 from walle.database import Database
-from walle.events import EventLog, outbox
+from walle.events import EventLog, durable
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
 
@@ -181,7 +181,7 @@ async def test_a_reader_whose_listening_connection_is_cut_off_goes_on_by_polling
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "PATIENCE", 0.0)  # writers here idle for ever, so waiting for them is in vain
+    monkeypatch.setattr(durable, "PATIENCE", 0.0)  # writers here idle for ever, so waiting for them is in vain
 
 
 class Follower(Reader):
@@ -372,7 +372,7 @@ def test_the_model_catches_readers_with_a_wrong_horizon(
     server: Server, monkeypatch: pytest.MonkeyPatch, wrong: type[Horizon]
 ) -> None:
     tell_a_story(server, Horizon)
-    monkeypatch.setattr("walle.events.outbox.Horizon", wrong)
+    monkeypatch.setattr("walle.events.durable.Horizon", wrong)
     with pytest.raises(AssertionError):
         tell_a_story(server, Horizon)
 

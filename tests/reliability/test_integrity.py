@@ -17,7 +17,7 @@ from tests.raw import Raw
 from tests.reliability.material import SYMBOL, big_bars
 from tests.reliability.processes import sizes
 from tests.samples import fill, order, run
-from walle.cli import main
+from walle.cli.main import main
 
 PAGE = 4096
 _PARSED = ("symbol", "timeframe", "timestamp", "id")

@@ -71,10 +71,10 @@ def press_ctrl_c(address: str, moment: str, count: int) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "walle.repositories.ingest.judge_bars",  # in a worker thread
-        "walle.repositories.bar_writes._overlaps",  # in the loop, between two statements
+        "walle.repositories.bars.ingest.judge_bars",  # in a worker thread
+        "walle.repositories.bars.write._overlaps",  # in the loop, between two statements
         "the dialect's bulk load",  # in the loop, while a statement is made
-        "walle.repositories.bar_writes.finish",
+        "walle.repositories.bars.write.finish",
     ],
 )
 def test_ctrl_c_that_polars_raises_in_another_thread_ends_the_call_only(

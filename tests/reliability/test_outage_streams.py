@@ -202,7 +202,7 @@ def test_the_command_line_gives_up_when_it_is_told(own_server: Server) -> None:
     address = new(own_server, "told")
     with walle.connect(address) as store:
         store.events.append(event(1))
-    command = [sys.executable, "-m", "walle.cli", "events", "tail", address, "-f", "--give-up-after", "0.5"]
+    command = [sys.executable, "-m", "walle", "events", "tail", address, "-f", "--give-up-after", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().split()[0] == "1"

@@ -17,7 +17,7 @@ from tests.reliability.processes import command
 from tests.samples import run
 from walle.models import runs
 from walle.records import Owner
-from walle.repositories.runs import LEASE
+from walle.repositories.runs.repository import LEASE
 from walle.runs import this_process
 
 

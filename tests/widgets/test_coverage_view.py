@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.samples import bars
 from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
-from walle.bars.cells import Cells
+from walle.bars.grid import Cells
 from walle.calendars import from_sessions
 from walle.errors import InputError, PersistenceUnavailable, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.widgets import CoverageView, coverage

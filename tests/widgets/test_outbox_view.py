@@ -25,7 +25,7 @@ from tests.samples import START
 from tests.widgets.test_view import HOSTILE, ROOT
 from walle.errors import InputError
 from walle.widgets import OutboxView
-from walle.widgets.bounded import NUMBER, bounded
+from walle.widgets.json_limit import NUMBER, bounded
 
 
 def event(number: int, **changes: Any) -> walle.Event:

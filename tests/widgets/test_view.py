@@ -24,8 +24,8 @@ import walle
 from tests.samples import bars
 from walle.errors import ConfigurationError, StoreClosed
 from walle.widgets import View, view
+from walle.widgets.escape import html_table, picture, shown, text_of, text_table
 from walle.widgets.parts import Notice, Pages, Table
-from walle.widgets.shown import html_table, picture, shown, text_of, text_table
 from walle.widgets.view import Static
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from walle.calendars import PERIODS, Calendar, Slots, calendar, check_instants
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.values import EPOCH, parse_range
+from walle.validation import EPOCH, parse_range
 
 __all__ = ["COVERAGE", "GAPS", "find_gaps", "missing", "outages", "own_phase", "summarise", "unexpected"]
 

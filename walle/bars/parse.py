@@ -10,10 +10,10 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.frames import BARS
+from walle.interop import frame_of, renamed
 from walle.records import Bar
-from walle.tabular import frame_of, renamed
 from walle.timeframe import check_timeframe, is_calendar
-from walle.values import check_text
+from walle.validation import check_text
 
 __all__ = ["NUMBERS", "parse_bars", "to_polars"]
 

@@ -10,7 +10,7 @@ import polars as pl
 from walle.calendars import Calendar
 from walle.errors import InputError
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
-from walle.values import from_microseconds
+from walle.validation import from_microseconds
 
 __all__ = ["Phases", "Series", "phase_unit"]
 

@@ -12,7 +12,7 @@ from walle.calendars import PERIODS, Calendar, calendar, check_instants
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.values import to_microseconds
+from walle.validation import to_microseconds
 
 __all__ = ["fill_gaps", "resample"]
 

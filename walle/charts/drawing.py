@@ -15,7 +15,7 @@ import polars as pl
 
 from walle.decimals import to_float
 from walle.errors import ConfigurationError, InputError
-from walle.tabular import beyond_years
+from walle.interop import beyond_years
 
 try:
     import altair as alt

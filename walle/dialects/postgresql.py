@@ -43,7 +43,7 @@ from walle.errors import (
     UnreadableRow,
     WalleError,
 )
-from walle.values import json_text, parse_json
+from walle.validation import json_text, parse_json
 
 __all__ = ["PostgreSQLDialect"]
 

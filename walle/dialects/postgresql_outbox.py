@@ -22,7 +22,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from walle.dialects.outbox import NameLock, OutboxDialect
+from walle.dialects.outbox_port import NameLock, OutboxDialect
 from walle.forks import Home, keep_for_ever
 from walle.interrupts import end
 

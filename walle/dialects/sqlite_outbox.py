@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from walle.dialects.outbox import NameLock, OutboxDialect
+from walle.dialects.outbox_port import NameLock, OutboxDialect
 
 __all__ = ["SQLiteOutbox"]
 

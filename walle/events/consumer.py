@@ -22,7 +22,7 @@ from walle.events.log import FOLLOWED, POLL, EventLog
 from walle.events.patience import Patience
 from walle.forks import ending_a_child
 from walle.interrupts import check_cancelled, end, to_the_end
-from walle.repositories.claims import Claim, check_consumer, live_tokens
+from walle.repositories.events.consumer_claims import Claim, check_consumer, live_tokens
 
 __all__ = ["LEASE", "Consumer", "Handler"]
 

@@ -12,8 +12,8 @@ from types import EllipsisType
 from typing import Any
 
 from walle.errors import InputError
-from walle.events.paths import Path, found, parse_path
-from walle.values import check_text, json_text, parse_range
+from walle.events.json_path import Path, found, parse_path
+from walle.validation import check_text, json_text, parse_range
 
 __all__ = ["EventFilter", "Scalar", "check_offset", "lowered", "spellings"]
 

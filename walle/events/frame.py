@@ -12,8 +12,8 @@ import polars as pl
 from walle.envelope import Event
 from walle.errors import InputError
 from walle.frames import CONSUMERS, EVENTS
-from walle.repositories.claims import liveness
-from walle.repositories.outbox import events_frame
+from walle.repositories.events.columns import events_frame
+from walle.repositories.events.consumer_claims import liveness
 
 __all__ = ["COLUMNS", "consumers_frame", "event_columns", "events_frame", "records"]
 
@@ -54,8 +54,8 @@ def consumers_frame(stored: pl.DataFrame, settled: int, holders: Sequence[str]) 
     Parameters
     ----------
     stored : polars.DataFrame
-        Columns of :data:`walle.repositories.claims.OFFSETS`, and ``held``: the events after its offset and above the
-        horizon.
+        Columns of :data:`walle.repositories.events.consumer_claims.OFFSETS`, and ``held``: the events after its offset
+        and above the horizon.
     settled : int
         The horizon.
     holders : sequence of str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from walle.dialects.outbox import NameLock
+from walle.dialects.outbox_port import NameLock
 from walle.errors import ConsumerBusy
 from walle.events.port import EventStore
-from walle.repositories.claims import Claim
+from walle.repositories.events.consumer_claims import Claim
 
 __all__ = ["LOCK_SECONDS", "LOST_SECONDS", "HeldName"]
 

@@ -15,14 +15,14 @@ from walle.database import Database
 from walle.envelope import Event
 from walle.errors import DatabaseError, EventTooLarge, InputError, StoreClosed, UnknownEvent
 from walle.events.callbacks import Callback, Callbacks, check_callback
+from walle.events.consumer_admin import Supervision
+from walle.events.durable import OutboxEvents
 from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
-from walle.events.outbox import OutboxEvents
 from walle.events.patience import Patience, check_seconds
 from walle.events.port import EventStore
 from walle.events.searching import Searching
-from walle.events.supervision import Supervision
 from walle.forks import Home
 from walle.repositories.common import Time
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import polars as pl
 
-from walle.dialects.outbox import NameLock
+from walle.dialects.outbox_port import NameLock
 from walle.envelope import ENVELOPE
 from walle.errors import DatabaseBusy, InputError, UnknownConsumer
 from walle.events.filters import EventFilter
 from walle.events.port import EventStore
 from walle.forks import check_polars
 from walle.frames import PARKED, RESETS
-from walle.repositories.claims import (
+from walle.repositories.common import near
+from walle.repositories.events.consumer_claims import (
     OFFSETS,
     Claim,
     after,
@@ -31,8 +32,7 @@ from walle.repositories.claims import (
     storable,
     whoami,
 )
-from walle.repositories.common import near
-from walle.values import json_text
+from walle.validation import json_text
 
 __all__ = ["MemoryEvents", "MemorySession"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from walle.errors import InputError, UnknownConsumer
 from walle.events.filters import check_offset
 from walle.events.log import EventLog
-from walle.repositories.claims import check_consumer
+from walle.repositories.events.consumer_claims import check_consumer
 
 __all__ = ["OffsetStore"]
 

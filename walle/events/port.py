@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from walle.dialects.outbox import NameLock
+from walle.dialects.outbox_port import NameLock
 from walle.events.filters import EventFilter
-from walle.repositories.claims import Claim
+from walle.repositories.events.consumer_claims import Claim
 
 __all__ = ["EventStore", "Offsets"]
 
@@ -74,7 +74,7 @@ class Offsets(Protocol):
         """Return the offset of every consumer by its name, in the order of names."""
 
     async def read(self) -> pl.DataFrame:
-        """Return every consumer as a frame of :data:`walle.repositories.claims.OFFSETS`."""
+        """Return every consumer as a frame of :data:`walle.repositories.events.consumer_claims.OFFSETS`."""
 
     async def parked(self, consumer_id: str | None) -> pl.DataFrame:
         """Return parked events."""
@@ -135,7 +135,7 @@ class EventStore(ABC):
 
     @abstractmethod
     async def lock_name(self, name: str) -> NameLock | None:
-        """Take a name for this process; see :class:`walle.dialects.outbox.OutboxDialect`.
+        """Take a name for this process; see :class:`walle.dialects.outbox_port.OutboxDialect`.
 
         Raises
         ------

@@ -12,7 +12,7 @@ from walle.events.filters import EventFilter
 from walle.events.frame import events_frame
 from walle.events.port import EventStore
 from walle.repositories.common import Time
-from walle.values import check_text, parse_time
+from walle.validation import check_text, parse_time
 
 __all__ = ["ResetReport", "reset_offset"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from walle.errors import InputError
-from walle.events.paths import parse_path
+from walle.events.json_path import parse_path
 from walle.frames import EVENTS
 
 __all__ = ["CONSEQUENCES", "EventPage", "lineage_of", "place_of"]

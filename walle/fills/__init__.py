@@ -2,7 +2,7 @@
 
 from walle.fills.audit import FINDINGS, Rule, audit, rule
 from walle.fills.benchmarks import BENCHMARKS
-from walle.fills.conform import fills_frame, orders_frame
+from walle.fills.coerce import fills_frame, orders_frame
 from walle.fills.costs import COSTS, costs
 from walle.fills.report import WriteReport
 from walle.fills.rules import RULES

@@ -13,7 +13,7 @@ from walle.fills.benchmarks import BENCHMARKS, Price, arrival, check_benchmarks,
 from walle.fills.market import Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
-from walle.tabular import bought
+from walle.interop import bought
 
 __all__ = ["COSTS", "LEVELS", "check_level", "costs", "currencies", "fees_by_group"]
 

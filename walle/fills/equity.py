@@ -11,7 +11,7 @@ from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.market import Markets, no_market
 from walle.frames import DECIMAL, INSTANT
-from walle.tabular import bought
+from walle.interop import bought
 
 __all__ = ["EQUITY", "currency_of", "equity"]
 

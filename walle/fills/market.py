@@ -11,7 +11,7 @@ import polars as pl
 from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
-from walle.values import shift, to_microseconds
+from walle.validation import shift, to_microseconds
 
 __all__ = ["Market", "Markets", "no_market"]
 

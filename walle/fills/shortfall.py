@@ -13,7 +13,7 @@ from walle.fills.costs import check_level, currencies, fees_by_group
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
-from walle.tabular import bought
+from walle.interop import bought
 
 __all__ = ["SHORTFALL", "shortfall"]
 

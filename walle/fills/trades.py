@@ -14,7 +14,7 @@ from walle.exact import Exact, decimals, shortest
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
 from walle.frames import DECIMAL, INSTANT
-from walle.tabular import bought
+from walle.interop import bought
 
 __all__ = ["FEES", "TRADES", "trades"]
 

@@ -18,7 +18,7 @@ from walle.database import Database, Writer
 from walle.dialects.base import BATCH_ROWS
 from walle.errors import InputError, UnknownRun, UnreadableRow
 from walle.models import fills, orders, runs
-from walle.values import check_text, decimal_text, parse_json, parse_range
+from walle.validation import check_text, decimal_text, parse_json, parse_range
 
 __all__ = [
     "Time",

@@ -12,7 +12,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from walle import models
-from walle.bars.packed import RUNS, count_bars, join_runs, runs_of
+from walle.bars.spans import RUNS, count_bars, join_runs, runs_of
 from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import Examined
@@ -20,8 +20,8 @@ from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
 from walle.forms import Found, is_list
 from walle.frames import DECIMAL, EVENTS, INSTANT, finish, wire_schema
 from walle.progress import Progress
-from walle.repositories.bar_index import BarIndex
-from walle.repositories.outbox import event_column, events_frame
+from walle.repositories.bars.index import BarIndex
+from walle.repositories.events.columns import event_column, events_frame
 from walle.schema import Schema, looking
 from walle.types import ExactDecimal, Json, UtcInstant, wire
 

@@ -19,8 +19,8 @@ from walle.decimals import to_float
 from walle.errors import InputError
 from walle.exact import Exact, decimals
 from walle.frames import DECIMAL
-from walle.tabular import bought
-from walle.values import EPOCH
+from walle.interop import bought
+from walle.validation import EPOCH
 
 __all__ = ["METRICS", "PERIODS_OF_RETURNS", "metrics", "periods_per_year"]
 

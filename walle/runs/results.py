@@ -14,10 +14,10 @@ import polars as pl
 from walle.errors import InputError
 from walle.exact import Exact, shortest
 from walle.frames import FILLS, INSTANT, ORDERS
+from walle.interop import frame_of
 from walle.records import Run
-from walle.tabular import frame_of
 from walle.timeframe import check_timeframe, length
-from walle.values import check_text, decimal_text
+from walle.validation import check_text, decimal_text
 
 __all__ = ["Commission", "Results", "from_backtesting"]
 

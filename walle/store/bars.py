@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from walle.bars import IngestReport
-from walle.bars.cells import Cells
+from walle.bars.grid import Cells
 from walle.calendars import Calendar
 from walle.records import Bar
 from walle.repositories import BarRepository
 from walle.repositories.common import Time
-from walle.store.noun import Noun, mirrors
+from walle.store.facade import Noun, mirrors
 
 __all__ = ["Bars"]
 

@@ -19,10 +19,10 @@ from walle.repositories.integrity import Integrity
 from walle.store.bars import Bars
 from walle.store.events import Events
 from walle.store.fills import Fills
+from walle.store.html import html_of
 from walle.store.orders import Orders
 from walle.store.portal import Portal
 from walle.store.runs import Runs
-from walle.store.shown import html_of
 from walle.store.status import StoreStatus
 
 __all__ = ["Store", "connect", "upgrade"]

@@ -22,7 +22,7 @@ from walle.events.filters import EventFilter, check_offset
 from walle.events.patience import Patience, check_seconds
 from walle.events.searching import REACH, SEARCH
 from walle.repositories.common import Time
-from walle.store.noun import Noun, mirrors
+from walle.store.facade import Noun, mirrors
 from walle.store.portal import Portal
 
 __all__ = ["Events"]

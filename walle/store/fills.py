@@ -14,7 +14,7 @@ from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories import FillRepository
 from walle.repositories.common import Time
-from walle.store.noun import Noun, mirrors
+from walle.store.facade import Noun, mirrors
 
 __all__ = ["Fills"]
 

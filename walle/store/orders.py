@@ -11,7 +11,7 @@ from walle.records import Order
 from walle.reports import IngestReport
 from walle.repositories import OrderRepository
 from walle.repositories.common import Time
-from walle.store.noun import Noun, mirrors
+from walle.store.facade import Noun, mirrors
 
 __all__ = ["Orders"]
 

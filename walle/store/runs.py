@@ -13,9 +13,9 @@ from walle.fills import WriteReport
 from walle.records import BacktestResult, Run
 from walle.repositories import RunRepository
 from walle.repositories.common import Time
-from walle.repositories.runs import LEASE
+from walle.repositories.runs.repository import LEASE
 from walle.runs import Results, RunReport
-from walle.store.noun import Noun, mirrors
+from walle.store.facade import Noun, mirrors
 
 __all__ = ["Runs"]
 

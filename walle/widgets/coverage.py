@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from walle.bars.cells import CELL_PERIODS, Cells, check_period
+from walle.bars.grid import CELL_PERIODS, Cells, check_period
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
 from walle.repositories.common import Time
 from walle.store import Store
 from walle.timeframe import TIMEFRAMES, check_timeframe, length
-from walle.values import parse_range, shift
+from walle.validation import parse_range, shift
 from walle.widgets.coverage_static import end_of, static_of, summary_of
+from walle.widgets.escape import moment, text_of
 from walle.widgets.heat import share, totals
-from walle.widgets.shown import moment, text_of
 from walle.widgets.view import Static, View
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class CoverageView(View):
     def _make(self) -> ipywidgets.Widget:
         import ipywidgets
 
-        from walle.widgets.drawn import Candles, HeatMap
+        from walle.widgets.canvas import Candles, HeatMap
         from walle.widgets.parts import Pages, Table, heading, row_of
 
         self.controls = _controls(self)
@@ -211,7 +211,7 @@ class CoverageView(View):
 
     def _draw(self) -> None:
         """Show what was picked, in cells of a longer period when the message would be too large."""
-        from walle.widgets.drawn import packed_levels
+        from walle.widgets.canvas import packed_levels
 
         data = packed_levels(self._shown)
         while len(data) > MESSAGE and self._period != "month":

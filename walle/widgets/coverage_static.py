@@ -7,9 +7,9 @@ from datetime import datetime
 
 import polars as pl
 
-from walle.bars.cells import CELL_PERIODS, Cells
+from walle.bars.grid import CELL_PERIODS, Cells
+from walle.widgets.escape import html_table, moment, text_table
 from walle.widgets.heat import levels, share, strip
-from walle.widgets.shown import html_table, moment, text_table
 from walle.widgets.view import Static
 
 __all__ = ["end_of", "static_of", "summary_of"]

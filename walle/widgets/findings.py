@@ -8,8 +8,8 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.fills.audit import FINDINGS, SEVERITIES
+from walle.widgets.escape import html_table, rows_of, shown, text_of
 from walle.widgets.run_static import findings_words
-from walle.widgets.shown import html_table, rows_of, shown, text_of
 
 __all__ = ["Findings"]
 

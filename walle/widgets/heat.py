@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import polars as pl
 
-from walle.bars.cells import Cells
-from walle.widgets.shown import picture
+from walle.bars.grid import Cells
+from walle.widgets.escape import picture
 
 __all__ = ["COLOURS", "DARK", "LEVELS", "WEIGHTS", "levels", "share", "strip", "together", "totals"]
 

@@ -14,10 +14,10 @@ from walle.events import EventPage, Mask
 from walle.events.export import exported, format_of
 from walle.repositories.common import Time
 from walle.store import Store
-from walle.values import parse_range
+from walle.validation import parse_range
+from walle.widgets.escape import moment, text_of
 from walle.widgets.live import Live
 from walle.widgets.outbox_static import EVENT_TITLES, consumers_table, events_table, static_of
-from walle.widgets.shown import moment, text_of
 from walle.widgets.view import Static, View
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class OutboxView(View):
     def _make(self) -> ipywidgets.Widget:
         import ipywidgets
 
-        from walle.widgets.document import Files, Tree
+        from walle.widgets.json_view import Files, Tree
         from walle.widgets.outbox_consumers import Consumers
         from walle.widgets.outbox_controls import controls_of
         from walle.widgets.parts import Table, heading, row_of

@@ -11,9 +11,9 @@ import polars as pl
 from walle.errors import InputError
 from walle.events import Mask, ResetReport
 from walle.store import Store
+from walle.widgets.escape import text_of
 from walle.widgets.outbox_static import CONSUMER_TITLES, consumers_table
 from walle.widgets.parts import Table, heading, row_of
-from walle.widgets.shown import text_of
 
 __all__ = ["Consumers"]
 

@@ -6,7 +6,7 @@ import html
 
 import polars as pl
 
-from walle.widgets.shown import html_table, text_of, text_table
+from walle.widgets.escape import html_table, text_of, text_table
 from walle.widgets.view import Static
 
 __all__ = ["CONSUMER_TITLES", "EVENT_TITLES", "consumers_table", "events_table", "static_of"]

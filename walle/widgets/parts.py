@@ -14,7 +14,7 @@ import ipywidgets
 import polars as pl
 import traitlets
 
-from walle.widgets.shown import rows_of, text_of
+from walle.widgets.escape import rows_of, text_of
 
 __all__ = ["Messages", "Notice", "Pages", "Table", "frame_of", "heading", "row_of", "script"]
 

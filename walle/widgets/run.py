@@ -13,18 +13,18 @@ from walle.errors import InputError, WalleError
 from walle.repositories.common import Time
 from walle.store import Store
 from walle.timeframe import check_timeframe, length
-from walle.values import parse_range, shift
+from walle.validation import parse_range, shift
+from walle.widgets.escape import moment, text_of
 from walle.widgets.run_controls import MOVES, about, buttons, controls_of, moved, symbols_of, timeframes_of
 from walle.widgets.run_data import TABS, RunData, told
 from walle.widgets.run_static import findings_words, static_of
-from walle.widgets.shown import moment, text_of
 from walle.widgets.view import Static, View
 
 if TYPE_CHECKING:
     import ipywidgets
 
     from walle.charts.drawing import Themed
-    from walle.widgets.pictured import Picture
+    from walle.widgets.picture import Picture
 
 __all__ = ["RunView"]
 
@@ -160,7 +160,7 @@ class RunView(View):
         import ipywidgets
 
         from walle.widgets.parts import Pages, Table, heading, row_of
-        from walle.widgets.pictured import Picture
+        from walle.widgets.picture import Picture
 
         self.controls = controls_of(self._data, self._symbol, self._timeframe, self._tab)
         for name, method in (

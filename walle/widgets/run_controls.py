@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from walle.timeframe import length
+from walle.widgets.escape import moment, text_of
 from walle.widgets.run_data import TABS, RunData
-from walle.widgets.shown import moment, text_of
 
 if TYPE_CHECKING:
     import ipywidgets

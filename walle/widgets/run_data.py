@@ -12,7 +12,7 @@ from walle.errors import InputError, UnknownRun
 from walle.records import Run
 from walle.store import Store
 from walle.timeframe import TIMEFRAMES, length
-from walle.widgets.shown import moment, text_of
+from walle.widgets.escape import moment, text_of
 
 __all__ = ["TABS", "RunData", "told"]
 

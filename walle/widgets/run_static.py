@@ -9,8 +9,8 @@ import polars as pl
 
 from walle.decimals import to_float
 from walle.errors import WalleError
+from walle.widgets.escape import html_table, moment, picture, shown, text_of, text_table
 from walle.widgets.run_data import RunData, told
-from walle.widgets.shown import html_table, moment, picture, shown, text_of, text_table
 from walle.widgets.view import Static
 
 __all__ = ["equity_words", "findings_words", "static_of", "worth_of"]

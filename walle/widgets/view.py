@@ -19,7 +19,7 @@ import polars as pl
 from walle.config import masked
 from walle.errors import ConfigurationError, InputError, StoreClosed
 from walle.store import Store
-from walle.widgets.shown import text_of
+from walle.widgets.escape import text_of
 
 if TYPE_CHECKING:
     from ipywidgets import Widget

@@ -2,8 +2,8 @@
 
 from walle.bars.files.find import COMPRESSIONS, ENDINGS, find_files
 from walle.bars.files.layout import Layout, Unread
-from walle.bars.files.opening import MAXIMUM_BYTES
 from walle.bars.files.read import BATCH_ROWS, BarReader, describe, read_bars, read_frame
+from walle.bars.files.sniff import MAXIMUM_BYTES
 
 __all__ = [
     "BATCH_ROWS",

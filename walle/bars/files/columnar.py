@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from walle.bars.files.opening import Opened, size_text
+from walle.bars.files.sniff import Opened, size_text
 from walle.errors import InputError
 
 __all__ = ["ArrowSource", "ParquetSource", "open_columnar"]

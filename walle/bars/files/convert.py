@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from walle.bars.files.columns import Roles
+from walle.bars.files.infer_timeframe import Grid, infer_timeframe
 from walle.bars.files.layout import Unread
 from walle.bars.files.names import NameFacts, timeframe_of
 from walle.bars.files.numbers import read_fixed, read_numbers
-from walle.bars.files.roles import Roles
-from walle.bars.files.spacing import Grid, infer_timeframe
 from walle.bars.files.times import TimeReader, Times
 from walle.bars.parse import NUMBERS, parse_bars
 from walle.errors import InputError
-from walle.tabular import within_reach
+from walle.interop import within_reach
 from walle.timeframe import is_calendar
-from walle.values import check_text
+from walle.validation import check_text
 
 __all__ = ["Converter", "Wanted"]
 

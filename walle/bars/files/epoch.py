@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from walle.errors import InputError
-from walle.tabular import REACH
+from walle.interop import REACH
 
 __all__ = ["EpochReader"]
 

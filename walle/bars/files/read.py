@@ -12,19 +12,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from walle.bars.files.columnar import open_columnar
+from walle.bars.files.columns import Roles, assign
 from walle.bars.files.convert import Converter, Wanted
 from walle.bars.files.delimited import open_delimited
 from walle.bars.files.guard import naming
 from walle.bars.files.jsons import JsonSource
 from walle.bars.files.layout import Layout, Unread
 from walle.bars.files.names import NameFacts, name_facts
-from walle.bars.files.opening import MAXIMUM_BYTES, Opened, open_file
-from walle.bars.files.roles import Roles, assign
+from walle.bars.files.sniff import MAXIMUM_BYTES, Opened, open_file
 from walle.bars.files.sources import PRICE_WORDS, FrameSource, Source, WideSource
 from walle.bars.parse import to_polars
 from walle.errors import InputError
 from walle.timeframe import check_timeframe
-from walle.values import check_text
+from walle.validation import check_text
 
 __all__ = ["BATCH_ROWS", "BarReader", "describe", "read_bars", "read_frame"]
 

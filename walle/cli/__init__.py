@@ -1,0 +1,1 @@
+"""The ``walle`` command: one file for each group of its subcommands."""

@@ -1,0 +1,283 @@
+"""What is remembered of markets: the calendar of a symbol, and why bars are missing."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.calendars import SESSIONS, Calendar, from_sessions
+from walle.calendars import calendar as find_calendar
+from walle.database import Database
+from walle.errors import InputError
+from walle.frames import CALENDARS, EXPLANATIONS, expression, read
+from walle.repositories.common import Time, check_name, one_of
+from walle.repositories.events.consumer_claims import whoami
+from walle.types import utc_now
+from walle.validation import check_text, parse_range
+
+__all__ = ["DEFAULT", "BarMarkets", "explained"]
+
+DEFAULT = "24/7"
+"""The calendar of a market that never closes."""
+
+_FEW = 200
+"""Up to so many symbols are asked for by name."""
+
+
+class BarMarkets(ABC):
+    """The part of the bars' repository that remembers calendars and explained gaps.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def set_calendar(
+        self,
+        symbol: str | Sequence[str],
+        calendar: str | Calendar | None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Remember when the market of a symbol is open.
+
+        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` go by it from now on.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str
+            Also one of which nothing is stored yet.
+        calendar : str, Calendar or None
+            ``24/7``, ``24/5``, a name of exchange_calendars such as ``XNYS`` (an alias stands for its calendar), or a
+            calendar of :func:`walle.calendars.from_sessions`, whose sessions are kept in the database. None forgets the
+            symbol's calendar: 24/7 then.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        UnknownCalendar, InputError
+            Before anything is written.
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(self._symbols(symbol))]
+        market = None if calendar is None else await self._database.in_thread(partial(_storable, calendar))
+        table = models.symbol_calendars
+        async with self._database.write(session) as writer:
+            if market is None:
+                gone = sa.delete(table).where(table.c.symbol == sa.bindparam("name"))
+                await writer.execute(gone, [{"name": name} for name in symbols])
+                return
+            row = {"calendar": market.name, "sessions": _pack(market)}
+            await writer.execute(_set_calendar(), [{"symbol": name, **row} for name in symbols])
+
+    async def calendars(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List the remembered calendars.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
+        """
+        table = models.symbol_calendars
+        if not self._database.has(table):
+            return pl.DataFrame(schema=CALENDARS)
+        columns = [expression(self._database, table, name) for name in CALENDARS]
+        return (await read(self._database, sa.select(*columns), CALENDARS, session)).sort("symbol")
+
+    async def explain_gap(
+        self,
+        symbol: str,
+        start: Time,
+        end: Time,
+        reason: str,
+        *,
+        timeframe: str | None = None,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Say why bars that open in ``[start, end)`` are missing.
+
+        Explanations are only added, never changed; of those that cover all of a gap, the latest one counts. Nothing
+        needs to be missing in the range: a halt may be explained before its gap is there, and bars may come later.
+
+        Parameters
+        ----------
+        symbol : str
+        start, end : datetime, date or str
+            Both are needed; ``end="2024-01-31"`` leaves that day out.
+        reason : str
+            1 to 2,000 characters.
+        timeframe : str, optional
+            Only this one; by default all of the symbol's.
+        author : str, optional
+            Who says so; by default ``user@host``.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of the symbol (and timeframe) is stored, so that nothing of it can be missing.
+        InputError
+            For an empty or open range, and for a reason or an author that is empty or too long.
+        UnknownTimeframe
+        """
+        first, last = parse_range(start, end)
+        if first is None or last is None or first == last:
+            raise InputError(
+                f"an explained gap needs both ends of a range, and time between them: start={start!r}, end={end!r}. "
+                "A range is [start, end): the start is inside, the end is not."
+            )
+        values = {
+            "starts_at": first,
+            "ends_at": last,
+            "reason": check_text(reason, "reason", maximum=2_000),
+            "author": check_text(whoami() if author is None else author, "author", maximum=200),
+        }
+        await self._series(check_name(symbol, "symbol"), timeframe, session)
+        async with self._database.write(session) as writer:
+            await writer.execute(sa.insert(models.explained_gaps), {"symbol": symbol, "timeframe": timeframe, **values})
+
+    async def explanations(
+        self, symbol: str | Sequence[str] | None = None, *, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
+        """List what was said of missing bars.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+            Only these.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe (null: all), start, end (``[start, end)``, UTC), reason, author, explained_at (UTC);
+            sorted by symbol and start, of the same start the latest last.
+
+        Raises
+        ------
+        InputError
+            For what is neither a text nor a list of texts.
+        """
+        return (await self._said(symbol, session)).drop("id")
+
+    async def _said(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
+        table, schema = models.explained_gaps, pl.Schema({**EXPLANATIONS, "id": pl.Int64()})
+        conditions = one_of(table.c.symbol, symbol)
+        if not self._database.has(table):
+            return pl.DataFrame(schema=schema)
+        stored = {"start": "starts_at", "end": "ends_at"}
+        columns = [expression(self._database, table, stored.get(name, name)).label(name) for name in schema]
+        return (await read(self._database, sa.select(*columns).where(*conditions), schema, session)).sort(
+            "symbol", "start", "id"
+        )
+
+    async def _markets(self, symbols: Iterable[str], session: AsyncSession | None) -> dict[str, Calendar]:
+        """Return the calendar of each symbol."""
+        wanted = dict.fromkeys(symbols)
+        table = models.symbol_calendars
+        kept = pl.DataFrame(schema={"symbol": pl.String(), "calendar": pl.String(), "sessions": pl.String()})
+        if wanted and self._database.has(table):
+            few = one_of(table.c.symbol, wanted) if len(wanted) <= _FEW else []
+            columns = [expression(self._database, table, name) for name in kept.columns]
+            kept = await read(self._database, sa.select(*columns).where(*few), kept.schema, session)
+            kept = kept.filter(pl.col("symbol").is_in(list(wanted)))
+        named = await self._database.in_thread(partial(_unpack, kept))
+        return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
+
+    @abstractmethod
+    def _symbols(self, symbol: str | Sequence[str]) -> list[str]:
+        """Return one symbol or several as a list."""
+
+    @abstractmethod
+    async def _series(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Return the stored series; raise for a symbol of which nothing is stored."""
+
+
+def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """Add to the gaps of a series the reason and the author of the latest explanation that covers all of each."""
+    said = said.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
+    # gaps are in order and apart: an explanation covers those from one place to another, and between two such ends the
+    # same explanations hold for all
+    ends = {
+        "first": gaps["start"].search_sorted(said["start"]),
+        "stop": gaps["end"].search_sorted(said["end"], "right"),
+    }
+    covers = said.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
+    covers = covers.sort("id").unique(["first", "stop"], keep="last", maintain_order=True)
+    places = pl.concat([covers["first"], covers["stop"]]).unique().sort().to_frame("place")
+    holding = places.join_where(covers, pl.col("first") <= pl.col("place"), pl.col("place") < pl.col("stop"))
+    latest = holding.sort("id").group_by("place").agg(pl.col("reason", "author").last())
+    known = places.join(latest, on="place", how="left", maintain_order="left").set_sorted("place")
+    return gaps.with_row_index("place").join_asof(known, on="place").drop("place")
+
+
+def _storable(name: str | Calendar) -> Calendar:
+    """Return a calendar that can be made again from what is stored of it.
+
+    Raises
+    ------
+    UnknownCalendar, ConfigurationError
+    InputError
+        For a calendar of another kind.
+    """
+    market = find_calendar(name)
+    if market.own is None and find_calendar(market.name) is not market:
+        raise InputError(
+            f"{market!r} cannot be remembered: it is neither what calendar({market.name!r}) gives, nor made by "
+            "walle.calendars.from_sessions(frame, name)."
+        )
+    return market
+
+
+def _pack(market: Calendar) -> dict[str, list[int | None]] | None:
+    """Return one's own sessions as columns of whole numbers: days, and microseconds, since 1970 UTC."""
+    if market.own is None:
+        return None
+    sessions = market.own.select(pl.all().to_physical())
+    return {
+        column.name: column.to_list() for column in sessions if not column.len() or column.null_count() < column.len()
+    }
+
+
+def _unpack(kept: pl.DataFrame) -> dict[str, Calendar]:
+    made: dict[tuple[str, str | None], Calendar] = {}
+    for name, sessions in kept.select("calendar", "sessions").unique().iter_rows():
+        if sessions is None:
+            made[name, sessions] = find_calendar(name)
+        else:
+            columns = json.loads(sessions)
+            frame = pl.DataFrame(columns, schema_overrides={key: pl.Int64() for key in columns})
+            own = frame.cast({key: pl.Int32() for key in columns if key == "session"})
+            made[name, sessions] = from_sessions(own.cast({key: SESSIONS[key] for key in columns}), name)
+    return {symbol: made[name, sessions] for symbol, name, sessions in kept.iter_rows()}
+
+
+def _set_calendar() -> sa.Insert:
+    table = models.symbol_calendars
+    given = [sa.bindparam(name, type_=table.c[name].type).label(name) for name in ("symbol", "calendar", "sessions")]
+    row = sa.select(*given, utc_now().label("set_at")).where(sa.true())  # without WHERE SQLite reads ON as a join's
+    changes = ", ".join(f"{name} = excluded.{name}" for name in ("calendar", "sessions", "set_at"))
+    names = ["symbol", "calendar", "sessions", "set_at"]
+    return sa.insert(table).from_select(names, row.suffix_with(f"ON CONFLICT (symbol) DO UPDATE SET {changes}"))

@@ -1,0 +1,221 @@
+"""The index of the bars: their opening times, packed, kept by the transaction that writes them.
+
+A row of ``bar_index`` tells of opening times of one series; what is true of a series is the union of its rows. Our own
+writers join what they write into the series' row when they get its lock at once, and add a row else, so that no writer
+waits for another one here. Bars that somebody else wrote come with a mark (a row without runs), which triggers leave in
+that transaction: whoever reads the index looks those bars up and puts them in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.bars.phase import Series
+from walle.bars.spans import RUNS, SUMMARY, count_bars, join_runs, pack, runs_of, summaries, times_of, unpack
+from walle.database import Database, Writer
+from walle.errors import DatabaseBusy, ReadOnly, StorageFull
+from walle.frames import BARS, INSTANT, expression, read
+from walle.validation import from_microseconds
+
+__all__ = ["BarIndex"]
+
+FULL = 65_536
+"""Packed bytes from which a row is not rewritten any more for a few bars."""
+
+_MANY = 200
+_AT_ONCE = 500
+_SERIES = ["symbol", "timeframe"]
+_TOLD = pl.Schema(
+    {"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT, "last": INSTANT}
+    | dict.fromkeys(SUMMARY, pl.Int64())
+)
+_PACKED = pl.Schema(
+    {"id": pl.Int64()} | {name: _TOLD[name] for name in (*_SERIES, "first", "last", "bars")} | {"runs": pl.Binary()}
+)
+_TIME = pl.Schema({"timestamp": BARS["timestamp"]})
+
+
+class BarIndex:
+    """What is there of every series, without a look at its bars.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def exists(self) -> bool:
+        """Whether the database has an index; an older revision, or the backend's own, has none."""
+        return self._database.has(models.bar_index)
+
+    async def add(self, writer: Writer, runs: pl.DataFrame, *, summed: bool) -> None:
+        """Put opening times in, in the transaction that writes their bars.
+
+        Parameters
+        ----------
+        writer : Writer
+        runs : polars.DataFrame
+            Columns of ``RUNS``; times that are known already are fine.
+        summed : bool
+            It was a large write: rewrite full rows as well, and store the summaries; else they are made at reading.
+        """
+        wanted = set(runs.select(_SERIES).iter_rows())
+        places, old = await self._known(writer, wanted, FULL if not summed else None)
+        joined = join_runs(pl.concat([old, runs]))
+        changed = set(joined.join(old, on=list(RUNS), how="anti").select(_SERIES).iter_rows())
+        changed |= {series for series, ids in places.items() if len(ids) > 1}
+        records = _records(joined, changed, summed=summed)
+        table, gone = models.bar_index, [number for series in changed for number in places.get(series, [])[1:]]
+        if new := [record for series, record in records.items() if series not in places]:
+            await writer.execute(sa.insert(table), new)
+        if again := [record | {"place": places[series][0]} for series, record in records.items() if series in places]:
+            await writer.execute(sa.update(table).where(table.c.id == sa.bindparam("place")), again)
+        if gone:
+            await writer.execute(sa.delete(table).where(table.c.id.in_(gone)))
+
+    async def _known(
+        self, writer: Writer, wanted: set[Series], limit: int | None
+    ) -> tuple[dict[Series, list[int]], pl.DataFrame]:
+        """Lock the rows of series that have fewer packed bytes than a limit; return their ids and runs."""
+        table = models.bar_index
+        statement = sa.select(table.c.id, table.c.symbol, table.c.timeframe, table.c.runs).where(
+            table.c.runs.is_not(None)
+        )
+        if limit is not None:
+            statement = statement.where(sa.func.length(table.c.runs) < limit)
+        places: dict[Series, list[int]] = {}
+        packed = []
+        ordered = sorted(wanted)
+        for start in range(0, len(ordered), _MANY):  # no lock on rows of other symbols
+            some = statement.where(*_among(set(ordered[start : start + _MANY])))
+            for row in await writer.execute(some.order_by(table.c.id).with_for_update(skip_locked=True)):
+                series = (row.symbol, row.timeframe)
+                if series in wanted and row.id not in places.get(series, ()):
+                    places.setdefault(series, []).append(row.id)
+                    packed.append((*series, row.runs))
+        return places, unpack(packed)
+
+    async def series(
+        self, symbol: str | None = None, timeframe: str | None = None, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
+        """Return what is known of the stored series.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, first, last (UTC), bars, and under the calendar 24/7: expected, missing, gaps,
+            longest_gap, unexpected (null for 1M); one row per series, sorted.
+        """
+        table = models.bar_index
+        columns = [expression(self._database, table, name) for name in _TOLD]
+        marked = sa.case((table.c.runs.is_(None), 1), else_=0).label("marked")
+        statement = sa.select(*columns, marked).where(*_one(symbol, timeframe))
+        rows = await read(self._database, statement, {**_TOLD, "marked": pl.Int64()}, session)
+        alone = (pl.len().over(_SERIES) == 1) & (pl.col("marked") == 0) & pl.col("expected").is_not_null()
+        rows = rows.with_columns(alone=alone)
+        told = rows.filter("alone").select(list(_TOLD))
+        others = set(rows.filter(~pl.col("alone")).select(_SERIES).iter_rows())
+        if others:
+            told = pl.concat([told, summaries(await self.runs(others, session)).cast(_TOLD)])
+        return told.sort(_SERIES)
+
+    async def runs(self, wanted: set[Series], session: AsyncSession | None = None) -> pl.DataFrame:
+        """Return the opening times of series: columns of ``RUNS``, joined."""
+        columns = [expression(self._database, models.bar_index, name) for name in _PACKED]
+        found = await read(self._database, sa.select(*columns).where(*_among(wanted)), _PACKED, session)
+        rows = [row for row in found.iter_rows(named=True) if (row["symbol"], row["timeframe"]) in wanted]
+        packed = [(row["symbol"], row["timeframe"], row["runs"]) for row in rows if row["runs"] is not None]
+        parts = [unpack(packed)]
+        marks = [row for row in rows if row["runs"] is None]
+        if marks:
+            looked_up = await self._look_up(marks, session)
+            parts.append(looked_up)
+            if session is None and not self._database.read_only:
+                await self._settle(marks, looked_up)
+        return join_runs(pl.concat(parts))
+
+    async def times(self, symbol: str, timeframe: str, session: AsyncSession | None = None) -> pl.Series:
+        """Return the opening times of one series: Datetime("us", "UTC"), ascending."""
+        return times_of(await self.runs({(symbol, timeframe)}, session))
+
+    async def _look_up(self, marks: Sequence[Mapping[str, Any]], session: AsyncSession | None) -> pl.DataFrame:
+        """Return the runs of the bars that marks speak of."""
+        table, parts = models.bars, [pl.DataFrame(schema=RUNS)]
+        spans = pl.DataFrame(marks, schema=_PACKED).group_by(_SERIES).agg(pl.min("first"), pl.max("last"))
+        for symbol, timeframe, first, last in spans.iter_rows():
+            statement = sa.select(expression(self._database, table, "timestamp")).where(
+                table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(first, last)
+            )
+            times = await read(self._database, statement.order_by(table.c.timestamp), _TIME, session)
+            named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
+            parts.append(runs_of(times.select(*named, "timestamp")))
+        return pl.concat(parts)
+
+    async def _settle(self, marks: Sequence[Mapping[str, Any]], runs: pl.DataFrame) -> None:
+        """Put what marks speak of in their place, unless that means to wait or cannot be: it is as right the next time.
+
+        The bars were read after the marks, so that nothing the marks speak of is left out. A mark stays when it has
+        changed since (every further write counts up its ``bars``), or is being changed.
+
+        Raises
+        ------
+        _Changed
+            Never to the caller: it rolls back.
+        """
+        table, seen = models.bar_index, [(mark["id"], mark["bars"]) for mark in marks]
+        with contextlib.suppress(DatabaseBusy, ReadOnly, StorageFull, _Changed):
+            async with self._database.write(wait=False) as writer:
+                for start in range(0, len(seen), _AT_ONCE):
+                    part = seen[start : start + _AT_ONCE]
+                    same = table.c.runs.is_(None), sa.tuple_(table.c.id, table.c.bars).in_(part)
+                    free = sa.select(table.c.id).where(*same).with_for_update(skip_locked=True)
+                    ids = (await writer.execute(free)).scalars().all()
+                    if len(ids) < len(part):
+                        raise _Changed
+                    await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
+                await self.add(writer, runs, summed=True)
+
+
+class _Changed(Exception):
+    """A mark is not as it was read, or somebody else has its lock."""
+
+
+def _records(runs: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
+    """Return the rows of some series as they are stored."""
+    told = (summaries if summed else count_bars)(runs)
+    counts = {(row["symbol"], row["timeframe"]): row for row in told.iter_rows(named=True)}
+    packed = {(str(symbol), str(timeframe)): pack(part) for (symbol, timeframe), part in _parts(runs, wanted)}
+    return {
+        series: dict.fromkeys(SUMMARY)
+        | counts[series]
+        | {name: from_microseconds(counts[series][name]) for name in ("first", "last")}
+        | {"runs": blob}
+        for series, blob in packed.items()
+    }
+
+
+def _parts(runs: pl.DataFrame, wanted: set[Series]) -> list[tuple[tuple[object, ...], pl.DataFrame]]:
+    return [(key, part) for key, part in runs.partition_by(_SERIES, as_dict=True).items() if key in wanted]
+
+
+def _one(symbol: str | None, timeframe: str | None) -> list[sa.ColumnElement[bool]]:
+    table = models.bar_index
+    conditions = [] if symbol is None else [table.c.symbol == symbol]
+    return conditions if timeframe is None else [*conditions, table.c.timeframe == timeframe]
+
+
+def _among(wanted: set[Series]) -> list[sa.ColumnElement[bool]]:
+    if len(wanted) == 1:
+        return _one(*next(iter(wanted)))
+    symbols = sorted({symbol for symbol, _ in wanted})
+    return [models.bar_index.c.symbol.in_(symbols)] if len(symbols) <= _MANY else []

@@ -1,0 +1,383 @@
+"""Taking bars in: frames and files of any size, each in one transaction, with a record of where they came from."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import polars as pl
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle.bars import IngestReport
+from walle.bars.check import Checked, Refused, check_on_invalid, judge_bars
+from walle.bars.files import BarReader, find_files
+from walle.bars.ingest_source import (
+    Fingerprint,
+    Reading,
+    explain,
+    frames_of,
+    is_files,
+    is_records,
+    open_file,
+    series_of,
+)
+from walle.bars.phase import Phases, Series
+from walle.bars.spans import join_runs, runs_of
+from walle.calendars import Calendar
+from walle.database import Database, Writer
+from walle.errors import FilesRefused, InputError
+from walle.progress import Progress
+from walle.reports import FileOutcome
+from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.provenance import SeriesRecords
+from walle.repositories.bars.write import BarWrites
+from walle.validation import check_text
+
+__all__ = ["BarIngest"]
+
+log = logging.getLogger("walle")
+
+FEW = 1_000
+"""Rows up to which an ingest leaves the summary of the index to its readers."""
+
+Pages = Callable[[], Iterator[pl.DataFrame]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Intake:
+    """One source on its way in."""
+
+    reading: Reading
+    provider: str | None
+    strict: bool
+    progress: Progress
+    recorded: bool = True
+    file: Fingerprint | None = None
+    reader: BarReader | None = None
+    phases: Phases = field(default_factory=Phases)
+    seen: set[Series] = field(default_factory=set)
+    series: set[Series] = field(default_factory=set)
+    unrecorded: set[Series] = field(default_factory=set)
+    refused: Refused = field(default_factory=Refused)
+    rejected: list[pl.DataFrame] = field(default_factory=list)
+    runs: list[pl.DataFrame] = field(default_factory=list)
+
+    def opened(self, reader: BarReader) -> None:
+        """Keep the reader, which knows what it could not read."""
+        self.reader = reader
+
+    @property
+    def only(self) -> Series | tuple[None, None]:
+        """The one series of the source."""
+        return next(iter(self.series)) if len(self.series) == 1 else (None, None)
+
+    def record(self, report: IngestReport) -> dict[str, Any]:
+        """Return the row of ``ingests``."""
+        symbol, timeframe = self.only
+        return {
+            "source": "frame" if self.file is None else "file",
+            "name": None if self.file is None else self.file.path.name,
+            "checksum": None if self.file is None else self.file.checksum,
+            "settings": self.reading.settings,
+            "provider": self.provider,
+            "symbol": symbol,
+            "timeframe": timeframe,
+            **report.counts,
+        }
+
+
+class BarIngest(ABC):
+    """The part of the bars' repository that takes bars in.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = SeriesRecords(database)
+        self._index = BarIndex(database)
+
+    async def upsert(
+        self,
+        source: object,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        on_invalid: str = "raise",
+        provider: str | None = None,
+        again: bool = False,
+        progress: Progress | None = None,
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Store bars: all that are new; each frame and each file in one transaction, at any size.
+
+        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
+        one stays, and both versions are kept in the table ``bar_conflicts``. The bars of a series open at one phase of
+        the clock (or on the grid of its symbol's calendar); a bar off it is no bar of that series. Each ingest of a
+        frame or file leaves a record: :meth:`ingests`.
+
+        Parameters
+        ----------
+        source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
+            Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
+            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
+            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
+            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
+            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
+            columns are left alone.
+        symbol, timeframe : str, optional
+            For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
+            timeframe the distances between the bars.
+        columns : mapping, optional
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
+        timezone : str, optional
+            The IANA zone of naive times.
+        on_invalid : {"raise", "quarantine"}
+            Refuse all of a source when a row is no bar, or store its good rows, keep the bad ones apart
+            (:meth:`rejected`), and return them.
+        provider : str, optional
+            Who delivered the bars; kept with the series, the ingest and conflicts.
+        again : bool
+            Also read files that were ingested before.
+        progress : Progress, optional
+            Told how far it has come.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+            ``files`` has a row per file.
+
+        Raises
+        ------
+        InputError
+            For a source that cannot be read as bars.
+        InvalidBars
+            When rows are no bars and ``on_invalid="raise"``; nothing was written.
+        FilesRefused
+            When some of several files were refused; the others are stored.
+        """
+        check_on_invalid(on_invalid)
+        if provider is not None:
+            check_text(provider, "provider", maximum=200)
+        intake = _Intake(
+            reading=Reading(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+            provider=provider,
+            strict=on_invalid == "raise",
+            progress=progress or Progress("rows"),
+            recorded=is_files(source) or not is_records(source),
+        )
+        await self._database.check_writable(session)
+        if is_files(source):
+            return await self._files(await self._database.in_thread(lambda: find_files(source)), intake, again, session)
+        intake.progress.begin("bars")
+        return await self._take(
+            _PagesInThread(self._database, lambda: frames_of(source, intake.reading, intake.opened)), intake, session
+        )
+
+    async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List what was taken in.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+        """
+        return await self._records.ingests(session)
+
+    async def rejected(self, ingest: int | None = None, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List the rows that were kept apart by ``on_invalid="quarantine"``.
+
+        Parameters
+        ----------
+        ingest : int, optional
+            The id of one ingest, as :meth:`ingests` lists it.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
+            high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
+
+        Raises
+        ------
+        InputError
+            For what is no id.
+        """
+        if ingest is not None and (isinstance(ingest, bool) or not isinstance(ingest, int)):
+            raise InputError(f"ingest={ingest!r} is not the id of an ingest: store.bars.ingests() lists them.")
+        return await self._records.rejected(ingest, session)
+
+    async def _files(
+        self, paths: Sequence[Path], intake: _Intake, again: bool, session: AsyncSession | None
+    ) -> IngestReport:
+        reports: list[IngestReport] = []
+        errors: dict[Path, InputError] = {}
+        for place, path in enumerate(paths, 1):
+            intake.progress.begin(path.name if len(paths) == 1 else f"{path.name} ({place} of {len(paths)})")
+            try:
+                reports.append(await self._file(path, intake, again, session))
+            except InputError as error:
+                if len(paths) == 1:
+                    raise
+                errors[path] = error
+                reports.append(IngestReport(outcomes=(FileOutcome(path=str(path), error=str(error)),)))
+        report = IngestReport.total(reports)
+        if errors:
+            raise FilesRefused(report, errors)
+        return report
+
+    async def _file(self, path: Path, every: _Intake, again: bool, session: AsyncSession | None) -> IngestReport:
+        file = await self._database.in_thread(lambda: Fingerprint.of(path))
+        before = None if again else await self._records.ingested(file, every.reading.settings, session)
+        if before is not None:
+            log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
+            return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))
+        intake = _Intake(
+            reading=every.reading, provider=every.provider, strict=every.strict, progress=every.progress, file=file
+        )
+
+        def pages() -> Iterator[pl.DataFrame]:
+            with open_file(path, intake.reading) as reader:
+                intake.opened(reader)
+                yield from reader
+            file.check()
+
+        opened = _PagesInThread(self._database, pages)
+        try:
+            report = await self._take(opened, intake, session)
+        finally:
+            opened.close()
+        symbol, timeframe = intake.only
+        return replace(
+            report, outcomes=(FileOutcome(path=str(path), symbol=symbol, timeframe=timeframe, **report.counts),)
+        )
+
+    async def _take(self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None) -> IngestReport:
+        writes = BarWrites(intake.provider or (intake.file.path.name if intake.file else None), intake.progress)
+        async with aclosing(self._judged(pages, intake, session)) as parts:
+
+            async def stage(writer: Writer) -> None:
+                if writer.dialect.stages_before_lock:
+                    async for part in parts:
+                        await writes.stage(writer, part)
+
+            async with self._database.write(session, before=stage) as writer:
+                async for part in parts:  # none is left where they were staged
+                    await writes.insert(writer, part)
+                report = await writes.finish(writer)
+                if intake.rejected:
+                    rejected = pl.concat(intake.rejected)
+                    report = IngestReport.total(
+                        [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
+                    )
+                if report.inserted:  # what was there already, the index has
+                    await self._index.add(writer, join_runs(pl.concat(intake.runs)), summed=report.rows > FEW)
+                await self._records.record_series(
+                    writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
+                )
+                if intake.recorded and report.rows:
+                    await self._records.record_ingest(writer, intake.record(report), report.rejected_rows)
+        return report
+
+    async def _judged(
+        self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None
+    ) -> AsyncGenerator[Checked, None]:
+        """Yield the parts of a source whose rows are bars; a refusal comes at the end, and tells of all its rows.
+
+        Raises
+        ------
+        InvalidBars
+        """
+        refused = intake.refused
+        async for page in pages:
+            checked = await self._judge(page, intake, session)
+            refused.total += page.height
+            if checked.early.height:
+                refused.add(checked.early)
+                break
+            if intake.strict:
+                refused.add(checked.rejected)
+            elif checked.rejected.height:
+                intake.rejected.append(checked.rejected)
+            if not refused.rows:
+                yield checked
+        if refused.rows:
+            raise refused.error(intake.file.path if intake.file else None)
+
+    async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> Checked:
+        first_row, phases = intake.refused.total, intake.phases
+        found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
+        intake.seen |= found
+        intake.unrecorded |= await self._records.learn(phases, found, session)
+
+        def judge() -> tuple[Checked, pl.DataFrame]:
+            checked = judge_bars(page, phases, first_row=first_row)
+            return checked, runs_of(checked.bars)
+
+        checked, runs = await self._database.in_thread(judge)
+        if unknown := checked.suspects - phases.markets.keys():
+            markets = await self._markets(unknown, session)
+            phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
+            checked, runs = await self._database.in_thread(judge)
+        intake.series |= set(runs.select("symbol", "timeframe").iter_rows())
+        intake.runs.append(runs)
+        if intake.reader is not None and checked.rejected.height and intake.reader.unread:
+            checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
+        return checked
+
+    @abstractmethod
+    async def _markets(self, symbols: Iterable[str], session: AsyncSession | None) -> dict[str, Calendar]:
+        """Return the calendar of each symbol."""
+
+
+class _PagesInThread:
+    """The pages of a source, read in a thread one after the other."""
+
+    def __init__(self, database: Database, pages: Pages) -> None:
+        self._database, self._lock, self._pages = database, Lock(), pages()
+        self._closed = False
+
+    def __aiter__(self) -> _PagesInThread:
+        return self
+
+    async def __anext__(self) -> pl.DataFrame:
+        page = await self._database.in_thread(self._next)
+        if page is None:
+            raise StopAsyncIteration
+        return page
+
+    def _next(self) -> pl.DataFrame | None:
+        with self._lock:
+            page = next(self._pages, None)
+        if self._closed:  # a cancelled caller has gone without waiting for this page
+            self.close()
+        return page
+
+    def close(self) -> None:
+        """Stop reading; where a page is still being read, when it is there."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._pages.close()  # type: ignore[attr-defined]  # a generator
+            finally:
+                self._lock.release()

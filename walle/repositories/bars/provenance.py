@@ -1,0 +1,177 @@
+"""What is recorded about series of bars and their sources: phases, providers, ingests and refused rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.bars.files.find import split_name
+from walle.bars.files.names import name_facts
+from walle.bars.ingest_source import Fingerprint
+from walle.bars.phase import Phases, Series, phase_unit
+from walle.database import Database, Writer
+from walle.errors import DatabaseBusy
+from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, expression, read
+from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
+from walle.validation import json_text, to_microseconds
+
+__all__ = ["SeriesRecords"]
+
+_MANY = 200
+_ROWS_AT_ONCE = 10_000
+_REJECTED = [column.name for column in models.rejected_bars.columns if column.name != "id"]
+
+
+class SeriesRecords:
+    """The records beside the bars.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._recorded: dict[Series, int | None] = {}  # a phase never changes once it is committed
+
+    async def learn(self, phases: Phases, wanted: Collection[Series], session: AsyncSession | None) -> set[Series]:
+        """Tell phases what is recorded, or stored, of some series; return those without a record.
+
+        Parameters
+        ----------
+        phases : Phases
+        wanted : collection of (symbol, timeframe)
+        session : AsyncSession, optional
+            Read what its transaction sees.
+        """
+        unknown = {series for series in wanted if series not in self._recorded}
+        recorded = {series: self._recorded[series] for series in wanted if series in self._recorded}
+        if unknown:
+            found = await self._phases(unknown, session)
+            recorded |= found
+            if session is None:
+                self._recorded |= found
+            if unknown - found.keys():
+                phases.known |= await self._stored_phases(unknown - found.keys(), session)
+        phases.known |= {series: phase for series, phase in recorded.items() if phase is not None}
+        return unknown - recorded.keys()
+
+    async def _phases(self, wanted: Collection[Series], session: AsyncSession | None) -> dict[Series, int | None]:
+        table = models.bar_series
+        schema = {"symbol": pl.String(), "timeframe": pl.String(), "phase": pl.Int64()}
+        statement = sa.select(table.c.symbol, table.c.timeframe, table.c.phase).where(*_among(table, wanted))
+        rows = (await self._database.fetch(statement, schema, session)).iter_rows()
+        return {(symbol, timeframe): phase for symbol, timeframe, phase in rows if (symbol, timeframe) in wanted}
+
+    async def _stored_phases(self, wanted: Collection[Series], session: AsyncSession | None) -> dict[Series, int]:
+        table = models.bar_index
+        columns = [expression(self._database, table, name) for name in ("symbol", "timeframe", "first")]
+        schema = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT})
+        found = await read(self._database, sa.select(*columns).where(*_among(table, wanted)), schema, session)
+        return {
+            (symbol, timeframe): to_microseconds(first) % phase_unit(timeframe)
+            for symbol, timeframe, first in found.sort("first", descending=True).iter_rows()
+            if (symbol, timeframe) in wanted and timeframe in TIMEFRAMES and timeframe not in CALENDAR_TIMEFRAMES
+        }
+
+    async def record_series(
+        self, writer: Writer, new: Iterable[Series], phases: Mapping[Series, int], provider: str | None
+    ) -> None:
+        """Record the phase and provider of series that had no record.
+
+        Raises
+        ------
+        DatabaseBusy
+            When another writer records another phase at the same moment.
+        """
+        wanted = sorted(new)
+        if not wanted:
+            return
+        rows = [
+            {"symbol": symbol, "timeframe": timeframe, "phase": phases.get((symbol, timeframe)), "provider": provider}
+            for symbol, timeframe in wanted
+        ]
+        insert = (
+            "INSERT INTO bar_series (symbol, timeframe, phase, provider) "
+            "VALUES (:symbol, :timeframe, :phase, :provider) ON CONFLICT (symbol, timeframe) DO NOTHING"
+        )
+        await writer.execute(sa.text(insert), rows)
+        table = models.bar_series
+        statement = sa.select(table.c.symbol, table.c.timeframe, table.c.phase).where(*_among(table, wanted))
+        stored = {(row.symbol, row.timeframe): row.phase for row in await writer.execute(statement)}
+        for symbol, timeframe in wanted:
+            if stored[symbol, timeframe] != phases.get((symbol, timeframe)):
+                raise DatabaseBusy(
+                    f"another writer began the series {symbol} {timeframe} at the same moment, with bars that open "
+                    "at another phase. Look at both sources, and try again."
+                )
+
+    async def ingested(
+        self, file: Fingerprint, settings: Mapping[str, Any], session: AsyncSession | None
+    ) -> datetime | None:
+        """Return when a file was ingested before with the same settings, under a name that says the same series."""
+        table = models.ingests
+        schema = pl.Schema({"name": pl.String(), "settings": pl.String(), "ingested_at": INSTANT})
+        series = _named(file.path.name, settings)
+        columns = [expression(self._database, table, name) for name in schema]
+        statement = sa.select(*columns).where(table.c.checksum == file.checksum).order_by(table.c.id)
+        for name, text, moment in (await read(self._database, statement, schema, session)).iter_rows():
+            if json.loads(text or "{}") == settings and _named(name, settings) == series:
+                return moment.replace(tzinfo=UTC)  # type: ignore[no-any-return]  # a datetime of the frame
+        return None
+
+    async def record_ingest(self, writer: Writer, record: Mapping[str, Any], rejected: pl.DataFrame) -> None:
+        """Record an ingest, and the rows that it refused (columns of ``REJECTED_BARS``)."""
+        insert = sa.insert(models.ingests).values(**record).returning(models.ingests.c.id)
+        number = (await writer.execute(insert)).scalar_one()
+        kept = rejected.with_columns(
+            pl.lit(number).alias("ingest"),
+            pl.col(pl.Float64).fill_nan(None),
+            # what no database holds
+            pl.col("symbol").str.replace_all("\0", "\ufffd", literal=True),
+            pl.when(pl.col("timestamp").dt.year().is_between(1, 9999)).then("timestamp"),
+        )
+        for part in kept.select(_REJECTED).iter_slices(_ROWS_AT_ONCE):
+            await writer.execute(sa.insert(models.rejected_bars), part.rows(named=True))
+
+    async def ingests(self, session: AsyncSession | None) -> pl.DataFrame:
+        """List the ingests: columns of ``INGESTS``."""
+        table = models.ingests
+        if not self._database.has(table):
+            return pl.DataFrame(schema=INGESTS)
+        columns = [expression(self._database, table, name) for name in INGESTS]
+        found = (await read(self._database, sa.select(*columns), INGESTS, session)).sort("id")
+        # PostgreSQL writes JSON with other spaces, and in another order
+        forms = {
+            text: json_text(dict(sorted(json.loads(text).items()))) for text in found["settings"].unique().drop_nulls()
+        }
+        return found.with_columns(pl.col("settings").replace(forms)) if forms else found
+
+    async def rejected(self, ingest: int | None, session: AsyncSession | None) -> pl.DataFrame:
+        """List the refused rows: columns of ``KEPT_REJECTED``."""
+        table, ingests = models.rejected_bars, models.ingests
+        if not self._database.has(table):
+            return pl.DataFrame(schema=KEPT_REJECTED)
+        columns = [expression(self._database, ingests if name == "name" else table, name) for name in KEPT_REJECTED]
+        statement = sa.select(*columns).join_from(table, ingests, table.c.ingest == ingests.c.id)
+        if ingest is not None:
+            statement = statement.where(table.c.ingest == ingest)
+        return (await read(self._database, statement, KEPT_REJECTED, session)).sort("ingest", "row")
+
+
+def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the symbol and timeframe that a file has from the caller, or else from its name."""
+    facts = name_facts(split_name(name)[0])
+    return settings.get("symbol", facts.symbol), settings.get("timeframe", facts.timeframe)
+
+
+def _among(table: sa.Table, wanted: Collection[Series]) -> list[sa.ColumnElement[bool]]:
+    symbols = sorted({symbol for symbol, _ in wanted})
+    return [table.c.symbol.in_(symbols)] if len(symbols) <= _MANY else []

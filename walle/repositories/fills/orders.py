@@ -1,0 +1,358 @@
+"""Orders: the last snapshot of each."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.database import Database, Writer
+from walle.enums import OrderStatus
+from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
+from walle.fills import WriteReport, orders_frame
+from walle.fills.ingest_frame import Reading, read_orders
+from walle.frames import ORDER_CONFLICTS, ORDERS, expression, finish, read, wire_schema
+from walle.records import Order
+from walle.reports import IngestReport
+from walle.repositories.common import (
+    Time,
+    canonical,
+    check_name,
+    in_range,
+    insert_missing,
+    known_run,
+    one_of,
+    same_key,
+    write_staged,
+)
+from walle.validation import decimal_text
+
+__all__ = ["OrderRepository"]
+
+_IDENTITY = ("client_order_id", "run_id", "symbol", "side")
+_AT_ONCE = 500
+"""Names in one statement."""
+_TERMINAL = [status.value for status in OrderStatus if status.terminal]
+
+
+class OrderRepository:
+    """Orders as snapshots: a later one replaces an earlier one, never the other way round.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(
+        self, orders: Order | Iterable[Order] | pl.DataFrame, *, session: AsyncSession | None = None
+    ) -> WriteReport:
+        """Store snapshots: new orders are inserted, known ones replaced; all of the call or nothing.
+
+        Parameters
+        ----------
+        orders : Order, iterable of Order, or polars.DataFrame
+            One snapshot per order.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        WriteReport
+
+        Raises
+        ------
+        StaleSnapshot
+            When a filled quantity would fall or a terminal status would change.
+        Conflict
+            When the snapshot has another client_order_id, run_id, symbol or side than the stored one.
+        DuplicateKey
+            When a client_order_id belongs to another order.
+        InputError
+            For what is no order.
+        """
+        frame = orders_frame(orders)
+        if frame.is_empty():
+            return WriteReport()
+        if frame["id"].is_duplicated().any():
+            double = frame["id"].filter(frame["id"].is_duplicated())[0]
+            raise InputError(f"order {double!r} stands in this call more than once; give its last snapshot only.")
+        frame = frame.sort("id")  # in one order, so that two writers never wait for each other
+        async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
+            # insert first: then every row exists and can be locked, also against a writer of the same new order
+            # any key: a writer of the same new order may be met at its client_order_id, before its id
+            insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+            inserted = (await writer.execute(insert)).rowcount
+            if inserted == frame.height:
+                return WriteReport(inserted=inserted)
+            stored = await self._lock(writer, staged)
+            _refuse_taken(stored, frame)
+            _refuse_stale(stored, frame)
+            updated = await self._update(writer, staged)
+            return WriteReport(inserted=inserted, updated=updated, unchanged=frame.height - inserted - updated)
+
+    async def ingest(
+        self,
+        source: object,
+        *,
+        run_id: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        floats: str = "refuse",
+        on_invalid: str = "raise",
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Take order snapshots in from another program's table, and tell what became of every row.
+
+        A snapshot that goes back, is of another order, or takes the client_order_id of one is a conflict: what is
+        stored stays, and the call goes on. All of the call is one transaction.
+
+        Parameters
+        ----------
+        source : Order, iterable of Order, or a Polars, pandas or Arrow frame
+            Columns of :data:`walle.frames.ORDERS`, one row per order; those that may be null or have a default may be
+            left out.
+        run_id : str, optional
+            Of all rows that have none.
+        columns : mapping of str to str or None, optional
+            Source name to our name, ``{"amount": "qty"}``; None leaves a column out.
+        timezone : str, optional
+            The IANA zone of times without one, such as ``UTC``.
+        floats : str
+            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float is the decimal that its
+            shortest text says, such as 0.1; one with more than 18 places is refused.
+        on_invalid : str
+            ``raise``: one row that is no order stops the call. ``quarantine``: the good rows go in.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+            ``rejected_rows`` and ``conflict_rows`` have the columns of :data:`walle.frames.REJECTED_ORDERS` and
+            :data:`walle.frames.ORDER_CONFLICTS`.
+
+        Raises
+        ------
+        InvalidRows
+            When rows are no orders; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
+        reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
+        given, rejected = await self._database.in_thread(lambda: read_orders(source, reading))
+        frame, conflicts = given.unique("id").sort("id"), pl.DataFrame(schema=ORDER_CONFLICTS)
+        inserted = updated = 0
+        if frame.height:
+            async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
+                insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+                inserted = (await writer.execute(insert)).rowcount
+                if inserted < frame.height:
+                    conflicts = _conflicts(await self._lock(writer, staged), frame)
+                    names = conflicts["id"].to_list()
+                    for start in range(0, len(names), _AT_ONCE):
+                        await writer.execute(sa.delete(staged).where(staged.c.id.in_(names[start : start + _AT_ONCE])))
+                    updated = await self._update(writer, staged)
+        refused = given.join(conflicts, on="id", how="semi").height
+        return IngestReport(
+            inserted=inserted,
+            updated=updated,
+            duplicates=given.height - inserted - updated - refused,
+            conflicts=refused,
+            rejected=rejected.height,
+            rejected_rows=rejected,
+            conflict_rows=conflicts,
+        )
+
+    async def _lock(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
+        table = models.orders
+        statement = (
+            sa.select(*(expression(self._database, table, name) for name in ORDERS))
+            .where(table.c.id.in_(sa.select(staged.c.id)))
+            .order_by(table.c.id)
+            .with_for_update()
+        )
+        return finish(await writer.fetch(statement, wire_schema(ORDERS)), ORDERS)
+
+    async def _update(self, writer: Writer, staged: sa.TableClause) -> int:
+        table = models.orders
+        names = [name for name in ORDERS if name != "id"]
+        differs = sa.or_(*(table.c[name].is_distinct_from(staged.c[name]) for name in names))
+        statement = (
+            sa.update(table)
+            .values({name: staged.c[name] for name in names})
+            .where(same_key(table, staged, ["id"]), differs)
+        )
+        return (await writer.execute(statement)).rowcount
+
+    async def get(self, order_id: str, *, session: AsyncSession | None = None) -> Order:
+        """Return one order.
+
+        Raises
+        ------
+        UnknownOrder
+            When there is none of that id.
+        """
+        return await self._one("id", order_id, session)
+
+    async def get_by_client_order_id(self, client_order_id: str, *, session: AsyncSession | None = None) -> Order:
+        """Return one order by the id that the client gave it.
+
+        Raises
+        ------
+        UnknownOrder
+            When there is none.
+        """
+        return await self._one("client_order_id", client_order_id, session)
+
+    async def _one(self, column: str, value: str, session: AsyncSession | None) -> Order:
+        frame = await self._frame([models.orders.c[column] == check_name(value, column)], session)
+        if frame.is_empty():
+            raise UnknownOrder(value, column)
+        return _records(frame)[0]
+
+    async def list(
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        status: str | Iterable[str] | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> builtins.list[Order]:
+        """Return orders as records; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        UnknownRun, InputError
+        """
+        return _records(await self.read(run_id, symbol=symbol, status=status, start=start, end=end, session=session))
+
+    async def read(
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        status: str | Iterable[str] | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Read orders as a frame.
+
+        Parameters
+        ----------
+        run_id, symbol : str, optional
+        status : str or iterable of str, optional
+        start, end : datetime, date, str or None
+            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        session : AsyncSession, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ORDERS`; one row per order, sorted by created_at, then id.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For an unknown status or a bad range.
+        """
+        table = models.orders
+        if run_id is not None:
+            check_name(run_id, "run_id")
+        frame = await self._frame(
+            [
+                *one_of(table.c.run_id, run_id),
+                *one_of(table.c.symbol, symbol),
+                *one_of(table.c.status, status, OrderStatus),
+                *in_range(table.c.created_at, start, end),
+            ],
+            session,
+        )
+        if run_id is not None and frame.is_empty() and session is None:
+            await known_run(self._database, run_id)
+        return frame
+
+    async def _frame(
+        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> pl.DataFrame:
+        table = models.orders
+        if not self._database.has(table):
+            return pl.DataFrame(schema=ORDERS)
+        statement: sa.Select[Any] = sa.select(*(expression(self._database, table, name) for name in ORDERS)).where(
+            *conditions
+        )
+        frame = await read(self._database, statement, ORDERS, session)
+        return frame.sort("created_at", "id")
+
+
+def _records(frame: pl.DataFrame) -> builtins.list[Order]:
+    return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+
+def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
+    """Return the snapshots that cannot be taken, with what is stored and why: columns of ``ORDER_CONFLICTS``."""
+    before = stored.rename({name: f"stored_{name}" for name in ORDERS if name != "id"})
+    both = given.join(before.with_columns(known=True), on="id", how="left", nulls_equal=False)
+    others = pl.any_horizontal(pl.col(name) != pl.col(f"stored_{name}") for name in _IDENTITY)
+    final = pl.col("stored_status").is_in(_TERMINAL) & (pl.col("status") != pl.col("stored_status"))
+    reason = (
+        pl.when(pl.col("known").is_null())
+        .then(pl.lit("its client_order_id belongs to another order"))
+        .when(others)
+        .then(pl.lit("it is another order: client_order_id, run_id, symbol or side differ"))
+        .when(pl.col("filled_qty") < pl.col("stored_filled_qty"))
+        .then(pl.lit("more than that is filled already"))
+        .when(final)
+        .then(pl.lit("its status is final already"))
+    )
+    found = both.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
+    return found.sort("id").select(list(ORDER_CONFLICTS))
+
+
+def _refuse_taken(stored: pl.DataFrame, given: pl.DataFrame) -> None:
+    taken = given.join(stored, on="id", how="anti", maintain_order="left")
+    if taken.height:
+        order_id, name = taken.select("id", "client_order_id").row(0)
+        raise DuplicateKey(
+            f"already taken: client_order_id {name!r} of order {order_id!r} belongs to another order. "
+            "Nothing of this call was written."
+        )
+
+
+def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
+    both = stored.join(given, on="id", suffix="_given")
+    others = both.filter(pl.any_horizontal(pl.col(name) != pl.col(f"{name}_given") for name in _IDENTITY))
+    if others.height:
+        row = others.row(0, named=True)
+        changed = [f"{name} is {row[name]!r}, given {row[f'{name}_given']!r}" for name in _IDENTITY]
+        differences = "; ".join(
+            text for text, name in zip(changed, _IDENTITY, strict=True) if row[name] != row[f"{name}_given"]
+        )
+        raise Conflict(
+            f"order {row['id']!r} is another order: {differences}. A snapshot tells the state of one order; another "
+            "order has another id. Nothing of this call was written."
+        )
+    falls = both.filter(pl.col("filled_qty_given") < pl.col("filled_qty"))
+    changes = both.filter(pl.col("status").is_in(_TERMINAL) & (pl.col("status_given") != pl.col("status")))
+    stale = pl.concat([falls, changes]).unique("id", maintain_order=True)
+    if stale.is_empty():
+        return
+    row = stale.row(0, named=True)
+    if row["filled_qty_given"] < row["filled_qty"]:
+        filled, given_qty = decimal_text(row["filled_qty"]), decimal_text(row["filled_qty_given"])
+        reason = f"{filled} is already filled, and the snapshot says {given_qty}"
+    else:
+        reason = f"it is already {row['status']!r}, which is final, and the snapshot says {row['status_given']!r}"
+    raise StaleSnapshot(row["id"], reason, stale.height - 1)
