@@ -18,10 +18,11 @@ from walle.dialects import ReadJob
 from walle.dialects.base import Examined
 from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
 from walle.forms import Found, is_list
-from walle.frames import DECIMAL, EVENTS, INSTANT, finish, wire_schema
+from walle.frames import DECIMAL, EVENTS, INSTANT
 from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.events.columns import event_column, events_frame
+from walle.repositories.select import finish, wire_schema
 from walle.schema import Schema, looking
 from walle.types import ExactDecimal, Json, UtcInstant, wire
 

@@ -16,9 +16,10 @@ from walle.calendars import SESSIONS, Calendar, from_sessions
 from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import InputError
-from walle.frames import CALENDARS, EXPLANATIONS, expression, read
+from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories.common import Time, check_name, one_of
 from walle.repositories.events.consumer_claims import whoami
+from walle.repositories.select import expression, read
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 

@@ -19,10 +19,11 @@ from walle.bars.spans import RUNS, runs_of, times_of
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import UnknownSymbol
-from walle.frames import BARS, INSTANT, expression, read
+from walle.frames import BARS, INSTANT
 from walle.repositories.bars.calendars import DEFAULT, BarMarkets, explained
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.common import Time, check_name, in_range, near
+from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe, length
 from walle.validation import parse_range
 

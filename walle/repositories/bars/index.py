@@ -21,7 +21,8 @@ from walle.bars.phase import Series
 from walle.bars.spans import RUNS, SUMMARY, count_bars, join_runs, pack, runs_of, summaries, times_of, unpack
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
-from walle.frames import BARS, INSTANT, expression, read
+from walle.frames import BARS, INSTANT
+from walle.repositories.select import expression, read
 from walle.validation import from_microseconds
 
 __all__ = ["BarIndex"]

@@ -18,7 +18,8 @@ from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy
-from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, expression, read
+from walle.frames import INGESTS, INSTANT, KEPT_REJECTED
+from walle.repositories.select import expression, read
 from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
 from walle.validation import json_text, to_microseconds
 

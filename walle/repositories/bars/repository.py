@@ -13,12 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
-from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS, expression, finish, read, wire_schema
+from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS
 from walle.notices import warn
 from walle.records import Bar
 from walle.repositories.bars.ingest import BarIngest
 from walle.repositories.bars.read import BarReading, EmptySeriesWarning
 from walle.repositories.common import Time, canonical, check_name, in_range, near, one_of
+from walle.repositories.select import expression, finish, read, wire_schema
 from walle.timeframe import check_timeframe
 
 __all__ = ["BarRepository"]

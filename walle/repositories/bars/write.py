@@ -12,9 +12,10 @@ from walle.bars import IngestReport
 from walle.bars.check import Checked
 from walle.bars.parse import NUMBERS
 from walle.database import Writer
-from walle.frames import BAR_CONFLICTS, finish, wire_schema
+from walle.frames import BAR_CONFLICTS
 from walle.progress import Progress
 from walle.repositories.common import insert_missing, same_key
+from walle.repositories.select import finish, wire_schema
 from walle.types import wire
 
 __all__ = ["KEY", "BarWrites"]

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database
-from walle.frames import EVENTS, INSTANT, wire_schema
+from walle.frames import EVENTS, INSTANT
+from walle.repositories.select import wire_schema
 from walle.types import member, wire
 
 __all__ = ["HISTORY_EVENTS", "event_column", "events_frame", "events_of_run"]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from walle import models
 from walle.database import Database, Writer
 from walle.errors import UnknownConsumer
-from walle.frames import PARKED, RESETS, expression, read
+from walle.frames import PARKED, RESETS
 from walle.repositories.common import near
 from walle.repositories.events.consumer_claims import (
     OFFSETS,
@@ -28,6 +28,7 @@ from walle.repositories.events.consumer_claims import (
     storable,
     whoami,
 )
+from walle.repositories.select import expression, read
 from walle.types import utc_now, wire
 
 __all__ = ["OffsetRepository"]

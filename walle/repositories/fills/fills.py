@@ -16,7 +16,7 @@ from walle.database import Database, Writer
 from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
 from walle.fills.ingest_frame import Reading, read_fills
-from walle.frames import FILL_CONFLICTS, FILLS, expression, finish, read, wire_schema
+from walle.frames import FILL_CONFLICTS, FILLS
 from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories.common import (
@@ -31,6 +31,7 @@ from walle.repositories.common import (
     write_staged,
 )
 from walle.repositories.fills.analysis import FillAnalysis
+from walle.repositories.select import expression, finish, read, wire_schema
 from walle.types import wire
 from walle.validation import decimal_text
 

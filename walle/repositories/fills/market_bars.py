@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from walle import models
 from walle.database import Database
 from walle.fills.market import Market
-from walle.frames import RUNS, expression, read
+from walle.frames import RUNS
 from walle.repositories.bars.repository import BarRepository
+from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe, length
 from walle.validation import shift
 

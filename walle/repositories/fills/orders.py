@@ -16,7 +16,7 @@ from walle.enums import OrderStatus
 from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
 from walle.fills.ingest_frame import Reading, read_orders
-from walle.frames import ORDER_CONFLICTS, ORDERS, expression, finish, read, wire_schema
+from walle.frames import ORDER_CONFLICTS, ORDERS
 from walle.records import Order
 from walle.reports import IngestReport
 from walle.repositories.common import (
@@ -30,6 +30,7 @@ from walle.repositories.common import (
     same_key,
     write_staged,
 )
+from walle.repositories.select import expression, finish, read, wire_schema
 from walle.validation import decimal_text
 
 __all__ = ["OrderRepository"]

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database, Writer
 from walle.errors import Conflict, InputError
-from walle.frames import BACKTEST_RESULTS, expression, read
+from walle.frames import BACKTEST_RESULTS
 from walle.records import BacktestResult
 from walle.repositories.common import canonical, check_name, document
+from walle.repositories.select import expression, read
 from walle.validation import decimal_text
 
 __all__ = ["BacktestResultRepository"]

@@ -16,12 +16,13 @@ from walle.backend import as_read, symbols_in, timeframe_in
 from walle.database import Database
 from walle.enums import RunMode, RunStatus
 from walle.errors import UnknownRun
-from walle.frames import FILLS, ORDERS, RUN_SUMMARY, RUNS, expression, read
+from walle.frames import FILLS, ORDERS, RUN_SUMMARY, RUNS
 from walle.records import Owner, Run
 from walle.repositories.common import Time, canonical, check_name, document, in_range, known_run, one_of
 from walle.repositories.events.columns import events_of_run
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository
+from walle.repositories.select import expression, read
 from walle.runs import history
 from walle.types import wire
 

@@ -19,7 +19,7 @@ from walle.enums import RunStatus
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
-from walle.frames import INSTANT, RUNS, read
+from walle.frames import INSTANT, RUNS
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
 from walle.repositories.fills.fills import FillRepository
@@ -27,6 +27,7 @@ from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.runs.analysis import RunAnalysis
 from walle.repositories.runs.backtest_results import BacktestResultRepository
 from walle.repositories.runs.read import RunReading, record
+from walle.repositories.select import read
 from walle.runs import Results, RunReport, is_alive, is_this_process, this_process
 from walle.runs.run_rows import runs_of
 from walle.types import utc_now
