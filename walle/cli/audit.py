@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-import polars as pl
-
-from walle.cli.events import open_store, printable, to_json
+from walle.cli.output import ADDRESS, open_store, printable, show, to_json
 from walle.fills.rules import RULES
 
 __all__ = ["add_commands"]
 
-Show = Callable[[str, pl.DataFrame], None]
 
-
-def add_commands(commands: Any, where: str, show: Show) -> None:
+def add_commands(commands: Any) -> None:
     """Add the command.
 
     Parameters
     ----------
     commands : argparse's subparsers
-    where : str
-        The help of the address.
-    show : callable
-        Prints a title and a frame.
     """
     listed = "\n".join(f"  {each.name:<24}{each.severity:<9}{each.doc}" for each in RULES)
     command = commands.add_parser(
@@ -35,15 +26,15 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
         epilog=f"rules:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--run", dest="run_id", metavar="RUN", help="this one alone")
     command.add_argument("--rule", action="append", metavar="RULE", help="only this rule; may be repeated")
     command.add_argument("--timeframe", help="of the bars (default: the shortest that is stored)")
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _audit(options, show))
+    command.set_defaults(run=_audit)
 
 
-def _audit(options: argparse.Namespace, show: Show) -> int:
+def _audit(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         found = store.fills.audit(options.run_id, rules=options.rule, timeframe=options.timeframe)
         bare = found.is_empty() and store.fills.read(options.run_id).is_empty()

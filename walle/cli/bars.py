@@ -4,79 +4,72 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-from walle.cli.events import open_store, printable, to_json
+from walle.cli.output import ADDRESS, open_store, printable, show, to_json
 from walle.errors import FilesRefused, InputError, UnknownTimeframe
 from walle.timeframe import check_timeframe
 
 __all__ = ["add_commands"]
 
-Show = Callable[[str, pl.DataFrame], None]
 
-
-def add_commands(commands: Any, where: str, show: Show) -> None:
+def add_commands(commands: Any) -> None:
     """Add the commands.
 
     Parameters
     ----------
     commands : argparse's subparsers
-    where : str
-        The help of the address.
-    show : callable
-        Prints a title and a frame.
     """
-    _add_ingest(commands, where, show)
+    _add_ingest(commands)
 
     command = commands.add_parser("coverage", help="tell of every series of bars how much of it is there")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--symbol", action="append", help="this one alone; may be repeated")
     command.add_argument("--timeframe", help="this one alone")
     _add_range(command)
-    command.set_defaults(run=lambda options: _coverage(options, show))
+    command.set_defaults(run=_coverage)
 
     command = commands.add_parser("gaps", help="list the bars that are missing in a series")
     command.add_argument("symbol")
     command.add_argument("timeframe", type=_timeframe, help="such as 1m or 1d")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     _add_range(command)
-    command.set_defaults(run=lambda options: _gaps(options, show))
+    command.set_defaults(run=_gaps)
 
     parser = commands.add_parser("calendar", help="remember when the markets of symbols are open")
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = actions.add_parser("list", help="list the calendars that are set")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _list_calendars(options, show))
+    command.set_defaults(run=_list_calendars)
     command = actions.add_parser("set", help="set the calendar of a symbol")
     command.add_argument("symbol")
     command.add_argument("calendar", help="24/7, 24/5, or an exchange such as XNYS")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.set_defaults(run=_set_calendar)
     command = actions.add_parser("forget", help="forget the calendar of a symbol: 24/7 again")
     command.add_argument("symbol")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.set_defaults(run=_set_calendar, calendar=None)
 
     command = commands.add_parser("explain", help="say why bars of a symbol are missing")
     command.add_argument("symbol")
     command.add_argument("start", help="the first opening time, such as 2025-11-20T14:30 (UTC)")
     command.add_argument("end", help="the first opening time that is not meant any more")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--reason", required=True, help="kept with the gap")
     command.add_argument("--timeframe", help="of this one alone")
     command.add_argument("--author", help="who says so (default: user@host)")
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _explain(options, show))
+    command.set_defaults(run=_explain)
 
 
-def _add_ingest(commands: Any, where: str, show: Show) -> None:
+def _add_ingest(commands: Any) -> None:
     command = commands.add_parser("ingest", help="take files of bars in: CSV, Parquet, Feather, JSON; compressed too")
     command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder, or a pattern in quotes")
-    command.add_argument("--url", help=where)
+    command.add_argument("--url", help=ADDRESS)
     command.add_argument("--symbol", help="of all rows (default: what the rows or the name of the file say)")
     command.add_argument("--timeframe", help="of all rows, such as 1m or 1d (default: likewise)")
     command.add_argument("--timezone", help="of times without a zone, such as America/New_York")
@@ -88,7 +81,7 @@ def _add_ingest(commands: Any, where: str, show: Show) -> None:
     command.add_argument("--quarantine", action="store_true", help="take the good rows in, and keep the bad ones apart")
     command.add_argument("--again", action="store_true", help="read files that were ingested before")
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _ingest(options, show))
+    command.set_defaults(run=_ingest)
 
 
 def _timeframe(text: str) -> str:
@@ -114,7 +107,7 @@ def _add_range(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
-def _ingest(options: argparse.Namespace, show: Show) -> int:
+def _ingest(options: argparse.Namespace) -> int:
     pairs = [pair.partition("=") for pair in options.column]
     wrong = [theirs for theirs, _, ours in pairs if not theirs or not ours]
     if wrong:
@@ -151,7 +144,7 @@ def _ingest(options: argparse.Namespace, show: Show) -> int:
     return 1
 
 
-def _coverage(options: argparse.Namespace, show: Show) -> int:
+def _coverage(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.bars.coverage(
             options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
@@ -163,7 +156,7 @@ def _coverage(options: argparse.Namespace, show: Show) -> int:
     return 0
 
 
-def _gaps(options: argparse.Namespace, show: Show) -> int:
+def _gaps(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.bars.gaps(
             options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
@@ -175,7 +168,7 @@ def _gaps(options: argparse.Namespace, show: Show) -> int:
     return 0
 
 
-def _list_calendars(options: argparse.Namespace, show: Show) -> int:
+def _list_calendars(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.bars.calendars()
     if options.json:
@@ -193,7 +186,7 @@ def _set_calendar(options: argparse.Namespace) -> int:
     return 0
 
 
-def _explain(options: argparse.Namespace, show: Show) -> int:
+def _explain(options: argparse.Namespace) -> int:
     with open_store(options, read_only=False) as store:
         store.bars.explain_gap(
             options.symbol,

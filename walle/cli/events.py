@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-import walle
-from walle.config import DatabaseConfig
+from walle.cli.output import ADDRESS, open_store, printable, safe, show, to_json
 from walle.envelope import Event
-from walle.errors import ConfigurationError, InputError
-from walle.store import Store
+from walle.errors import InputError
 
-__all__ = ["add_commands", "open_store", "printable", "to_json"]
-
-Show = Callable[[str, pl.DataFrame], None]
+__all__ = ["add_commands"]
 
 
-def add_commands(commands: Any, where: str, show: Show) -> None:
+def add_commands(commands: Any) -> None:
     """Add ``events`` and what stands below it.
 
     Parameters
     ----------
     commands : argparse's subparsers
-    where : str
-        The help of the address.
-    show : callable
-        Prints a title and a frame.
     """
     parser = commands.add_parser("events", help="follow the events of a store, and look after their consumers")
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = actions.add_parser("tail", help="print the last events, and those that come")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("-n", "--lines", type=_count, default=10, help="how many of the last ones (default: 10)")
     command.add_argument("-f", "--follow", action="store_true", help="go on with what is committed, until Ctrl-C")
     command.add_argument(
@@ -50,13 +41,13 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
     command.set_defaults(run=_tail)
 
     command = actions.add_parser("consumers", help="tell how far each consumer has come, and how it is")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _consumers(options, show))
+    command.set_defaults(run=_consumers)
 
     command = actions.add_parser("reset", help="move a consumer's offset; without --yes only tell what that would do")
     command.add_argument("consumer", help="its name")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     place = command.add_mutually_exclusive_group(required=True)
     place.add_argument("--to", type=int, metavar="ID", help="the new offset; -1 is before the first event")
     place.add_argument(
@@ -66,17 +57,17 @@ def add_commands(commands: Any, where: str, show: Show) -> None:
     command.add_argument("--reason", required=True, help="kept with the reset")
     command.add_argument("--yes", action="store_true", help="do it")
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _reset(options, show))
+    command.set_defaults(run=_reset)
 
     command = actions.add_parser("parked", help="list the events that consumers set aside")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--consumer", help="of this one alone")
     command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=lambda options: _parked(options, show))
+    command.set_defaults(run=_parked)
 
     command = actions.add_parser("replay", help="ask that parked events be handled again")
     command.add_argument("consumer", help="its name")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--event", type=int, action="append", metavar="ID", help="this one; may be repeated")
     command.set_defaults(run=_replay)
 
@@ -85,22 +76,6 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
-
-
-def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
-    """Open the store that a command names.
-
-    Raises
-    ------
-    ConfigurationError
-        When none is named, neither there nor in WALLE_DATABASE_URL.
-    """
-    if DatabaseConfig.from_environment(options.url).url is None:
-        raise ConfigurationError(
-            "which store? Give its path or URL last (to ingest: --url), or set WALLE_DATABASE_URL; a store in memory "
-            "ends with its process."
-        )
-    return walle.connect(options.url, read_only=read_only)
 
 
 def _tail(options: argparse.Namespace) -> int:
@@ -123,29 +98,11 @@ def _line(event: Event, *, as_json: bool) -> str:
         return json.dumps(times | event.envelope())
     at = "" if event.created_at is None else event.created_at.strftime("%Y-%m-%d %H:%M:%S")
     return (
-        f"{event.offset:>8}  {at}  {_safe(event.type):<24} {_safe(event.run_id or '-'):<20} {json.dumps(event.payload)}"
+        f"{event.offset:>8}  {at}  {safe(event.type):<24} {safe(event.run_id or '-'):<20} {json.dumps(event.payload)}"
     )
 
 
-def _safe(text: str) -> str:
-    """Show what could move a terminal's cursor as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
-
-
-def printable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame whose texts cannot move a terminal's cursor."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    return frame.with_columns(pl.col(texts).map_elements(_safe, return_dtype=pl.String))
-
-
-def to_json(frame: pl.DataFrame) -> str:
-    """Write a frame as JSON, a list of objects; instants as ISO texts in UTC."""
-    instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
-    return json.dumps(texts.to_dicts(), indent=2)
-
-
-def _consumers(options: argparse.Namespace, show: Show) -> int:
+def _consumers(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.events.consumers()
     if options.json:
@@ -163,12 +120,12 @@ def _consumers(options: argparse.Namespace, show: Show) -> int:
     )
     show("Consumers", printable(shown))
     for row in frame.filter(pl.col("held") > 0).iter_rows(named=True):
-        holder = _safe(row["held_by"] or "a transaction that has just ended")
-        print(f"{_safe(row['consumer_id'])}: {row['held']:,} events wait for {holder}")
+        holder = safe(row["held_by"] or "a transaction that has just ended")
+        print(f"{safe(row['consumer_id'])}: {row['held']:,} events wait for {holder}")
     return 0
 
 
-def _reset(options: argparse.Namespace, show: Show) -> int:
+def _reset(options: argparse.Namespace) -> int:
     place = {"to": options.to, "since": options.since, "event_id": options.event}
     with open_store(options, read_only=not options.yes) as store:
         report = store.events.reset_offset(options.consumer, **place, reason=options.reason, preview=not options.yes)
@@ -184,7 +141,7 @@ def _reset(options: argparse.Namespace, show: Show) -> int:
     return 0
 
 
-def _parked(options: argparse.Namespace, show: Show) -> int:
+def _parked(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.events.parked(options.consumer)
     if options.json:

@@ -18,6 +18,7 @@ import polars as pl
 import walle
 from walle import demo, migrate
 from walle.cli import audit, bars, events
+from walle.cli.output import ADDRESS, show
 from walle.config import DatabaseConfig, masked
 from walle.decimals import trim_zeros
 from walle.errors import ConfigurationError, WalleError
@@ -71,11 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", nargs="?", default=".", type=Path, help="where to build it (default: here)")
     command.set_defaults(run=_demo)
 
-    where = (
-        "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
-    )
     command = commands.add_parser("status", help="tell the state of a store")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument(
         "--deep", action="store_true", help="check every page, index and value; exit code 1 if any is bad"
@@ -83,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_status)
 
     command = commands.add_parser("upgrade", help="bring the tables of a store to the current revision")
-    command.add_argument("url", nargs="?", help=where)
+    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--yes", action="store_true", help="also a database that the backend's own chain made")
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
     command.add_argument(
@@ -91,9 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_upgrade)
 
-    bars.add_commands(commands, where, _show)
-    audit.add_commands(commands, where, _show)
-    events.add_commands(commands, where, _show)
+    bars.add_commands(commands)
+    audit.add_commands(commands)
+    events.add_commands(commands)
     return parser
 
 
@@ -110,9 +108,9 @@ def _demo(options: argparse.Namespace) -> int:
         new = loaded if bars.inserted or fills.inserted or stored else "nothing new"
         print(f"{path}: {new} (all of it is synthetic data, of no real market)\n")
         run = store.runs.read(mode="backtest").row(0, named=True)["id"]
-        _show("Series", store.bars.series())
+        show("Series", store.bars.series())
         shown = ["symbol", "calendar", "bars", "expected", "missing", "coverage", "gaps", "longest_gap", "unexpected"]
-        _show("Coverage", store.bars.coverage().select(shown).with_columns(pl.col("coverage").round(6)))
+        show("Coverage", store.bars.coverage().select(shown).with_columns(pl.col("coverage").round(6)))
         runs = store.runs.read().select(
             "id",
             "strategy_id",
@@ -123,19 +121,19 @@ def _demo(options: argparse.Namespace) -> int:
             pl.col("stopped_at").dt.strftime("%Y-%m-%d %H:%M"),
         )
         counts = store.fills.read().group_by("run_id").agg(fills=pl.len())
-        _show("Runs", runs.join(counts, left_on="id", right_on="run_id", how="left", maintain_order="left"))
+        show("Runs", runs.join(counts, left_on="id", right_on="run_id", how="left", maintain_order="left"))
         dead = [found.id for found in store.runs.recover()]
         if dead:
             print(f"Stored as running, but their process is gone: {', '.join(dead)}\n")
-        _show("What the audit finds", store.fills.audit().select("severity", "rule", "sentence"))
+        show("What the audit finds", store.fills.audit().select("severity", "rule", "sentence"))
         frame = store.fills.read(run)
         shown = ["filled_at", "order_id", "symbol", "side", "quantity", "price", "commission", "liquidity"]
-        _show(f"Fills of {run} (first 8 of {frame.height})", trim_zeros(frame.select(shown).head(8)))
+        show(f"Fills of {run} (first 8 of {frame.height})", trim_zeros(frame.select(shown).head(8)))
         events = store.events.read(run_id=run, columns=["type", "ts"])
         counts = events.group_by("type", maintain_order=True).agg(
             events=pl.len(), first=pl.min("ts"), last=pl.max("ts")
         )
-        _show(f"Events of {run}", counts)
+        show(f"Events of {run}", counts)
     print(
         "Next, in Python:\n"
         "    import walle\n"
@@ -147,19 +145,6 @@ def _demo(options: argparse.Namespace) -> int:
         "Or open notebooks/01_quickstart.ipynb."
     )
     return 0
-
-
-def _show(title: str, frame: pl.DataFrame) -> None:
-    with pl.Config(
-        tbl_rows=30,
-        tbl_cols=-1,
-        tbl_width_chars=200,
-        fmt_str_lengths=120,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_formatting="UTF8_FULL_CONDENSED",
-    ):
-        print(f"{title}\n{frame}\n")
 
 
 def _status(options: argparse.Namespace) -> int:

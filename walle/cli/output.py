@@ -1,0 +1,66 @@
+"""What the commands share: opening a store, and printing without moving a terminal's cursor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import polars as pl
+
+import walle
+from walle.config import DatabaseConfig
+from walle.errors import ConfigurationError
+from walle.store import Store
+
+__all__ = ["ADDRESS", "open_store", "printable", "safe", "show", "to_json"]
+
+ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
+"""What the commands say of the address that they take."""
+
+
+def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
+    """Open the store that a command names.
+
+    Raises
+    ------
+    ConfigurationError
+        When none is named, neither there nor in WALLE_DATABASE_URL.
+    """
+    if DatabaseConfig.from_environment(options.url).url is None:
+        raise ConfigurationError(
+            "which store? Give its path or URL last (to ingest: --url), or set WALLE_DATABASE_URL; a store in memory "
+            "ends with its process."
+        )
+    return walle.connect(options.url, read_only=read_only)
+
+
+def show(title: str, frame: pl.DataFrame) -> None:
+    """Print a title and a frame, as wide as it is."""
+    with pl.Config(
+        tbl_rows=30,
+        tbl_cols=-1,
+        tbl_width_chars=200,
+        fmt_str_lengths=120,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_formatting="UTF8_FULL_CONDENSED",
+    ):
+        print(f"{title}\n{frame}\n")
+
+
+def safe(text: str) -> str:
+    """Show what could move a terminal's cursor as an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+
+
+def printable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose texts cannot move a terminal's cursor."""
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(pl.col(texts).map_elements(safe, return_dtype=pl.String))
+
+
+def to_json(frame: pl.DataFrame) -> str:
+    """Write a frame as JSON, a list of objects; instants as ISO texts in UTC."""
+    instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
+    return json.dumps(texts.to_dicts(), indent=2)
