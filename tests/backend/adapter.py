@@ -44,7 +44,7 @@ class BarStore:
 
     async def save_bars(self, bars: Sequence[walle.Bar]) -> int:
         """Return how many are new; one that is stored with other values stays as it is."""
-        return (await self._bars.upsert(bars)).inserted if bars else 0
+        return (await self._bars.ingest(bars)).inserted if bars else 0
 
     async def get_bars(self, symbol: str, timeframe: str, start: datetime, end: datetime) -> list[walle.Bar]:
         """Return the bars that open from start to end, both included; none for an unknown symbol."""

@@ -20,6 +20,7 @@ from walle.database import Database
 from walle.frames import BAR_SERIES
 from walle.repositories import BarRepository
 from walle.repositories.bars import index, ingest
+from walle.repositories.bars.index import BarIndex
 
 SYMBOLS = ("A", "B", "C")
 COLUMNS = "symbol, timeframe, timestamp, open, high, low, close, volume"
@@ -55,7 +56,7 @@ def maintenance(raw: Raw) -> Iterator[object]:
         connection.execute("COMMIT")
 
 
-async def check(repository: BarRepository) -> None:
+async def check(repository: BarRepository, database: Database) -> None:
     """Hold the index against the bars."""
     told = await repository.series()
     assert told.schema == BAR_SERIES
@@ -64,7 +65,7 @@ async def check(repository: BarRepository) -> None:
     for symbol in SYMBOLS:
         if await repository.count(symbol, "1m"):
             times = (await repository.read(symbol, "1m", columns=["timestamp"]))["timestamp"]
-            assert (await repository._index.times(symbol, "1m")).to_list() == times.to_list()
+            assert (await BarIndex(database).times(symbol, "1m")).to_list() == times.to_list()
             seen.append((symbol, "1m", times[0], times[-1], times.len()))
             counts = summarise(times, "1m").row(0, named=True)
             row = coverage.row(by_predicate=pl.col("symbol") == symbol, named=True)
@@ -78,7 +79,7 @@ def marks(raw: Raw) -> int:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_index_is_what_the_bars_are_after_any_history(
+async def test_the_markedis_what_the_bars_are_after_any_history(
     repository: BarRepository, database: Database, address: str, seed: int
 ) -> None:
     chance, raw = random.Random(seed), Raw(address)
@@ -88,13 +89,13 @@ async def test_the_index_is_what_the_bars_are_after_any_history(
         frame = bars(60).filter(pl.int_range(60).is_in(places))
         match chance.choice(["own", "own", "session", "undone", "foreign", "foreign", "foreign undone", "deleted"]):
             case "own":
-                await repository.upsert(frame, symbol=symbol, timeframe="1m")
+                await repository.ingest(frame, symbol=symbol, timeframe="1m")
             case "session" | "undone" as end:
                 async with database.session() as session:
-                    await repository.upsert(frame, symbol=symbol, timeframe="1m", session=session)
+                    await repository.ingest(frame, symbol=symbol, timeframe="1m", session=session)
                     await session.execute(sa.text(foreign(raw, symbol, 70, 71).replace(":", r"\:")))
                     if chance.random() < 0.5:
-                        assert (await repository._index.times(symbol, "1m", session)).len() >= len(places)
+                        assert (await BarIndex(database).times(symbol, "1m", session)).len() >= len(places)
                     await (session.commit() if end == "session" else session.rollback())
             case "foreign":
                 raw.run(foreign(raw, symbol, *places))
@@ -109,9 +110,9 @@ async def test_the_index_is_what_the_bars_are_after_any_history(
                         f"DELETE FROM bars WHERE symbol = '{symbol}' AND timestamp < {moment(raw, places[0])}"
                     )
         if chance.random() < 0.4:
-            await check(repository)
-    await check(repository)
-    await check(repository)
+            await check(repository, database)
+    await check(repository, database)
+    await check(repository, database)
     assert marks(raw) == 0
 
 
@@ -119,30 +120,31 @@ async def test_bars_that_others_wrote_are_looked_up_once(
     repository: BarRepository, database: Database, address: str
 ) -> None:
     raw = Raw(address)
-    await repository.upsert(bars(10), symbol="A", timeframe="1m")
+    await repository.ingest(bars(10), symbol="A", timeframe="1m")
     assert marks(raw) == 0
     raw.run(foreign(raw, "A", 12, 13))
     raw.run(foreign(raw, "A", 20))
     assert marks(raw) > 0
-    reader = BarRepository(Database(database.config, read_only=True))
-    await check(reader)
+    opened = Database(database.config, read_only=True)
+    reader = BarRepository(opened)
+    await check(reader, opened)
     assert marks(raw) > 0
     await reader._database.close()
-    await check(repository)
+    await check(repository, database)
     assert marks(raw) == 0
     assert raw.value("SELECT count(*) FROM bar_index") == 1
 
 
-async def test_a_reader_waits_for_nobody(repository: BarRepository, address: str) -> None:
+async def test_a_reader_waits_for_nobody(repository: BarRepository, database: Database, address: str) -> None:
     raw = Raw(address)
     raw.run(foreign(raw, "A", 0, 1, 2))
     with raw.open() as connection:
         connection.execute("BEGIN IMMEDIATE" if raw.sqlite else "BEGIN")
         if not raw.sqlite:
             connection.execute("LOCK TABLE fills")
-        await check(repository)
+        await check(repository, database)
         connection.execute("ROLLBACK")
-    await check(repository)
+    await check(repository, database)
     assert marks(raw) == 0
 
 
@@ -169,9 +171,9 @@ async def test_a_foreign_timeframe_that_is_none_is_listed(repository: BarReposit
 async def test_dates_and_months_are_kept_as_well(repository: BarRepository) -> None:
     days = pl.datetime_range(START, START + timedelta(days=400), "1d", eager=True).rename("timestamp")
     daily = bars(days.len()).with_columns(days)
-    await repository.upsert(daily.filter(pl.col("timestamp").dt.weekday() < 6), symbol="A", timeframe="1d")
-    await repository.upsert(daily.filter(pl.col("timestamp").dt.weekday() == 1), symbol="A", timeframe="1w")
-    await repository.upsert(daily.filter(pl.col("timestamp").dt.day() == 1), symbol="A", timeframe="1M")
+    await repository.ingest(daily.filter(pl.col("timestamp").dt.weekday() < 6), symbol="A", timeframe="1d")
+    await repository.ingest(daily.filter(pl.col("timestamp").dt.weekday() == 1), symbol="A", timeframe="1w")
+    await repository.ingest(daily.filter(pl.col("timestamp").dt.day() == 1), symbol="A", timeframe="1M")
     coverage = await repository.coverage()
     assert coverage.select("timeframe", "bars", "missing").rows() == [("1M", 14, 0), ("1d", 285, 112), ("1w", 57, 0)]
 
@@ -186,26 +188,26 @@ async def test_what_is_in_the_file_counts_after_an_upgrade(sqlite_address: str) 
     migrate.downgrade(where, "b9d4f3a5c7e1", discard=True)
     migrate.upgrade(where)
     database = Database(where)
-    await check(BarRepository(database))
+    await check(BarRepository(database), database)
     await database.close()
 
 
 async def test_a_full_row_is_left_to_large_writes(
-    repository: BarRepository, address: str, monkeypatch: pytest.MonkeyPatch
+    repository: BarRepository, database: Database, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, sparse = Raw(address), bars(3_000).filter(pl.int_range(3_000) % 3 == 0)
     monkeypatch.setattr(index, "FULL", 20)
     monkeypatch.setattr(ingest, "FEW", 100)
     for number in range(4):
-        await repository.upsert(sparse.slice(number * 20, 20), symbol="A", timeframe="1m")
+        await repository.ingest(sparse.slice(number * 20, 20), symbol="A", timeframe="1m")
     assert raw.value("SELECT count(*) FROM bar_index") > 1
-    await check(repository)
-    await repository.upsert(sparse, symbol="A", timeframe="1m")
+    await check(repository, database)
+    await repository.ingest(sparse, symbol="A", timeframe="1m")
     assert raw.value("SELECT count(*) FROM bar_index") == 1
     before = raw.rows("SELECT id, bars, runs FROM bar_index")
-    assert (await repository.upsert(sparse, symbol="A", timeframe="1m")).duplicates == sparse.height
+    assert (await repository.ingest(sparse, symbol="A", timeframe="1m")).duplicates == sparse.height
     assert raw.rows("SELECT id, bars, runs FROM bar_index") == before
-    await check(repository)
+    await check(repository, database)
 
 
 # writers at the same time, on PostgreSQL
@@ -218,19 +220,19 @@ async def test_two_open_sessions_write_one_series(postgres_address: str) -> None
     first, second = Database(postgres_address), Database(postgres_address)
     one, other = BarRepository(first), BarRepository(second)
     try:
-        await one.upsert(bars(5), symbol="A", timeframe="1m")
+        await one.ingest(bars(5), symbol="A", timeframe="1m")
         async with first.session() as left, second.session() as right:
-            await one.upsert(bars(60).slice(10, 5), symbol="A", timeframe="1m", session=left)
-            await other.upsert(bars(60).slice(30, 5), symbol="A", timeframe="1m", session=right)  # does not wait
+            await one.ingest(bars(60).slice(10, 5), symbol="A", timeframe="1m", session=left)
+            await other.ingest(bars(60).slice(30, 5), symbol="A", timeframe="1m", session=right)  # does not wait
             raw.run(foreign(raw, "A", 50))
-            await check(one)
+            await check(one, first)
             await left.commit()
-            await check(other)
+            await check(other, second)
             await right.commit()
-        await check(one)
-        await one.upsert(bars(60).slice(40, 1), symbol="A", timeframe="1m")
+        await check(one, first)
+        await one.ingest(bars(60).slice(40, 1), symbol="A", timeframe="1m")
         assert raw.value("SELECT count(*) FROM bar_index") == 1
-        await check(other)
+        await check(other, second)
     finally:
         await first.close()
         await second.close()
@@ -247,9 +249,9 @@ async def test_a_foreign_writer_that_commits_late_is_not_lost(postgres_address: 
             late.execute("BEGIN")
             late.execute(foreign(raw, "A", 1, 2))
             raw.run(foreign(raw, "A", 0, 3))
-            await check(repository)  # settles the mark of 0 and 3, in whose range the others will lie
+            await check(repository, database)  # settles the mark of 0 and 3, in whose range the others will lie
             late.execute("COMMIT")
-            await check(repository)
+            await check(repository, database)
         assert (await repository.series()).row(0, named=True)["bars"] == 4
     finally:
         await database.close()
@@ -265,17 +267,18 @@ async def test_a_reader_does_not_wait_for_a_deletion_of_bars(postgres_address: s
         raw.run(foreign(raw, "A", 0, 1, 2))
         with maintenance(raw) as deleting:
             deleting.execute(f"DELETE FROM bars WHERE timestamp = {moment(raw, 2)}")  # type: ignore[attr-defined]  # of either driver
-            assert (await repository._index.times("A", "1m")).len() == 3
-        await check(repository)
+            assert (await BarIndex(database).times("A", "1m")).len() == 3
+        await check(repository, database)
         assert (marks(raw), waits) == (0, [])
     finally:
         await database.close()
 
 
 async def test_a_write_between_the_look_and_the_settling_keeps_its_mark(
-    repository: BarRepository, address: str, monkeypatch: pytest.MonkeyPatch
+    repository: BarRepository, database: Database, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, real = Raw(address), repository._index._look_up
+    raw, marked = Raw(address), BarIndex(database)
+    real = marked._look_up
     raw.run(foreign(raw, "A", 0, 9))
 
     async def look_up(*arguments: object) -> pl.DataFrame:
@@ -284,7 +287,7 @@ async def test_a_write_between_the_look_and_the_settling_keeps_its_mark(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(repository._index, "_look_up", look_up)
-        assert (await repository._index.times("A", "1m")).len() == 2
-    assert (await repository._index.times("A", "1m")).len() == 3
-    await check(repository)
+        patch.setattr(marked, "_look_up", look_up)
+        assert (await marked.times("A", "1m")).len() == 2
+    assert (await BarIndex(database).times("A", "1m")).len() == 3
+    await check(repository, database)

@@ -24,7 +24,7 @@ def repository(database: Database) -> BarRepository:
 
 async def test_what_is_stored_comes_back_in_order_and_typed(repository: BarRepository) -> None:
     given = bars(50)
-    report = await repository.upsert(given.sample(fraction=1.0, shuffle=True, seed=1), symbol="A", timeframe="1m")
+    report = await repository.ingest(given.sample(fraction=1.0, shuffle=True, seed=1), symbol="A", timeframe="1m")
     assert (report.inserted, report.duplicates, report.conflicts, report.rejected) == (50, 0, 0, 0)
     got = await repository.read("A", "1m")
     assert got.schema == OHLCV
@@ -32,7 +32,7 @@ async def test_what_is_stored_comes_back_in_order_and_typed(repository: BarRepos
 
 
 async def test_a_range_contains_its_start_and_not_its_end(repository: BarRepository) -> None:
-    await repository.upsert(bars(10), symbol="A", timeframe="1m")
+    await repository.ingest(bars(10), symbol="A", timeframe="1m")
     got = await repository.read("A", "1m", START + timedelta(minutes=2), START + timedelta(minutes=5))
     assert got["close"].to_list() == [100.2, 100.3, 100.4]
     assert (await repository.read("A", "1m", "2025-03-02")).schema == OHLCV
@@ -41,18 +41,18 @@ async def test_a_range_contains_its_start_and_not_its_end(repository: BarReposit
 
 
 async def test_the_same_bars_again_are_duplicates(repository: BarRepository) -> None:
-    await repository.upsert(bars(10), symbol="A", timeframe="1m")
-    report = await repository.upsert(bars(15), symbol="A", timeframe="1m")
+    await repository.ingest(bars(10), symbol="A", timeframe="1m")
+    report = await repository.ingest(bars(15), symbol="A", timeframe="1m")
     assert (report.inserted, report.duplicates, report.conflicts) == (5, 10, 0)
     assert await repository.count("A", "1m") == 15
 
 
 async def test_another_value_is_a_conflict_and_the_first_stays(repository: BarRepository, database: Database) -> None:
     first = bars(3)
-    await repository.upsert(first, symbol="A", timeframe="1m")
+    await repository.ingest(first, symbol="A", timeframe="1m")
     other = first.with_columns(volume=pl.col("volume") + 0.5)
     for _ in range(2):
-        report = await repository.upsert(other, symbol="A", timeframe="1m", provider="second source")
+        report = await repository.ingest(other, symbol="A", timeframe="1m", provider="second source")
         assert (report.inserted, report.duplicates, report.conflicts) == (0, 0, 3)
         assert report.conflict_rows.schema == BAR_CONFLICTS
         assert report.conflict_rows["stored_volume"].to_list() == [0.0, 1.0, 2.0]
@@ -71,7 +71,7 @@ async def test_the_first_of_a_batch_wins_in_the_order_of_the_source(repository: 
     given = bars(4)
     again = given.head(2)
     other = given.head(1).with_columns(high=pl.col("high") + 1)
-    report = await repository.upsert(pl.concat([given, again, other, other]), symbol="A", timeframe="1m")
+    report = await repository.ingest(pl.concat([given, again, other, other]), symbol="A", timeframe="1m")
     assert (report.inserted, report.duplicates, report.conflicts) == (4, 2, 2)
     assert (await repository.read("A", "1m")).equals(given)
 
@@ -91,7 +91,7 @@ async def test_records_and_several_series_go_in_at_once(repository: BarRepositor
         for symbol in ("B", "A")
         for hour in range(3)
     ]
-    assert (await repository.upsert(records)).inserted == 6
+    assert (await repository.ingest(records)).inserted == 6
     got = await repository.read(["B", "A"], "1h", columns=["symbol", "timestamp"])
     assert got["symbol"].to_list() == ["A"] * 3 + ["B"] * 3
     series = await repository.series()
@@ -101,11 +101,11 @@ async def test_records_and_several_series_go_in_at_once(repository: BarRepositor
         ("B", "1h", START, START + timedelta(hours=2), 3),
     ]
     assert await repository.latest("B", "1h") == records[2]
-    assert (await repository.upsert(records[0])).duplicates == 1
+    assert (await repository.ingest(records[0])).duplicates == 1
 
 
 async def test_an_empty_frame_writes_nothing(repository: BarRepository) -> None:
-    report = await repository.upsert(bars(0), symbol="A", timeframe="1m")
+    report = await repository.ingest(bars(0), symbol="A", timeframe="1m")
     assert report.rows == 0
     assert (await repository.series()).schema == BAR_SERIES
 
@@ -116,17 +116,17 @@ async def test_refused_rows_stop_everything_or_come_back(repository: BarReposito
         low=pl.when(pl.int_range(6) == 1).then(500.0).otherwise(pl.col("low")),
     )
     with pytest.raises(InvalidBars, match="2 of 6 rows") as caught:
-        await repository.upsert(given, symbol="A", timeframe="1m")
+        await repository.ingest(given, symbol="A", timeframe="1m")
     assert caught.value.rejected_rows["row"].to_list() == [1, 4]
     assert (await repository.series()).is_empty()
-    report = await repository.upsert(given, symbol="A", timeframe="1m", on_invalid="quarantine")
+    report = await repository.ingest(given, symbol="A", timeframe="1m", on_invalid="quarantine")
     assert (report.inserted, report.rejected) == (4, 2)
     assert report.rejected_rows["reason"].to_list() == ["high is below low", "close is NaN or infinite"]
 
 
 async def test_a_scan_is_the_same_as_a_read(repository: BarRepository) -> None:
-    await repository.upsert(bars(200), symbol="A", timeframe="1m")
-    await repository.upsert(bars(20, price=7), symbol="B", timeframe="1m")
+    await repository.ingest(bars(200), symbol="A", timeframe="1m")
+    await repository.ingest(bars(20, price=7), symbol="B", timeframe="1m")
     lazy = await repository.scan("A", "1m", START + timedelta(minutes=3))
     whole = await repository.read("A", "1m", START + timedelta(minutes=3))
     assert lazy.collect().equals(whole)
@@ -140,7 +140,7 @@ async def test_a_scan_is_the_same_as_a_read(repository: BarRepository) -> None:
 
 
 async def test_an_unknown_symbol_is_named_with_near_ones(repository: BarRepository) -> None:
-    await repository.upsert(bars(), symbol="BTC/USD", timeframe="1m")
+    await repository.ingest(bars(), symbol="BTC/USD", timeframe="1m")
     with pytest.raises(UnknownSymbol, match=r"'BTC/USDD' 1m; did you mean 'BTC/USD'\?") as caught:
         await repository.read("BTC/USDD", "1m")
     assert caught.value.suggestions == ["BTC/USD"]
@@ -153,7 +153,7 @@ async def test_an_unknown_symbol_is_named_with_near_ones(repository: BarReposito
 
 
 async def test_columns_are_chosen_by_name(repository: BarRepository) -> None:
-    await repository.upsert(bars(), symbol="A", timeframe="1m")
+    await repository.ingest(bars(), symbol="A", timeframe="1m")
     assert (await repository.read("A", "1m", columns=["volume", "timestamp"])).columns == ["volume", "timestamp"]
     for wrong in (["price"], ["close", "close"], [], "close"):
         with pytest.raises(InputError, match="choose"):
@@ -163,7 +163,7 @@ async def test_columns_are_chosen_by_name(repository: BarRepository) -> None:
 async def test_hostile_symbols_are_only_text(repository: BarRepository) -> None:
     names = ["'; DROP TABLE bars; --", "100%", "a\\b", "<img src=x>", "Ω/日本", '"quoted"', ":name $1 ?", "it's"]
     for name in names:
-        assert (await repository.upsert(bars(2), symbol=name, timeframe="1m")).inserted == 2
+        assert (await repository.ingest(bars(2), symbol=name, timeframe="1m")).inserted == 2
         assert (await repository.read(name, "1m")).height == 2
     assert sorted((await repository.series())["symbol"]) == sorted(names)
     assert (await repository.read(names, "1m")).height == 2 * len(names)
@@ -171,13 +171,13 @@ async def test_hostile_symbols_are_only_text(repository: BarRepository) -> None:
 
 async def test_a_callers_session_decides(repository: BarRepository, database: Database) -> None:
     async with database.session() as session:
-        await repository.upsert(bars(3), symbol="A", timeframe="1m", session=session)
+        await repository.ingest(bars(3), symbol="A", timeframe="1m", session=session)
         assert (await repository.read("A", "1m", session=session)).height == 3
         assert await repository.count("A", "1m", session=session) == 3
         await session.rollback()
     assert await repository.count("A", "1m") == 0
     async with database.session() as session:
-        await repository.upsert(bars(3), symbol="A", timeframe="1m", session=session)
+        await repository.ingest(bars(3), symbol="A", timeframe="1m", session=session)
         await session.commit()
     assert await repository.count("A", "1m") == 3
 
@@ -193,7 +193,7 @@ async def test_daily_bars_carry_the_date_of_their_session(repository: BarReposit
         "tokyo": frame.with_columns(pl.col("timestamp").dt.replace_time_zone("Asia/Tokyo")),
     }
     for symbol, source in sources.items():
-        await repository.upsert(source, symbol=symbol, timeframe="1d")
+        await repository.ingest(source, symbol=symbol, timeframe="1d")
         assert (await repository.read(symbol, "1d"))["timestamp"].to_list() == expected, symbol
     for zone in (None, ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")):
         record = Bar(
@@ -201,31 +201,31 @@ async def test_daily_bars_carry_the_date_of_their_session(repository: BarReposit
         )
         assert record.timestamp == expected[0]
     with pytest.raises(InvalidBars, match="opens at midnight"):
-        await repository.upsert(bars(2), symbol="A", timeframe="1d")
+        await repository.ingest(bars(2), symbol="A", timeframe="1d")
     with pytest.raises(InvalidBars, match="on a Monday"):
-        await repository.upsert(frame, symbol="A", timeframe="1w")
+        await repository.ingest(frame, symbol="A", timeframe="1w")
     with pytest.raises(InvalidBars, match="on the first"):
-        await repository.upsert(frame, symbol="A", timeframe="1M")
+        await repository.ingest(frame, symbol="A", timeframe="1M")
 
 
 async def test_bars_that_lie_closer_than_their_timeframe_are_of_another_one(repository: BarRepository) -> None:
     with pytest.raises(InvalidBars, match="another timeframe"):
-        await repository.upsert(bars(5, minutes=5), symbol="A", timeframe="1h")
+        await repository.ingest(bars(5, minutes=5), symbol="A", timeframe="1h")
     assert (await repository.series()).is_empty()
     broken = bars(6, minutes=30).with_columns(volume=pl.when(pl.int_range(6) == 0).then(-1.0).otherwise("volume"))
     with pytest.raises(InvalidBars) as caught:
-        await repository.upsert(broken, symbol="A", timeframe="1h", on_invalid="quarantine")
+        await repository.ingest(broken, symbol="A", timeframe="1h", on_invalid="quarantine")
     assert caught.value.rejected_rows["row"].to_list() == [2, 3, 4, 5]
-    assert (await repository.upsert(bars(5, minutes=60), symbol="B", timeframe="1h")).inserted == 5
-    assert (await repository.upsert(bars(5, minutes=15), symbol="C", timeframe="5m")).inserted == 5
+    assert (await repository.ingest(bars(5, minutes=60), symbol="B", timeframe="1h")).inserted == 5
+    assert (await repository.ingest(bars(5, minutes=15), symbol="C", timeframe="5m")).inserted == 5
     with pytest.raises(InvalidBars, match="off the phase of its series: 4"):
-        await repository.upsert(bars(5, minutes=7), symbol="D", timeframe="5m")
+        await repository.ingest(bars(5, minutes=7), symbol="D", timeframe="5m")
 
 
 async def test_conflicts_are_listed(repository: BarRepository) -> None:
-    await repository.upsert(bars(3), symbol="A", timeframe="1m")
+    await repository.ingest(bars(3), symbol="A", timeframe="1m")
     other = bars(3).with_columns(volume=pl.col("volume") + 1)
-    await repository.upsert(other, symbol="A", timeframe="1m", provider="second")
+    await repository.ingest(other, symbol="A", timeframe="1m", provider="second")
     kept = await repository.conflicts()
     assert kept.schema == STORED_CONFLICTS
     assert kept.select("symbol", "stored_volume", "volume", "source").rows() == [

@@ -28,7 +28,7 @@ def minute(number: int) -> datetime:
 async def store(repository: BarRepository, *missing: int, count: int = 20, symbol: str = "BTC/USD") -> None:
     frame = bars(count)
     kept = frame.filter(~pl.col("timestamp").is_in([minute(number) for number in missing]))
-    await repository.upsert(kept, symbol=symbol, timeframe="1m")
+    await repository.ingest(kept, symbol=symbol, timeframe="1m")
 
 
 async def test_coverage_counts_what_is_there_and_what_is_not(repository: BarRepository) -> None:
@@ -52,9 +52,9 @@ async def test_coverage_by_day_week_and_month_adds_up_to_coverage(repository: Ba
     frame = bars(4 * 1440, start=datetime(2025, 2, 27, 12, tzinfo=UTC))  # from a Thursday into the next month
     days = [datetime(2025, 2, 27, tzinfo=UTC) + timedelta(days=number) for number in range(5)]
     lost = frame["timestamp"][10], frame["timestamp"][2000], frame["timestamp"][2001]
-    await repository.upsert(frame.filter(~pl.col("timestamp").is_in(lost)), symbol="BTC/USD", timeframe="1m")
-    await repository.upsert(frame.filter(pl.col("timestamp").dt.minute() == 0), symbol="ETH/USD", timeframe="1h")
-    await repository.upsert(bars(3, minutes=1440, start=days[0]), symbol="XRP/USD", timeframe="1d")
+    await repository.ingest(frame.filter(~pl.col("timestamp").is_in(lost)), symbol="BTC/USD", timeframe="1m")
+    await repository.ingest(frame.filter(pl.col("timestamp").dt.minute() == 0), symbol="ETH/USD", timeframe="1h")
+    await repository.ingest(bars(3, minutes=1440, start=days[0]), symbol="XRP/USD", timeframe="1d")
     day = await repository.coverage_by("day", "BTC/USD")
     assert day.schema == CELLS
     assert day.drop("coverage").rows() == [
@@ -112,7 +112,7 @@ async def test_a_calendar_says_when_bars_are_expected(repository: BarRepository)
     assert frame.select("bars", "expected", "missing", "unexpected").row(0) == (16, 13, 1, 4)
     assert (await repository.gaps("BTC/USD", "1m", calendar=market))["start"].to_list() == [minute(3)]
     weekend = datetime(2025, 3, 1, 12, tzinfo=UTC)  # a Saturday
-    await repository.upsert(bars(5, start=weekend), symbol="GBP/USD", timeframe="1m")
+    await repository.ingest(bars(5, start=weekend), symbol="GBP/USD", timeframe="1m")
     row = (await repository.coverage("GBP/USD", calendar="24/5")).row(0, named=True)
     assert (row["expected"], row["unexpected"], row["coverage"]) == (0, 5, None)
 

@@ -18,7 +18,7 @@ from walle.database import Database
 from walle.errors import ConfigurationError, InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories import BarRepository
-from walle.repositories.bars.calendars import explained
+from walle.repositories.bars.calendars import calendars_of, explained
 from walle.repositories.bars.coverage import SERIES_GAPS
 from walle.repositories.events.consumer_claims import whoami
 
@@ -37,7 +37,7 @@ async def put(
 ) -> None:
     """Store one-minute bars but for the missing ones."""
     frame = bars(count).filter(~pl.col("timestamp").is_in([minute(number) for number in missing]))
-    await repository.upsert(frame, symbol=symbol, timeframe="1m", provider=provider)
+    await repository.ingest(frame, symbol=symbol, timeframe="1m", provider=provider)
 
 
 def halves() -> Calendar:
@@ -92,7 +92,7 @@ async def test_sessions_of_ones_own_come_back_to_the_microsecond(address: str) -
         await BarRepository(database).set_calendar(name, market)
     await database.close()
     database = Database(address)
-    kept = await BarRepository(database)._markets([*markets, "unknown"], None)
+    kept = await calendars_of(database, [*markets, "unknown"])
     await database.close()
     for name, market in markets.items():
         assert kept[name].name == name
@@ -105,7 +105,7 @@ async def test_an_exchange_is_remembered_by_its_own_name(repository: BarReposito
     await repository.set_calendar("ACME", "NASDAQ")
     assert (await repository.calendars())["calendar"].to_list() == ["XNYS"]
     opens = datetime(2025, 11, 26, 14, 30, tzinfo=UTC)  # the day after is Thanksgiving
-    await repository.upsert(bars(390, start=opens), symbol="ACME", timeframe="1m")
+    await repository.ingest(bars(390, start=opens), symbol="ACME", timeframe="1m")
     told = (await repository.coverage("ACME", start="2025-11-26", end="2025-11-28")).row(0, named=True)
     assert (told["expected"], told["missing"], told["unexpected"], told["calendar"]) == (390, 0, 0, "XNYS")
 
@@ -154,7 +154,7 @@ async def test_a_gap_is_explained_when_one_explanation_covers_all_of_it(reposito
     await repository.explain_gap("ACME", minute(8), minute(10), "too late")
     await repository.explain_gap("ACME", minute(14), minute(18), "first said")
     await repository.explain_gap("ACME", minute(15), minute(17), "then corrected", timeframe="1m", author="bob")
-    await repository.upsert(bars(2, minutes=60), symbol="ACME", timeframe="1h")
+    await repository.ingest(bars(2, minutes=60), symbol="ACME", timeframe="1h")
     await repository.explain_gap("ACME", minute(0), minute(20), "of the hours", timeframe="1h")
     found = await repository.gaps("ACME", "1m")
     assert found.select("start", "missing", "reason", "author").rows() == [
@@ -265,7 +265,7 @@ async def test_a_closed_market_is_no_witness_of_an_outage(repository: BarReposit
 
 async def test_the_two_planted_outages_are_found_in_the_sample_data(repository: BarRepository) -> None:
     for symbol, frame in demo.sample_bars().items():
-        await repository.upsert(frame, symbol=symbol, timeframe="1m", provider="synthetic")
+        await repository.ingest(frame, symbol=symbol, timeframe="1m", provider="synthetic")
     await repository.set_calendar(demo.STOCKS, demo.sample_calendar())
     planted = [  # data/README.md lists them
         (datetime(2025, 11, 22, 3, 12, tzinfo=UTC), datetime(2025, 11, 22, 5, 59, tzinfo=UTC), 167),

@@ -31,7 +31,7 @@ def minute(number: int) -> datetime:
 
 async def put(repository: BarRepository, symbol: str, *missing: int, count: int = 20) -> None:
     frame = bars(count).filter(~pl.col("timestamp").is_in([minute(number) for number in missing]))
-    await repository.upsert(frame, symbol=symbol, timeframe="1m")
+    await repository.ingest(frame, symbol=symbol, timeframe="1m")
 
 
 async def test_reading_whole_series_raises_when_bars_are_missing(repository: BarRepository) -> None:
@@ -104,7 +104,7 @@ async def test_a_panel_is_the_union_of_times_and_fills_nothing(repository: BarRe
     for symbol in ("B", "A", "Ä", "C D"):
         kept = sorted(chance.sample(range(40), 25))
         frame = bars(40, price=chance.uniform(50, 150))[kept]
-        await repository.upsert(frame, symbol=symbol, timeframe="1m")
+        await repository.ingest(frame, symbol=symbol, timeframe="1m")
         held[symbol] = dict(frame.select("timestamp", "close").rows())
     times = sorted({time for closes in held.values() for time in closes})
     panel = await repository.panel(list(held), "1m")

@@ -53,7 +53,7 @@ async def test_an_older_schema_is_told_before_a_file_is_read(sqlite_address: str
     try:
         for source in (csv(tmp_path / "a.csv"), bars(5)):
             with pytest.raises(SchemaOutdated, match="stands at revision 'b9d4f3a5c7e1'"):
-                await BarRepository(database).upsert(source, symbol="A", timeframe="1m")
+                await BarRepository(database).ingest(source, symbol="A", timeframe="1m")
     finally:
         await database.close()
 
@@ -194,7 +194,7 @@ async def test_a_cancelled_caller_does_not_wait_for_a_page_that_is_being_read(
     bars_of = walle.BarRepository(database)
     with monkeypatch.context() as patch:
         patch.setattr("walle.repositories.bars.ingest.open_file", opened)
-        task = asyncio.ensure_future(bars_of.upsert(path, symbol="A", timeframe="1m"))
+        task = asyncio.ensure_future(bars_of.ingest(path, symbol="A", timeframe="1m"))
         while not reading.is_set():
             await asyncio.sleep(0.001)
         task.cancel()
@@ -203,4 +203,4 @@ async def test_a_cancelled_caller_does_not_wait_for_a_page_that_is_being_read(
         assert not closed.is_set()  # it is still being read
         go_on.set()
         assert await database.in_thread(lambda: closed.wait(30))
-    assert (await bars_of.upsert(path, symbol="A", timeframe="1m")).inserted == 300
+    assert (await bars_of.ingest(path, symbol="A", timeframe="1m")).inserted == 300

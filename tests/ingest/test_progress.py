@@ -134,7 +134,7 @@ async def test_the_async_core_counts_every_row_of_each_file(database: walle.Data
 
     bars(300).write_csv(path.with_name("short.csv"))
     files = [path, path.with_name("short.csv")]
-    await BarRepository(database).upsert(files, symbol="A", timeframe="1m", progress=Told("rows"))
+    await BarRepository(database).ingest(files, symbol="A", timeframe="1m", progress=Told("rows"))
     assert [last for last in seen if last[1] in (20_000, 300)] == [
         ("prices.csv (1 of 2)", 20_000),
         ("short.csv (2 of 2)", 300),

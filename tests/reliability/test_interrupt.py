@@ -138,20 +138,20 @@ async def test_a_cancelled_upsert_is_rolled_back(database: Database, rounds: int
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
     bars, frame = walle.BarRepository(database), big_bars(count)
     started = time.monotonic()
-    await bars.upsert(frame, symbol="whole", timeframe="1m")
+    await bars.ingest(frame, symbol="whole", timeframe="1m")
     whole = time.monotonic() - started
     for turn in range(rounds):
         symbol = f"part {turn}"
         if turn % 2:
-            await bars.upsert(frame.tail(1), symbol=symbol, timeframe="1m")
+            await bars.ingest(frame.tail(1), symbol=symbol, timeframe="1m")
         known = turn % 2
         try:
-            await asyncio.wait_for(bars.upsert(frame, symbol=symbol, timeframe="1m"), whole * turn / rounds)
+            await asyncio.wait_for(bars.ingest(frame, symbol=symbol, timeframe="1m"), whole * turn / rounds)
         except TimeoutError:
             # a commit that was under way is waited for, so all may be there; never a part
             assert await bars.count(symbol, "1m") in (known, count)
         assert checked_out(database) == 0
-        assert (await bars.upsert(frame.head(10), symbol=symbol, timeframe="1m")).rows == 10
+        assert (await bars.ingest(frame.head(10), symbol=symbol, timeframe="1m")).rows == 10
     assert await bars.count("whole", "1m") == count
     gc.collect()
     assert heard == []
@@ -162,7 +162,7 @@ async def test_a_cancelled_read_leaves_no_connection_behind(database: Database, 
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
     bars, frame = walle.BarRepository(database), big_bars(100_000)
-    await bars.upsert(frame, symbol=SYMBOL, timeframe="1m")
+    await bars.ingest(frame, symbol=SYMBOL, timeframe="1m")
     for turn in range(rounds):
         started = time.monotonic()
         try:

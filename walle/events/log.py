@@ -121,6 +121,10 @@ class EventLog(Searching, Supervision):
     async def append(
         self, events: Iterable[Event], *, session: AsyncSession | MemorySession | None = None
     ) -> builtins.list[int]: ...
+    @overload
+    async def append(
+        self, events: Event | Iterable[Event], *, session: AsyncSession | MemorySession | None = None
+    ) -> int | builtins.list[int]: ...
     async def append(
         self, events: Event | Iterable[Event], *, session: AsyncSession | MemorySession | None = None
     ) -> int | builtins.list[int]:

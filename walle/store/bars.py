@@ -1,4 +1,4 @@
-"""``store.bars``."""
+"""``store.bars``, generated from `walle.repositories.bars.repository.BarRepository`: see `walle.store.generate`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from walle.bars import IngestReport
 from walle.bars.grid import Cells
 from walle.calendars import Calendar
 from walle.records import Bar
-from walle.repositories import BarRepository
+from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
-from walle.store.facade import Noun, mirrors
+from walle.store.part import Part
 
 __all__ = ["Bars"]
 
 
-class Bars(Noun[BarRepository]):
+class Bars(Part[BarRepository]):
     """The bars of a store."""
 
     _name = "bars"
-    _kind = BarRepository
 
-    @mirrors(BarRepository.upsert)
     def ingest(
         self,
         source: object,
@@ -37,28 +35,102 @@ class Bars(Noun[BarRepository]):
         again: bool = False,
         progress: bool | None = None,
     ) -> IngestReport:
+        """Store bars: all that are new; each frame and each file in one transaction, at any size.
+
+        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
+        one stays, and both versions are kept in the table ``bar_conflicts``. The bars of a series open at one phase of
+        the clock (or on the grid of its symbol's calendar); a bar off it is no bar of that series. Each ingest of a
+        frame or file leaves a record: :meth:`ingests`.
+
+        Parameters
+        ----------
+        source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
+            Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
+            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
+            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
+            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
+            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
+            columns are left alone.
+        symbol, timeframe : str, optional
+            For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
+            timeframe the distances between the bars.
+        columns : mapping, optional
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
+        timezone : str, optional
+            The IANA zone of naive times.
+        on_invalid : {"raise", "quarantine"}
+            Refuse all of a source when a row is no bar, or store its good rows, keep the bad ones apart
+            (:meth:`rejected`), and return them.
+        provider : str, optional
+            Who delivered the bars; kept with the series, the ingest and conflicts.
+        again : bool
+            Also read files that were ingested before.
+        progress : bool, optional
+            Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
+            notebook.
+
+        Returns
+        -------
+        IngestReport
+            ``files`` has a row per file.
+
+        Raises
+        ------
+        InputError
+            For a source that cannot be read as bars.
+        InvalidBars
+            When rows are no bars and ``on_invalid="raise"``; nothing was written.
+        FilesRefused
+            When some of several files were refused; the others are stored.
+        """
         return self._call_long(
+            "ingest",
             progress,
-            BarRepository.upsert,
-            source,
-            symbol=symbol,
-            timeframe=timeframe,
-            columns=columns,
-            timezone=timezone,
-            on_invalid=on_invalid,
-            provider=provider,
-            again=again,
+            lambda core, told: core.ingest(
+                source,
+                symbol=symbol,
+                timeframe=timeframe,
+                columns=columns,
+                timezone=timezone,
+                on_invalid=on_invalid,
+                provider=provider,
+                again=again,
+                progress=told,
+            ),
         )
 
-    @mirrors(BarRepository.ingests)
     def ingests(self) -> pl.DataFrame:
-        return self._call(BarRepository.ingests)
+        """List what was taken in.
 
-    @mirrors(BarRepository.rejected)
+        Returns
+        -------
+        polars.DataFrame
+            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+        """
+        return self._call("ingests", lambda core: core.ingests())
+
     def rejected(self, ingest: int | None = None) -> pl.DataFrame:
-        return self._call(BarRepository.rejected, ingest)
+        """List the rows that were kept apart by ``on_invalid="quarantine"``.
 
-    @mirrors(BarRepository.read)
+        Parameters
+        ----------
+        ingest : int, optional
+            The id of one ingest, as :meth:`ingests` lists it.
+
+        Returns
+        -------
+        polars.DataFrame
+            ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
+            high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
+
+        Raises
+        ------
+        InputError
+            For what is no id.
+        """
+        return self._call("rejected", lambda core: core.rejected(ingest))
+
     def read(
         self,
         symbol: str | Sequence[str],
@@ -69,38 +141,131 @@ class Bars(Noun[BarRepository]):
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
     ) -> pl.DataFrame:
+        """Read bars that opened in ``[start, end)``.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str
+            One symbol, or several for one long frame.
+        timeframe : str
+        start, end : datetime, date, str or None
+            The start is inside, the end is not: ``end="2024-01-31"`` leaves that day out. A date, or a text without a
+            zone, is UTC. None: from the first, to the last.
+        columns : sequence of str, optional
+            Only these, in this order.
+        require_complete : bool
+            Raise when a bar is missing in the range (from a series' first bar, to its last, where an end is open) under
+            the symbol's calendar (:meth:`set_calendar`). Gaps that were explained (:meth:`explain_gap`) do not count.
+
+        Returns
+        -------
+        polars.DataFrame
+            timestamp (UTC, the opening time), open, high, low, close, volume (Float64); for several symbols with symbol
+            before. Sorted by (symbol,) timestamp. Empty when no bar lies in the range.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a symbol and timeframe is stored at all; near names are offered.
+        IncompleteBars
+            When bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
+        UnknownTimeframe, InputError
+
+        Warns
+        -----
+        EmptySeriesWarning
+            When some of several symbols have no bar in the range; it names them.
+        """
         return self._call(
-            BarRepository.read, symbol, timeframe, start, end, columns=columns, require_complete=require_complete
+            "read",
+            lambda core: core.read(symbol, timeframe, start, end, columns=columns, require_complete=require_complete),
         )
 
-    @mirrors(BarRepository.panel)
     def panel(
-        self,
-        symbols: str | Sequence[str],
-        timeframe: str,
-        field: str = "close",
-        start: Time = None,
-        end: Time = None,
+        self, symbols: str | Sequence[str], timeframe: str, field: str = "close", start: Time = None, end: Time = None
     ) -> pl.DataFrame:
-        return self._call(BarRepository.panel, symbols, timeframe, field, start, end)
+        """Read one field of several symbols side by side.
 
-    @mirrors(BarRepository.scan)
+        Parameters
+        ----------
+        symbols : sequence of str
+            Each once.
+        timeframe : str
+        field : {"close", "open", "high", "low", "volume"}
+        start, end : datetime, date, str or None
+            As in :meth:`read`.
+
+        Returns
+        -------
+        polars.DataFrame
+            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. Sorted by
+            timestamp: each at which any of the symbols has a bar; null where a symbol has none. Nothing is filled in.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a symbol and timeframe is stored at all; near names are offered.
+        UnknownTimeframe
+        InputError
+            For another field, a symbol given twice, and one that is called timestamp.
+
+        Warns
+        -----
+        EmptySeriesWarning
+            As in :meth:`read`.
+        """
+        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end))
+
     def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
-        return self._call(BarRepository.scan, symbol, timeframe, start, end)
+        """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
-    @mirrors(BarRepository.count)
+        Parameters
+        ----------
+        symbol, timeframe, start, end
+            As in :meth:`read`.
+
+        Returns
+        -------
+        polars.LazyFrame
+            Every collect reads anew, in batches. Selected columns and ``head(n)`` are done by the database; filters on
+            the way, batch by batch: give the range as ``start`` and ``end``.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe, InputError
+            At once, not at the collect.
+        """
+        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end))
+
     def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None) -> int:
-        return self._call(BarRepository.count, symbol, timeframe, start, end)
+        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol.
 
-    @mirrors(BarRepository.latest)
+        Raises
+        ------
+        UnknownTimeframe, InputError
+        """
+        return self._call("count", lambda core: core.count(symbol, timeframe, start, end))
+
     def latest(self, symbol: str, timeframe: str) -> Bar:
-        return self._call(BarRepository.latest, symbol, timeframe)
+        """Return the last bar of a series.
 
-    @mirrors(BarRepository.series)
+        Raises
+        ------
+        UnknownSymbol
+            When there is none.
+        """
+        return self._call("latest", lambda core: core.latest(symbol, timeframe))
+
     def series(self) -> pl.DataFrame:
-        return self._call(BarRepository.series)
+        """List what is stored.
 
-    @mirrors(BarRepository.coverage)
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
+        """
+        return self._call("series", lambda core: core.series())
+
     def coverage(
         self,
         symbol: str | Sequence[str] | None = None,
@@ -110,9 +275,39 @@ class Bars(Noun[BarRepository]):
         *,
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
-        return self._call(BarRepository.coverage, symbol, timeframe, start, end, calendar=calendar)
+        """Tell of every series how much of it is there.
 
-    @mirrors(BarRepository.coverage_by)
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+            Only these series.
+        start, end : datetime, date, str or None
+            Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. None: from a series' first bar,
+            to its last.
+        calendar : str or Calendar, optional
+            When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
+            ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default that of each symbol, see
+            :meth:`set_calendar`, and 24/7 where none was set.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, first, last (UTC), bars, expected, missing, coverage (0 to 1; null when nothing is
+            expected), gaps, longest_gap (in bars), unexpected (bars that open when the market was closed, or off the
+            grid), explained (missing bars in explained gaps, see :meth:`explain_gap`), calendar (the name of the one
+            used); sorted by symbol and timeframe. No row where no bar is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        return self._call("coverage", lambda core: core.coverage(symbol, timeframe, start, end, calendar=calendar))
+
     def coverage_by(
         self,
         period: str,
@@ -123,9 +318,35 @@ class Bars(Noun[BarRepository]):
         *,
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
-        return self._call(BarRepository.coverage_by, period, symbol, timeframe, start, end, calendar=calendar)
+        """Tell of every series how much of it is there by day, week or month.
 
-    @mirrors(BarRepository.cells)
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, start (when the day, week or month begins, UTC), expected (bars that open in it),
+            missing (of those), coverage (0 to 1, never null); sorted by symbol, timeframe and start. No row where no
+            bar is expected: before a series' first bar and after its last one unless ``start`` and ``end`` say so, and
+            while its market is closed. The sums over a series are those of :meth:`coverage`.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        return self._call(
+            "coverage_by", lambda core: core.coverage_by(period, symbol, timeframe, start, end, calendar=calendar)
+        )
+
     def cells(
         self,
         period: str,
@@ -136,9 +357,30 @@ class Bars(Noun[BarRepository]):
         *,
         calendar: str | Calendar | None = None,
     ) -> Cells:
-        return self._call(BarRepository.cells, period, symbol, timeframe, start, end, calendar=calendar)
+        """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
 
-    @mirrors(BarRepository.gaps)
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+
+        Returns
+        -------
+        walle.bars.grid.Cells
+            A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        return self._call("cells", lambda core: core.cells(period, symbol, timeframe, start, end, calendar=calendar))
+
     def gaps(
         self,
         symbol: str,
@@ -148,17 +390,64 @@ class Bars(Noun[BarRepository]):
         *,
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
-        return self._call(BarRepository.gaps, symbol, timeframe, start, end, calendar=calendar)
+        """List the bars that are missing in a series, in runs.
 
-    @mirrors(BarRepository.set_calendar)
+        Parameters
+        ----------
+        symbol, timeframe : str
+        start, end, calendar
+            As in :meth:`coverage`.
+
+        Returns
+        -------
+        polars.DataFrame
+            start (the first missing opening time, UTC), end (when the last missing bar would have ended), missing (how
+            many), duration, cause (``outage``: all series of the same provider and timeframe whose markets were open
+            are silent, and at least two; ``single``: one bar, and both its neighbours are there; else ``hole``), reason
+            and author (of the latest explanation that covers all of the gap; null without); in the order of time. Hours
+            without trading neither make a gap nor end one.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of the series is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        """
+        return self._call("gaps", lambda core: core.gaps(symbol, timeframe, start, end, calendar=calendar))
+
     def set_calendar(self, symbol: str | Sequence[str], calendar: str | Calendar | None) -> None:
-        self._call(BarRepository.set_calendar, symbol, calendar)
+        """Remember when the market of a symbol is open.
 
-    @mirrors(BarRepository.calendars)
+        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` go by it from now on.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str
+            Also one of which nothing is stored yet.
+        calendar : str, Calendar or None
+            ``24/7``, ``24/5``, a name of exchange_calendars such as ``XNYS`` (an alias stands for its calendar), or a
+            calendar of :func:`walle.calendars.from_sessions`, whose sessions are kept in the database. None forgets the
+            symbol's calendar: 24/7 then.
+
+        Raises
+        ------
+        UnknownCalendar, InputError
+            Before anything is written.
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        self._call("set_calendar", lambda core: core.set_calendar(symbol, calendar))
+
     def calendars(self) -> pl.DataFrame:
-        return self._call(BarRepository.calendars)
+        """List the remembered calendars.
 
-    @mirrors(BarRepository.explain_gap)
+        Returns
+        -------
+        polars.DataFrame
+            symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
+        """
+        return self._call("calendars", lambda core: core.calendars())
+
     def explain_gap(
         self,
         symbol: str,
@@ -169,12 +458,72 @@ class Bars(Noun[BarRepository]):
         timeframe: str | None = None,
         author: str | None = None,
     ) -> None:
-        self._call(BarRepository.explain_gap, symbol, start, end, reason, timeframe=timeframe, author=author)
+        """Say why bars that open in ``[start, end)`` are missing.
 
-    @mirrors(BarRepository.explanations)
+        Explanations are only added, never changed; of those that cover all of a gap, the latest one counts. Nothing
+        needs to be missing in the range: a halt may be explained before its gap is there, and bars may come later.
+
+        Parameters
+        ----------
+        symbol : str
+        start, end : datetime, date or str
+            Both are needed; ``end="2024-01-31"`` leaves that day out.
+        reason : str
+            1 to 2,000 characters.
+        timeframe : str, optional
+            Only this one; by default all of the symbol's.
+        author : str, optional
+            Who says so; by default ``user@host``.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of the symbol (and timeframe) is stored, so that nothing of it can be missing.
+        InputError
+            For an empty or open range, and for a reason or an author that is empty or too long.
+        UnknownTimeframe
+        """
+        self._call(
+            "explain_gap", lambda core: core.explain_gap(symbol, start, end, reason, timeframe=timeframe, author=author)
+        )
+
     def explanations(self, symbol: str | Sequence[str] | None = None) -> pl.DataFrame:
-        return self._call(BarRepository.explanations, symbol)
+        """List what was said of missing bars.
 
-    @mirrors(BarRepository.conflicts)
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+            Only these.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe (null: all), start, end (``[start, end)``, UTC), reason, author, explained_at (UTC);
+            sorted by symbol and start, of the same start the latest last.
+
+        Raises
+        ------
+        InputError
+            For what is neither a text nor a list of texts.
+        """
+        return self._call("explanations", lambda core: core.explanations(symbol))
+
     def conflicts(self, symbol: str | Sequence[str] | None = None, timeframe: str | None = None) -> pl.DataFrame:
-        return self._call(BarRepository.conflicts, symbol, timeframe)
+        """List the bars that came again with other values than the stored ones.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused),
+            source, detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp, detected_at.
+
+        Raises
+        ------
+        UnknownTimeframe, InputError
+        """
+        return self._call("conflicts", lambda core: core.conflicts(symbol, timeframe))

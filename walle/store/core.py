@@ -13,8 +13,10 @@ from walle import migrate
 from walle.config import DatabaseConfig, masked
 from walle.database import Database
 from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
+from walle.events import EventLog
 from walle.models import HEAD
 from walle.progress import Meter, Progress
+from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
 from walle.repositories.integrity import Integrity
 from walle.store.bars import Bars
 from walle.store.events import Events
@@ -148,11 +150,11 @@ class Store:
         self._database = database
         # the portal closes the database as the last thing in its loop, also when the store was forgotten
         self._portal = Portal("walle-store", None if database is None else database.close)
-        self.bars = Bars(database, self._portal, progress)
-        self.orders = Orders(database, self._portal, progress)
-        self.fills = Fills(database, self._portal, progress)
-        self.runs = Runs(database, self._portal, progress)
-        self.events = Events(database, self._portal, progress)
+        self.bars = Bars(None if database is None else BarRepository(database), self._portal, progress)
+        self.orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
+        self.fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
+        self.runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
+        self.events = Events(EventLog(database), self._portal, progress)
         self._progress = progress
         self._closed = False
 

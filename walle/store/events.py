@@ -1,80 +1,59 @@
-"""``store.events``."""
+"""``store.events``, generated from `walle.events.log.EventLog`: see `walle.store.generate`."""
 
 from __future__ import annotations
 
-import asyncio
 import builtins
-import inspect
-import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, overload
+from collections.abc import Iterable, Sequence
+from typing import overload
 
 import polars as pl
 
-from walle.database import Database
 from walle.envelope import Event
-from walle.errors import DatabaseError
-from walle.events import Consumer, EventLog, EventPage, ResetReport
-from walle.events.callbacks import Callback, check_callback
-from walle.events.consumer import Handler
-from walle.events.filters import EventFilter, check_offset
-from walle.events.patience import Patience, check_seconds
+from walle.events.reset import ResetReport
+from walle.events.search import EventPage
 from walle.events.searching import REACH, SEARCH
 from walle.repositories.common import Time
-from walle.store.facade import Noun, mirrors
-from walle.store.portal import Portal
+from walle.store.streams import Streams
 
 __all__ = ["Events"]
 
-T = TypeVar("T")
 
-TAILED = 500
-"""Events that a tail fetches at once."""
-
-
-class Events(Noun[EventLog]):
+class Events(Streams):
     """The events of a store; also without a database, in memory."""
 
     _name = "events"
-    _kind = EventLog
-
-    def __init__(self, database: Database | None, portal: Portal, progress: bool | None = None) -> None:
-        self._portal: Portal = portal
-        self._progress = progress
-        self._log = EventLog(database)
-
-    @property
-    def durable(self) -> bool:
-        """Whether the events are kept; without a database they are gone with the store."""
-        return self._log.durable
-
-    @property
-    def max_bytes(self) -> int:
-        """How large an event's envelope may be as JSON, in bytes; 1 MiB, and it can be set."""
-        return self._log.max_bytes
-
-    @max_bytes.setter
-    def max_bytes(self, value: int) -> None:
-        self._log.max_bytes = value
-
-    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **options: Any) -> T:
-        return self._portal.call(method, self._log, *args, **options)
 
     @overload
     def append(self, events: Event) -> int: ...
+
     @overload
     def append(self, events: Iterable[Event]) -> builtins.list[int]: ...
-    @mirrors(EventLog.append)
+
+    @overload
+    def append(self, events: Event | Iterable[Event]) -> int | builtins.list[int]: ...
+
     def append(self, events: Event | Iterable[Event]) -> int | builtins.list[int]:
-        return self._shown(EventLog.append, events)
+        """Store events: all of them, in one transaction and in this order, or none.
 
-    def _shown(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **options: Any) -> T:
-        """Call what may take long, and show how long it takes."""
-        with self._waiting(method) as meter:
-            return self._portal.call(method, self._log, *args, meter=meter, **options)
+        Parameters
+        ----------
+        events : Event or iterable of Event
 
-    @mirrors(EventLog.read)
+        Returns
+        -------
+        int or list of int
+            The id of each event in the log: one for one event, a list for an iterable. Ids rise with the order of
+            appends; an id whose transaction is rolled back may never be seen.
+
+        Raises
+        ------
+        EventTooLarge
+            For an envelope above ``max_bytes``.
+        InputError
+            For anything but events.
+        """
+        return self._call("append", lambda core: core.append(events))
+
     def read(
         self,
         after: int = -1,
@@ -87,19 +66,43 @@ class Events(Noun[EventLog]):
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        return self._shown(
-            EventLog.read,
-            after,
-            types=types,
-            run_id=run_id,
-            corr_id=corr_id,
-            start=start,
-            end=end,
-            limit=limit,
-            columns=columns,
+        """Read events as a frame.
+
+        Parameters
+        ----------
+        after : int
+            The id after which to begin; -1: from the first.
+        types : str or iterable of str, optional
+            Types such as ``orders.Filled``, or patterns such as ``orders.*``: ``*`` stands for any characters.
+        run_id, corr_id : str, optional
+        start, end : datetime, date, str or None
+            ``ts``, the event's own time, in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. A date, or a
+            text without a zone, is UTC.
+        limit : int, optional
+            At most so many, the first ones.
+        columns : sequence of str, optional
+            Only these; ``envelope``, the whole envelope as JSON text, only on request.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by id. Events that wait behind an open
+            transaction come later: go on with ``after`` the last id, and none is missed.
+
+        Raises
+        ------
+        InputError
+            For a bad pattern, range, limit or column.
+        UnsafeEventSource
+            On a standby, or where the sequence hands out ids in blocks.
+        """
+        return self._call(
+            "read",
+            lambda core: core.read(
+                after, types=types, run_id=run_id, corr_id=corr_id, start=start, end=end, limit=limit, columns=columns
+            ),
         )
 
-    @mirrors(EventLog.list)
     def list(
         self,
         after: int = -1,
@@ -111,18 +114,58 @@ class Events(Noun[EventLog]):
         end: Time = None,
         limit: int | None = None,
     ) -> builtins.list[Event]:
-        return self._shown(
-            EventLog.list,
-            after,
-            types=types,
-            run_id=run_id,
-            corr_id=corr_id,
-            start=start,
-            end=end,
-            limit=limit,
+        """Return events as records, each with its ``offset``; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        InputError, UnsafeEventSource
+        """
+        return self._call(
+            "list",
+            lambda core: core.list(
+                after, types=types, run_id=run_id, corr_id=corr_id, start=start, end=end, limit=limit
+            ),
         )
 
-    @mirrors(EventLog.search)
+    def latest(self) -> int:
+        """Return the id up to which every event can be read; -1 before the first.
+
+        Raises
+        ------
+        UnsafeEventSource
+        """
+        return self._call("latest", lambda core: core.latest())
+
+    def get(self, offset: int) -> Event:
+        """Return one event by its id in the log.
+
+        Raises
+        ------
+        UnknownEvent
+            When there is none that can be read.
+        """
+        return self._call("get", lambda core: core.get(offset))
+
+    def wait_for(self, offset: int, *, timeout: float | None = None) -> Event:
+        """Wait until an event can be read, and return it.
+
+        Parameters
+        ----------
+        offset : int
+            Its id in the log, as :meth:`append` returned it.
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        UnknownEvent
+            When its transaction was rolled back, so that it will never be there.
+        InputError
+            For a timeout below 0.
+        TimeoutError
+        """
+        return self._call("wait_for", lambda core: core.wait_for(offset, timeout=timeout))
+
     def search(
         self,
         before: int | None = None,
@@ -137,203 +180,90 @@ class Events(Noun[EventLog]):
         limit: int = 50,
         seconds: float = SEARCH,
     ) -> EventPage:
+        """Look for events from the newest back, a page at a time.
+
+        It stops when the page is full, at the first event of the log, or when its time is over: ``before`` of the page
+        says where to go on.
+
+        Parameters
+        ----------
+        before : int, optional
+            Only ids below this one. None: from the newest event on.
+        types, run_id, corr_id, start, end
+            As in :meth:`read`.
+        where : str, optional
+            A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
+            number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
+        text : str, optional
+            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; A to Z
+            are not told from a to z. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
+        limit : int
+            Events of a page.
+        seconds : float
+            How long to look, about; one stretch of the log is looked through in any case.
+
+        Returns
+        -------
+        EventPage
+            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest id first), ``before``, ``looked_to``.
+
+        Raises
+        ------
+        InputError
+            For a bad pattern, range, path or limit.
+        UnsafeEventSource
+        """
         return self._call(
-            EventLog.search,
-            before,
-            types=types,
-            run_id=run_id,
-            corr_id=corr_id,
-            start=start,
-            end=end,
-            where=where,
-            text=text,
-            limit=limit,
-            seconds=seconds,
+            "search",
+            lambda core: core.search(
+                before,
+                types=types,
+                run_id=run_id,
+                corr_id=corr_id,
+                start=start,
+                end=end,
+                where=where,
+                text=text,
+                limit=limit,
+                seconds=seconds,
+            ),
         )
 
-    @mirrors(EventLog.lineage)
     def lineage(self, offset: int, *, reach: int = REACH) -> pl.DataFrame:
-        return self._call(EventLog.lineage, offset, reach=reach)
-
-    @mirrors(EventLog.get)
-    def get(self, offset: int) -> Event:
-        return self._call(EventLog.get, offset)
-
-    @mirrors(EventLog.latest)
-    def latest(self) -> int:
-        return self._call(EventLog.latest)
-
-    def tail(
-        self,
-        types: str | Iterable[str] | None = None,
-        run_id: str | None = None,
-        *,
-        corr_id: str | None = None,
-        after: int | None = None,
-        timeout: float | None = None,
-        give_up_after: float | None = None,
-    ) -> Iterator[Event]:
-        """Follow the log: every event once, in the order of ids, as it is committed.
+        """Return what led to an event, and what came of it.
 
         Parameters
         ----------
-        types, run_id, corr_id
-            As in :meth:`read`.
-        after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
-            where it cannot look, because a later look would skip what is appended meanwhile.
-        timeout : float, optional
-            End when nothing came for so many seconds; None: never. 0: end at the end of the log.
-        give_up_after : float, optional
-            As in :class:`walle.Consumer`; only without a timeout.
+        offset : int
+            Its id in the log.
+        reach : int
+            How many ids before and after it are looked at.
 
         Returns
         -------
-        iterator of Event
-            It blocks until the next event; Ctrl-C or a stopped cell ends it.
+        polars.DataFrame
+            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly), id,
+            type, created_at, event_id, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and id. At
+            most 200 of each.
 
         Raises
         ------
-        InputError, UnsafeEventSource
+        UnknownEvent
+            When there is none that can be read.
+        InputError
         """
-        wanted = EventFilter.of(types, run_id, corr_id)
-        place = self.latest() if after is None else check_offset(after, "after")
-        return self._tail(wanted, place, check_seconds(timeout, "timeout"), Patience("a tail", give_up_after))
+        return self._call("lineage", lambda core: core.lineage(offset, reach=reach))
 
-    def _tail(self, wanted: EventFilter, place: int, timeout: float | None, patience: Patience) -> Iterator[Event]:
-        heard = time.monotonic()
-        while True:
-            left = None if timeout is None else max(0.0, heard + timeout - time.monotonic())
-            try:
-                events, seen = self._call(EventLog.follow, wanted, place, TAILED, left, patience)
-            except DatabaseError as error:
-                if timeout is not None:
-                    raise
-                self._portal.call(patience.wait, error)
-                continue
-            if seen == place or (timeout and left == 0 and not events):  # others than the wanted ones do not count
-                return
-            place = seen
-            yield from events
-            if events:
-                heard = time.monotonic()
-
-    def on(
-        self,
-        callback: Callback,
-        types: str | Iterable[str] | None = None,
-        run_id: str | None = None,
-        *,
-        corr_id: str | None = None,
-        after: int | None = None,
-    ) -> int:
-        """Have a function called with each event, once it is committed, while the notebook goes on.
-
-        Each callback gets its events one at a time, in the order of ids. An error of a callback is logged, and it goes
-        on with the next event: nothing is tried again, and no place is kept; see :meth:`consume` for a reader that must
-        not lose an event.
-
-        Parameters
-        ----------
-        callback : callable
-            Takes an event. A plain function runs in a thread of its own, always the same, and may use this store; an
-            async one runs in the store's own event loop.
-        types, run_id, corr_id
-            As in :meth:`read`.
-        after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call.
-
-        Returns
-        -------
-        int
-            The number by which :meth:`off` ends it; closing the store ends all of them.
-
-        Raises
-        ------
-        InputError, UnsafeEventSource
-        """
-        check_callback(callback)
-        called = callback if _is_async(callback) else _InThread(callback)
-        return self._call(EventLog.on, called, types, run_id, corr_id=corr_id, after=after)
-
-    def off(self, number: int) -> bool:
-        """End the calls of a callback; it may do so itself.
-
-        Parameters
-        ----------
-        number : int
-            As :meth:`on` returned it.
-
-        Returns
-        -------
-        bool
-            False when there is no such callback any more.
-        """
-        return self._call(_off, number)
-
-    def consume(
-        self,
-        name: str,
-        handler: Handler,
-        *,
-        follow: bool = False,
-        types: str | Iterable[str] | None = None,
-        run_id: str | None = None,
-        batch_size: int | None = None,
-        start: str | int = "first",
-        tries: int = 3,
-        backoff: float = 0.1,
-        on_poison: str = "stop",
-        take_over: bool = False,
-        give_up_after: float | None = None,
-    ) -> int:
-        """Give a handler every event at least once, from where this consumer stood before.
-
-        Parameters
-        ----------
-        name : str
-            Of the consumer: its offset is kept under it, and only one process consumes under it at a time.
-        handler : callable
-            Takes an event, or with ``batch_size`` a list of events. It runs in a thread of its own and may use this
-            store.
-        follow : bool
-            Go on until it is interrupted; False: return at the end of the log.
-        types, run_id
-            As in :meth:`read`.
-        batch_size, start, tries, backoff, on_poison, take_over, give_up_after
-            As in :class:`walle.Consumer`.
-
-        Returns
-        -------
-        int
-            How many events were handled.
-
-        Raises
-        ------
-        ConsumerBusy, ConsumerFenced, HandlerFailed, InputError, UnsafeEventSource
-            As in :meth:`walle.Consumer.run`.
-        """
-        consumer = Consumer(
-            self._log,
-            name,
-            handler,
-            types=types,
-            run_id=run_id,
-            batch_size=batch_size,
-            start=start,
-            tries=tries,
-            backoff=backoff,
-            on_poison=on_poison,
-            take_over=take_over,
-            give_up_after=give_up_after,
-        )
-        return self._portal.call(consumer.run, follow=follow)
-
-    @mirrors(EventLog.consumers)
     def consumers(self) -> pl.DataFrame:
-        return self._shown(EventLog.consumers)
+        """Tell of every consumer how far it has come, how far it lags, whether it lives and what it failed with.
 
-    @mirrors(EventLog.reset_offset)
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.CONSUMERS`; one row per consumer, sorted by name.
+        """
+        return self._call("consumers", lambda core: core.consumers())
+
     def reset_offset(
         self,
         consumer: str,
@@ -344,44 +274,88 @@ class Events(Noun[EventLog]):
         reason: str,
         preview: bool = False,
     ) -> ResetReport:
-        return self._shown(
-            EventLog.reset_offset,
-            consumer,
-            to=to,
-            since=since,
-            event_id=event_id,
-            reason=reason,
-            preview=preview,
+        """Move a consumer's offset, back for a replay or forward past events; give one place.
+
+        A consumer that runs goes on from there; what it has in hand is not committed.
+
+        Parameters
+        ----------
+        consumer : str
+        to : int, optional
+            The new offset: the event with the next id is handled next; -1: the first.
+        since : datetime, date or str, optional
+            The first event that was stored at this time or later is handled next.
+        event_id : str, optional
+            The event with this envelope's id is handled next.
+        reason : str
+            Why; kept with who and when, see :meth:`resets`.
+        preview : bool
+            Only tell what would be handled again or passed; nothing is changed.
+
+        Returns
+        -------
+        ResetReport
+
+        Raises
+        ------
+        UnknownConsumer, UnknownEvent
+        InputError
+            For no place or several, one past the end, or an empty reason.
+        """
+        return self._call(
+            "reset_offset",
+            lambda core: core.reset_offset(
+                consumer, to=to, since=since, event_id=event_id, reason=reason, preview=preview
+            ),
         )
 
-    @mirrors(EventLog.parked)
     def parked(self, consumer: str | None = None) -> pl.DataFrame:
-        return self._call(EventLog.parked, consumer)
+        """List the events that consumers set aside.
 
-    @mirrors(EventLog.replay)
+        Parameters
+        ----------
+        consumer : str, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.PARKED`; one row per consumer and event, sorted by both. Those that were
+            replayed since have a ``replayed_at``.
+        """
+        return self._call("parked", lambda core: core.parked(consumer))
+
     def replay(self, consumer: str, events: int | Iterable[int] | None = None) -> int:
-        return self._call(EventLog.replay, consumer, events)
+        """Ask that parked events be handled again, by the consumer that runs or by the next one of that name.
 
-    @mirrors(EventLog.resets)
+        Parameters
+        ----------
+        consumer : str
+        events : int or iterable of int, optional
+            Their ids in the log; None: all that are parked.
+
+        Returns
+        -------
+        int
+            How many replays were asked for.
+
+        Raises
+        ------
+        UnknownConsumer
+        NotFound
+            When an event is not parked.
+        """
+        return self._call("replay", lambda core: core.replay(consumer, events))
+
     def resets(self, consumer: str | None = None) -> pl.DataFrame:
-        return self._call(EventLog.resets, consumer)
+        """List every reset of an offset: from where to where, why, by whom and when.
 
+        Parameters
+        ----------
+        consumer : str, optional
 
-async def _off(log: EventLog, number: int) -> bool:
-    return log.off(number)
-
-
-def _is_async(callback: Callback) -> bool:
-    called = getattr(callback, "__call__", None)  # noqa: B004  # an object may have an async one
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(called)
-
-
-class _InThread:
-    """A plain function as a callback: outside the loop, so that it may call the store, which waits for the loop."""
-
-    def __init__(self, callback: Callback) -> None:
-        self._callback = callback
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="walle-callback")
-
-    async def __call__(self, event: Event) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._callback, event)
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.RESETS`, in the order in which they were made.
+        """
+        return self._call("resets", lambda core: core.resets(consumer))

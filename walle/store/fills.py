@@ -1,35 +1,50 @@
-"""``store.fills``."""
+"""``store.fills``, generated from `walle.repositories.fills.fills.FillRepository`: see `walle.store.generate`."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import polars as pl
 
-from walle.fills import Rule, WriteReport
-from walle.fills.audit import Thresholds
+from walle.fills import WriteReport
+from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
 from walle.records import Fill
 from walle.reports import IngestReport
-from walle.repositories import FillRepository
 from walle.repositories.common import Time
-from walle.store.facade import Noun, mirrors
+from walle.repositories.fills.fills import FillRepository
+from walle.store.part import Part
 
 __all__ = ["Fills"]
 
 
-class Fills(Noun[FillRepository]):
+class Fills(Part[FillRepository]):
     """The fills of a store."""
 
     _name = "fills"
-    _kind = FillRepository
 
-    @mirrors(FillRepository.append)
     def append(self, fills: Fill | Iterable[Fill] | pl.DataFrame) -> WriteReport:
-        return self._call(FillRepository.append, fills)
+        """Store fills: the same fill again is a no-op; all of the call or nothing.
 
-    @mirrors(FillRepository.ingest)
+        Parameters
+        ----------
+        fills : Fill, iterable of Fill, or polars.DataFrame
+
+        Returns
+        -------
+        WriteReport
+
+        Raises
+        ------
+        FillConflict
+            When a fill of that id has another content; the stored one stays.
+        InputError
+            For what is no fill.
+        """
+        return self._call("append", lambda core: core.append(fills))
+
     def ingest(
         self,
         source: object,
@@ -40,21 +55,62 @@ class Fills(Noun[FillRepository]):
         floats: str = "refuse",
         on_invalid: str = "raise",
     ) -> IngestReport:
+        """Take fills in from another program's table, and tell what became of every row.
+
+        A fill that is there already with the same content is a duplicate, one with another content a conflict: the
+        stored one stays, and the call goes on. All of the call is one transaction.
+
+        Parameters
+        ----------
+        source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
+            Columns of :data:`walle.frames.FILLS`; those that may be null may be left out.
+        run_id : str, optional
+            Of all rows that have none.
+        columns : mapping of str to str or None, optional
+            Source name to our name, ``{"trade_id": "id"}``; None leaves a column out.
+        timezone : str, optional
+            The IANA zone of times without one, such as ``UTC``.
+        floats : str
+            ``refuse``: money in floats is an error. ``shortest``: a float is the decimal that its shortest text says,
+            such as 0.1; one with more than 18 places is refused.
+        on_invalid : str
+            ``raise``: one row that is no fill stops the call. ``quarantine``: the good rows go in.
+
+        Returns
+        -------
+        IngestReport
+            ``rejected_rows`` and ``conflict_rows`` have the columns of :data:`walle.frames.REJECTED_FILLS` and
+            :data:`walle.frames.FILL_CONFLICTS`.
+
+        Raises
+        ------
+        InvalidRows
+            When rows are no fills; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
         return self._call(
-            FillRepository.ingest,
-            source,
-            run_id=run_id,
-            columns=columns,
-            timezone=timezone,
-            floats=floats,
-            on_invalid=on_invalid,
+            "ingest",
+            lambda core: core.ingest(
+                source, run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid
+            ),
         )
 
-    @mirrors(FillRepository.get)
     def get(self, fill_id: str) -> Fill | None:
-        return self._call(FillRepository.get, fill_id)
+        """Return one fill as it was written, or None when there is none of that id."""
+        return self._call("get", lambda core: core.get(fill_id))
 
-    @mirrors(FillRepository.read)
+    def list(self, run_id: str | None = None, *, order_id: str | None = None) -> builtins.list[Fill]:
+        """Return fills as they were written, as records sorted by filled_at, then id.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            Fills of that run, and those without a run whose order is of it.
+        order_id : str, optional
+        """
+        return self._call("list", lambda core: core.list(run_id, order_id=order_id))
+
     def read(
         self,
         run_id: str | None = None,
@@ -64,9 +120,45 @@ class Fills(Noun[FillRepository]):
         start: Time = None,
         end: Time = None,
     ) -> pl.DataFrame:
-        return self._call(FillRepository.read, run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+        """Read fills as a frame.
 
-    @mirrors(FillRepository.trades)
+        Parameters
+        ----------
+        run_id : str, optional
+            Fills of that run, and those without a run whose order is of it.
+        order_id, symbol : str, optional
+        start, end : datetime, date, str or None
+            Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.FILLS`; one row per fill, sorted by filled_at, then id. Where run_id or
+            symbol was not written with the fill, its order's stand; a fill whose order is missing is there too.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For a bad range.
+        """
+        return self._call(
+            "read", lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+        )
+
+    def of_symbol(self, run_id: str | None, symbol: str | None) -> pl.DataFrame:
+        """Read the fills of a run, or of every one, and of a symbol, where one is given.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            When there are fills, and none of that symbol.
+        """
+        return self._call("of_symbol", lambda core: core.of_symbol(run_id, symbol))
+
     def trades(
         self,
         run_id: str | None = None,
@@ -75,9 +167,38 @@ class Fills(Noun[FillRepository]):
         symbol: str | None = None,
         timeframe: str | None = None,
     ) -> pl.DataFrame:
-        return self._call(FillRepository.trades, run_id, method=method, symbol=symbol, timeframe=timeframe)
+        """Match fills to round trips: what was closed, with which profit, and what is still open.
 
-    @mirrors(FillRepository.audit)
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run, each for itself.
+        method : str
+            ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: a part of the whole
+            position at the average price of its entries.
+        symbol : str, optional
+            Only this one.
+        timeframe : str, optional
+            Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.trades.TRADES`: run_id, symbol, trade, direction (long, short), quantity,
+            entry_time, exit_time, entry_price, exit_price, pnl_gross, fees, fee_currency, pnl_net, unrealised, holding,
+            mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, reason. Money is Decimal(38, 18) in the
+            currency of the symbol's prices, rounded once; :func:`walle.fills.trades.trades` says how each is reckoned.
+            Sorted by run, symbol and trade; no row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another method or timeframe.
+        """
+        return self._call("trades", lambda core: core.trades(run_id, method=method, symbol=symbol, timeframe=timeframe))
+
     def audit(
         self,
         run_id: str | None = None,
@@ -89,18 +210,53 @@ class Fills(Noun[FillRepository]):
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
     ) -> pl.DataFrame:
+        """Hold fills against their orders, against the bars, and against time.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        rules : iterable of str, optional
+            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default. Beside a rule
+            that needs bars, ``not_checked`` says which fills had none.
+        extra_rules : iterable of Rule
+            One's own, made by :func:`walle.fills.rule`.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        price_tolerance : Decimal
+            How far an order's average price may be from that of its fills.
+        max_volume_share : Decimal
+            How much of its bar's volume a fill may be; 1 is all of it.
+        max_commission_rate : Decimal
+            How much of its notional a fill may cost; 0.01 is one per cent.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
+            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. No row when nothing
+            was found. What could not be held against bars is said by a finding of the severity info.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For an unknown rule, a threshold that is no exact number, or a rule of one's own that returns no findings.
+        """
         return self._call(
-            FillRepository.audit,
-            run_id,
-            rules=rules,
-            extra_rules=extra_rules,
-            timeframe=timeframe,
-            price_tolerance=price_tolerance,
-            max_volume_share=max_volume_share,
-            max_commission_rate=max_commission_rate,
+            "audit",
+            lambda core: core.audit(
+                run_id,
+                rules=rules,
+                extra_rules=extra_rules,
+                timeframe=timeframe,
+                price_tolerance=price_tolerance,
+                max_volume_share=max_volume_share,
+                max_commission_rate=max_commission_rate,
+            ),
         )
 
-    @mirrors(FillRepository.costs)
     def costs(
         self,
         run_id: str | None = None,
@@ -109,8 +265,64 @@ class Fills(Noun[FillRepository]):
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
     ) -> pl.DataFrame:
-        return self._call(FillRepository.costs, run_id, by=by, benchmarks=benchmarks, timeframe=timeframe)
+        """Measure fills against the market's prices: arrival, interval VWAP, open and close.
 
-    @mirrors(FillRepository.shortfall)
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``fill``, ``order`` or ``run``.
+        benchmarks : str or sequence of str
+            Some of ``arrival``, ``vwap``, ``open``, ``close``; :func:`walle.fills.costs.costs` says what each is, with
+            its source.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.costs.COSTS`: run_id, order_id, fill_id, symbol, side, time, currency,
+            quantity, price, notional, benchmark, benchmark_price, cost (above 0 is worse than the benchmark), bps,
+            fees, fee_currency, fees_by_currency, fills, measured, reason. Money is Decimal(38, 18) in the currency of
+            the prices. One row for each fill, order or run and benchmark; sorted by run, time, order and fill. Where
+            bars are missing there is no cost, and ``reason`` says why. No row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level, benchmark or timeframe.
+        """
+        return self._call("costs", lambda core: core.costs(run_id, by=by, benchmarks=benchmarks, timeframe=timeframe))
+
     def shortfall(self, run_id: str | None = None, *, by: str = "order", timeframe: str | None = None) -> pl.DataFrame:
-        return self._call(FillRepository.shortfall, run_id, by=by, timeframe=timeframe)
+        """Split the implementation shortfall of orders into delay, trading, opportunity and fees.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``order`` or ``run``.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.shortfall.SHORTFALL`: run_id, order_id, symbol, side, status, time, currency,
+            ordered, filled, decision_price, arrival_price, average_price, end_price, delay, trading, opportunity, fees,
+            fee_currency, fees_by_currency, total, bps, orders, measured, reason.
+            :func:`walle.fills.shortfall.shortfall` has the formulas and their sources. Sorted by run, time and order;
+            no row without orders.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level or timeframe.
+        """
+        return self._call("shortfall", lambda core: core.shortfall(run_id, by=by, timeframe=timeframe))

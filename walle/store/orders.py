@@ -1,7 +1,8 @@
-"""``store.orders``."""
+"""``store.orders``, generated from `walle.repositories.fills.orders.OrderRepository`: see `walle.store.generate`."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 
 import polars as pl
@@ -9,24 +10,43 @@ import polars as pl
 from walle.fills import WriteReport
 from walle.records import Order
 from walle.reports import IngestReport
-from walle.repositories import OrderRepository
 from walle.repositories.common import Time
-from walle.store.facade import Noun, mirrors
+from walle.repositories.fills.orders import OrderRepository
+from walle.store.part import Part
 
 __all__ = ["Orders"]
 
 
-class Orders(Noun[OrderRepository]):
+class Orders(Part[OrderRepository]):
     """The orders of a store."""
 
     _name = "orders"
-    _kind = OrderRepository
 
-    @mirrors(OrderRepository.save)
     def save(self, orders: Order | Iterable[Order] | pl.DataFrame) -> WriteReport:
-        return self._call(OrderRepository.save, orders)
+        """Store snapshots: new orders are inserted, known ones replaced; all of the call or nothing.
 
-    @mirrors(OrderRepository.ingest)
+        Parameters
+        ----------
+        orders : Order, iterable of Order, or polars.DataFrame
+            One snapshot per order.
+
+        Returns
+        -------
+        WriteReport
+
+        Raises
+        ------
+        StaleSnapshot
+            When a filled quantity would fall or a terminal status would change.
+        Conflict
+            When the snapshot has another client_order_id, run_id, symbol or side than the stored one.
+        DuplicateKey
+            When a client_order_id belongs to another order.
+        InputError
+            For what is no order.
+        """
+        return self._call("save", lambda core: core.save(orders))
+
     def ingest(
         self,
         source: object,
@@ -37,25 +57,85 @@ class Orders(Noun[OrderRepository]):
         floats: str = "refuse",
         on_invalid: str = "raise",
     ) -> IngestReport:
+        """Take order snapshots in from another program's table, and tell what became of every row.
+
+        A snapshot that goes back, is of another order, or takes the client_order_id of one is a conflict: what is
+        stored stays, and the call goes on. All of the call is one transaction.
+
+        Parameters
+        ----------
+        source : Order, iterable of Order, or a Polars, pandas or Arrow frame
+            Columns of :data:`walle.frames.ORDERS`, one row per order; those that may be null or have a default may be
+            left out.
+        run_id : str, optional
+            Of all rows that have none.
+        columns : mapping of str to str or None, optional
+            Source name to our name, ``{"amount": "qty"}``; None leaves a column out.
+        timezone : str, optional
+            The IANA zone of times without one, such as ``UTC``.
+        floats : str
+            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float is the decimal that its
+            shortest text says, such as 0.1; one with more than 18 places is refused.
+        on_invalid : str
+            ``raise``: one row that is no order stops the call. ``quarantine``: the good rows go in.
+
+        Returns
+        -------
+        IngestReport
+            ``rejected_rows`` and ``conflict_rows`` have the columns of :data:`walle.frames.REJECTED_ORDERS` and
+            :data:`walle.frames.ORDER_CONFLICTS`.
+
+        Raises
+        ------
+        InvalidRows
+            When rows are no orders; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
         return self._call(
-            OrderRepository.ingest,
-            source,
-            run_id=run_id,
-            columns=columns,
-            timezone=timezone,
-            floats=floats,
-            on_invalid=on_invalid,
+            "ingest",
+            lambda core: core.ingest(
+                source, run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid
+            ),
         )
 
-    @mirrors(OrderRepository.get)
     def get(self, order_id: str) -> Order:
-        return self._call(OrderRepository.get, order_id)
+        """Return one order.
 
-    @mirrors(OrderRepository.get_by_client_order_id)
+        Raises
+        ------
+        UnknownOrder
+            When there is none of that id.
+        """
+        return self._call("get", lambda core: core.get(order_id))
+
     def get_by_client_order_id(self, client_order_id: str) -> Order:
-        return self._call(OrderRepository.get_by_client_order_id, client_order_id)
+        """Return one order by the id that the client gave it.
 
-    @mirrors(OrderRepository.read)
+        Raises
+        ------
+        UnknownOrder
+            When there is none.
+        """
+        return self._call("get_by_client_order_id", lambda core: core.get_by_client_order_id(client_order_id))
+
+    def list(
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        status: str | Iterable[str] | None = None,
+        start: Time = None,
+        end: Time = None,
+    ) -> builtins.list[Order]:
+        """Return orders as records; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        UnknownRun, InputError
+        """
+        return self._call("list", lambda core: core.list(run_id, symbol=symbol, status=status, start=start, end=end))
+
     def read(
         self,
         run_id: str | None = None,
@@ -65,4 +145,25 @@ class Orders(Noun[OrderRepository]):
         start: Time = None,
         end: Time = None,
     ) -> pl.DataFrame:
-        return self._call(OrderRepository.read, run_id, symbol=symbol, status=status, start=start, end=end)
+        """Read orders as a frame.
+
+        Parameters
+        ----------
+        run_id, symbol : str, optional
+        status : str or iterable of str, optional
+        start, end : datetime, date, str or None
+            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ORDERS`; one row per order, sorted by created_at, then id.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For an unknown status or a bad range.
+        """
+        return self._call("read", lambda core: core.read(run_id, symbol=symbol, status=status, start=start, end=end))

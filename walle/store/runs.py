@@ -1,7 +1,8 @@
-"""``store.runs``."""
+"""``store.runs``, generated from `walle.repositories.runs.repository.RunRepository`: see `walle.store.generate`."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
@@ -11,20 +12,18 @@ import polars as pl
 
 from walle.fills import WriteReport
 from walle.records import BacktestResult, Run
-from walle.repositories import RunRepository
 from walle.repositories.common import Time
-from walle.repositories.runs.repository import LEASE
+from walle.repositories.runs.repository import LEASE, RunRepository
 from walle.runs import Results, RunReport
-from walle.store.facade import Noun, mirrors
+from walle.store.part import Part
 
 __all__ = ["Runs"]
 
 
-class Runs(Noun[RunRepository]):
+class Runs(Part[RunRepository]):
     """The runs of a store."""
 
     _name = "runs"
-    _kind = RunRepository
 
     @overload
     def save(self, run: Run) -> Run: ...
@@ -32,11 +31,41 @@ class Runs(Noun[RunRepository]):
     @overload
     def save(self, run: Iterable[Run] | pl.DataFrame) -> WriteReport: ...
 
-    @mirrors(RunRepository.save)
-    def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport:
-        return self._call(RunRepository.save, run)
+    @overload
+    def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport: ...
 
-    @mirrors(RunRepository.ingest)
+    def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport:
+        """Store a run, or several: insert a new one, or update the one it was read from; all of the call or nothing.
+
+        A run that becomes ``running`` is owned by this process from then on.
+
+        Parameters
+        ----------
+        run : Run, iterable of Run, or a Polars, pandas or Arrow frame
+            New (``revision`` 0), or a record of this store changed by :func:`dataclasses.replace`. A frame has columns
+            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. Of several, one that is
+            stored with the same content is left as it is, whatever its revision.
+
+        Returns
+        -------
+        Run or WriteReport
+            One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
+            of its own it has those in its config, see :meth:`read`. Of several, how many were inserted, updated and
+            there already.
+
+        Raises
+        ------
+        LostUpdate
+            When somebody saved the run since it was read, or a new one's id is taken.
+        IllegalTransition
+            When the status cannot follow the stored one.
+        Conflict
+            When a run is to be ``lost`` that gave a sign of life since it was read.
+        InputError
+            For anything but runs.
+        """
+        return self._call("save", lambda core: core.save(run))
+
     def ingest(
         self,
         run: Run | Results,
@@ -47,15 +76,148 @@ class Runs(Noun[RunRepository]):
         floats: str = "refuse",
         on_invalid: str = "raise",
     ) -> RunReport:
+        """Bring in a run with its orders and fills, in one transaction.
+
+        The same again changes nothing.
+
+        Parameters
+        ----------
+        run : Run or Results
+            Results have their own orders and fills; see :func:`walle.from_backtesting`.
+        orders, fills : records or frames, optional
+            As for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`; of this run.
+        timezone, floats, on_invalid : str
+            As for those.
+
+        Returns
+        -------
+        RunReport
+
+        Raises
+        ------
+        Conflict
+            When another run of that id is stored; ``created_at`` may differ.
+        InvalidRows
+            When rows are no orders or fills; nothing was written.
+        InputError
+            For a source that cannot be read.
+        """
         return self._call(
-            RunRepository.ingest, run, orders, fills, timezone=timezone, floats=floats, on_invalid=on_invalid
+            "ingest",
+            lambda core: core.ingest(run, orders, fills, timezone=timezone, floats=floats, on_invalid=on_invalid),
         )
 
-    @mirrors(RunRepository.get)
-    def get(self, run_id: str) -> Run:
-        return self._call(RunRepository.get, run_id)
+    def heartbeat(self, run_id: str) -> None:
+        """Say that this process still runs a run; its revision stays.
 
-    @mirrors(RunRepository.read)
+        Raises
+        ------
+        UnknownRun
+            When it is not stored.
+        IllegalTransition
+            When it is not running.
+        Conflict
+            When another process runs it that lives, or on another host gave a sign of life within the lease.
+        """
+        self._call("heartbeat", lambda core: core.heartbeat(run_id))
+
+    def recover(self, lease: timedelta = LEASE) -> builtins.list[Run]:
+        """Return runs that are stored as running and whose process is gone; nothing is changed.
+
+        Parameters
+        ----------
+        lease : timedelta
+            A run on another host counts as dead when its last heartbeat is older.
+
+        Returns
+        -------
+        list of Run
+            Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
+            Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
+        """
+        return self._call("recover", lambda core: core.recover(lease))
+
+    def sweep(self, lease: timedelta = LEASE) -> builtins.list[Run]:
+        """Mark as ``lost`` every run that is stored as running and whose process is gone.
+
+        An engine calls this when it starts, before it starts runs of its own; opening a store never does. Each run is
+        looked at again under the lock that a heartbeat takes, so one that gave a sign of life meanwhile stays running.
+        With each goes one event ``run.Lost`` into the log, in the same transaction: its payload names the strategy, the
+        mode, the owner, the last heartbeat and the lease. ``stopped_at`` stays empty, because nobody knows when it
+        stopped, and the run may be taken up again.
+
+        Parameters
+        ----------
+        lease : timedelta
+            A run on another host counts as dead when its last heartbeat is older.
+
+        Returns
+        -------
+        list of Run
+            Those that it marked, as they are stored now; sorted by id. Empty when there was none.
+
+        Raises
+        ------
+        InputError
+            For a lease that is no positive timedelta.
+        """
+        return self._call("sweep", lambda core: core.sweep(lease))
+
+    def save_result(self, result: BacktestResult) -> BacktestResult:
+        """Store what an engine reports of a backtest; see :meth:`BacktestResultRepository.save`.
+
+        Raises
+        ------
+        Conflict
+            When another result of that run is stored.
+        InputError
+            For anything but a :class:`walle.BacktestResult`.
+        """
+        return self._call("save_result", lambda core: core.save_result(result))
+
+    def result(self, run_id: str) -> BacktestResult | None:
+        """Return what the engine reported of a backtest, or None when it reported nothing."""
+        return self._call("result", lambda core: core.result(run_id))
+
+    def results(self) -> pl.DataFrame:
+        """Read what engines reported of their backtests.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id.
+        """
+        return self._call("results", lambda core: core.results())
+
+    def get(self, run_id: str) -> Run:
+        """Return one run.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        """
+        return self._call("get", lambda core: core.get(run_id))
+
+    def list(
+        self,
+        *,
+        status: str | Iterable[str] | None = None,
+        mode: str | Iterable[str] | None = None,
+        strategy_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+    ) -> builtins.list[Run]:
+        """Return runs as records; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        InputError
+        """
+        return self._call(
+            "list", lambda core: core.list(status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
+        )
+
     def read(
         self,
         *,
@@ -65,37 +227,52 @@ class Runs(Noun[RunRepository]):
         start: Time = None,
         end: Time = None,
     ) -> pl.DataFrame:
-        return self._call(RunRepository.read, status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
+        """Read runs as a frame: each with how long it took, and how many orders and fills it has.
 
-    @mirrors(RunRepository.history)
+        Parameters
+        ----------
+        status, mode : str or iterable of str, optional
+        strategy_id : str, optional
+        start, end : datetime, date, str or None
+            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
+            microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
+            row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
+            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
+            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
+
+        Raises
+        ------
+        InputError
+            For an unknown status or mode, or a bad range.
+        """
+        return self._call(
+            "read", lambda core: core.read(status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
+        )
+
     def history(self, run_id: str) -> pl.DataFrame:
-        return self._call(RunRepository.history, run_id)
+        """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
 
-    @mirrors(RunRepository.heartbeat)
-    def heartbeat(self, run_id: str) -> None:
-        return self._call(RunRepository.heartbeat, run_id)
+        Parameters
+        ----------
+        run_id : str
 
-    @mirrors(RunRepository.recover)
-    def recover(self, lease: timedelta = LEASE) -> list[Run]:
-        return self._call(RunRepository.recover, lease)
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those that name the run.
 
-    @mirrors(RunRepository.sweep)
-    def sweep(self, lease: timedelta = LEASE) -> list[Run]:
-        return self._call(RunRepository.sweep, lease)
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        """
+        return self._call("history", lambda core: core.history(run_id))
 
-    @mirrors(RunRepository.save_result)
-    def save_result(self, result: BacktestResult) -> BacktestResult:
-        return self._call(RunRepository.save_result, result)
-
-    @mirrors(RunRepository.result)
-    def result(self, run_id: str) -> BacktestResult | None:
-        return self._call(RunRepository.result, run_id)
-
-    @mirrors(RunRepository.results)
-    def results(self) -> pl.DataFrame:
-        return self._call(RunRepository.results)
-
-    @mirrors(RunRepository.equity)
     def equity(
         self,
         run_id: str,
@@ -104,9 +281,37 @@ class Runs(Noun[RunRepository]):
         timeframe: str | None = None,
         starting_cash: Decimal | int | None = None,
     ) -> pl.DataFrame:
-        return self._call(RunRepository.equity, run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)
+        """Mark a run to the market at the close of every bar, from its start to its end.
 
-    @mirrors(RunRepository.metrics)
+        Parameters
+        ----------
+        run_id : str
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        starting_cash : Decimal or int, optional
+            None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
+            fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
+            price); :func:`walle.fills.equity.equity` says how each is reckoned. Sorted by time. Where a bar is missing
+            of a symbol that is held, position_value and equity are null. No row without fills or bars.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        InputError
+            When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+        """
+        return self._call(
+            "equity", lambda core: core.equity(run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)
+        )
+
     def metrics(
         self,
         run_id: str,
@@ -119,14 +324,51 @@ class Runs(Noun[RunRepository]):
         periods: float | None = None,
         risk_free: float = 0.0,
     ) -> pl.DataFrame:
+        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
+
+        Parameters
+        ----------
+        run_id : str
+        symbol : str, optional
+            Only its fills of this one.
+        method : str
+            How fills become trades: ``fifo``, ``lifo`` or ``average``.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+        returns : str
+            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
+            the next one with bars; or ``bar``.
+        periods : float, optional
+            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
+            in a mean year: 365.25 for 24/7, about 252 for XNYS.
+        risk_free : float
+            A year's interest without risk, such as 0.04.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
+            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
+            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
+            with their sources. No row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        InputError
+            As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+        """
         return self._call(
-            RunRepository.metrics,
-            run_id,
-            symbol=symbol,
-            method=method,
-            timeframe=timeframe,
-            starting_cash=starting_cash,
-            returns=returns,
-            periods=periods,
-            risk_free=risk_free,
+            "metrics",
+            lambda core: core.metrics(
+                run_id,
+                symbol=symbol,
+                method=method,
+                timeframe=timeframe,
+                starting_cash=starting_cash,
+                returns=returns,
+                periods=periods,
+                risk_free=risk_free,
+            ),
         )

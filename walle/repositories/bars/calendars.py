@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -17,13 +16,14 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import InputError
 from walle.frames import CALENDARS, EXPLANATIONS
+from walle.repositories.bars.series import StoredSeries, symbol_list
 from walle.repositories.common import Time, check_name, one_of
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, read
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 
-__all__ = ["DEFAULT", "BarMarkets", "explained"]
+__all__ = ["DEFAULT", "Calendars", "calendars_of", "explained"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
@@ -32,47 +32,23 @@ _FEW = 200
 """Up to so many symbols are asked for by name."""
 
 
-class BarMarkets(ABC):
-    """The part of the bars' repository that remembers calendars and explained gaps.
+class Calendars:
+    """The calendar of each symbol, and the gaps in its bars that were explained.
 
     Parameters
     ----------
     database : Database
+    series : StoredSeries
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, series: StoredSeries) -> None:
+        self._database, self._series = database, series
 
-    async def set_calendar(
-        self,
-        symbol: str | Sequence[str],
-        calendar: str | Calendar | None,
-        *,
-        session: AsyncSession | None = None,
+    async def set(
+        self, symbol: str | Sequence[str], calendar: str | Calendar | None, session: AsyncSession | None
     ) -> None:
-        """Remember when the market of a symbol is open.
-
-        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` go by it from now on.
-
-        Parameters
-        ----------
-        symbol : str or sequence of str
-            Also one of which nothing is stored yet.
-        calendar : str, Calendar or None
-            ``24/7``, ``24/5``, a name of exchange_calendars such as ``XNYS`` (an alias stands for its calendar), or a
-            calendar of :func:`walle.calendars.from_sessions`, whose sessions are kept in the database. None forgets the
-            symbol's calendar: 24/7 then.
-        session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
-
-        Raises
-        ------
-        UnknownCalendar, InputError
-            Before anything is written.
-        ConfigurationError
-            For an exchange, without the extra ``calendars``.
-        """
-        symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(self._symbols(symbol))]
+        """Remember when the markets of symbols are open; None forgets it."""
+        symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(symbol_list(symbol))]
         market = None if calendar is None else await self._database.in_thread(partial(_storable, calendar))
         table = models.symbol_calendars
         async with self._database.write(session) as writer:
@@ -83,62 +59,33 @@ class BarMarkets(ABC):
             row = {"calendar": market.name, "sessions": _pack(market)}
             await writer.execute(_set_calendar(), [{"symbol": name, **row} for name in symbols])
 
-    async def calendars(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List the remembered calendars.
-
-        Parameters
-        ----------
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
-        """
+    async def list(self, session: AsyncSession | None) -> pl.DataFrame:
+        """Return the remembered calendars: columns of ``CALENDARS``."""
         table = models.symbol_calendars
         if not self._database.has(table):
             return pl.DataFrame(schema=CALENDARS)
         columns = [expression(self._database, table, name) for name in CALENDARS]
         return (await read(self._database, sa.select(*columns), CALENDARS, session)).sort("symbol")
 
-    async def explain_gap(
+    async def explanations(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
+        """Return what was said of missing bars: columns of ``EXPLANATIONS``."""
+        return (await self.explained_gaps(symbol, session)).drop("id")
+
+    async def explain(
         self,
         symbol: str,
         start: Time,
         end: Time,
         reason: str,
-        *,
-        timeframe: str | None = None,
-        author: str | None = None,
-        session: AsyncSession | None = None,
+        timeframe: str | None,
+        author: str | None,
+        session: AsyncSession | None,
     ) -> None:
         """Say why bars that open in ``[start, end)`` are missing.
 
-        Explanations are only added, never changed; of those that cover all of a gap, the latest one counts. Nothing
-        needs to be missing in the range: a halt may be explained before its gap is there, and bars may come later.
-
-        Parameters
-        ----------
-        symbol : str
-        start, end : datetime, date or str
-            Both are needed; ``end="2024-01-31"`` leaves that day out.
-        reason : str
-            1 to 2,000 characters.
-        timeframe : str, optional
-            Only this one; by default all of the symbol's.
-        author : str, optional
-            Who says so; by default ``user@host``.
-        session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
-
         Raises
         ------
-        UnknownSymbol
-            When no bar of the symbol (and timeframe) is stored, so that nothing of it can be missing.
         InputError
-            For an empty or open range, and for a reason or an author that is empty or too long.
-        UnknownTimeframe
         """
         first, last = parse_range(start, end)
         if first is None or last is None or first == last:
@@ -152,36 +99,12 @@ class BarMarkets(ABC):
             "reason": check_text(reason, "reason", maximum=2_000),
             "author": check_text(whoami() if author is None else author, "author", maximum=200),
         }
-        await self._series(check_name(symbol, "symbol"), timeframe, session)
+        await self._series.choose(check_name(symbol, "symbol"), timeframe, session)
         async with self._database.write(session) as writer:
             await writer.execute(sa.insert(models.explained_gaps), {"symbol": symbol, "timeframe": timeframe, **values})
 
-    async def explanations(
-        self, symbol: str | Sequence[str] | None = None, *, session: AsyncSession | None = None
-    ) -> pl.DataFrame:
-        """List what was said of missing bars.
-
-        Parameters
-        ----------
-        symbol : str or sequence of str, optional
-            Only these.
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            symbol, timeframe (null: all), start, end (``[start, end)``, UTC), reason, author, explained_at (UTC);
-            sorted by symbol and start, of the same start the latest last.
-
-        Raises
-        ------
-        InputError
-            For what is neither a text nor a list of texts.
-        """
-        return (await self._said(symbol, session)).drop("id")
-
-    async def _said(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
+    async def explained_gaps(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
+        """Return the explanations with their ids, of the same start the latest last."""
         table, schema = models.explained_gaps, pl.Schema({**EXPLANATIONS, "id": pl.Int64()})
         conditions = one_of(table.c.symbol, symbol)
         if not self._database.has(table):
@@ -192,28 +115,21 @@ class BarMarkets(ABC):
             "symbol", "start", "id"
         )
 
-    async def _markets(self, symbols: Iterable[str], session: AsyncSession | None) -> dict[str, Calendar]:
-        """Return the calendar of each symbol."""
-        wanted = dict.fromkeys(symbols)
-        table = models.symbol_calendars
-        kept = pl.DataFrame(schema={"symbol": pl.String(), "calendar": pl.String(), "sessions": pl.String()})
-        if wanted and self._database.has(table):
-            few = one_of(table.c.symbol, wanted) if len(wanted) <= _FEW else []
-            columns = [expression(self._database, table, name) for name in kept.columns]
-            kept = await read(self._database, sa.select(*columns).where(*few), kept.schema, session)
-            kept = kept.filter(pl.col("symbol").is_in(list(wanted)))
-        named = await self._database.in_thread(partial(_unpack, kept))
-        return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
 
-    @abstractmethod
-    def _symbols(self, symbol: str | Sequence[str]) -> list[str]:
-        """Return one symbol or several as a list."""
-
-    @abstractmethod
-    async def _series(
-        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
-    ) -> pl.DataFrame:
-        """Return the stored series; raise for a symbol of which nothing is stored."""
+async def calendars_of(
+    database: Database, symbols: Iterable[str], session: AsyncSession | None = None
+) -> dict[str, Calendar]:
+    """Return the calendar of each symbol; 24/7 where none was set."""
+    wanted = dict.fromkeys(symbols)
+    table = models.symbol_calendars
+    kept = pl.DataFrame(schema={"symbol": pl.String(), "calendar": pl.String(), "sessions": pl.String()})
+    if wanted and database.has(table):
+        few = one_of(table.c.symbol, wanted) if len(wanted) <= _FEW else []
+        columns = [expression(database, table, name) for name in kept.columns]
+        kept = await read(database, sa.select(*columns).where(*few), kept.schema, session)
+        kept = kept.filter(pl.col("symbol").is_in(list(wanted)))
+    named = await database.in_thread(partial(_unpack, kept))
+    return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
 
 
 def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.DataFrame:

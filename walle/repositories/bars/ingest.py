@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,11 +28,11 @@ from walle.bars.ingest_source import (
 )
 from walle.bars.phase import Phases, Series
 from walle.bars.spans import join_runs, runs_of
-from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
 from walle.reports import FileOutcome
+from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.write import BarWrites
@@ -92,82 +91,33 @@ class _Intake:
         }
 
 
-class BarIngest(ABC):
-    """The part of the bars' repository that takes bars in.
+class BarIngest:
+    """The way of bars into a store.
 
     Parameters
     ----------
     database : Database
+    index : BarIndex
+    records : SeriesRecords
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._records = SeriesRecords(database)
-        self._index = BarIndex(database)
+    def __init__(self, database: Database, index: BarIndex, records: SeriesRecords) -> None:
+        self._database, self._index, self._records = database, index, records
 
-    async def upsert(
+    async def ingest(
         self,
         source: object,
-        *,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        columns: Mapping[str, str | None] | None = None,
-        timezone: str | None = None,
-        on_invalid: str = "raise",
-        provider: str | None = None,
-        again: bool = False,
-        progress: Progress | None = None,
-        session: AsyncSession | None = None,
+        symbol: str | None,
+        timeframe: str | None,
+        columns: Mapping[str, str | None] | None,
+        timezone: str | None,
+        on_invalid: str,
+        provider: str | None,
+        again: bool,
+        progress: Progress | None,
+        session: AsyncSession | None,
     ) -> IngestReport:
-        """Store bars: all that are new; each frame and each file in one transaction, at any size.
-
-        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
-        one stays, and both versions are kept in the table ``bar_conflicts``. The bars of a series open at one phase of
-        the clock (or on the grid of its symbol's calendar); a bar off it is no bar of that series. Each ingest of a
-        frame or file leaves a record: :meth:`ingests`.
-
-        Parameters
-        ----------
-        source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
-            Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
-            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
-            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
-            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
-            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
-            columns are left alone.
-        symbol, timeframe : str, optional
-            For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
-            timeframe the distances between the bars.
-        columns : mapping, optional
-            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
-        timezone : str, optional
-            The IANA zone of naive times.
-        on_invalid : {"raise", "quarantine"}
-            Refuse all of a source when a row is no bar, or store its good rows, keep the bad ones apart
-            (:meth:`rejected`), and return them.
-        provider : str, optional
-            Who delivered the bars; kept with the series, the ingest and conflicts.
-        again : bool
-            Also read files that were ingested before.
-        progress : Progress, optional
-            Told how far it has come.
-        session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
-
-        Returns
-        -------
-        IngestReport
-            ``files`` has a row per file.
-
-        Raises
-        ------
-        InputError
-            For a source that cannot be read as bars.
-        InvalidBars
-            When rows are no bars and ``on_invalid="raise"``; nothing was written.
-        FilesRefused
-            When some of several files were refused; the others are stored.
-        """
+        """Store the bars of a source: all that are new."""
         check_on_invalid(on_invalid)
         if provider is not None:
             check_text(provider, "provider", maximum=200)
@@ -185,47 +135,6 @@ class BarIngest(ABC):
         return await self._take(
             _PagesInThread(self._database, lambda: frames_of(source, intake.reading, intake.opened)), intake, session
         )
-
-    async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List what was taken in.
-
-        Parameters
-        ----------
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
-            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
-        """
-        return await self._records.ingests(session)
-
-    async def rejected(self, ingest: int | None = None, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List the rows that were kept apart by ``on_invalid="quarantine"``.
-
-        Parameters
-        ----------
-        ingest : int, optional
-            The id of one ingest, as :meth:`ingests` lists it.
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
-            high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
-
-        Raises
-        ------
-        InputError
-            For what is no id.
-        """
-        if ingest is not None and (isinstance(ingest, bool) or not isinstance(ingest, int)):
-            raise InputError(f"ingest={ingest!r} is not the id of an ingest: store.bars.ingests() lists them.")
-        return await self._records.rejected(ingest, session)
 
     async def _files(
         self, paths: Sequence[Path], intake: _Intake, again: bool, session: AsyncSession | None
@@ -336,7 +245,7 @@ class BarIngest(ABC):
 
         checked, runs = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
-            markets = await self._markets(unknown, session)
+            markets = await calendars_of(self._database, unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, runs = await self._database.in_thread(judge)
         intake.series |= set(runs.select("symbol", "timeframe").iter_rows())
@@ -344,10 +253,6 @@ class BarIngest(ABC):
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked
-
-    @abstractmethod
-    async def _markets(self, symbols: Iterable[str], session: AsyncSession | None) -> dict[str, Calendar]:
-        """Return the calendar of each symbol."""
 
 
 class _PagesInThread:

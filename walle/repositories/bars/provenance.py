@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,12 @@ from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
 from walle.database import Database, Writer
-from walle.errors import DatabaseBusy
-from walle.frames import INGESTS, INSTANT, KEPT_REJECTED
+from walle.errors import DatabaseBusy, InputError
+from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
+from walle.repositories.bars.series import symbol_list
+from walle.repositories.common import one_of
 from walle.repositories.select import expression, read
-from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
+from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES, check_timeframe
 from walle.validation import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
@@ -156,7 +158,14 @@ class SeriesRecords:
         return found.with_columns(pl.col("settings").replace(forms)) if forms else found
 
     async def rejected(self, ingest: int | None, session: AsyncSession | None) -> pl.DataFrame:
-        """List the refused rows: columns of ``KEPT_REJECTED``."""
+        """List the refused rows: columns of ``KEPT_REJECTED``.
+
+        Raises
+        ------
+        InputError
+        """
+        if ingest is not None and (isinstance(ingest, bool) or not isinstance(ingest, int)):
+            raise InputError(f"ingest={ingest!r} is not the id of an ingest: store.bars.ingests() lists them.")
         table, ingests = models.rejected_bars, models.ingests
         if not self._database.has(table):
             return pl.DataFrame(schema=KEPT_REJECTED)
@@ -165,6 +174,20 @@ class SeriesRecords:
         if ingest is not None:
             statement = statement.where(table.c.ingest == ingest)
         return (await read(self._database, statement, KEPT_REJECTED, session)).sort("ingest", "row")
+
+    async def conflicts(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """List the bars that came again with other values: columns of ``STORED_CONFLICTS``."""
+        table = models.bar_conflicts
+        conditions = [] if symbol is None else one_of(table.c.symbol, symbol_list(symbol))
+        if timeframe is not None:
+            conditions.append(table.c.timeframe == check_timeframe(timeframe))
+        if not self._database.has(table):
+            return pl.DataFrame(schema=STORED_CONFLICTS)
+        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
+        frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
+        return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
 
 
 def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:

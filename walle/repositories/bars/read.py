@@ -1,104 +1,162 @@
-"""Reading several series at once, and reading that does not overlook what is missing."""
+"""Reading bars: of one series or of several, whole or lazily, and never overlooking what is missing."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
+from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from walle import models
 from walle.bars.parse import NUMBERS
-from walle.errors import IncompleteBars, InputError
-from walle.repositories.bars.coverage import BarCoverage
-from walle.repositories.common import Time
+from walle.database import Database
+from walle.errors import InputError
+from walle.frames import BARS
+from walle.notices import warn
+from walle.records import Bar
+from walle.repositories.bars.coverage import Coverage
+from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
+from walle.repositories.common import Time, canonical, check_name
+from walle.repositories.select import expression, finish, read, wire_schema
 
-__all__ = ["BarReading", "EmptySeriesWarning"]
+__all__ = ["BarReader", "EmptySeriesWarning"]
 
 
 class EmptySeriesWarning(UserWarning):
     """Of several symbols that were read together, some have no bar in the range."""
 
 
-class BarReading(BarCoverage):
-    """The part of the bars' repository that reads several series, and looks whether they are whole.
+class BarReader:
+    """Bars as frames.
 
     Parameters
     ----------
     database : Database
+    series : StoredSeries
+    coverage : Coverage
     """
+
+    def __init__(self, database: Database, series: StoredSeries, coverage: Coverage) -> None:
+        self._database, self._series, self._coverage = database, series, coverage
+
+    async def read(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time,
+        end: Time,
+        columns: Sequence[str] | None,
+        require_complete: bool,
+        session: AsyncSession | None,
+    ) -> pl.DataFrame:
+        """Return the bars that open in ``[start, end)``."""
+        statement, schema = self._select(symbol, timeframe, start, end, columns)
+        if require_complete:  # first: bars are only added, so that what is read then is not less
+            await self._coverage.require(symbol_list(symbol), timeframe, start, end, session)
+        frame = await self._frame(statement, schema, session)
+        empty = await self._without_bars(frame, symbol, timeframe, start, end, session)
+        await self._series.require(empty, timeframe, session)
+        if empty and not isinstance(symbol, str):
+            named = ", ".join(map(repr, empty[:10])) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
+            warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning)
+        return frame
 
     async def panel(
         self,
         symbols: str | Sequence[str],
         timeframe: str,
-        field: str = "close",
-        start: Time = None,
-        end: Time = None,
-        *,
-        session: AsyncSession | None = None,
+        field: str,
+        start: Time,
+        end: Time,
+        session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Read one field of several symbols side by side.
-
-        Parameters
-        ----------
-        symbols : sequence of str
-            Each once.
-        timeframe : str
-        field : {"close", "open", "high", "low", "volume"}
-        start, end : datetime, date, str or None
-            As in :meth:`read`.
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. Sorted by
-            timestamp: each at which any of the symbols has a bar; null where a symbol has none. Nothing is filled in.
+        """Return one field of several symbols side by side.
 
         Raises
         ------
-        UnknownSymbol
-            When no bar of a symbol and timeframe is stored at all; near names are offered.
-        UnknownTimeframe
         InputError
-            For another field, a symbol given twice, and one that is called timestamp.
-
-        Warns
-        -----
-        EmptySeriesWarning
-            As in :meth:`read`.
         """
-        names = self._symbols(symbols)
+        names = symbol_list(symbols)
         if len(set(names)) < len(names) or "timestamp" in names:
             raise InputError(
                 f"symbols={symbols!r}: each names a column, so give it once, and none that is called 'timestamp'."
             )
         if field not in NUMBERS:
             raise InputError(f"field={field!r}: choose one of {', '.join(NUMBERS)}.")
-        bars = await self.read(names, timeframe, start, end, columns=["symbol", "timestamp", field], session=session)
+        bars = await self.read(names, timeframe, start, end, ["symbol", "timestamp", field], False, session)
         return await self._database.in_thread(partial(_side_by_side, bars, field, names))
 
-    async def _require_complete(
-        self, symbols: Sequence[str], timeframe: str, start: Time, end: Time, session: AsyncSession | None
-    ) -> None:
-        """Do nothing when no bar is missing that nobody has explained.
+    async def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time) -> pl.LazyFrame:
+        """Return a lazy frame that reads anew at every collect."""
+        _, schema = self._select(symbol, timeframe, start, end, None)
+        await self._series.require(symbol_list(symbol), timeframe, None)
 
-        Raises
-        ------
-        IncompleteBars
-        """
-        lacking = []
-        for symbol in dict.fromkeys(symbols):
-            gaps = await self._gaps(symbol, timeframe, start, end, None, session)
-            gaps = await self._outages(gaps.filter(pl.col("reason").is_null()), symbol, timeframe, session)
-            lacking.append(gaps.select(pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe"), pl.all()))
-        found = pl.concat(lacking)
-        if found.height:
-            raise IncompleteBars(_lacking(found), found)
+        def batches(
+            with_columns: list[str] | None,
+            predicate: pl.Expr | None,
+            n_rows: int | None,
+            batch_size: int | None,
+        ) -> Iterator[pl.DataFrame]:
+            statement, chosen = self._select(symbol, timeframe, start, end, with_columns)
+            if n_rows is not None:
+                statement = statement.limit(n_rows)
+            for raw in self._database.batches(statement, wire_schema(chosen)):
+                frame = finish(raw, chosen)
+                yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(batches, schema=schema, validate_schema=True, is_pure=True)
+
+    async def count(self, symbol: str, timeframe: str, start: Time, end: Time, session: AsyncSession | None) -> int:
+        """Count the bars that open in ``[start, end)``."""
+        if not self._database.has(models.bars):
+            return 0
+        statement = sa.select(sa.func.count().label("bars")).where(*bars_in(symbol, timeframe, start, end))
+        return int((await self._database.fetch(statement, {"bars": pl.Int64()}, session)).item())
+
+    async def latest(self, symbol: str, timeframe: str, session: AsyncSession | None) -> Bar:
+        """Return the last bar of a series."""
+        check_name(symbol, "symbol")
+        statement, schema = self._select(symbol, timeframe, None, None, None)
+        frame = await self._frame(
+            statement.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1), schema, session
+        )
+        if frame.is_empty():
+            await self._series.require([symbol], timeframe, session)
+        return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
+
+    def _select(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time,
+        end: Time,
+        columns: Sequence[str] | None,
+    ) -> tuple[sa.Select[Any], pl.Schema]:
+        table = models.bars
+        allowed = [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(symbol, str))]
+        chosen = allowed if columns is None else list(columns)
+        wrong = [name for name in chosen if name not in allowed]
+        if wrong or isinstance(columns, str) or len(set(chosen)) != len(chosen):
+            raise InputError(f"columns={columns!r}: choose from {', '.join(allowed)}, each once.")
+        statement = (
+            sa.select(*(expression(self._database, table, name) for name in chosen))
+            .where(*bars_in(symbol, timeframe, start, end))
+            .order_by(*([] if isinstance(symbol, str) else [table.c.symbol]), table.c.timestamp)
+        )
+        return statement, pl.Schema({name: BARS[name] for name in chosen})
+
+    async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
+        if not schema:
+            raise InputError("columns=[] chooses nothing.")
+        if not self._database.has(models.bars):
+            return pl.DataFrame(schema=schema)
+        frame = await read(self._database, statement, schema, session)
+        # PostgreSQL sorts text by its collation; a frame's order is the same on both databases
+        return frame.sort("symbol", "timestamp") if {"symbol", "timestamp"} <= set(frame.columns) else frame
 
     async def _without_bars(
         self,
@@ -110,7 +168,7 @@ class BarReading(BarCoverage):
         session: AsyncSession | None,
     ) -> list[str]:
         """Return the symbols of which there is no bar in the range; ``bars`` are what was read of them."""
-        names = list(dict.fromkeys(self._symbols(symbol)))
+        names = list(dict.fromkeys(symbol_list(symbol)))
         if bars.is_empty():
             return names
         if len(names) == 1:
@@ -120,48 +178,12 @@ class BarReading(BarCoverage):
             return [name for name in names if name not in present]
         empty = []
         for name in names:
-            there = sa.exists().where(*self._where(name, timeframe, start, end))
+            there = sa.exists().where(*bars_in(name, timeframe, start, end))
             statement = sa.select(sa.case((there, 1), else_=0).label("there"))
             if not (await self._database.fetch(statement, {"there": pl.Int64()}, session)).item():
                 empty.append(name)
         return empty
 
-    @abstractmethod
-    async def read(
-        self,
-        symbol: str | Sequence[str],
-        timeframe: str,
-        start: Time = None,
-        end: Time = None,
-        *,
-        columns: Sequence[str] | None = None,
-        require_complete: bool = False,
-        session: AsyncSession | None = None,
-    ) -> pl.DataFrame:
-        """Read bars that opened in ``[start, end)``."""
-
-    @abstractmethod
-    def _where(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time
-    ) -> list[sa.ColumnElement[bool]]:
-        """Return the conditions of the bars in a range."""
-
 
 def _side_by_side(bars: pl.DataFrame, field: str, names: Sequence[str]) -> pl.DataFrame:
     return bars.pivot("symbol", on_columns=names, index="timestamp", values=field).sort("timestamp")
-
-
-def _lacking(gaps: pl.DataFrame) -> str:
-    shown = [
-        f"{row['symbol']} {row['timeframe']} lacks {row['missing']:,} from {row['start'].isoformat()}"
-        for row in gaps.head(3).iter_rows(named=True)
-    ]
-    more = f"; and {gaps.height - len(shown):,} more gaps" if gaps.height > len(shown) else ""
-    lost = gaps["missing"].sum()
-    bars = "1 bar is" if lost == 1 else f"{lost:,} bars are"
-    holes = "1 unexplained gap" if gaps.height == 1 else f"{gaps.height:,} unexplained gaps"
-    return (
-        f"{bars} missing, in {holes}: {'; '.join(shown)}{more}. "
-        "This error's .gaps has them all, store.bars.gaps() the explained ones too. Ingest the bars; or say when the "
-        "market is open (store.bars.set_calendar), or why they are missing (store.bars.explain_gap)."
-    )

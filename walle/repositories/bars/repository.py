@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import polars as pl
-import sqlalchemy as sa
-from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle import models
+from walle.bars import IngestReport
+from walle.bars.grid import Cells
+from walle.calendars import Calendar
 from walle.database import Database
-from walle.errors import InputError, UnknownSymbol
-from walle.frames import BAR_SERIES, BARS, STORED_CONFLICTS
-from walle.notices import warn
+from walle.progress import Progress
 from walle.records import Bar
+from walle.repositories.bars.calendars import Calendars
+from walle.repositories.bars.coverage import Coverage
+from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.ingest import BarIngest
-from walle.repositories.bars.read import BarReading, EmptySeriesWarning
-from walle.repositories.common import Time, canonical, check_name, in_range, near, one_of
-from walle.repositories.select import expression, finish, read, wire_schema
-from walle.timeframe import check_timeframe
+from walle.repositories.bars.provenance import SeriesRecords
+from walle.repositories.bars.read import BarReader
+from walle.repositories.bars.series import StoredSeries
+from walle.repositories.common import Time
 
 __all__ = ["BarRepository"]
 
 
-class BarRepository(BarReading, BarIngest):
+class BarRepository:
     """Bars of any number of series; the first write of a bar wins.
 
     Parameters
@@ -34,7 +34,120 @@ class BarRepository(BarReading, BarIngest):
     """
 
     def __init__(self, database: Database) -> None:
-        BarIngest.__init__(self, database)
+        self._database = database
+        index = BarIndex(database)
+        self._series = StoredSeries(database, index)
+        self._calendars = Calendars(database, self._series)
+        self._coverage = Coverage(database, self._series, self._calendars)
+        self._reader = BarReader(database, self._series, self._coverage)
+        self._records = SeriesRecords(database)
+        self._ingest = BarIngest(database, index, self._records)
+
+    async def ingest(
+        self,
+        source: object,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        timezone: str | None = None,
+        on_invalid: str = "raise",
+        provider: str | None = None,
+        again: bool = False,
+        progress: Progress | None = None,
+        session: AsyncSession | None = None,
+    ) -> IngestReport:
+        """Store bars: all that are new; each frame and each file in one transaction, at any size.
+
+        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
+        one stays, and both versions are kept in the table ``bar_conflicts``. The bars of a series open at one phase of
+        the clock (or on the grid of its symbol's calendar); a bar off it is no bar of that series. Each ingest of a
+        frame or file leaves a record: :meth:`ingests`.
+
+        Parameters
+        ----------
+        source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
+            Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
+            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
+            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
+            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
+            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
+            columns are left alone.
+        symbol, timeframe : str, optional
+            For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
+            timeframe the distances between the bars.
+        columns : mapping, optional
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
+        timezone : str, optional
+            The IANA zone of naive times.
+        on_invalid : {"raise", "quarantine"}
+            Refuse all of a source when a row is no bar, or store its good rows, keep the bad ones apart
+            (:meth:`rejected`), and return them.
+        provider : str, optional
+            Who delivered the bars; kept with the series, the ingest and conflicts.
+        again : bool
+            Also read files that were ingested before.
+        progress : Progress, optional
+            Told how far it has come.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Returns
+        -------
+        IngestReport
+            ``files`` has a row per file.
+
+        Raises
+        ------
+        InputError
+            For a source that cannot be read as bars.
+        InvalidBars
+            When rows are no bars and ``on_invalid="raise"``; nothing was written.
+        FilesRefused
+            When some of several files were refused; the others are stored.
+        """
+        return await self._ingest.ingest(
+            source, symbol, timeframe, columns, timezone, on_invalid, provider, again, progress, session
+        )
+
+    async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List what was taken in.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+        """
+        return await self._records.ingests(session)
+
+    async def rejected(self, ingest: int | None = None, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List the rows that were kept apart by ``on_invalid="quarantine"``.
+
+        Parameters
+        ----------
+        ingest : int, optional
+            The id of one ingest, as :meth:`ingests` lists it.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
+            high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
+
+        Raises
+        ------
+        InputError
+            For what is no id.
+        """
+        return await self._records.rejected(ingest, session)
 
     async def read(
         self,
@@ -84,16 +197,51 @@ class BarRepository(BarReading, BarIngest):
         EmptySeriesWarning
             When some of several symbols have no bar in the range; it names them.
         """
-        statement, schema = self._select(symbol, timeframe, start, end, columns)
-        if require_complete:  # first: bars are only added, so that what is read then is not less
-            await self._require_complete(self._symbols(symbol), timeframe, start, end, session)
-        frame = await self._frame(statement, schema, session)
-        empty = await self._without_bars(frame, symbol, timeframe, start, end, session)
-        await self._known(empty, timeframe, session)
-        if empty and not isinstance(symbol, str):
-            named = ", ".join(map(repr, empty[:10])) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
-            warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning)
-        return frame
+        return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, session)
+
+    async def panel(
+        self,
+        symbols: str | Sequence[str],
+        timeframe: str,
+        field: str = "close",
+        start: Time = None,
+        end: Time = None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Read one field of several symbols side by side.
+
+        Parameters
+        ----------
+        symbols : sequence of str
+            Each once.
+        timeframe : str
+        field : {"close", "open", "high", "low", "volume"}
+        start, end : datetime, date, str or None
+            As in :meth:`read`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. Sorted by
+            timestamp: each at which any of the symbols has a bar; null where a symbol has none. Nothing is filled in.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a symbol and timeframe is stored at all; near names are offered.
+        UnknownTimeframe
+        InputError
+            For another field, a symbol given twice, and one that is called timestamp.
+
+        Warns
+        -----
+        EmptySeriesWarning
+            As in :meth:`read`.
+        """
+        return await self._reader.panel(symbols, timeframe, field, start, end, session)
 
     async def scan(
         self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None
@@ -116,23 +264,7 @@ class BarRepository(BarReading, BarIngest):
         UnknownSymbol, UnknownTimeframe, InputError
             At once, not at the collect.
         """
-        _, schema = self._select(symbol, timeframe, start, end, None)
-        await self._known(self._symbols(symbol), timeframe, None)
-
-        def batches(
-            with_columns: list[str] | None,
-            predicate: pl.Expr | None,
-            n_rows: int | None,
-            batch_size: int | None,
-        ) -> Iterator[pl.DataFrame]:
-            statement, chosen = self._select(symbol, timeframe, start, end, with_columns)
-            if n_rows is not None:
-                statement = statement.limit(n_rows)
-            for raw in self._database.batches(statement, wire_schema(chosen)):
-                frame = finish(raw, chosen)
-                yield frame if predicate is None else frame.filter(predicate)
-
-        return register_io_source(batches, schema=schema, validate_schema=True, is_pure=True)
+        return await self._reader.scan(symbol, timeframe, start, end)
 
     async def count(
         self,
@@ -149,10 +281,7 @@ class BarRepository(BarReading, BarIngest):
         ------
         UnknownTimeframe, InputError
         """
-        if not self._database.has(models.bars):
-            return 0
-        statement = sa.select(sa.func.count().label("bars")).where(*self._where(symbol, timeframe, start, end))
-        return int((await self._database.fetch(statement, {"bars": pl.Int64()}, session)).item())
+        return await self._reader.count(symbol, timeframe, start, end, session)
 
     async def latest(self, symbol: str, timeframe: str, *, session: AsyncSession | None = None) -> Bar:
         """Return the last bar of a series.
@@ -162,14 +291,7 @@ class BarRepository(BarReading, BarIngest):
         UnknownSymbol
             When there is none.
         """
-        check_name(symbol, "symbol")
-        statement, schema = self._select(symbol, timeframe, None, None, None)
-        frame = await self._frame(
-            statement.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1), schema, session
-        )
-        if frame.is_empty():
-            await self._known([symbol], timeframe, session)
-        return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
+        return await self._reader.latest(symbol, timeframe, session)
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
         """List what is stored.
@@ -179,24 +301,278 @@ class BarRepository(BarReading, BarIngest):
         polars.DataFrame
             symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
         """
-        if self._index.exists:
-            return (await self._index.series(session=session)).select(list(BAR_SERIES))
-        table = models.bars
-        if not self._database.has(table):
-            return pl.DataFrame(schema=BAR_SERIES)
-        time = expression(self._database, table, "timestamp")
-        statement = (
-            sa.select(
-                table.c.symbol,
-                table.c.timeframe,
-                sa.func.min(time),
-                sa.func.max(time),
-                sa.func.count().label("bars"),
-            )
-            .group_by(table.c.symbol, table.c.timeframe)
-            .order_by(table.c.symbol, table.c.timeframe)
-        )
-        return (await read(self._database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
+        return await self._series.list(session)
+
+    async def coverage(
+        self,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Tell of every series how much of it is there.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+            Only these series.
+        start, end : datetime, date, str or None
+            Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. None: from a series' first bar,
+            to its last.
+        calendar : str or Calendar, optional
+            When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
+            ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default that of each symbol, see
+            :meth:`set_calendar`, and 24/7 where none was set.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, first, last (UTC), bars, expected, missing, coverage (0 to 1; null when nothing is
+            expected), gaps, longest_gap (in bars), unexpected (bars that open when the market was closed, or off the
+            grid), explained (missing bars in explained gaps, see :meth:`explain_gap`), calendar (the name of the one
+            used); sorted by symbol and timeframe. No row where no bar is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        return await self._coverage.summary(symbol, timeframe, start, end, calendar, session)
+
+    async def coverage_by(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Tell of every series how much of it is there by day, week or month.
+
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, start (when the day, week or month begins, UTC), expected (bars that open in it),
+            missing (of those), coverage (0 to 1, never null); sorted by symbol, timeframe and start. No row where no
+            bar is expected: before a series' first bar and after its last one unless ``start`` and ``end`` say so, and
+            while its market is closed. The sums over a series are those of :meth:`coverage`.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        counted = await self.cells(period, symbol, timeframe, start, end, calendar=calendar, session=session)
+        return await self._database.in_thread(counted.frame)
+
+    async def cells(
+        self,
+        period: str,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> Cells:
+        """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
+
+        Parameters
+        ----------
+        period : str
+            ``day``, ``week`` (from Monday) or ``month``, in UTC.
+        symbol, timeframe, start, end, calendar
+            As in :meth:`coverage`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        walle.bars.grid.Cells
+            A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of a named symbol is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        return await self._coverage.cells(period, symbol, timeframe, start, end, calendar, session)
+
+    async def gaps(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        calendar: str | Calendar | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List the bars that are missing in a series, in runs.
+
+        Parameters
+        ----------
+        symbol, timeframe : str
+        start, end, calendar
+            As in :meth:`coverage`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            start (the first missing opening time, UTC), end (when the last missing bar would have ended), missing (how
+            many), duration, cause (``outage``: all series of the same provider and timeframe whose markets were open
+            are silent, and at least two; ``single``: one bar, and both its neighbours are there; else ``hole``), reason
+            and author (of the latest explanation that covers all of the gap; null without); in the order of time. Hours
+            without trading neither make a gap nor end one.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of the series is stored; near names are offered.
+        UnknownCalendar, UnknownTimeframe, InputError
+        """
+        return await self._coverage.gaps(symbol, timeframe, start, end, calendar, session)
+
+    async def set_calendar(
+        self,
+        symbol: str | Sequence[str],
+        calendar: str | Calendar | None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Remember when the market of a symbol is open.
+
+        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` go by it from now on.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str
+            Also one of which nothing is stored yet.
+        calendar : str, Calendar or None
+            ``24/7``, ``24/5``, a name of exchange_calendars such as ``XNYS`` (an alias stands for its calendar), or a
+            calendar of :func:`walle.calendars.from_sessions`, whose sessions are kept in the database. None forgets the
+            symbol's calendar: 24/7 then.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        UnknownCalendar, InputError
+            Before anything is written.
+        ConfigurationError
+            For an exchange, without the extra ``calendars``.
+        """
+        await self._calendars.set(symbol, calendar, session)
+
+    async def calendars(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List the remembered calendars.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
+        """
+        return await self._calendars.list(session)
+
+    async def explain_gap(
+        self,
+        symbol: str,
+        start: Time,
+        end: Time,
+        reason: str,
+        *,
+        timeframe: str | None = None,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Say why bars that open in ``[start, end)`` are missing.
+
+        Explanations are only added, never changed; of those that cover all of a gap, the latest one counts. Nothing
+        needs to be missing in the range: a halt may be explained before its gap is there, and bars may come later.
+
+        Parameters
+        ----------
+        symbol : str
+        start, end : datetime, date or str
+            Both are needed; ``end="2024-01-31"`` leaves that day out.
+        reason : str
+            1 to 2,000 characters.
+        timeframe : str, optional
+            Only this one; by default all of the symbol's.
+        author : str, optional
+            Who says so; by default ``user@host``.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        UnknownSymbol
+            When no bar of the symbol (and timeframe) is stored, so that nothing of it can be missing.
+        InputError
+            For an empty or open range, and for a reason or an author that is empty or too long.
+        UnknownTimeframe
+        """
+        await self._calendars.explain(symbol, start, end, reason, timeframe, author, session)
+
+    async def explanations(
+        self, symbol: str | Sequence[str] | None = None, *, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
+        """List what was said of missing bars.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+            Only these.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe (null: all), start, end (``[start, end)``, UTC), reason, author, explained_at (UTC);
+            sorted by symbol and start, of the same start the latest last.
+
+        Raises
+        ------
+        InputError
+            For what is neither a text nor a list of texts.
+        """
+        return await self._calendars.explanations(symbol, session)
 
     async def conflicts(
         self,
@@ -224,71 +600,4 @@ class BarRepository(BarReading, BarIngest):
         ------
         UnknownTimeframe, InputError
         """
-        table = models.bar_conflicts
-        conditions = [] if symbol is None else one_of(table.c.symbol, self._symbols(symbol))
-        if timeframe is not None:
-            conditions.append(table.c.timeframe == check_timeframe(timeframe))
-        if not self._database.has(table):
-            return pl.DataFrame(schema=STORED_CONFLICTS)
-        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
-        frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
-        return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
-
-    def _symbols(self, symbol: str | Sequence[str]) -> list[str]:
-        names = [symbol] if isinstance(symbol, str) else list(symbol) if isinstance(symbol, Iterable) else []
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise InputError(f"symbol={symbol!r} is neither a symbol nor a list of symbols.")
-        return names
-
-    def _where(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time
-    ) -> list[sa.ColumnElement[bool]]:
-        table = models.bars
-        return [
-            *one_of(table.c.symbol, self._symbols(symbol)),
-            table.c.timeframe == check_timeframe(timeframe),
-            *in_range(table.c.timestamp, start, end),
-        ]
-
-    def _select(
-        self,
-        symbol: str | Sequence[str],
-        timeframe: str,
-        start: Time,
-        end: Time,
-        columns: Sequence[str] | None,
-    ) -> tuple[sa.Select[Any], pl.Schema]:
-        table = models.bars
-        allowed = [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(symbol, str))]
-        chosen = allowed if columns is None else list(columns)
-        wrong = [name for name in chosen if name not in allowed]
-        if wrong or isinstance(columns, str) or len(set(chosen)) != len(chosen):
-            raise InputError(f"columns={columns!r}: choose from {', '.join(allowed)}, each once.")
-        statement = (
-            sa.select(*(expression(self._database, table, name) for name in chosen))
-            .where(*self._where(symbol, timeframe, start, end))
-            .order_by(*([] if isinstance(symbol, str) else [table.c.symbol]), table.c.timestamp)
-        )
-        return statement, pl.Schema({name: BARS[name] for name in chosen})
-
-    async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
-        if not schema:
-            raise InputError("columns=[] chooses nothing.")
-        if not self._database.has(models.bars):
-            return pl.DataFrame(schema=schema)
-        frame = await read(self._database, statement, schema, session)
-        # PostgreSQL sorts text by its collation; a frame's order is the same on both databases
-        return frame.sort("symbol", "timestamp") if {"symbol", "timestamp"} <= set(frame.columns) else frame
-
-    async def _known(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
-        table = models.bars
-        if not self._database.has(table):
-            raise UnknownSymbol(symbols[0], timeframe, [], [])
-        for symbol in symbols:
-            here = sa.exists().where(table.c.symbol == symbol, table.c.timeframe == timeframe)
-            statement = sa.select(sa.case((here, 1), else_=0).label("here"))
-            if (await self._database.fetch(statement, {"here": pl.Int64()}, session)).item():
-                continue
-            series = await self.series(session=session)
-            timeframes = series.filter(pl.col("symbol") == symbol)["timeframe"].to_list()
-            raise UnknownSymbol(symbol, timeframe, near(symbol, series["symbol"].unique().sort().to_list()), timeframes)
+        return await self._records.conflicts(symbol, timeframe, session)

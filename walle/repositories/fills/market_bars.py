@@ -11,6 +11,7 @@ from walle import models
 from walle.database import Database
 from walle.fills.market import Market
 from walle.frames import RUNS
+from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe, length
@@ -50,7 +51,7 @@ async def markets_of(
     bars = BarRepository(database)
     series = await bars.series()
     firsts = fills.drop_nulls("symbol").group_by("symbol").agg(pl.col("filled_at").min()).sort("symbol")
-    calendars = await bars._markets(firsts["symbol"], None)
+    calendars = await calendars_of(database, firsts["symbol"])
     found = {}
     for symbol, first in firsts.iter_rows():
         stored = [row for row in series.iter_rows(named=True) if row["symbol"] == symbol]

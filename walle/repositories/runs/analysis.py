@@ -17,8 +17,7 @@ from walle.fills.market import Markets
 from walle.fills.matching import check_method
 from walle.fills.trades import trades
 from walle.records import Run
-from walle.repositories.bars.calendars import DEFAULT
-from walle.repositories.bars.repository import BarRepository
+from walle.repositories.bars.calendars import DEFAULT, calendars_of
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
@@ -170,7 +169,7 @@ class RunAnalysis:
     async def _periods(self, fills: pl.DataFrame, markets: Markets, returns: str) -> float:
         """Return how many returns a year has under the calendars of the symbols."""
         symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
-        calendars = list((await BarRepository(self._database)._markets(symbols, None)).values())
+        calendars = list((await calendars_of(self._database, symbols)).values())
         shortest = min((market.timeframe for market in markets.values()), key=length, default="1d")
         first, last = (fills["filled_at"][place] if fills.height else EPOCH for place in (0, -1))
         named = calendars or [find_calendar(DEFAULT)]

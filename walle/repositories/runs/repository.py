@@ -56,6 +56,11 @@ class RunRepository(RunReading, RunAnalysis):
     @overload
     async def save(self, run: Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None) -> WriteReport: ...
 
+    @overload
+    async def save(
+        self, run: Run | Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None
+    ) -> Run | WriteReport: ...
+
     async def save(
         self, run: Run | Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None
     ) -> Run | WriteReport:

@@ -1,0 +1,210 @@
+"""Series of bars: which are stored, and when their bars open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import datetime
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.bars.phase import Series
+from walle.bars.spans import RUNS, runs_of, times_of
+from walle.database import Database
+from walle.errors import InputError, UnknownSymbol
+from walle.frames import BAR_SERIES, BARS
+from walle.repositories.bars.index import BarIndex
+from walle.repositories.common import Time, check_name, in_range, near, one_of
+from walle.repositories.select import expression, read
+from walle.timeframe import check_timeframe
+from walle.validation import parse_range
+
+__all__ = ["StoredSeries", "bars_in", "symbol_list"]
+
+_AT_ONCE = 200
+"""Series whose runs are in memory at once."""
+
+_SERIES = ["symbol", "timeframe"]
+
+
+class StoredSeries:
+    """The series that a store holds, from the index of the bars where there is one, else from the bars themselves.
+
+    Parameters
+    ----------
+    database : Database
+    index : BarIndex
+    """
+
+    def __init__(self, database: Database, index: BarIndex) -> None:
+        self._database, self._index = database, index
+
+    async def list(self, session: AsyncSession | None) -> pl.DataFrame:
+        """Return what is stored: columns of ``BAR_SERIES``, sorted."""
+        if self._index.exists:
+            return (await self._index.series(session=session)).select(list(BAR_SERIES))
+        table = models.bars
+        if not self._database.has(table):
+            return pl.DataFrame(schema=BAR_SERIES)
+        time = expression(self._database, table, "timestamp")
+        statement = (
+            sa.select(
+                table.c.symbol,
+                table.c.timeframe,
+                sa.func.min(time),
+                sa.func.max(time),
+                sa.func.count().label("bars"),
+            )
+            .group_by(table.c.symbol, table.c.timeframe)
+            .order_by(table.c.symbol, table.c.timeframe)
+        )
+        return (await read(self._database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
+
+    async def choose(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Return the stored series that are asked for.
+
+        Raises
+        ------
+        UnknownSymbol
+            For a symbol of which nothing is stored; near names are offered.
+        """
+        listed = isinstance(symbol, Iterable) and not isinstance(symbol, str)
+        names = [] if symbol is None else [check_name(name, "symbol") for name in (symbol if listed else [symbol])]
+        stored = await (self._index.series(session=session) if self._index.exists else self.list(session))
+        series = stored
+        if symbol is not None:
+            series = series.filter(pl.col("symbol").is_in(names))
+        if timeframe is not None:
+            series = series.filter(pl.col("timeframe") == check_timeframe(timeframe))
+        absent = set(names).difference(series["symbol"])
+        for name in names:
+            if name in absent:
+                timeframes = stored.filter(pl.col("symbol") == name)["timeframe"].to_list()
+                alike = near(name, stored["symbol"].unique().sort())
+                raise UnknownSymbol(name, timeframe or "of any timeframe", alike, timeframes)
+        return series
+
+    async def require(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
+        """Make sure that a bar of each series is stored.
+
+        Raises
+        ------
+        UnknownSymbol
+        """
+        table = models.bars
+        if not self._database.has(table):
+            raise UnknownSymbol(symbols[0], timeframe, [], [])
+        for symbol in symbols:
+            here = sa.exists().where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+            statement = sa.select(sa.case((here, 1), else_=0).label("here"))
+            if (await self._database.fetch(statement, {"here": pl.Int64()}, session)).item():
+                continue
+            series = await self.list(session)
+            timeframes = series.filter(pl.col("symbol") == symbol)["timeframe"].to_list()
+            raise UnknownSymbol(symbol, timeframe, near(symbol, series["symbol"].unique().sort().to_list()), timeframes)
+
+    async def times(
+        self, symbol: str, timeframe: str, start: Time, end: Time, session: AsyncSession | None
+    ) -> pl.Series:
+        """Return the opening times of a series in ``[start, end)``."""
+        check_timeframe(timeframe)
+        if self._index.exists:
+            return _inside(await self._index.times(symbol, timeframe, session), start, end)
+        table = models.bars
+        schema = pl.Schema({"timestamp": BARS["timestamp"]})
+        if not self._database.has(table):
+            return pl.DataFrame(schema=schema)["timestamp"]
+        wanted = sa.select(expression(self._database, table, "timestamp")).where(
+            table.c.symbol == symbol,
+            table.c.timeframe == timeframe,
+            *in_range(table.c.timestamp, start, end),
+        )
+        return (await read(self._database, wanted.order_by(table.c.timestamp), schema, session))["timestamp"]
+
+    async def times_of_each(
+        self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None
+    ) -> AsyncGenerator[tuple[Series, pl.Series], None]:
+        """Yield the opening times of one series after the other; the index is read for many of them at once."""
+        for timeframe in {timeframe for _, timeframe in wanted}:
+            check_timeframe(timeframe)
+        if not self._index.exists:
+            for series in wanted:
+                yield series, await self.times(*series, start, end, session)
+            return
+        for at in range(0, len(wanted), _AT_ONCE):
+            part = wanted[at : at + _AT_ONCE]
+            runs = await self._index.runs(set(part), session)
+            held = {
+                (str(name), str(period)): rows
+                for (name, period), rows in runs.partition_by(_SERIES, as_dict=True).items()
+            }
+            for series in part:
+                yield series, _inside(times_of(held.get(series, runs.clear())), start, end)
+
+    async def runs(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
+        """Return the opening times of series as runs; those of which nothing is missing are one run each."""
+        if not self._index.exists:
+            parts = [pl.DataFrame(schema=RUNS)]
+            for symbol, timeframe in series.select(_SERIES).iter_rows():
+                times = await self.times(symbol, timeframe, None, None, session)
+                named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
+                parts.append(runs_of(times.to_frame("timestamp").select(*named, "timestamp")))
+            return pl.concat(parts)
+        whole = (pl.col("missing") == 0) & (pl.col("unexpected") == 0)
+        known = series.filter(whole.fill_null(False)).select(*_SERIES, pl.col("first", "last").to_physical())
+        others = list(series.filter(~whole.fill_null(False)).select(_SERIES).iter_rows())
+        parts = [known]
+        for at in range(0, len(others), _AT_ONCE):
+            parts.append(await self._index.runs(set(others[at : at + _AT_ONCE]), session))
+        return pl.concat(parts)
+
+    async def of_same_provider(
+        self, symbol: str, timeframe: str, session: AsyncSession | None
+    ) -> Sequence[tuple[str, datetime, datetime]]:
+        """Return the other series that came from the same provider, with their first and last opening times."""
+        table = models.bar_series
+        if not self._database.has(table):
+            return []
+        mine = sa.select(table.c.provider).where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+        same = sa.select(table.c.symbol).where(
+            table.c.provider == mine.scalar_subquery(), table.c.timeframe == timeframe, table.c.symbol != symbol
+        )
+        names = await self._database.fetch(same, {"symbol": pl.String()}, session)
+        if names.is_empty():
+            return []
+        series = (await self.list(session)).filter(pl.col("timeframe") == timeframe)
+        return list(series.join(names, on="symbol", how="semi").select("symbol", "first", "last").iter_rows())
+
+
+def symbol_list(symbol: str | Sequence[str]) -> list[str]:
+    """Return one symbol or several as a list.
+
+    Raises
+    ------
+    InputError
+    """
+    names = [symbol] if isinstance(symbol, str) else list(symbol) if isinstance(symbol, Iterable) else []
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"symbol={symbol!r} is neither a symbol nor a list of symbols.")
+    return names
+
+
+def bars_in(symbol: str | Sequence[str], timeframe: str, start: Time, end: Time) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the bars of some symbols that open in ``[start, end)``."""
+    table = models.bars
+    return [
+        *one_of(table.c.symbol, symbol_list(symbol)),
+        table.c.timeframe == check_timeframe(timeframe),
+        *in_range(table.c.timestamp, start, end),
+    ]
+
+
+def _inside(times: pl.Series, start: Time, end: Time) -> pl.Series:
+    first, last = parse_range(start, end)
+    lo = 0 if first is None else int(times.search_sorted(first))
+    hi = times.len() if last is None else int(times.search_sorted(last))
+    return times.slice(lo, max(0, hi - lo))
