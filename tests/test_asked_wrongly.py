@@ -23,10 +23,10 @@ _NEAR = "no fill of run 'run-1' is of 'BTC/USDT'; did you mean 'BTC/USD'"
         (lambda store: store.runs.metrics("run-1", symbol="BTC/USDT"), _NEAR),
         (lambda store: store.runs.metrics("run-1", risk_free="4%"), "risk_free='4%' is no rate of a year"),
         (lambda store: store.runs.metrics("run-1", risk_free=float("nan")), "risk_free=nan is no rate"),
-        (lambda _: walle.widgets.CoverageView("a.db"), r"CoverageView shows a store, not 'a\.db'; open it"),
-        (lambda _: walle.widgets.OutboxView("a.db"), r"OutboxView shows a store, not 'a\.db'; open it"),
-        (lambda _: walle.widgets.RunView("a.db", "run-1"), r"RunView shows a store, not 'a\.db'; open it"),
-        (lambda _: walle.widgets.Findings(None), "findings are a frame, not a NoneType"),
+        (lambda _: walle.widgets.CoverageView("a.db"), r"CoverageView shows a store, not 'a\.db'; open it"),  # type: ignore[arg-type]
+        (lambda _: walle.widgets.OutboxView("a.db"), r"OutboxView shows a store, not 'a\.db'; open it"),  # type: ignore[arg-type]
+        (lambda _: walle.widgets.RunView("a.db", "run-1"), r"RunView shows a store, not 'a\.db'; open it"),  # type: ignore[arg-type]
+        (lambda _: walle.widgets.Findings(None), "findings are a frame, not a NoneType"),  # type: ignore[arg-type]
     ],
 )
 def test_the_answer_says_what_to_do(store: walle.Store, ask: Callable[[Any], object], message: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import json
+import pickle
 import re
 import subprocess
 import sys
@@ -19,15 +19,41 @@ PACKAGE = Path(walle.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "_data"))
 
 
-def test_the_public_names_are_sorted_and_are_those_that_are_defined() -> None:
+def test_the_public_names_are_sorted_and_are_those_that_are_imported() -> None:
     assert walle.__all__ == sorted(set(walle.__all__), key=lambda name: (not name.isupper(), name))
-    defined = {
-        name
-        for name, value in vars(walle).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+    tree = ast.parse(Path(walle.__file__).read_text())
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("walle.")
+        for alias in node.names
     }
-    assert set(walle.__all__) == defined
+    assert set(walle.__all__) == imported
     assert set(errors.__all__) < set(walle.__all__)
+    assert set(dir(walle)) >= {*walle.__all__, "charts", "widgets"}
+
+
+def test_a_name_that_is_imported_late_is_the_one_that_types_are_checked_with() -> None:
+    tree = ast.parse(Path(walle.__file__).read_text())
+    (late,) = (node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.name: node.module or ""
+        for node in late.body
+        if isinstance(node, ast.ImportFrom) and node.module != "walle"
+        for alias in node.names
+    }
+    assert typed == walle._LATER
+    for name, module in typed.items():
+        assert getattr(walle, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'Barz'"):
+        _ = walle.Barz
+
+
+def test_errors_and_warnings_carry_the_name_by_which_they_are_caught() -> None:
+    for name in [*errors.__all__, "EmptySeriesWarning"]:
+        kind = getattr(walle, name)
+        assert f"{kind.__module__}.{kind.__qualname__}" == f"walle.{name}"
+        assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 def test_every_public_name_is_documented() -> None:
@@ -77,22 +103,24 @@ def _lines_of_code(text: str, tree: ast.AST) -> int:
     return sum(bool(line.strip()) for place, line in enumerate(text.splitlines(), 1) if place not in documented)
 
 
-def test_importing_walle_is_light() -> None:
-    heavy = [
-        "pandas",
-        "ipywidgets",
-        "anywidget",
-        "IPython",
-        "alembic",
-        "aiosqlite",
-        "psycopg",
-        "adbc_driver_postgresql",
-        "pyarrow",
-        "numpy",
-    ]
-    code = f"import sys, json, walle; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+def test_importing_walle_loads_no_library() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import walle; "
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(answer.stdout) == []
+    assert ast.literal_eval(answer.stdout) == ["walle"]
+
+
+def test_opening_a_store_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    heavy = ["pandas", "ipywidgets", "anywidget", "IPython", "altair", "psycopg", "adbc_driver_postgresql"]
+    code = (
+        "import sys, walle\n"
+        f"with walle.connect({str(tmp_path / 'a.db')!r}) as store: store.bars.series()\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(answer.stdout) == []
 
 
 def test_the_readme_explains_every_table() -> None:

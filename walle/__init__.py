@@ -10,12 +10,9 @@ The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`
 from __future__ import annotations
 
 import importlib as _importlib
-import types as _types
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from walle.bars import IngestReport, fill_gaps, resample
-from walle.config import DatabaseConfig
-from walle.database import Database, close_database, get_database, init_database
-from walle.decimals import to_float, trim_zeros
 from walle.enums import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
 from walle.envelope import Event
 from walle.errors import (
@@ -65,20 +62,28 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.events import Consumer, EventLog, OffsetStore, PullConsumer, ResetReport
-from walle.fills import WriteReport
+from walle.notices import EmptySeriesWarning
 from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
-from walle.repositories import (
-    BacktestResultRepository,
-    BarRepository,
-    EmptySeriesWarning,
-    FillRepository,
-    OrderRepository,
-    RunRepository,
-)
-from walle.runs import Results, RunReport, from_backtesting
-from walle.store import Store, StoreStatus, connect, upgrade
 from walle.timeframe import TIMEFRAMES
+
+if _TYPE_CHECKING:
+    from walle import charts as charts
+    from walle import widgets as widgets
+    from walle.bars import IngestReport, fill_gaps, resample
+    from walle.config import DatabaseConfig
+    from walle.database import Database, close_database, get_database, init_database
+    from walle.decimals import to_float, trim_zeros
+    from walle.events import Consumer, EventLog, OffsetStore, PullConsumer, ResetReport
+    from walle.fills import WriteReport
+    from walle.repositories import (
+        BacktestResultRepository,
+        BarRepository,
+        FillRepository,
+        OrderRepository,
+        RunRepository,
+    )
+    from walle.runs import Results, RunReport, from_backtesting
+    from walle.store import Store, StoreStatus, connect, upgrade
 
 __version__ = "0.1.0"
 
@@ -175,8 +180,47 @@ __all__ = [
     "upgrade",
 ]
 
+_LATER = {
+    "IngestReport": "walle.bars",
+    "fill_gaps": "walle.bars",
+    "resample": "walle.bars",
+    "DatabaseConfig": "walle.config",
+    "Database": "walle.database",
+    "close_database": "walle.database",
+    "get_database": "walle.database",
+    "init_database": "walle.database",
+    "to_float": "walle.decimals",
+    "trim_zeros": "walle.decimals",
+    "Consumer": "walle.events",
+    "EventLog": "walle.events",
+    "OffsetStore": "walle.events",
+    "PullConsumer": "walle.events",
+    "ResetReport": "walle.events",
+    "WriteReport": "walle.fills",
+    "BacktestResultRepository": "walle.repositories",
+    "BarRepository": "walle.repositories",
+    "FillRepository": "walle.repositories",
+    "OrderRepository": "walle.repositories",
+    "RunRepository": "walle.repositories",
+    "Results": "walle.runs",
+    "RunReport": "walle.runs",
+    "from_backtesting": "walle.runs",
+    "Store": "walle.store",
+    "StoreStatus": "walle.store",
+    "connect": "walle.store",
+    "upgrade": "walle.store",
+}
+"""Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
-def __getattr__(name: str) -> _types.ModuleType:
+
+def __getattr__(name: str) -> _Any:
     if name in ("charts", "widgets"):  # what they need is large, and only in the extra "notebook"
         return _importlib.import_module(f"walle.{name}")
-    raise AttributeError(f"module 'walle' has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'walle' has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "charts", "widgets"})

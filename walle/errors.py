@@ -558,3 +558,7 @@ class UnreadableRow(DatabaseError):
 
 class PrecisionError(DatabaseError):
     """A stored number has more digits than ``Decimal(38, 18)`` holds; nothing was rounded."""
+
+
+for _name in __all__:
+    globals()[_name].__module__ = "walle"  # so a traceback names what a user catches

@@ -8,10 +8,16 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["holding", "warn"]
+__all__ = ["EmptySeriesWarning", "holding", "warn"]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
+
+
+class EmptySeriesWarning(UserWarning):
+    """Of several symbols that were read together, some have no bar in the range."""
+
+    __module__ = "walle"  # as its users know it
 
 
 def warn(message: str, category: type[Warning]) -> None:

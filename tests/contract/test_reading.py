@@ -16,7 +16,8 @@ from walle.calendars import from_sessions
 from walle.database import Database
 from walle.errors import IncompleteBars, InputError, UnknownSymbol, UnknownTimeframe
 from walle.frames import BARS, INSTANT
-from walle.repositories import BarRepository, EmptySeriesWarning
+from walle.notices import EmptySeriesWarning
+from walle.repositories import BarRepository
 from walle.repositories.bars.coverage import SERIES_GAPS
 
 

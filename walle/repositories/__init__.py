@@ -1,6 +1,6 @@
 """The async use-cases of the store; no object of the database's library leaves them."""
 
-from walle.repositories.bars import BarRepository, EmptySeriesWarning
+from walle.repositories.bars import BarRepository
 from walle.repositories.events import OffsetRepository
 from walle.repositories.fills import FillRepository, OrderRepository
 from walle.repositories.runs import BacktestResultRepository, RunRepository
@@ -8,7 +8,6 @@ from walle.repositories.runs import BacktestResultRepository, RunRepository
 __all__ = [
     "BacktestResultRepository",
     "BarRepository",
-    "EmptySeriesWarning",
     "FillRepository",
     "OffsetRepository",
     "OrderRepository",

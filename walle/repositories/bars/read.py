@@ -16,18 +16,14 @@ from walle.bars.parse import NUMBERS
 from walle.database import Database
 from walle.errors import InputError
 from walle.frames import BARS
-from walle.notices import warn
+from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
 from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
 
-__all__ = ["BarReader", "EmptySeriesWarning"]
-
-
-class EmptySeriesWarning(UserWarning):
-    """Of several symbols that were read together, some have no bar in the range."""
+__all__ = ["BarReader"]
 
 
 class BarReader:
