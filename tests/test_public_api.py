@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import walle
-from walle import errors, models
-from walle.store import generate
+from walle import errors, generate, models
 
 PACKAGE = Path(walle.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "_data"))

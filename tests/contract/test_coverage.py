@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.samples import START, bars
-from walle.bars.grid import CELLS
+from walle.bars.grid import GRID
 from walle.calendars import from_sessions
 from walle.database import Database
 from walle.errors import InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
@@ -56,7 +56,7 @@ async def test_coverage_by_day_week_and_month_adds_up_to_coverage(repository: Ba
     await repository.ingest(frame.filter(pl.col("timestamp").dt.minute() == 0), symbol="ETH/USD", timeframe="1h")
     await repository.ingest(bars(3, minutes=1440, start=days[0]), symbol="XRP/USD", timeframe="1d")
     day = await repository.coverage_by("day", "BTC/USD")
-    assert day.schema == CELLS
+    assert day.schema == GRID
     assert day.drop("coverage").rows() == [
         ("BTC/USD", "1m", days[0], 720, 1),
         ("BTC/USD", "1m", days[1], 1440, 2),
@@ -82,7 +82,7 @@ async def test_coverage_by_day_week_and_month_adds_up_to_coverage(repository: Ba
     sums = every.group_by("symbol", "timeframe", maintain_order=True).agg(pl.col("expected", "missing").sum())
     told = await repository.coverage()
     assert sums.rows() == told.select(sums.columns).rows()
-    cells = await repository.cells("day")
+    cells = await repository.coverage_grid("day")
     assert cells.series["calendar"].to_list() == ["24/7"] * cells.series.height
     assert cells.frame().equals(every)
     with pytest.raises(InputError, match="allowed are day, week, month"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.widgets.browser import Lab
 from tests.widgets.test_view import HOSTILE
 
-CELLS = [
+GRID = [
     "import ipywidgets, polars as pl\n"
     "from walle.widgets.parts import Notice, Pages, Table, frame_of, heading, row_of\n"
     f"hostile = {HOSTILE!r}\n"
@@ -20,7 +20,7 @@ CELLS = [
 
 
 def test_a_table_is_used_by_mouse_and_by_keyboard_and_runs_nothing_that_it_shows(lab: Lab) -> None:
-    notebook = lab.open(CELLS)
+    notebook = lab.open(GRID)
     rows = notebook.page.locator(".walle-table tbody tr")
     rows.nth(1).click()
     notebook.eventually("print(said, table.selected)", "[1] 1")

@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.samples import bars
 from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
-from walle.bars.grid import Cells
+from walle.bars.grid import CoverageGrid
 from walle.calendars import from_sessions
 from walle.errors import InputError, PersistenceUnavailable, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.widgets import CoverageView, coverage
@@ -111,7 +111,7 @@ def test_a_level_says_what_it_means() -> None:
     frame = pl.DataFrame(counts, schema={"expected": pl.Int32, "missing": pl.Int32}, orient="row")
     none = pl.DataFrame(schema={"symbol": pl.String})
     told = levels(
-        Cells(none, pl.Series([], dtype=pl.Datetime("us", "UTC")), frame["expected"], frame["missing"], "day")
+        CoverageGrid(none, pl.Series([], dtype=pl.Datetime("us", "UTC")), frame["expected"], frame["missing"], "day")
     )
     for (expected, missing), level in zip(counts, told, strict=True):
         there = (expected - missing) / expected if expected else None

@@ -123,10 +123,10 @@ def missing(
     """
     held = _hold(times, timeframe, calendar, start, end, phase)
     before, after = _around(held)
-    runs = pl.DataFrame({"first": before + 1, "stop": after})
+    stretches = pl.DataFrame({"first": before + 1, "stop": after})
     if max_gap is not None:
-        runs = runs.filter(pl.col("stop") - pl.col("first") <= max_gap)
-    return held.slots.at(runs.select(pl.int_ranges("first", "stop")).to_series().explode().drop_nulls())
+        stretches = stretches.filter(pl.col("stop") - pl.col("first") <= max_gap)
+    return held.slots.at(stretches.select(pl.int_ranges("first", "stop")).to_series().explode().drop_nulls())
 
 
 def unexpected(

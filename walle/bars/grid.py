@@ -1,4 +1,4 @@
-"""How much of each series is there by day, week or month: counted from runs, without writing opening times out."""
+"""How much of each series is there by day, week or month: counted from spans, without writing opening times out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from walle.frames import INSTANT
 from walle.timeframe import is_calendar, length
 from walle.validation import parse_range, to_microseconds
 
-__all__ = ["CELLS", "CELL_PERIODS", "Cells", "check_period", "count_cells"]
+__all__ = ["GRID", "GRID_PERIODS", "CoverageGrid", "check_period", "count_grid"]
 
-CELL_PERIODS: Mapping[str, str] = {"day": "1d", "week": "1w", "month": "1mo"}  # as Polars spells them
+GRID_PERIODS: Mapping[str, str] = {"day": "1d", "week": "1w", "month": "1mo"}  # as Polars spells them
 
-CELLS = pl.Schema(
+GRID = pl.Schema(
     {
         "symbol": pl.String(),
         "timeframe": pl.String(),
@@ -40,7 +40,7 @@ Moment = datetime | date | str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class CoverageGrid:
     """A matrix of counts: a row for each series, a column for each day, week or month.
 
     Parameters
@@ -68,7 +68,7 @@ class Cells:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`CELLS`; series in the order of the matrix, each in the order of time.
+            Columns of :data:`GRID`; series in the order of the matrix, each in the order of time.
         """
         width = self.starts.len()
         counted = pl.DataFrame({"expected": self.expected, "missing": self.missing}).with_row_index("place")
@@ -78,16 +78,16 @@ class Cells:
         start = self.starts.gather(counted["place"] % max(1, width)).alias("start")
         shared = pl.DataFrame([*named, start, counted["expected"].cast(pl.Int64), counted["missing"].cast(pl.Int64)])
         there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
-        return shared.with_columns(coverage=there).select(list(CELLS)).cast(CELLS)
+        return shared.with_columns(coverage=there).select(list(GRID)).cast(GRID)
 
-    def take(self, rows: Sequence[int]) -> Cells:
+    def take(self, rows: Sequence[int]) -> CoverageGrid:
         """Return some rows of the matrix, in the order that is given."""
         width = self.starts.len()
         places = pl.DataFrame({"row": pl.Series(rows, dtype=pl.Int64)})
         flat = places.select(pl.int_ranges(pl.col("row") * width, (pl.col("row") + 1) * width).explode()).to_series()
         flat = flat.drop_nulls()
         picked = self.series[list(rows)] if len(rows) else self.series.clear()
-        return Cells(picked, self.starts, self.expected.gather(flat), self.missing.gather(flat), self.period)
+        return CoverageGrid(picked, self.starts, self.expected.gather(flat), self.missing.gather(flat), self.period)
 
 
 def check_period(period: object) -> str:
@@ -97,27 +97,27 @@ def check_period(period: object) -> str:
     ------
     InputError
     """
-    if isinstance(period, str) and period in CELL_PERIODS:
+    if isinstance(period, str) and period in GRID_PERIODS:
         return period
-    raise InputError(f"period={period!r}: allowed are {', '.join(CELL_PERIODS)}.")
+    raise InputError(f"period={period!r}: allowed are {', '.join(GRID_PERIODS)}.")
 
 
-def count_cells(
+def count_grid(
     wanted: Sequence[tuple[str, str]],
-    runs: pl.DataFrame,
+    spans: pl.DataFrame,
     markets: Mapping[str, Calendar],
     period: str,
     start: Moment = None,
     end: Moment = None,
-) -> Cells:
+) -> CoverageGrid:
     """Count by day, week or month what is expected and what is missing.
 
     Parameters
     ----------
     wanted : sequence of (symbol, timeframe)
         The rows of the matrix.
-    runs : polars.DataFrame
-        Opening times as runs, joined: columns of ``walle.bars.spans.RUNS``.
+    spans : polars.DataFrame
+        Opening times as spans, joined: columns of ``walle.bars.spans.SPANS``.
     markets : mapping of a symbol to its Calendar
     period : str
         ``day``, ``week`` or ``month``.
@@ -126,7 +126,7 @@ def count_cells(
 
     Returns
     -------
-    Cells
+    CoverageGrid
         Its sums over a series are what ``walle.bars.coverage.summarise`` counts.
 
     Raises
@@ -140,14 +140,14 @@ def count_cells(
         pl.DataFrame(list(wanted), schema=names, orient="row").with_row_index("series").cast({"series": pl.Int64()})
     )
     lo, hi = (None if moment is None else to_microseconds(moment) for moment in parse_range(start, end))
-    placed = runs.join(listed, on=_SERIES, maintain_order="left").with_columns(step=steps())
+    placed = spans.join(listed, on=_SERIES, maintain_order="left").with_columns(step=steps())
     placed = _inside(placed, lo, hi).select("series", "first", "last")
-    spans = _spans(listed, placed, markets, lo, hi)
-    starts = _columns(spans, period)
+    buckets = _spans(listed, placed, markets, lo, hi)
+    starts = _columns(buckets, period)
     edges = starts.to_physical()
     width = max(0, starts.len() - 1)
     parts = []
-    groups = spans.partition_by("market", "timeframe", "phase", maintain_order=True)
+    groups = buckets.partition_by("market", "timeframe", "phase", maintain_order=True)
     for group in groups:
         mine = group.with_row_index("row")
         market, timeframe = markets[group["symbol"][0]], str(group["timeframe"][0])
@@ -155,8 +155,8 @@ def count_cells(
         parts.append(_count(mine, there.select("row", "first", "last"), market, timeframe, edges))
     order = pl.concat([pl.Series([], dtype=pl.Int64), *(group["series"] for group in groups)])
     empty = pl.Series([], dtype=pl.Int32)
-    cells = Cells(
-        spans[order].select(*_SERIES, "calendar", pl.col("first", "last").cast(INSTANT)),
+    cells = CoverageGrid(
+        buckets[order].select(*_SERIES, "calendar", pl.col("first", "last").cast(INSTANT)),
         starts.head(width),
         pl.concat([empty, *(expected for expected, _ in parts)]),
         pl.concat([empty, *(missing for _, missing in parts)]),
@@ -165,32 +165,32 @@ def count_cells(
     return cells if order.is_sorted() else cells.take(order.arg_sort().to_list())
 
 
-def _inside(runs: pl.DataFrame, lo: int | None, hi: int | None) -> pl.DataFrame:
-    """Cut runs to the opening times in a range."""
+def _inside(spans: pl.DataFrame, lo: int | None, hi: int | None) -> pl.DataFrame:
+    """Cut spans to the opening times in a range."""
     first, last, step = pl.col("first"), pl.col("last"), pl.col("step")
     if lo is not None:
-        runs = runs.with_columns(first=first + -(-(lo - first).clip(0) // step) * step)
+        spans = spans.with_columns(first=first + -(-(lo - first).clip(0) // step) * step)
     if hi is not None:
-        runs = runs.with_columns(last=last - -(-(last - hi + 1).clip(0) // step) * step)
-    return runs.filter(first <= last)
+        spans = spans.with_columns(last=last - -(-(last - hi + 1).clip(0) // step) * step)
+    return spans.filter(first <= last)
 
 
 def _spans(
-    listed: pl.DataFrame, runs: pl.DataFrame, markets: Mapping[str, Calendar], lo: int | None, hi: int | None
+    listed: pl.DataFrame, spans: pl.DataFrame, markets: Mapping[str, Calendar], lo: int | None, hi: int | None
 ) -> pl.DataFrame:
     """Return of each series from when to when bars are expected, and what its grid goes by."""
-    ends = runs.group_by("series").agg(pl.col("first").min(), pl.col("last").max())
-    spans = listed.join(ends, on="series", how="left", maintain_order="left")
+    ends = spans.group_by("series").agg(pl.col("first").min(), pl.col("last").max())
+    buckets = listed.join(ends, on="series", how="left", maintain_order="left")
     names = {symbol: market.name for symbol, market in markets.items()}
     kinds = {symbol: id(market) for symbol, market in markets.items()}
     grids = [symbol for symbol, market in markets.items() if market.continuous]
-    dated = [name for name in spans["timeframe"].unique() if is_calendar(name)]
+    dated = [name for name in buckets["timeframe"].unique() if is_calendar(name)]
     own = pl.col("symbol").is_in(grids) & ~pl.col("timeframe").is_in(dated) & pl.col("first").is_not_null()
     nowhere = pl.lit(0, pl.Int64)
     known = (pl.lit(lo is not None) | pl.col("first").is_not_null()) & (
         pl.lit(hi is not None) | pl.col("last").is_not_null()
     )
-    return spans.with_columns(
+    return buckets.with_columns(
         calendar=pl.col("symbol").replace_strict(names, return_dtype=pl.String),
         market=pl.col("symbol").replace_strict(kinds, return_dtype=pl.Int64),
         phase=pl.when(own).then(pl.col("first") % steps()).otherwise(0),
@@ -199,12 +199,12 @@ def _spans(
     )
 
 
-def _columns(spans: pl.DataFrame, period: str) -> pl.Series:
+def _columns(buckets: pl.DataFrame, period: str) -> pl.Series:
     """Return when each day, week or month begins that the series reach into, and when the last one ends."""
-    known = spans.filter(pl.col("lo") < pl.col("hi"))
+    known = buckets.filter(pl.col("lo") < pl.col("hi"))
     if known.is_empty():
         return pl.Series("start", [], INSTANT)
-    step = CELL_PERIODS[period]
+    step = GRID_PERIODS[period]
     begins = known.select(pl.col("lo").min(), (pl.col("hi") - 1).max()).cast(INSTANT)
     begins = begins.with_columns(pl.all().dt.truncate(step)).with_columns(pl.col("hi").dt.offset_by(step))
     edges = begins.select(start=pl.datetime_ranges("lo", "hi", interval=step, time_unit="us").explode())
@@ -212,17 +212,17 @@ def _columns(spans: pl.DataFrame, period: str) -> pl.Series:
 
 
 def _count(
-    spans: pl.DataFrame, runs: pl.DataFrame, market: Calendar, timeframe: str, edges: pl.Series
+    buckets: pl.DataFrame, spans: pl.DataFrame, market: Calendar, timeframe: str, edges: pl.Series
 ) -> tuple[pl.Series, pl.Series]:
     """Return the expected and the missing bars in each cell of series that share one grid."""
-    width, height = max(0, edges.len() - 1), spans.height
-    phase = timedelta(microseconds=spans["phase"][0]) if market.continuous else None
-    known = spans.filter(pl.col("lo") < pl.col("hi"))
+    width, height = max(0, edges.len() - 1), buckets.height
+    phase = timedelta(microseconds=buckets["phase"][0]) if market.continuous else None
+    known = buckets.filter(pl.col("lo") < pl.col("hi"))
     lo, hi = (known["lo"].min(), known["hi"].max()) if known.height else (0, 0)
     ends = pl.Series([lo, hi], dtype=pl.Int64).cast(INSTANT)
     slots = market.slots(timeframe, ends[0], ends[1], phase=phase)
     bounds = _before(slots, edges)
-    own = spans.select("row", low=_before(slots, spans["lo"]), high=_before(slots, spans["hi"]))
+    own = buckets.select("row", low=_before(slots, buckets["lo"]), high=_before(slots, buckets["hi"]))
     place = pl.DataFrame({"place": pl.int_range(height * width, eager=True)})
     row, column = place["place"] // max(1, width), place["place"] % max(1, width)
     limits = pl.DataFrame(
@@ -235,7 +235,7 @@ def _count(
     )
     counted = (pl.min_horizontal("right", "high") - pl.max_horizontal("left", "low")).clip(0)
     expected = limits.select(counted.cast(pl.Int32)).to_series()
-    gaps = _gaps(_present(slots, runs, timeframe), own)
+    gaps = _gaps(_present(slots, spans, timeframe), own)
     held = _by_cell(gaps, bounds, width)
     missing = pl.zeros(height * width, dtype=pl.Int32, eager=True).scatter(held["place"], held["missing"])
     return expected.alias("expected"), missing.alias("missing")
@@ -246,24 +246,24 @@ def _before(slots: Slots, times: pl.Series) -> pl.Series:
     return slots.floor((times - 1).cast(INSTANT)) + 1
 
 
-def _present(slots: Slots, runs: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+def _present(slots: Slots, spans: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Return row, first and last: from which slot to which one all bars are there."""
     if slots.first.is_empty():
-        return pl.DataFrame(schema={"row": runs.schema["row"], "first": pl.Int64(), "last": pl.Int64()})
-    if timeframe != "1M":  # each of its runs is one bar
-        runs = _aligned(slots, runs, length(timeframe) // _MICROSECOND)
-    placed = runs.select("row", first=_before(slots, runs["first"]), last=slots.floor(runs["last"].cast(INSTANT)))
+        return pl.DataFrame(schema={"row": spans.schema["row"], "first": pl.Int64(), "last": pl.Int64()})
+    if timeframe != "1M":  # each of its spans is one bar
+        spans = _aligned(slots, spans, length(timeframe) // _MICROSECOND)
+    placed = spans.select("row", first=_before(slots, spans["first"]), last=slots.floor(spans["last"].cast(INSTANT)))
     return placed.filter(pl.col("first") <= pl.col("last")).sort("row", "first")
 
 
-def _aligned(slots: Slots, runs: pl.DataFrame, step: int) -> pl.DataFrame:
-    """Return the parts of runs that stand on the grid, which may change its phase with the clocks of the market."""
+def _aligned(slots: Slots, spans: pl.DataFrame, step: int) -> pl.DataFrame:
+    """Return the parts of spans that stand on the grid, which may change its phase with the clocks of the market."""
     regimes = pl.DataFrame({"begins": slots.first, "phase": slots.first % step})
     regimes = regimes.filter((pl.col("phase") != pl.col("phase").shift(1)).fill_null(True))
     begins = regimes["begins"]
     ends = begins.shift(-1).fill_null(2**62)
-    lowest, highest = ((begins.search_sorted(runs[name], "right").cast(pl.Int64) - 1) for name in ("first", "last"))
-    split = runs.with_columns(lowest=lowest.clip(0), highest=highest.clip(0))
+    lowest, highest = ((begins.search_sorted(spans[name], "right").cast(pl.Int64) - 1) for name in ("first", "last"))
+    split = spans.with_columns(lowest=lowest.clip(0), highest=highest.clip(0))
     several = split.filter(pl.col("lowest") < pl.col("highest"))
     parts = split.filter(pl.col("lowest") == pl.col("highest")).with_columns(regime="lowest")
     if several.height:

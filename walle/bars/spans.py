@@ -1,8 +1,8 @@
-"""Sets of opening times, kept small: as runs of evenly spaced ones, joined, summed up and packed into bytes.
+"""Sets of opening times, kept small: as spans of evenly spaced ones, joined, summed up and packed into bytes.
 
-A frame of runs has the columns symbol, timeframe, first and last: the first and last opening time of each run in
+A frame of spans has the columns symbol, timeframe, first and last: the first and last opening time of each span in
 microseconds since 1970 UTC, a bar's length apart from one to the next. A month has no one length, so that each bar of
-1M is a run of its own, and so is each of a timeframe that is none.
+1M is a span of its own, and so is each of a timeframe that is none.
 """
 
 from __future__ import annotations
@@ -17,9 +17,20 @@ import polars as pl
 from walle.frames import INSTANT
 from walle.timeframe import TIMEFRAMES
 
-__all__ = ["RUNS", "SUMMARY", "count_bars", "join_runs", "pack", "runs_of", "steps", "summaries", "times_of", "unpack"]
+__all__ = [
+    "SPANS",
+    "SUMMARY",
+    "count_bars",
+    "join_spans",
+    "pack",
+    "spans_of",
+    "steps",
+    "summaries",
+    "times_of",
+    "unpack",
+]
 
-RUNS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
+SPANS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
 
 SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
 """What :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
@@ -33,49 +44,49 @@ _MONDAY = timedelta(days=4) // _MICROSECOND
 
 
 def steps() -> pl.Expr:
-    """Return from one opening time of a run to its next, in microseconds, of the column timeframe."""
+    """Return from one opening time of a span to its next, in microseconds, of the column timeframe."""
     return _STEP
 
 
-def runs_of(bars: pl.DataFrame) -> pl.DataFrame:
-    """Return the runs of bars (symbol, timeframe, timestamp), in any order and with repeats."""
+def spans_of(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the spans of bars (symbol, timeframe, timestamp), in any order and with repeats."""
     times = bars.select(*_SERIES, time=pl.col("timestamp").to_physical(), series=pl.struct(_SERIES).rle_id())
     # most bars follow on the one before: those need no sorting
     follows = (pl.col("time").diff() == _STEP) & (pl.col("series").diff() == 0)
-    runs = times.with_columns(run=(~follows).fill_null(True).cum_sum()).group_by("run", maintain_order=True)
-    ends = runs.agg(pl.first(*_SERIES), pl.first("time").alias("first"), pl.last("time").alias("last"))
-    return join_runs(ends.drop("run"))
+    spans = times.with_columns(span=(~follows).fill_null(True).cum_sum()).group_by("span", maintain_order=True)
+    ends = spans.agg(pl.first(*_SERIES), pl.first("time").alias("first"), pl.last("time").alias("last"))
+    return join_spans(ends.drop("span"))
 
 
-def join_runs(runs: pl.DataFrame) -> pl.DataFrame:
-    """Return the union of runs: sorted, and none that overlaps another or follows on one."""
-    if runs.height < 2:
-        return runs.select(list(RUNS))
-    # times off the grid of the others are runs apart from theirs
+def join_spans(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return the union of spans: sorted, and none that overlaps another or follows on one."""
+    if spans.height < 2:
+        return spans.select(list(SPANS))
+    # times off the grid of the others are spans apart from theirs
     own = [*_SERIES, "phase"]
-    ordered = runs.with_columns(step=_STEP).with_columns(phase=pl.col("first") % pl.col("step")).sort(*own, "first")
+    ordered = spans.with_columns(step=_STEP).with_columns(phase=pl.col("first") % pl.col("step")).sort(*own, "first")
     reached = pl.col("last").cum_max().shift(1).over(own) + pl.col("step")
     parts = ordered.with_columns(part=(pl.col("first") > reached).fill_null(True).cum_sum())
     joined = parts.group_by("part", maintain_order=True).agg(pl.first(*_SERIES), pl.min("first"), pl.max("last"))
-    return joined.select(list(RUNS)).sort(*_SERIES, "first")
+    return joined.select(list(SPANS)).sort(*_SERIES, "first")
 
 
-def times_of(runs: pl.DataFrame) -> pl.Series:
-    """Return the opening times in the runs of one series: Datetime("us", "UTC"), ascending."""
+def times_of(spans: pl.DataFrame) -> pl.Series:
+    """Return the opening times in the spans of one series: Datetime("us", "UTC"), ascending."""
     stop = pl.col("last") + _STEP
-    times = runs.select(pl.int_ranges("first", stop, _STEP).alias("timestamp")).to_series().explode()
+    times = spans.select(pl.int_ranges("first", stop, _STEP).alias("timestamp")).to_series().explode()
     return times.drop_nulls().sort().cast(INSTANT)
 
 
-def count_bars(runs: pl.DataFrame) -> pl.DataFrame:
-    """Count the opening times in joined runs: symbol, timeframe, first, last (Int64), bars; one row per series."""
+def count_bars(spans: pl.DataFrame) -> pl.DataFrame:
+    """Count the opening times in joined spans: symbol, timeframe, first, last (Int64), bars; one row per series."""
     counted = (pl.col("last") - pl.col("first")) // _STEP + 1
-    ends = runs.with_columns(bars=counted).group_by(_SERIES, maintain_order=True)
+    ends = spans.with_columns(bars=counted).group_by(_SERIES, maintain_order=True)
     return ends.agg(pl.min("first"), pl.max("last"), pl.sum("bars"))
 
 
-def summaries(runs: pl.DataFrame) -> pl.DataFrame:
-    """Sum up joined runs under the calendar 24/7, as ``walle.bars.coverage.summarise`` does from all the times.
+def summaries(spans: pl.DataFrame) -> pl.DataFrame:
+    """Sum up joined spans under the calendar 24/7, as ``walle.bars.coverage.summarise`` does from all the times.
 
     Returns
     -------
@@ -85,7 +96,7 @@ def summaries(runs: pl.DataFrame) -> pl.DataFrame:
     """
     step, first, last = pl.col("step"), pl.col("first"), pl.col("last")
     whole = (
-        count_bars(runs)
+        count_bars(spans)
         .with_columns(step=_STEP)
         .with_columns(phase=pl.when(timeframe="1d").then(0).when(timeframe="1w").then(_MONDAY).otherwise("first"))
         # the first and the last opening time that is expected
@@ -94,7 +105,7 @@ def summaries(runs: pl.DataFrame) -> pl.DataFrame:
             end=pl.col("phase") + (last - pl.col("phase")) // step * step,
         )
     )
-    grid = runs.join(whole.select(*_SERIES, "step", "phase", "start", "end"), on=_SERIES, maintain_order="left")
+    grid = spans.join(whole.select(*_SERIES, "step", "phase", "start", "end"), on=_SERIES, maintain_order="left")
     grid = grid.filter((first - pl.col("phase")) % step == 0)
     before = last.shift(1).over(_SERIES).fill_null(pl.col("start") - step)
     holes = grid.select(*_SERIES, hole=(first - before) // step - 1, bars=(last - first) // step + 1)
@@ -119,15 +130,15 @@ def summaries(runs: pl.DataFrame) -> pl.DataFrame:
     ).sort(_SERIES)
 
 
-def pack(runs: pl.DataFrame) -> bytes:
-    """Return the runs of one series as bytes: the steps from one first to the next, then the lengths, compressed."""
-    starts = runs["first"].diff().fill_null(runs["first"].head(1)) if runs.height else runs["first"]
-    numbers = [*starts.to_list(), *(runs["last"] - runs["first"]).to_list()]
+def pack(spans: pl.DataFrame) -> bytes:
+    """Return the spans of one series as bytes: the steps from one first to the next, then the lengths, compressed."""
+    starts = spans["first"].diff().fill_null(spans["first"].head(1)) if spans.height else spans["first"]
+    numbers = [*starts.to_list(), *(spans["last"] - spans["first"]).to_list()]
     return zlib.compress(struct.pack(f"<{len(numbers)}q", *numbers), 1)
 
 
 def unpack(packed: Sequence[tuple[str, str, bytes]]) -> pl.DataFrame:
-    """Return the runs that were packed (symbol, timeframe, bytes), all at once: columns of :data:`RUNS`."""
+    """Return the spans that were packed (symbol, timeframe, bytes), all at once: columns of :data:`SPANS`."""
     raw = [zlib.decompress(blob) for _, _, blob in packed]
     halves = [len(numbers) // 2 for numbers in raw]
     steps = b"".join(numbers[:half] for numbers, half in zip(raw, halves, strict=True))

@@ -12,7 +12,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from walle import models
-from walle.bars.spans import RUNS, count_bars, join_runs, runs_of
+from walle.bars.spans import SPANS, count_bars, join_spans, spans_of
 from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import Examined
@@ -58,7 +58,7 @@ class Integrity:
         self._database = database
         self._schema = schema
         self._found = Examined()
-        self._bars = pl.DataFrame(schema=RUNS)
+        self._bars = pl.DataFrame(schema=SPANS)
         self._unread: set[str] = set()
 
     async def check(self, progress: Progress) -> Examined:
@@ -163,7 +163,7 @@ class Integrity:
             more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
             what = f"the row id={wrong['id'][0]!r} has a low, high or volume that no bar can have{more}"
             self._found.problems.append(f"bars: {what}")
-        self._bars = join_runs(pl.concat([self._bars, runs_of(frame)]))
+        self._bars = join_spans(pl.concat([self._bars, spans_of(frame)]))
 
     # what is held twice
 
@@ -173,11 +173,11 @@ class Integrity:
         try:
             told = await index.series()
             series = set(told.select(_SERIES).iter_rows())
-            runs = await index.runs(series) if series else pl.DataFrame(schema=RUNS)
+            spans = await index.spans(series) if series else pl.DataFrame(schema=SPANS)
         except _UNREADABLE as error:
             self._found.problems.append(f"bar_index: not all can be read: {error}")
             return None
-        counted = count_bars(runs).select(*_SERIES, counted="bars")
+        counted = count_bars(spans).select(*_SERIES, counted="bars")
         both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(
             ~pl.col("bars").eq_missing(pl.col("counted"))
         )
@@ -186,7 +186,7 @@ class Integrity:
                 f"bar_index: {row['symbol']!r} {row['timeframe']} is said to have {row['bars']} bars, and its packed "
                 f"times are {row['counted']}"
             )
-        return runs
+        return spans
 
     async def _hold_index(self, before: pl.DataFrame | None) -> None:
         """Hold the index against the bars that were read between two looks at it: bars come, and stay."""
@@ -201,8 +201,8 @@ class Integrity:
             (self._bars, before, "the index has bars that are not there"),
             (after, self._bars, "bars are there that the index has not"),
         ):
-            whole = join_runs(pl.concat([more, less]))
-            extra = whole.join(join_runs(more), on=list(RUNS), how="anti")
+            whole = join_spans(pl.concat([more, less]))
+            extra = whole.join(join_spans(more), on=list(SPANS), how="anti")
             for symbol, timeframe in extra.select(_SERIES).unique(maintain_order=True).iter_rows():
                 self._found.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
 

@@ -1,4 +1,4 @@
-"""``store.bars``, generated from `walle.repositories.bars.repository.BarRepository`: see `walle.store.generate`."""
+"""``store.bars``, generated from `walle.repositories.bars.repository.BarRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from walle.bars import IngestReport
-from walle.bars.grid import Cells
+from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.records import Bar
 from walle.repositories.bars.repository import BarRepository
@@ -347,7 +347,7 @@ class Bars(Part[BarRepository]):
             "coverage_by", lambda core: core.coverage_by(period, symbol, timeframe, start, end, calendar=calendar)
         )
 
-    def cells(
+    def coverage_grid(
         self,
         period: str,
         symbol: str | Sequence[str] | None = None,
@@ -356,7 +356,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
-    ) -> Cells:
+    ) -> CoverageGrid:
         """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
 
         Parameters
@@ -368,7 +368,7 @@ class Bars(Part[BarRepository]):
 
         Returns
         -------
-        walle.bars.grid.Cells
+        walle.bars.grid.CoverageGrid
             A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
 
         Raises
@@ -379,7 +379,9 @@ class Bars(Part[BarRepository]):
         ConfigurationError
             For an exchange, without the extra ``calendars``.
         """
-        return self._call("cells", lambda core: core.cells(period, symbol, timeframe, start, end, calendar=calendar))
+        return self._call(
+            "coverage_grid", lambda core: core.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar)
+        )
 
     def gaps(
         self,
@@ -390,7 +392,7 @@ class Bars(Part[BarRepository]):
         *,
         calendar: str | Calendar | None = None,
     ) -> pl.DataFrame:
-        """List the bars that are missing in a series, in runs.
+        """List the bars that are missing in a series, grouped into gaps.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""``store.events``, generated from `walle.events.log.EventLog`: see `walle.store.generate`."""
+"""``store.events``, generated from `walle.events.log.EventLog`: see `walle.generate`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import traitlets
 
-from walle.bars.grid import Cells
+from walle.bars.grid import CoverageGrid
 from walle.validation import to_microseconds
 from walle.widgets.escape import moment, text_of
 from walle.widgets.heat import COLOURS, DARK, LEVELS, WEIGHTS, levels, share
@@ -23,7 +23,7 @@ __all__ = ["Candles", "HeatMap", "packed_levels"]
 _NAME = 60
 
 
-def packed_levels(cells: Cells) -> bytes:
+def packed_levels(cells: CoverageGrid) -> bytes:
     """Return the levels of cells as the page takes them: a byte a cell, row after row, compressed."""
     if not cells.expected.len():
         return b""
@@ -53,12 +53,12 @@ class HeatMap(Messages):
     light: Any = traitlets.List(list(COLOURS)).tag(sync=True)
     dark: Any = traitlets.List(list(DARK)).tag(sync=True)
 
-    def show(self, cells: Cells, told: pl.DataFrame, data: bytes, label: str) -> None:
+    def show(self, cells: CoverageGrid, told: pl.DataFrame, data: bytes, label: str) -> None:
         """Show cells.
 
         Parameters
         ----------
-        cells : Cells
+        cells : CoverageGrid
         told : polars.DataFrame
             The totals of their series.
         data : bytes

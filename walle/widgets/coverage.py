@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from walle.bars.grid import CELL_PERIODS, Cells, check_period
+from walle.bars.grid import GRID_PERIODS, CoverageGrid, check_period
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
@@ -98,7 +98,7 @@ class CoverageView(View):
         self._timeframe = "" if timeframe is None else check_timeframe(timeframe)
         self._text, self._order, self._note = "", _ORDERS[0], ""
         self._auto = period == "auto"
-        self._loaded: dict[str, Cells] = {}
+        self._loaded: dict[str, CoverageGrid] = {}
         self._series: tuple[str, str] | None = None
         self._period = _fitting(self._days()) if self._auto else check_period(period)
         self._pick()
@@ -132,15 +132,15 @@ class CoverageView(View):
             lines.append(f"frame = frame.filter({test})")
         return lines
 
-    def _cells(self, period: str | None = None) -> Cells:
+    def _cells(self, period: str | None = None) -> CoverageGrid:
         """Return all cells of a period, counted once until the next refresh."""
         wanted = period or self._period
         if wanted not in self._loaded:
-            count = self._store.bars.cells
+            count = self._store.bars.coverage_grid
             self._loaded[wanted] = count(wanted, self._symbols, None, *self._range, calendar=self._calendar)
         return self._loaded[wanted]
 
-    def _matching(self, cells: Cells) -> list[int]:
+    def _matching(self, cells: CoverageGrid) -> list[int]:
         """Return the rows of the series that pass the filters."""
         series = cells.series.with_row_index("row")
         if self._timeframe:
@@ -216,7 +216,7 @@ class CoverageView(View):
         data = packed_levels(self._shown)
         while len(data) > MESSAGE and self._period != "month":
             self._period = "week" if self._period == "day" else "month"
-            self._note = f" Cells are {self._period}s: shorter ones of so many series are too large a message."
+            self._note = f" CoverageGrid are {self._period}s: shorter ones of so many series are too large a message."
             self._pick()
             data = packed_levels(self._shown)
         summary = self._summary()
@@ -373,7 +373,7 @@ def _controls(view: CoverageView) -> dict[str, ipywidgets.Widget]:
             description="calendar",
         ),
         "period": ipywidgets.Dropdown(
-            options=[("by zoom", "auto"), *((f"{name}s", name) for name in CELL_PERIODS)],
+            options=[("by zoom", "auto"), *((f"{name}s", name) for name in GRID_PERIODS)],
             value="auto" if view._auto else view._period,
             description="cells",
         ),

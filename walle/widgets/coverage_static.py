@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from walle.bars.grid import CELL_PERIODS, Cells
+from walle.bars.grid import GRID_PERIODS, CoverageGrid
 from walle.widgets.escape import html_table, moment, text_table
 from walle.widgets.heat import levels, share, strip
 from walle.widgets.view import Static
@@ -36,7 +36,7 @@ def summary_of(told: pl.DataFrame) -> str:
     return ", ".join(parts)
 
 
-def static_of(summary: str, worst: pl.DataFrame, cells: Cells) -> Static:
+def static_of(summary: str, worst: pl.DataFrame, cells: CoverageGrid) -> Static:
     """Return the static form.
 
     Parameters
@@ -44,7 +44,7 @@ def static_of(summary: str, worst: pl.DataFrame, cells: Cells) -> Static:
     summary : str
     worst : polars.DataFrame
         The totals of the series, those of the least coverage first; ``row`` is their place in ``cells``.
-    cells : Cells
+    cells : CoverageGrid
     """
     head = f"CoverageView: {summary}"
     titled = f"<p><strong>Coverage</strong>: {html.escape(summary)}</p>"
@@ -70,6 +70,6 @@ def static_of(summary: str, worst: pl.DataFrame, cells: Cells) -> Static:
 
 def end_of(start: datetime, period: str) -> datetime:
     """Return when a day, week or month ends that begins at ``start``."""
-    ends = pl.Series([start], dtype=pl.Datetime("us", "UTC")).dt.offset_by(CELL_PERIODS[period])
+    ends = pl.Series([start], dtype=pl.Datetime("us", "UTC")).dt.offset_by(GRID_PERIODS[period])
     end: datetime = ends[0]
     return end

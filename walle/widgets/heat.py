@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from walle.bars.grid import Cells
+from walle.bars.grid import CoverageGrid
 from walle.widgets.escape import picture
 
 __all__ = ["COLOURS", "DARK", "LEVELS", "WEIGHTS", "levels", "share", "strip", "together", "totals"]
@@ -35,7 +35,7 @@ _WIDE = 360
 _SPOTS = 180  # of two pixels each: a single one is hardly seen
 
 
-def levels(cells: Cells) -> pl.Series:
+def levels(cells: CoverageGrid) -> pl.Series:
     """Return the level of each cell: UInt8, row after row, a place in :data:`LEVELS`."""
     counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing})
     expected, missing = pl.col("expected").cast(pl.Int64), pl.col("missing").cast(pl.Int64)
@@ -44,14 +44,14 @@ def levels(cells: Cells) -> pl.Series:
     return counted.select(level=pl.when(expected > 0).then(level).otherwise(0).cast(pl.UInt8)).to_series()
 
 
-def totals(cells: Cells) -> pl.DataFrame:
+def totals(cells: CoverageGrid) -> pl.DataFrame:
     """Sum up each series.
 
     Returns
     -------
     polars.DataFrame
-        row (its place in the matrix), the columns of ``Cells.series``, expected, missing, coverage (0 to 1; null when
-        nothing is expected); in the order of the matrix.
+        row (its place in the matrix), the columns of ``CoverageGrid.series``, expected, missing, coverage (0 to 1; null
+        when nothing is expected); in the order of the matrix.
     """
     width = max(1, cells.starts.len())
     counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing}).cast(pl.Int64)

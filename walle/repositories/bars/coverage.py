@@ -10,7 +10,7 @@ import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise
-from walle.bars.grid import Cells, check_period, count_cells
+from walle.bars.grid import CoverageGrid, check_period, count_grid
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.database import Database
@@ -79,7 +79,7 @@ class Coverage:
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
         return pl.concat([told, counted]).sort("symbol", "timeframe")
 
-    async def cells(
+    async def grid(
         self,
         period: str,
         symbol: str | Sequence[str] | None,
@@ -88,7 +88,7 @@ class Coverage:
         end: Time,
         calendar: str | Calendar | None,
         session: AsyncSession | None,
-    ) -> Cells:
+    ) -> CoverageGrid:
         """Count by day, week or month what is there of each series."""
         check_period(period)
         given = None if calendar is None else find_calendar(calendar)
@@ -98,8 +98,8 @@ class Coverage:
             check_timeframe(name)
         symbols = series["symbol"].unique()
         markets = dict.fromkeys(symbols, given) if given else await calendars_of(self._database, symbols, session)
-        runs = await self._series.runs(series, session)
-        return await self._database.in_thread(partial(count_cells, wanted, runs, markets, period, start, end))
+        spans = await self._series.spans(series, session)
+        return await self._database.in_thread(partial(count_grid, wanted, spans, markets, period, start, end))
 
     async def gaps(
         self,

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Series
-from walle.bars.spans import RUNS, SUMMARY, count_bars, join_runs, pack, runs_of, summaries, times_of, unpack
+from walle.bars.spans import SPANS, SUMMARY, count_bars, join_spans, pack, spans_of, summaries, times_of, unpack
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
 from walle.frames import BARS, INSTANT
@@ -59,21 +59,21 @@ class BarIndex:
         """Whether the database has an index; an older revision, or the backend's own, has none."""
         return self._database.has(models.bar_index)
 
-    async def add(self, writer: Writer, runs: pl.DataFrame, *, summed: bool) -> None:
+    async def add(self, writer: Writer, spans: pl.DataFrame, *, summed: bool) -> None:
         """Put opening times in, in the transaction that writes their bars.
 
         Parameters
         ----------
         writer : Writer
-        runs : polars.DataFrame
-            Columns of ``RUNS``; times that are known already are fine.
+        spans : polars.DataFrame
+            Columns of ``SPANS``; times that are known already are fine.
         summed : bool
             It was a large write: rewrite full rows as well, and store the summaries; else they are made at reading.
         """
-        wanted = set(runs.select(_SERIES).iter_rows())
+        wanted = set(spans.select(_SERIES).iter_rows())
         places, old = await self._known(writer, wanted, FULL if not summed else None)
-        joined = join_runs(pl.concat([old, runs]))
-        changed = set(joined.join(old, on=list(RUNS), how="anti").select(_SERIES).iter_rows())
+        joined = join_spans(pl.concat([old, spans]))
+        changed = set(joined.join(old, on=list(SPANS), how="anti").select(_SERIES).iter_rows())
         changed |= {series for series, ids in places.items() if len(ids) > 1}
         records = _records(joined, changed, summed=summed)
         table, gone = models.bar_index, [number for series in changed for number in places.get(series, [])[1:]]
@@ -87,7 +87,7 @@ class BarIndex:
     async def _known(
         self, writer: Writer, wanted: set[Series], limit: int | None
     ) -> tuple[dict[Series, list[int]], pl.DataFrame]:
-        """Lock the rows of series that have fewer packed bytes than a limit; return their ids and runs."""
+        """Lock the rows of series that have fewer packed bytes than a limit; return their ids and spans."""
         table = models.bar_index
         statement = sa.select(table.c.id, table.c.symbol, table.c.timeframe, table.c.runs).where(
             table.c.runs.is_not(None)
@@ -127,11 +127,11 @@ class BarIndex:
         told = rows.filter("alone").select(list(_TOLD))
         others = set(rows.filter(~pl.col("alone")).select(_SERIES).iter_rows())
         if others:
-            told = pl.concat([told, summaries(await self.runs(others, session)).cast(_TOLD)])
+            told = pl.concat([told, summaries(await self.spans(others, session)).cast(_TOLD)])
         return told.sort(_SERIES)
 
-    async def runs(self, wanted: set[Series], session: AsyncSession | None = None) -> pl.DataFrame:
-        """Return the opening times of series: columns of ``RUNS``, joined."""
+    async def spans(self, wanted: set[Series], session: AsyncSession | None = None) -> pl.DataFrame:
+        """Return the opening times of series: columns of ``SPANS``, joined."""
         columns = [expression(self._database, models.bar_index, name) for name in _PACKED]
         found = await read(self._database, sa.select(*columns).where(*_among(wanted)), _PACKED, session)
         rows = [row for row in found.iter_rows(named=True) if (row["symbol"], row["timeframe"]) in wanted]
@@ -143,15 +143,15 @@ class BarIndex:
             parts.append(looked_up)
             if session is None and not self._database.read_only:
                 await self._settle(marks, looked_up)
-        return join_runs(pl.concat(parts))
+        return join_spans(pl.concat(parts))
 
     async def times(self, symbol: str, timeframe: str, session: AsyncSession | None = None) -> pl.Series:
         """Return the opening times of one series: Datetime("us", "UTC"), ascending."""
-        return times_of(await self.runs({(symbol, timeframe)}, session))
+        return times_of(await self.spans({(symbol, timeframe)}, session))
 
     async def _look_up(self, marks: Sequence[Mapping[str, Any]], session: AsyncSession | None) -> pl.DataFrame:
-        """Return the runs of the bars that marks speak of."""
-        table, parts = models.bars, [pl.DataFrame(schema=RUNS)]
+        """Return the spans of the bars that marks speak of."""
+        table, parts = models.bars, [pl.DataFrame(schema=SPANS)]
         spans = pl.DataFrame(marks, schema=_PACKED).group_by(_SERIES).agg(pl.min("first"), pl.max("last"))
         for symbol, timeframe, first, last in spans.iter_rows():
             statement = sa.select(expression(self._database, table, "timestamp")).where(
@@ -159,10 +159,10 @@ class BarIndex:
             )
             times = await read(self._database, statement.order_by(table.c.timestamp), _TIME, session)
             named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
-            parts.append(runs_of(times.select(*named, "timestamp")))
+            parts.append(spans_of(times.select(*named, "timestamp")))
         return pl.concat(parts)
 
-    async def _settle(self, marks: Sequence[Mapping[str, Any]], runs: pl.DataFrame) -> None:
+    async def _settle(self, marks: Sequence[Mapping[str, Any]], spans: pl.DataFrame) -> None:
         """Put what marks speak of in their place, unless that means to wait or cannot be: it is as right the next time.
 
         The bars were read after the marks, so that nothing the marks speak of is left out. A mark stays when it has
@@ -184,18 +184,18 @@ class BarIndex:
                     if len(ids) < len(part):
                         raise _Changed
                     await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
-                await self.add(writer, runs, summed=True)
+                await self.add(writer, spans, summed=True)
 
 
 class _Changed(Exception):
     """A mark is not as it was read, or somebody else has its lock."""
 
 
-def _records(runs: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
+def _records(spans: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
     """Return the rows of some series as they are stored."""
-    told = (summaries if summed else count_bars)(runs)
+    told = (summaries if summed else count_bars)(spans)
     counts = {(row["symbol"], row["timeframe"]): row for row in told.iter_rows(named=True)}
-    packed = {(str(symbol), str(timeframe)): pack(part) for (symbol, timeframe), part in _parts(runs, wanted)}
+    packed = {(str(symbol), str(timeframe)): pack(part) for (symbol, timeframe), part in _parts(spans, wanted)}
     return {
         series: dict.fromkeys(SUMMARY)
         | counts[series]
@@ -205,8 +205,8 @@ def _records(runs: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[S
     }
 
 
-def _parts(runs: pl.DataFrame, wanted: set[Series]) -> list[tuple[tuple[object, ...], pl.DataFrame]]:
-    return [(key, part) for key, part in runs.partition_by(_SERIES, as_dict=True).items() if key in wanted]
+def _parts(spans: pl.DataFrame, wanted: set[Series]) -> list[tuple[tuple[object, ...], pl.DataFrame]]:
+    return [(key, part) for key, part in spans.partition_by(_SERIES, as_dict=True).items() if key in wanted]
 
 
 def _one(symbol: str | None, timeframe: str | None) -> list[sa.ColumnElement[bool]]:

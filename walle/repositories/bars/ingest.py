@@ -27,7 +27,7 @@ from walle.bars.ingest_source import (
     series_of,
 )
 from walle.bars.phase import Phases, Series
-from walle.bars.spans import join_runs, runs_of
+from walle.bars.spans import join_spans, spans_of
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
@@ -65,7 +65,7 @@ class _Intake:
     unrecorded: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
-    runs: list[pl.DataFrame] = field(default_factory=list)
+    spans: list[pl.DataFrame] = field(default_factory=list)
 
     def opened(self, reader: BarReader) -> None:
         """Keep the reader, which knows what it could not read."""
@@ -200,7 +200,7 @@ class BarIngest:
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
                 if report.inserted:  # what was there already, the index has
-                    await self._index.add(writer, join_runs(pl.concat(intake.runs)), summed=report.rows > FEW)
+                    await self._index.add(writer, join_spans(pl.concat(intake.spans)), summed=report.rows > FEW)
                 await self._records.record_series(
                     writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
                 )
@@ -241,15 +241,15 @@ class BarIngest:
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
-            return checked, runs_of(checked.bars)
+            return checked, spans_of(checked.bars)
 
-        checked, runs = await self._database.in_thread(judge)
+        checked, spans = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
             markets = await calendars_of(self._database, unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
-            checked, runs = await self._database.in_thread(judge)
-        intake.series |= set(runs.select("symbol", "timeframe").iter_rows())
-        intake.runs.append(runs)
+            checked, spans = await self._database.in_thread(judge)
+        intake.series |= set(spans.select("symbol", "timeframe").iter_rows())
+        intake.spans.append(spans)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         return checked

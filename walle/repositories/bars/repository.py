@@ -8,7 +8,7 @@ import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars import IngestReport
-from walle.bars.grid import Cells
+from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.database import Database
 from walle.progress import Progress
@@ -386,10 +386,10 @@ class BarRepository:
         ConfigurationError
             For an exchange, without the extra ``calendars``.
         """
-        counted = await self.cells(period, symbol, timeframe, start, end, calendar=calendar, session=session)
+        counted = await self.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar, session=session)
         return await self._database.in_thread(counted.frame)
 
-    async def cells(
+    async def coverage_grid(
         self,
         period: str,
         symbol: str | Sequence[str] | None = None,
@@ -399,7 +399,7 @@ class BarRepository:
         *,
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
-    ) -> Cells:
+    ) -> CoverageGrid:
         """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
 
         Parameters
@@ -413,7 +413,7 @@ class BarRepository:
 
         Returns
         -------
-        walle.bars.grid.Cells
+        walle.bars.grid.CoverageGrid
             A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
 
         Raises
@@ -424,7 +424,7 @@ class BarRepository:
         ConfigurationError
             For an exchange, without the extra ``calendars``.
         """
-        return await self._coverage.cells(period, symbol, timeframe, start, end, calendar, session)
+        return await self._coverage.grid(period, symbol, timeframe, start, end, calendar, session)
 
     async def gaps(
         self,
@@ -436,7 +436,7 @@ class BarRepository:
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """List the bars that are missing in a series, in runs.
+        """List the bars that are missing in a series, grouped into gaps.
 
         Parameters
         ----------

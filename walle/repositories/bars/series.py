@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Series
-from walle.bars.spans import RUNS, runs_of, times_of
+from walle.bars.spans import SPANS, spans_of, times_of
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS
@@ -24,7 +24,7 @@ from walle.validation import parse_range
 __all__ = ["StoredSeries", "bars_in", "symbol_list"]
 
 _AT_ONCE = 200
-"""Series whose runs are in memory at once."""
+"""Series whose spans are in memory at once."""
 
 _SERIES = ["symbol", "timeframe"]
 
@@ -137,29 +137,29 @@ class StoredSeries:
             return
         for at in range(0, len(wanted), _AT_ONCE):
             part = wanted[at : at + _AT_ONCE]
-            runs = await self._index.runs(set(part), session)
+            spans = await self._index.spans(set(part), session)
             held = {
                 (str(name), str(period)): rows
-                for (name, period), rows in runs.partition_by(_SERIES, as_dict=True).items()
+                for (name, period), rows in spans.partition_by(_SERIES, as_dict=True).items()
             }
             for series in part:
-                yield series, _inside(times_of(held.get(series, runs.clear())), start, end)
+                yield series, _inside(times_of(held.get(series, spans.clear())), start, end)
 
-    async def runs(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
-        """Return the opening times of series as runs; those of which nothing is missing are one run each."""
+    async def spans(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
+        """Return the opening times of series as spans; those of which nothing is missing are one span each."""
         if not self._index.exists:
-            parts = [pl.DataFrame(schema=RUNS)]
+            parts = [pl.DataFrame(schema=SPANS)]
             for symbol, timeframe in series.select(_SERIES).iter_rows():
                 times = await self.times(symbol, timeframe, None, None, session)
                 named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
-                parts.append(runs_of(times.to_frame("timestamp").select(*named, "timestamp")))
+                parts.append(spans_of(times.to_frame("timestamp").select(*named, "timestamp")))
             return pl.concat(parts)
         whole = (pl.col("missing") == 0) & (pl.col("unexpected") == 0)
         known = series.filter(whole.fill_null(False)).select(*_SERIES, pl.col("first", "last").to_physical())
         others = list(series.filter(~whole.fill_null(False)).select(_SERIES).iter_rows())
         parts = [known]
         for at in range(0, len(others), _AT_ONCE):
-            parts.append(await self._index.runs(set(others[at : at + _AT_ONCE]), session))
+            parts.append(await self._index.spans(set(others[at : at + _AT_ONCE]), session))
         return pl.concat(parts)
 
     async def of_same_provider(

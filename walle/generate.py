@@ -1,6 +1,6 @@
 """Write the synchronous facade: for each method of the async core one with the same arguments and the same text.
 
-``python -m walle.store.generate`` writes the files beside this one; with ``--check`` it only compares them, and ends
+``python -m walle.generate`` writes the files of ``walle.store``; with ``--check`` it only compares them, and ends
 with exit code 1 when one is not what it would write.
 """
 
@@ -23,7 +23,7 @@ from walle.repositories import BarRepository, FillRepository, OrderRepository, R
 
 __all__ = ["main"]
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "store"
 _SESSION = re.compile(r"\n +session : [^\n]*(\n {12}[^\n]*)*")
 _NO_PARAMETERS = re.compile(r"\n +Parameters\n +-+\n(?=\n)")
 _PROGRESS = re.compile(r"( +)progress : Progress, optional(\n {12}[^\n]*)*")
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif not check:
             path.write_text(text)
     if stale:
-        print(f"not what the core says: {', '.join(stale)}. Run python -m walle.store.generate", file=sys.stderr)
+        print(f"not what the core says: {', '.join(stale)}. Run python -m walle.generate", file=sys.stderr)
     return 1 if stale else 0
 
 
@@ -120,7 +120,7 @@ def _file(face: Face) -> str:
     body = "\n".join(_written(method, face) for method in methods)
     return (
         f'"""``store.{face.name}``, generated from `{face.core.__module__}.{face.core.__name__}`: '
-        'see `walle.store.generate`."""\n\nfrom __future__ import annotations\n\n'
+        'see `walle.generate`."""\n\nfrom __future__ import annotations\n\n'
         + "\n".join(sorted(imports))
         + f'\n\n__all__ = ["{face.kind}"]\n\n\nclass {face.kind}({face.base[1]}[{face.core.__name__}]):\n'
         f'    """{face.doc}"""\n\n    _name = "{face.name}"\n\n{body}'

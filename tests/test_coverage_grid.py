@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.test_calendars import exchange, utc
 from tests.test_coverage import FIRST, LAST, clock, expected_bars, series
 from walle.bars.coverage import summarise
-from walle.bars.grid import CELLS, count_cells
-from walle.bars.spans import RUNS, runs_of
+from walle.bars.grid import GRID, count_grid
+from walle.bars.spans import SPANS, spans_of
 from walle.calendars import Calendar, calendar, from_sessions
 from walle.errors import InputError
 from walle.frames import INSTANT
@@ -69,7 +69,7 @@ def test_cells_are_counted_as_sets_are(cases: list[tuple[str, str, list[datetime
     period = data.draw(st.sampled_from(["day", "week", "month"]))
     names = [(f"S{number}", timeframe) for number, (_, timeframe, _) in enumerate(cases)]
     order = data.draw(st.permutations(names))
-    runs = runs_of(pl.concat(frame(*name, case[2]) for name, case in zip(names, cases, strict=True)))
+    runs = spans_of(pl.concat(frame(*name, case[2]) for name, case in zip(names, cases, strict=True)))
     markets = {symbol: calendar(case[0]) for (symbol, _), case in zip(names, cases, strict=True)}
     expected = {
         symbol: brute_cells(timeframe, name, times, period, start, end)
@@ -77,9 +77,9 @@ def test_cells_are_counted_as_sets_are(cases: list[tuple[str, str, list[datetime
     }
     if any(cells is None for cells in expected.values()):
         return
-    cells = count_cells(order, runs, markets, period, start, end)
+    cells = count_grid(order, runs, markets, period, start, end)
     made = cells.frame()
-    assert made.schema == CELLS
+    assert made.schema == GRID
     assert cells.series.select("symbol", "timeframe").rows() == order
     assert made["symbol"].unique(maintain_order=True).to_list() == [name for name, _ in order if expected[name]]
     for symbol, timeframe in names:
@@ -99,8 +99,8 @@ def test_the_sums_of_the_cells_are_the_coverage_of_a_series(name: str, timeframe
         times = always if timeframe in ("1d", "1w", "1M") else always + timedelta(minutes=phase % 60)
         kept = times.filter(pl.int_range(times.len(), eager=True) % 7 != 3)
         told = summarise(kept, timeframe, market).row(0, named=True)
-        made = count_cells(
-            [("A", timeframe)], runs_of(frame("A", timeframe, kept.to_list())), {"A": market}, "week"
+        made = count_grid(
+            [("A", timeframe)], spans_of(frame("A", timeframe, kept.to_list())), {"A": market}, "week"
         ).frame()
         assert (made["expected"].sum(), made["missing"].sum()) == (told["expected"], told["missing"])
 
@@ -130,26 +130,26 @@ def test_one_missing_minute_in_ten_years_is_one_cell_with_a_hole() -> None:
             "first": [micros[0], micros[1] + minute],
             "last": [micros[1] - minute, micros[2] - minute],
         },
-        schema=RUNS,
+        schema=SPANS,
     )
     for period, begins in (("day", utc(2019, 7, 3)), ("week", utc(2019, 7, 1)), ("month", utc(2019, 7, 1))):
-        made = count_cells([("A", "1m")], runs, {"A": calendar("24/7")}, period).frame()
+        made = count_grid([("A", "1m")], runs, {"A": calendar("24/7")}, period).frame()
         assert made.filter(pl.col("missing") > 0).select("start", "missing").rows() == [(begins, 1)]
     assert made["expected"].sum() == (utc(2024, 1, 1) - first) // timedelta(minutes=1)
 
 
 def test_nothing_gives_an_empty_frame() -> None:
-    none = pl.DataFrame(schema=RUNS)
-    assert count_cells([], none, {}, "day").frame().schema == CELLS
-    assert count_cells([("A", "1m")], none, {"A": calendar("24/7")}, "day").frame().is_empty()
-    whole = count_cells([("A", "1h")], none, {"A": calendar("24/7")}, "day", "2024-01-01", "2024-01-03").frame()
+    none = pl.DataFrame(schema=SPANS)
+    assert count_grid([], none, {}, "day").frame().schema == GRID
+    assert count_grid([("A", "1m")], none, {"A": calendar("24/7")}, "day").frame().is_empty()
+    whole = count_grid([("A", "1h")], none, {"A": calendar("24/7")}, "day", "2024-01-01", "2024-01-03").frame()
     assert whole.select("expected", "missing", "coverage").rows() == [(24, 24, 0.0)] * 2
 
 
 def test_only_days_weeks_and_months_are_periods_and_a_calendar_has_bounds() -> None:
-    none = pl.DataFrame(schema=RUNS)
+    none = pl.DataFrame(schema=SPANS)
     with pytest.raises(InputError, match="allowed are day, week, month"):
-        count_cells([], none, {}, "year")
+        count_grid([], none, {}, "year")
     assert exchange("XNYS") is not None
     with pytest.raises(InputError, match="XNYS reaches from"):
-        count_cells([("A", "1d")], none, {"A": calendar("XNYS")}, "day", "1900-01-01", "1900-01-03")
+        count_grid([("A", "1d")], none, {"A": calendar("XNYS")}, "day", "1900-01-01", "1900-01-03")

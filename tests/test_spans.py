@@ -1,4 +1,4 @@
-"""Opening times as runs: the same set, and the same counts, as the times themselves."""
+"""Opening times as spans: the same set, and the same counts, as the times themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walle.bars.coverage import summarise
-from walle.bars.spans import SUMMARY, join_runs, pack, runs_of, summaries, times_of, unpack
+from walle.bars.spans import SUMMARY, join_spans, pack, spans_of, summaries, times_of, unpack
 from walle.frames import INSTANT
 from walle.timeframe import TIMEFRAMES, length
 
@@ -39,8 +39,10 @@ def frame(symbol: str, timeframe: str, times: list[datetime]) -> pl.DataFrame:
 def test_runs_hold_the_set_and_its_summary(given_series: list[tuple[str, list[datetime]]], data: st.DataObject) -> None:
     bars = pl.concat(frame(f"S{place}", *one) for place, one in enumerate(given_series))
     cut = data.draw(st.integers(0, bars.height))
-    whole = runs_of(bars)
-    assert join_runs(pl.concat([runs_of(bars.head(cut)), runs_of(bars.tail(bars.height - cut)), whole])).equals(whole)
+    whole = spans_of(bars)
+    assert join_spans(pl.concat([spans_of(bars.head(cut)), spans_of(bars.tail(bars.height - cut)), whole])).equals(
+        whole
+    )
     told = summaries(whole)
     assert told["symbol"].to_list() == [f"S{place}" for place in range(len(given_series))]
     packed: list[tuple[str, str, bytes]] = []
@@ -61,14 +63,14 @@ def test_runs_hold_the_set_and_its_summary(given_series: list[tuple[str, list[da
 
 def test_a_timeframe_that_is_none_is_kept_and_not_summed_up() -> None:
     times = [START + timedelta(minutes=7 * number) for number in range(3)]
-    runs = runs_of(frame("A", "7m", times))
+    runs = spans_of(frame("A", "7m", times))
     assert runs.height == 3
     assert summaries(runs).select("bars", "expected").row(0) == (3, None)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_little_is_no_trouble(rows: int) -> None:
-    runs = runs_of(frame("A", "1m", [START] * rows))
+    runs = spans_of(frame("A", "1m", [START] * rows))
     assert runs.height == rows
     assert times_of(runs).dtype == INSTANT
     assert summaries(runs).height == rows
