@@ -10,7 +10,7 @@ The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`
 from __future__ import annotations
 
 import importlib as _importlib
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from walle.enums import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
@@ -66,7 +66,7 @@ from walle.notices import EmptySeriesWarning
 from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from walle import charts as charts
     from walle import widgets as widgets
     from walle.bars import IngestReport, fill_gaps, resample
@@ -223,4 +223,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "charts", "widgets"})
+    return sorted({*globals(), *__all__, "charts", "widgets"} - {"TYPE_CHECKING", "annotations"})
