@@ -122,10 +122,10 @@ def test_opening_a_store_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert ast.literal_eval(answer.stdout) == []
 
 
-def test_the_readme_explains_every_table() -> None:
-    readme = (PACKAGE.parent / "README.md").read_text()
-    for table in models.metadata.tables:
-        assert f"`{table}`" in readme
+def test_the_readme_of_the_migrations_explains_every_table_and_revision() -> None:
+    readme = (PACKAGE.parent / "migrations" / "README.md").read_text()
+    for name in [*models.metadata.tables, *models.REVISIONS]:
+        assert f"| `{name}` |" in readme
 
 
 def test_the_facade_is_what_the_core_says() -> None:
