@@ -1,10 +1,27 @@
 """WallE: a research store for trading backtests.
 
+It keeps bars, orders, fills, runs and events in one SQLite file, or in PostgreSQL for a team, and returns them as
+Polars frames.
+
     >>> import walle
     >>> store = walle.connect("research.db")
     >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21")
 
-The sync facade is :func:`connect` and :class:`Store`; an engine awaits :class:`Database` and the repositories.
+Each package has a guide, which `help()` shows as well:
+
+| package | its guide |
+|---|---|
+| `walle.store` | opening a store, the environment, checking it, caring for its file |
+| `walle.bars` | files and frames in; frames, coverage and gaps out |
+| `walle.fills` | orders and fills, round trips, costs, the audit |
+| `walle.runs` | runs, equity, figures, results of other engines |
+| `walle.events` | the event log, its consumers, and the async core |
+| `walle.charts` | charts of frames |
+| `walle.widgets` | views in a notebook |
+| `walle.cli` | the `walle` command |
+
+A notebook or a script uses `connect` and `Store`. An engine awaits `Database` and the repositories. `walle.errors`
+draws the tree of the errors.
 """
 
 from __future__ import annotations

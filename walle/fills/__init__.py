@@ -1,4 +1,140 @@
-"""What is known about fills and orders beyond storing them."""
+"""Orders and fills: exact records, round trips, trading costs, and an audit of what cannot be true.
+
+`store.orders` and `store.fills` store and read them (see `walle.store.Orders` and `walle.store.Fills`). The functions
+of this package compute the same reports from frames, without a store.
+
+```python
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import polars as pl
+import walle
+from walle import demo
+
+store = walle.connect("research.db")
+demo.load(store)  # the sample bars, so that there is a market to compare with
+store.runs.save(walle.Run(id="sma-1", strategy_id="sma", mode="backtest"))
+now = datetime(2025, 11, 20, 12, 0, tzinfo=UTC)
+store.orders.save(
+    walle.Order(
+        id="o-1",
+        client_order_id="c-1",
+        run_id="sma-1",
+        symbol="BTC/USD",
+        side="buy",
+        order_type="market",
+        qty=Decimal("0.5"),
+        filled_qty=Decimal("0.5"),
+        filled_avg_price=Decimal("91234.5"),
+        status="filled",
+        created_at=now,
+        submitted_at=now,
+        filled_at=now,
+    )
+)
+fill = walle.Fill(
+    id="f-1",
+    order_id="o-1",
+    run_id="sma-1",
+    symbol="BTC/USD",
+    side="buy",
+    price=Decimal("91234.5"),
+    quantity=Decimal("0.5"),
+    commission=Decimal("36.49"),
+    commission_currency="USD",
+    filled_at=now,
+)
+store.fills.append(fill)
+store.fills.append(fill)  # repeating it changes nothing; the same id with other content raises FillConflict
+
+fills = store.fills.read("sma-1")  # a Polars frame; price and quantity are Decimal(38, 18)
+print(walle.trim_zeros(fills), walle.to_float(fills)["price"].mean())
+print(store.fills.audit("sma-1"))  # what cannot be true: rule, severity, order, fill, evidence, a sentence
+print(store.fills.trades("sma-1", method="fifo"))  # round trips, and what is still open
+print(store.fills.costs("sma-1", by="order"))  # against arrival, interval VWAP, open and close
+print(store.fills.shortfall("sma-1"))  # what each order lost: delay, trading, opportunity, fees
+```
+
+## Records
+
+- **Exact.** Orders and fills are also accepted as Polars frames with exact columns: Decimal, integer or text, never
+  floats.
+- **Orders.** An order is a snapshot. Its `filled_qty` never falls, a terminal status never changes
+  (`walle.StaleSnapshot`), and its identity stays the same.
+- **Fills.** Fills are append only. The same fill again changes nothing, and the same id with other content raises
+  `walle.FillConflict`.
+- **No cross-checks on writing.** A fill may arrive before its order, or contradict it, as an engine's facts sometimes
+  do. WallE keeps it as it came, and the audit reports it.
+
+## Tables of other programs
+
+`store.orders.ingest(frame)` and `store.fills.ingest(frame)` read the tables of other programs, from Polars, pandas or
+Arrow:
+
+```python
+trades = pl.DataFrame(
+    {
+        "trade_id": ["t-1", "t-2"],
+        "order_id": ["o-1", "o-2"],
+        "pair": ["BTC/USD", "BTC/USD"],
+        "side": ["buy", "sell"],
+        "rate": [91234.5, 91480.1],
+        "amount": [0.1, 0.1],
+        "time": [datetime(2025, 11, 20, 12), datetime(2025, 11, 20, 13)],
+    }
+)
+report = store.fills.ingest(
+    trades,
+    run_id="bot-7",
+    columns={"trade_id": "id", "pair": "symbol", "rate": "price", "amount": "quantity", "time": "filled_at"},
+    timezone="UTC",
+    floats="shortest",  # 0.1 is 0.1; without this option money in floats is refused
+    on_invalid="quarantine",
+)
+print(report, report.conflict_rows, report.rejected_rows)  # what was kept, which rows are not fills, and why
+```
+
+## Trades, costs and shortfall
+
+`trades` matches fills to round trips by `fifo`, `lifo` or `average`. Each has its P&L gross and net, its fees, its
+holding time, and its maximum adverse and favourable excursion from the bars. A fill that flips the position is split,
+and the open remainder is valued at the last close. All arithmetic is exact and rounded once, half-even at 18 places.
+Commissions in two currencies are never added up.
+
+`costs` measures fills, orders or a whole run against the market; a cost above 0 is worse than the benchmark.
+`shortfall` is Perold's implementation shortfall, and its parts add up to it exactly.
+
+Where a bar is missing, the value is null and `reason` says why.
+
+## The audit
+
+`store.fills.audit` and `walle audit` compare fills with their orders, the bars, the calendar and time. They report
+fills
+
+- of an unknown order, beyond the quantity of the order, or off its filled quantity or average price;
+- on another side, of another symbol or in another run than their order;
+- before the submission or after the end of the order, or with an execution id that came twice;
+- beyond the limit, outside the low and high of their bar, in a hole of the bars, or while the market was closed;
+- large for the volume, or with a missing or implausible commission.
+
+`walle audit --help` lists the rules. The audit also reports the fills that it could not compare with any bar.
+Thresholds are arguments (`max_volume_share=Decimal("0.1")`), and a rule of your own is a function over whole columns:
+
+```python
+from walle.fills import rule
+
+
+@rule("odd_lot", "warning")
+def odd_lot(evidence):
+    "The quantity is not a whole number."
+    odd = evidence.fills.filter(pl.col("quantity") % 1 != 0)
+    return odd.select("run_id", "order_id", fill_id="id", sentence=pl.format("fill {} is an odd lot.", "id"))
+
+
+print(store.fills.audit(extra_rules=[odd_lot]).select("rule", "severity", "sentence"))
+store.close()
+```
+"""
 
 from walle.fills.audit import FINDINGS, Rule, audit, rule
 from walle.fills.benchmarks import BENCHMARKS

@@ -1,4 +1,55 @@
-"""What is known about runs beyond storing them."""
+"""Runs of a strategy: their life, their history, and what they were worth.
+
+`store.runs` stores and reads them (see `walle.store.Runs`).
+
+```python
+import walle
+from walle import demo
+
+store = walle.connect("research.db")
+run = store.runs.save(walle.Run(id="sma-1", strategy_id="sma", mode="backtest", config={"fast": 5, "slow": 20}))
+
+demo.load(store)  # the sample runs, with their bars, orders, fills and events
+print(store.runs.read())  # one row per run: status, duration, how many orders and fills
+print(store.runs.history("bt-sma-eth-001"))  # status changes, orders, fills and events, in order of time
+print(store.runs.equity("bt-sma-eth-001", starting_cash=100_000))  # marked to market at the close of every bar
+print(store.runs.metrics("bt-sma-eth-001"))  # return, risk, drawdown, trades and fees, with their annualisation
+print(store.runs.recover())  # runs that are stored as running, and whose process is gone
+store.close()
+```
+
+## The life of a run
+
+A run only makes legal transitions (`walle.IllegalTransition` otherwise), and saving an old copy raises
+`walle.LostUpdate`.
+
+An engine calls `store.runs.sweep()` when it starts. Runs whose process is gone become `lost`, and a `run.Lost` event
+announces it. Opening a store never changes a run.
+
+## What a run was worth
+
+`store.runs.equity` marks cash and positions to market at the close of every bar, exactly.
+
+`store.runs.metrics` has one row per figure: `amount` for money; `value` for ratios, days and counts; `periods_per_year`
+where the figure was annualised; and `reason` where there is no figure. `walle.runs.metrics` documents the formulas and
+their sources.
+
+![Equity of the sample backtest, and its drawdown below](../../notebooks/pictures/equity-light.png)
+
+## Results of a backtest
+
+```py
+from backtesting import Backtest
+
+stats = Backtest(data, SmaCross, cash=10_000, commission=0.002).run()
+results = walle.from_backtesting(stats, run_id="sma-2", symbol="GOOG", timeframe="1d")
+store.runs.ingest(results)  # the run, its orders and its fills in one transaction; repeating it changes nothing
+```
+
+The fills have to add up to the equity that the package reports, or nothing is stored. When the bars are stored as well,
+`store.runs.equity("sma-2")` is the package's equity curve at every bar, with one difference: the commission of a fill
+at the close is booked in the bar of the fill, one bar earlier than in the package.
+"""
 
 from walle.runs.history import history
 from walle.runs.metrics import METRICS, metrics
