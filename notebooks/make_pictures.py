@@ -1,4 +1,4 @@
-"""Draw the pictures of the README from the sample data: ``python notebooks/make_pictures.py``.
+"""Draw the pictures of the README and the guides from the sample data: ``python notebooks/make_pictures.py``.
 
 The same data and versions give the same bytes.
 """

@@ -1,4 +1,4 @@
-"""Take the README's pictures of the views, in a real browser: ``python -m notebooks.make_screenshots``.
+"""Take the views' pictures for the README and the guides, in a real browser: ``python -m notebooks.make_screenshots``.
 
 It needs what the tests need: ``pip install -e ".[test]"`` and Chromium.
 """

@@ -32,7 +32,7 @@ ENDURANCE_TIMEOUT = 3_600.0
 THOROUGH = [
     *("backend", "benchmarks", "fuzz", "pooler", "reliability"),
     *("bars_files/test_memory.py", "ingest/test_memory.py"),
-    *("test_migrations_kill.py", "test_migrations_loss.py", "test_migrations_states.py"),
+    *("test_migrations_kill.py", "test_migrations_loss.py", "test_migrations_states.py", "test_site.py"),
 ]
 """Folders and files whose tests all are, and so is what needs the browser."""
 

@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from walle.store import Store, StoreStatus, connect, upgrade
 
 __version__ = "0.1.0"
+__docformat__ = "numpy"
 
 __all__ = [
     "TIMEFRAMES",

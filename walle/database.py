@@ -132,12 +132,12 @@ class Database:
 
         Examples
         --------
-        ::
-
-            async with database.session() as session:
-                await orders.save(order, session=session)
-                await fills.append(fill, session=session)
-                await session.commit()
+        ```python
+        async with database.session() as session:
+            await orders.save(order, session=session)
+            await fills.append(fill, session=session)
+            await session.commit()
+        ```
         """
         async with self._errors():
             factory = self.session_factory

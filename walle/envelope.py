@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import json
@@ -61,7 +62,7 @@ class Event(Record):
         For another type name, a naive instant, or a payload that is no JSON.
     """
 
-    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": EventKind}
+    _enums: ClassVar[Mapping[str, builtins.type[StrEnum]]] = {"kind": EventKind}
 
     type: str
     payload: dict[str, Any] = field(default_factory=dict)

@@ -1,52 +1,52 @@
 """Every error that WallE raises.
 
-::
-
-    WalleError
-    ├── ConfigurationError (ValueError)     an address or setting that cannot work
-    ├── PersistenceUnavailable              no database is configured (in-memory mode)
-    ├── StoreClosed                         the store or database was closed before
-    │   └── StoreForked                     it was opened in another process, before a fork
-    ├── InputError (ValueError)             what was given cannot be stored or asked
-    │   ├── InvalidRows                     rows of an ingest that are no orders or fills
-    │   │   └── InvalidBars                 rows of an ingest that are not bars
-    │   ├── FilesRefused                    some of several files could not be taken in
-    │   ├── EventTooLarge                   an event above the limit of bytes
-    │   ├── UnknownTimeframe
-    │   ├── UnknownCalendar
-    │   └── IllegalTransition               a run cannot go from this status to that
-    ├── NotFound (LookupError)
-    │   ├── UnknownSymbol
-    │   ├── UnknownRun
-    │   ├── UnknownOrder
-    │   ├── UnknownEvent
-    │   └── UnknownConsumer
-    ├── IncompleteBars (LookupError)        bars are missing in the range that was asked for
-    ├── Conflict                            the store already holds something else
-    │   ├── FillConflict                    the same fill id with another content
-    │   ├── StaleSnapshot                   an order snapshot older than the stored one
-    │   ├── LostUpdate                      somebody saved this run in between
-    │   ├── DuplicateKey                    a unique value is taken
-    │   ├── ConsumerBusy                    another process consumes under this name
-    │   ├── ConsumerFenced                  this consumer was replaced by another
-    │   └── ImmutableRecord                 a fact cannot be changed or deleted
-    ├── HandlerFailed                       a consumer's handler failed for the last time
-    ├── SchemaError
-    │   ├── SchemaOutdated                  tables are missing, older, or the backend's: walle upgrade
-    │   ├── SchemaTooNew                    written by a later WallE
-    │   ├── NotAWalleStore                  somebody else's file or database
-    │   └── UpgradeRefused                  a migration that would lose something
-    └── DatabaseError                       the database did not do it
-        ├── DatabaseUnavailable             not reachable
-        │   ├── AuthenticationFailed
-        │   └── FileReplaced                another file lies where the store's was
-        ├── DatabaseBusy                    locked by others for too long
-        ├── StatementCancelled              it took longer than the server allows, or somebody ended it
-        ├── ReadOnly                        opened read-only, or not writable
-        ├── StorageFull
-        ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
-        ├── UnreadableRow                   another program wrote a value that is none of its column's
-        └── PrecisionError                  a stored number does not fit a frame
+```text
+WalleError
+├── ConfigurationError (ValueError)     an address or setting that cannot work
+├── PersistenceUnavailable              no database is configured (in-memory mode)
+├── StoreClosed                         the store or database was closed before
+│   └── StoreForked                     it was opened in another process, before a fork
+├── InputError (ValueError)             what was given cannot be stored or asked
+│   ├── InvalidRows                     rows of an ingest that are no orders or fills
+│   │   └── InvalidBars                 rows of an ingest that are not bars
+│   ├── FilesRefused                    some of several files could not be taken in
+│   ├── EventTooLarge                   an event above the limit of bytes
+│   ├── UnknownTimeframe
+│   ├── UnknownCalendar
+│   └── IllegalTransition               a run cannot go from this status to that
+├── NotFound (LookupError)
+│   ├── UnknownSymbol
+│   ├── UnknownRun
+│   ├── UnknownOrder
+│   ├── UnknownEvent
+│   └── UnknownConsumer
+├── IncompleteBars (LookupError)        bars are missing in the range that was asked for
+├── Conflict                            the store already holds something else
+│   ├── FillConflict                    the same fill id with another content
+│   ├── StaleSnapshot                   an order snapshot older than the stored one
+│   ├── LostUpdate                      somebody saved this run in between
+│   ├── DuplicateKey                    a unique value is taken
+│   ├── ConsumerBusy                    another process consumes under this name
+│   ├── ConsumerFenced                  this consumer was replaced by another
+│   └── ImmutableRecord                 a fact cannot be changed or deleted
+├── HandlerFailed                       a consumer's handler failed for the last time
+├── SchemaError
+│   ├── SchemaOutdated                  tables are missing, older, or the backend's: walle upgrade
+│   ├── SchemaTooNew                    written by a later WallE
+│   ├── NotAWalleStore                  somebody else's file or database
+│   └── UpgradeRefused                  a migration that would lose something
+└── DatabaseError                       the database did not do it
+    ├── DatabaseUnavailable             not reachable
+    │   ├── AuthenticationFailed
+    │   └── FileReplaced                another file lies where the store's was
+    ├── DatabaseBusy                    locked by others for too long
+    ├── StatementCancelled              it took longer than the server allows, or somebody ended it
+    ├── ReadOnly                        opened read-only, or not writable
+    ├── StorageFull
+    ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
+    ├── UnreadableRow                   another program wrote a value that is none of its column's
+    └── PrecisionError                  a stored number does not fit a frame
+```
 """
 
 from __future__ import annotations

@@ -30,3 +30,5 @@ The exit code is 0 for success, 1 when the database or the data refused (for `wa
 severity error; for `walle status --deep`, when anything is wrong), 2 when the command was given wrongly, and 130 after
 Ctrl-C.
 """
+
+__all__: list[str] = []  # a command has no names to import

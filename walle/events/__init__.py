@@ -101,7 +101,7 @@ asyncio.run(engine(fill))
 ```
 
 A program with a loop of its own polls (`PullConsumer`), receives events through callbacks
-(`number = await log.on(callback, types)`, `log.off(number)`), or keeps its own place (`OffsetStore`).
+(`number = await log.on(callback, types=types)`, `log.off(number)`), or keeps its own place (`OffsetStore`).
 `tests/backend/adapter.py` gives all of this the names of the trading backend.
 
 `notebooks/02_events.ipynb` is the tutorial.

@@ -91,12 +91,12 @@ class Consumer:
 
     Examples
     --------
-    ::
+    ```python
+    async def handle(event: walle.Event) -> None:
+        print(event.offset, event.type)
 
-        async def handle(event: walle.Event) -> None:
-            print(event.offset, event.type)
-
-        await Consumer(log, "printer", handle, types="orders.*").run(follow=False)
+    await Consumer(log, "printer", handle, types="orders.*").run(follow=False)
+    ```
     """
 
     def __init__(

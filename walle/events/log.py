@@ -58,12 +58,12 @@ class EventLog(Searching, Supervision):
 
     Examples
     --------
-    ::
-
-        log = EventLog(Database("research.db"))
-        await log.append(Event(type="orders.Placed", run_id="sma-1"))
-        async for event in log.subscribe("orders.*", after=-1):
-            print(event.offset, event.type, event.payload)
+    ```python
+    log = EventLog(Database("research.db"))
+    await log.append(Event(type="orders.Placed", run_id="sma-1"))
+    async for event in log.subscribe("orders.*", after=-1):
+        print(event.offset, event.type, event.payload)
+    ```
     """
 
     def __init__(self, database: Database | None = None, *, max_bytes: int = MAX_BYTES) -> None:

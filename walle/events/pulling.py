@@ -51,12 +51,12 @@ class PullConsumer:
 
     Examples
     --------
-    ::
-
-        async with PullConsumer(log, "sink", types="orders.*") as consumer:
-            for offset, event in await consumer.poll(timeout=1.0):
-                print(offset, event.type)
-                await consumer.commit(offset)
+    ```python
+    async with PullConsumer(log, "sink", types="orders.*") as consumer:
+        for offset, event in await consumer.poll(timeout=1.0):
+            print(offset, event.type)
+            await consumer.commit(offset)
+    ```
     """
 
     def __init__(

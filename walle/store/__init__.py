@@ -67,7 +67,12 @@ A store works from any thread, and inside a running event loop. It does not work
 fork of a process that has worked with frames, Polars' threads are gone, so that frames can be neither read nor written.
 """
 
+from walle.store.bars import Bars
 from walle.store.core import Store, connect, upgrade
+from walle.store.events import Events
+from walle.store.fills import Fills
+from walle.store.orders import Orders
+from walle.store.runs import Runs
 from walle.store.status import StoreStatus
 
-__all__ = ["Store", "StoreStatus", "connect", "upgrade"]
+__all__ = ["Bars", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "connect", "upgrade"]

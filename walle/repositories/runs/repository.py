@@ -81,8 +81,8 @@ class RunRepository(RunReading, RunAnalysis):
         -------
         Run or WriteReport
             One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
-            of its own it has those in its config, see :meth:`read`. Of several, how many were inserted, updated and
-            there already.
+            of its own it has those in its config, see ``store.runs.read``. Of several, how many were inserted, updated
+            and there already.
 
         Raises
         ------
