@@ -108,12 +108,13 @@ def test_every_method_of_the_store_is_on_the_site_with_its_docstring(site: dict[
     page = site[Path("walle/store.html")]
     store = walle.connect()
     methods = {
-        f"{type(part).__name__}.{name}"
+        f"{kind.__name__}.{name}"
         for part in (store, store.bars, store.orders, store.fills, store.runs, store.events)
-        for name, value in vars(type(part)).items()
+        for kind in type(part).__mro__
+        for name, value in vars(kind).items()
         if not name.startswith("_") and callable(value)
     }
-    assert {"Store.close", "Bars.read", "Orders.save", "Fills.audit", "Runs.metrics", "Events.consume"} <= methods
+    assert {"Store.close", "Bars.read", "Orders.save", "Fills.audit", "Runs.metrics", "Events.read", "Streams.consume"} <= methods
     assert methods <= page.anchors
     assert methods <= page.docstrings.keys()
 

@@ -74,5 +74,6 @@ from walle.store.fills import Fills
 from walle.store.orders import Orders
 from walle.store.runs import Runs
 from walle.store.status import StoreStatus
+from walle.store.streams import Streams
 
-__all__ = ["Bars", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "connect", "upgrade"]
+__all__ = ["Bars", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "Streams", "connect", "upgrade"]
