@@ -114,7 +114,15 @@ def test_every_method_of_the_store_is_on_the_site_with_its_docstring(site: dict[
         for name, value in vars(kind).items()
         if not name.startswith("_") and callable(value)
     }
-    assert {"Store.close", "Bars.read", "Orders.save", "Fills.audit", "Runs.metrics", "Events.read", "Streams.consume"} <= methods
+    assert {
+        "Store.close",
+        "Bars.read",
+        "Orders.save",
+        "Fills.audit",
+        "Runs.metrics",
+        "Events.read",
+        "Streams.consume",
+    } <= methods
     assert methods <= page.anchors
     assert methods <= page.docstrings.keys()
 

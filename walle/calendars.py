@@ -15,7 +15,7 @@ from walle.errors import ConfigurationError, InputError, UnknownCalendar
 from walle.frames import INSTANT
 from walle.interop import beyond_years
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.validation import check_text, parse_range, to_microseconds
+from walle.validation import MICROSECOND, check_text, parse_range, to_microseconds
 
 __all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instants", "from_sessions"]
 
@@ -25,7 +25,6 @@ SESSIONS = pl.Schema(
 """One row is one session: its date, when it opens and closes, and its break (null without one); times in UTC."""
 
 _DAY = 86_400_000_000
-_MICROSECOND = timedelta(microseconds=1)
 _OWN = ("24/7", "24/5")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _date = pl.col("session").cast(pl.Datetime("us")).to_physical()
@@ -179,7 +178,7 @@ class Calendar(ABC):
 
     def slots(self, timeframe: str, start: Moment, end: Moment, *, phase: timedelta | None = None) -> Slots:
         """Return the same opening times as :meth:`grid`, counted and numbered without writing them out."""
-        step = length(check_timeframe(timeframe)) // _MICROSECOND
+        step = length(check_timeframe(timeframe)) // MICROSECOND
         lo, hi = self._range(start, end)
         offset = _offset(phase, timeframe)
         if is_calendar(timeframe):
@@ -449,7 +448,7 @@ def _offset(phase: timedelta | None, timeframe: str) -> int | None:
         raise InputError(f"bars of {timeframe} carry a date at 00:00 UTC: they have no phase, but phase={phase!r}.")
     if not isinstance(phase, timedelta) or not timedelta(0) <= phase < length(timeframe):
         raise InputError(f"phase={phase!r} is no timedelta from 0 to below the timeframe {timeframe}.")
-    return phase // _MICROSECOND
+    return phase // MICROSECOND
 
 
 def _ceil(value: pl.Expr, step: int) -> pl.Expr:

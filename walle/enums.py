@@ -6,6 +6,8 @@ from enum import StrEnum
 
 __all__ = [
     "CALENDAR_TIMEFRAMES",
+    "OHLCV",
+    "PRICES",
     "EventKind",
     "Liquidity",
     "OrderStatus",
@@ -16,6 +18,11 @@ __all__ = [
     "TimeInForce",
 ]
 
+
+OHLCV = ("open", "high", "low", "close", "volume")
+"""The numbers of a bar."""
+
+PRICES = OHLCV[:4]
 
 CALENDAR_TIMEFRAMES = ("1d", "1w", "1M")
 """Timeframes whose bars carry the date of their session or period at 00:00 UTC."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from walle.enums import OHLCV
+
 __all__ = [
     "BACKTEST_RESULTS",
     "BARS",
@@ -35,7 +37,7 @@ __all__ = [
 
 INSTANT = pl.Datetime("us", "UTC")
 DECIMAL = pl.Decimal(38, 18)
-_OHLCV: dict[str, pl.DataType] = {name: pl.Float64() for name in ("open", "high", "low", "close", "volume")}
+_OHLCV: dict[str, pl.DataType] = {name: pl.Float64() for name in OHLCV}
 _SERIES: dict[str, pl.DataType] = {"symbol": pl.String(), "timeframe": pl.String()}
 
 BARS = pl.Schema({**_SERIES, "timestamp": INSTANT, **_OHLCV})

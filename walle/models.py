@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from walle.enums import OHLCV
 from walle.types import ExactDecimal, Json, UtcInstant, big_key, utc_now
 
 __all__ = [
@@ -167,13 +168,11 @@ bar_conflicts = sa.Table(
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("timeframe", sa.Text, nullable=False),
     sa.Column("timestamp", UtcInstant, nullable=False),
-    *(sa.Column(f"stored_{name}", sa.Double, nullable=False) for name in ("open", "high", "low", "close", "volume")),
-    *(sa.Column(name, sa.Double, nullable=False) for name in ("open", "high", "low", "close", "volume")),
+    *(sa.Column(f"stored_{name}", sa.Double, nullable=False) for name in OHLCV),
+    *(sa.Column(name, sa.Double, nullable=False) for name in OHLCV),
     sa.Column("source", sa.Text, doc="where the refused version came from"),
     sa.Column("detected_at", UtcInstant, nullable=False, server_default=utc_now()),
-    sa.UniqueConstraint(
-        "symbol", "timeframe", "timestamp", "open", "high", "low", "close", "volume", name="uq_bar_conflict"
-    ),
+    sa.UniqueConstraint("symbol", "timeframe", "timestamp", *OHLCV, name="uq_bar_conflict"),
     sqlite_autoincrement=True,
 )
 
@@ -259,7 +258,7 @@ rejected_bars = sa.Table(
     sa.Column("symbol", sa.Text),
     sa.Column("timeframe", sa.Text),
     sa.Column("timestamp", UtcInstant),
-    *(sa.Column(name, sa.Double) for name in ("open", "high", "low", "close", "volume")),
+    *(sa.Column(name, sa.Double) for name in OHLCV),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Index("ix_rejected_bars_ingest", "ingest"),
     sqlite_autoincrement=True,

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 
 from walle.enums import (
     CALENDAR_TIMEFRAMES,
+    OHLCV,
     Liquidity,
     OrderStatus,
     OrderType,
@@ -124,7 +125,7 @@ class Bar(Record):
         if self.timeframe in CALENDAR_TIMEFRAMES and isinstance(opened, datetime) and opened.time() == time():
             self._set("timestamp", datetime(opened.year, opened.month, opened.day, tzinfo=UTC))
         self._instants("timestamp")
-        for name in ("open", "high", "low", "close", "volume"):
+        for name in OHLCV:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise InputError(f"{self._name(name)}={value!r} is not a finite number.")

@@ -19,6 +19,7 @@ __all__ = [
     "EPOCH",
     "JSON_DEPTH",
     "JSON_LIST",
+    "MICROSECOND",
     "check_decimal",
     "check_instant",
     "check_json",
@@ -49,7 +50,7 @@ _CHARACTER = (  # no half of a surrogate pair
     r"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
 _SCALAR = f'("({_CHARACTER})*"|-?[0-9][0-9.eE+-]*|true|false|null)'
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 JSON_LIST = rf"^\s*(null|\[\s*({_SCALAR}(\s*,\s*{_SCALAR})*)?\s*\])\s*$"
 """A regular expression, of Polars and of PostgreSQL, for a JSON list without lists or objects in it, or null."""
@@ -57,7 +58,7 @@ JSON_LIST = rf"^\s*(null|\[\s*({_SCALAR}(\s*,\s*{_SCALAR})*)?\s*\])\s*$"
 
 def to_microseconds(instant: datetime) -> int:
     """Count microseconds since 1970 UTC; exact for years 1 to 9999."""
-    return (instant - EPOCH) // _MICROSECOND
+    return (instant - EPOCH) // MICROSECOND
 
 
 def from_microseconds(value: int) -> datetime:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from walle.bars.phase import Phases
+from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
 from walle.frames import BARS, REJECTED_BARS
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
@@ -17,7 +18,6 @@ from walle.timeframe import CALENDAR_TIMEFRAMES, length
 __all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
 
 _KEY = ["symbol", "timeframe", "timestamp"]
-_PRICES = ("open", "high", "low", "close")
 _SHOWN = 5
 _KEPT = 100_000
 _STRAY = "it opens off the phase of its series"
@@ -222,8 +222,8 @@ def _reason() -> pl.Expr:
             "timestamp is missing, or skipped or repeated by a clock change",
             pl.col("timestamp").is_null(),
         ),
-        *((f"{name} is missing", pl.col(name).is_null()) for name in ("symbol", "timeframe", *_PRICES, "volume")),
-        *((f"{name} is NaN or infinite", ~pl.col(name).is_finite()) for name in (*_PRICES, "volume")),
+        *((f"{name} is missing", pl.col(name).is_null()) for name in ("symbol", "timeframe", *PRICES, "volume")),
+        *((f"{name} is NaN or infinite", ~pl.col(name).is_finite()) for name in (*PRICES, "volume")),
         ("high is below low", pl.col("high") < pl.col("low")),
         ("open lies outside low..high", ~pl.col("open").is_between("low", "high")),
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),

@@ -13,7 +13,7 @@ from walle.calendars import Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.timeframe import is_calendar, length
-from walle.validation import parse_range, to_microseconds
+from walle.validation import MICROSECOND, parse_range, to_microseconds
 
 __all__ = ["GRID", "GRID_PERIODS", "CoverageGrid", "check_period", "count_grid"]
 
@@ -33,7 +33,6 @@ GRID = pl.Schema(
 are expected to open in it, those of them that are missing, and the share that is there (0 to 1). No nulls."""
 
 _SERIES = ["symbol", "timeframe"]
-_MICROSECOND = timedelta(microseconds=1)
 _PLACE = pl.Schema({"series": pl.Int64(), "first": pl.Int64(), "last": pl.Int64()})
 
 Moment = datetime | date | str | None
@@ -251,7 +250,7 @@ def _present(slots: Slots, spans: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     if slots.first.is_empty():
         return pl.DataFrame(schema={"row": spans.schema["row"], "first": pl.Int64(), "last": pl.Int64()})
     if timeframe != "1M":  # each of its spans is one bar
-        spans = _aligned(slots, spans, length(timeframe) // _MICROSECOND)
+        spans = _aligned(slots, spans, length(timeframe) // MICROSECOND)
     placed = spans.select("row", first=_before(slots, spans["first"]), last=slots.floor(spans["last"].cast(INSTANT)))
     return placed.filter(pl.col("first") <= pl.col("last")).sort("row", "first")
 

@@ -13,8 +13,9 @@ import polars as pl
 
 from walle.bars.check import UNSTORABLE_SYMBOL
 from walle.bars.files import BarReader, Unread, read_bars, read_frame
-from walle.bars.parse import NUMBERS, parse_bars, to_polars
+from walle.bars.parse import parse_bars, to_polars
 from walle.bars.phase import Series
+from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
 
@@ -185,6 +186,6 @@ def _is_ours(frame: pl.DataFrame, reading: Reading) -> bool:
     there = {*frame.columns, *(name for name in mapping.values() if name is not None)}
     there |= {name for name in ("symbol", "timeframe") if getattr(reading, name) is not None}
     there |= {"volume"} if "volume" in mapping else set()
-    texts = [name for name in NUMBERS if frame.schema.get(name) == pl.String]
+    texts = [name for name in OHLCV if frame.schema.get(name) == pl.String]
     time = frame.schema.get("timestamp", pl.Date())
     return set(BARS) <= there and not texts and (time.is_temporal() or time == pl.Null)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
 from walle.interop import frame_of, renamed
@@ -15,11 +16,10 @@ from walle.records import Bar
 from walle.timeframe import check_timeframe, is_calendar
 from walle.validation import check_text
 
-__all__ = ["NUMBERS", "parse_bars", "to_polars"]
+__all__ = ["parse_bars", "to_polars"]
 
 _TIME_WORDS = ("date", "datetime", "time", "ts", "open_time", "ts_event")
 _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
-NUMBERS = ("open", "high", "low", "close", "volume")
 
 
 def parse_bars(
@@ -68,7 +68,7 @@ def parse_bars(
         pl.col("symbol").cast(pl.String),
         pl.col("timeframe").cast(pl.String),
         _instants(frame["timestamp"], timezone, daily=bool(calendar) and all(calendar.values())),
-        *(_numbers(frame[name]) for name in NUMBERS),
+        *(_numbers(frame[name]) for name in OHLCV),
     ).cast(BARS)
 
 

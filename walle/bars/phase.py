@@ -10,7 +10,7 @@ import polars as pl
 from walle.calendars import Calendar
 from walle.errors import InputError
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
-from walle.validation import from_microseconds
+from walle.validation import MICROSECOND, from_microseconds
 
 __all__ = ["Phases", "Series", "phase_unit"]
 
@@ -18,13 +18,12 @@ Series = tuple[str, str]
 """A symbol and a timeframe."""
 
 _SERIES = ["symbol", "timeframe"]
-_MICROSECOND = timedelta(microseconds=1)
-_HOUR = timedelta(hours=1) // _MICROSECOND
+_HOUR = timedelta(hours=1) // MICROSECOND
 
 
 def phase_unit(timeframe: str) -> int:
     """Return the microseconds within which a phase lies: a bar's length."""
-    return length(timeframe) // _MICROSECOND
+    return length(timeframe) // MICROSECOND
 
 
 class Phases:
@@ -97,7 +96,7 @@ class Phases:
             times = rows["timestamp"]
             lo, hi = (from_microseconds(int(end)) for end in (times.to_physical().min(), times.to_physical().max()))  # type: ignore[arg-type]  # integers
             try:
-                slots = market.slots(str(timeframe), lo, hi + _MICROSECOND)
+                slots = market.slots(str(timeframe), lo, hi + MICROSECOND)
             except InputError:  # the calendar does not reach so far: it expects nothing
                 continue
             places = places.scatter(rows["place"], slots.place(times).is_not_null())

@@ -16,6 +16,7 @@ import polars as pl
 
 from walle.frames import INSTANT
 from walle.timeframe import TIMEFRAMES
+from walle.validation import MICROSECOND
 
 __all__ = [
     "SPANS",
@@ -36,10 +37,9 @@ SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
 """What :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
 
 _SERIES = ["symbol", "timeframe"]
-_MICROSECOND = timedelta(microseconds=1)
-_STEPS = {name: 1 if name == "1M" else period // _MICROSECOND for name, period in TIMEFRAMES.items()}
+_STEPS = {name: 1 if name == "1M" else period // MICROSECOND for name, period in TIMEFRAMES.items()}
 _STEP = pl.col("timeframe").replace_strict(_STEPS, default=1, return_dtype=pl.Int64)
-_MONDAY = timedelta(days=4) // _MICROSECOND
+_MONDAY = timedelta(days=4) // MICROSECOND
 """The first Monday of 1970."""
 
 

@@ -9,16 +9,15 @@ import polars as pl
 
 from walle.bars.coverage import missing
 from walle.calendars import PERIODS, Calendar, calendar, check_instants
+from walle.enums import PRICES
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.validation import to_microseconds
+from walle.validation import MICROSECOND, to_microseconds
 
 __all__ = ["fill_gaps", "resample"]
 
-_PRICES = ("open", "high", "low", "close")
-_NEEDED = ("timestamp", *_PRICES, "volume")
-_MICROSECOND = timedelta(microseconds=1)
+_NEEDED = ("timestamp", *PRICES, "volume")
 _MARGIN = 33 * 86_400_000_000  # in microseconds: a month, and a session that opens on the day before its date
 
 
@@ -74,7 +73,7 @@ def fill_gaps(
     new = pl.col("close").is_null() & pl.col("is_filled")
     # every row that is filled in has a row of its own series before it
     return filled.with_columns(
-        *(pl.when(new).then(pl.col("close").forward_fill()).otherwise(name).alias(name) for name in _PRICES),
+        *(pl.when(new).then(pl.col("close").forward_fill()).otherwise(name).alias(name) for name in PRICES),
         volume=pl.when(new).then(0.0).otherwise("volume"),
     )
 
@@ -181,7 +180,7 @@ def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tup
     place = slots.floor(times)
     found = place.unique().sort()
     start, following = slots.at(found), slots.at(found + 1).fill_null(hi)
-    expected = parts.floor(following - _MICROSECOND) - parts.floor(start - _MICROSECOND)
+    expected = parts.floor(following - MICROSECOND) - parts.floor(start - MICROSECOND)
     return slots.at(place), pl.DataFrame({"bucket": start, "expected": expected})
 
 
@@ -194,7 +193,7 @@ def _dates(
     else:
         opens = sessions["open"]
         slots = market.slots(timeframe, opens[0], sessions["close"][-1])
-        parts = slots.floor(sessions["close"] - _MICROSECOND) - slots.floor(opens - _MICROSECOND)
+        parts = slots.floor(sessions["close"] - MICROSECOND) - slots.floor(opens - MICROSECOND)
     buckets = starts.dt.truncate(PERIODS[to])
     expected = pl.DataFrame({"bucket": buckets, "expected": parts}).group_by("bucket").sum()
     return buckets.gather(opens.search_sorted(times, "right").cast(pl.Int64) - 1), expected
@@ -211,7 +210,7 @@ def _refuse_repeated(ordered: pl.DataFrame, keys: Sequence[str]) -> None:
 
 
 def _refuse_outside(times: pl.Series, timeframe: str, market: Calendar, first: datetime, last: datetime) -> None:
-    outside = times.filter(market.slots(timeframe, first, last + _MICROSECOND).place(times).is_null())
+    outside = times.filter(market.slots(timeframe, first, last + MICROSECOND).place(times).is_null())
     if outside.len():
         raise InputError(
             f"{outside.len()} of {times.len()} bars open where calendar {market.name} expects no bar of {timeframe}, "

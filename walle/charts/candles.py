@@ -22,6 +22,7 @@ from walle.charts.drawing import (
     time_axis,
 )
 from walle.decimals import to_float, trim_zeros
+from walle.enums import PRICES
 from walle.errors import InputError
 from walle.timeframe import TIMEFRAMES
 
@@ -29,7 +30,7 @@ __all__ = ["candles"]
 
 _CANDLES = 400  # more stand closer than two pixels
 _FILLS = 300
-_NEEDED = ("timestamp", "open", "high", "low", "close")
+_NEEDED = ("timestamp", *PRICES)
 
 
 def candles(

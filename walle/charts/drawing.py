@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import polars as pl
 
 from walle.decimals import to_float
+from walle.enums import OHLCV
 from walle.errors import ConfigurationError, InputError
 from walle.interop import beyond_years
 
@@ -151,7 +152,7 @@ def picture(
     return _packed(vl_convert.vegalite_to_png(drawing, vl_version=version, scale=scale), effort)
 
 
-_PRICES = dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())
+_PRICES = dict.fromkeys(OHLCV, pl.Float64())
 
 
 def theme_of(name: str) -> Theme:

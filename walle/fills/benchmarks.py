@@ -12,13 +12,13 @@ from walle.errors import InputError
 from walle.exact import Exact, shortest
 from walle.fills.market import Market
 from walle.frames import DECIMAL
+from walle.validation import MICROSECOND
 
 __all__ = ["BENCHMARKS", "Price", "arrival", "check_benchmarks", "daily", "interval_vwap"]
 
 BENCHMARKS = ("arrival", "vwap", "open", "close")
 
 _DAY = timedelta(days=1)
-_MICROSECOND = timedelta(microseconds=1)
 _BREAK = timedelta(hours=3)
 """A longer pause of a market ends its day."""
 
@@ -142,7 +142,7 @@ def daily(market: Market, times: pl.Series, column: str) -> Price:
         return _priced(market.price(column, place), lacking.select(words).to_series())
     opens, closes, closed = _days(market, times)
     first = column == "open"
-    place = market.place(opens if first else closes - _MICROSECOND)
+    place = market.place(opens if first else closes - MICROSECOND)
     start = market.bars["timestamp"].gather(place.fill_null(0))
     missing = place.is_null() | ((start != opens) if first else pl.Series([False]).new_from_index(0, times.len()))
     low, high = market.reach()

@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from walle.enums import OHLCV
 from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
-from walle.validation import shift, to_microseconds
+from walle.validation import MICROSECOND, shift, to_microseconds
 
 __all__ = ["Market", "Markets", "no_market"]
 
-_MICROSECOND = timedelta(microseconds=1)
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
-_BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64())})
+_BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(OHLCV, pl.Float64())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Market:
             The close of the last bar that had ended: Decimal(38, 18), null before the first. Boolean: a bar is missing
             since then, or the bars do not reach that far; while the market is closed the last close stands.
         """
-        place, moment = self.before(times), times - _MICROSECOND
+        place, moment = self.before(times), times - MICROSECOND
         over = (times > self.reach()[1]) & self.is_open(moment)
         ended = times if self.bars.is_empty() else self.ends().gather(place)
         return self.price("close", place), self.touches_gap(ended, moment) | over | place.is_null()

@@ -21,6 +21,7 @@ from walle.models import fills, orders, runs
 from walle.validation import check_text, decimal_text, parse_json, parse_range
 
 __all__ = [
+    "IN_LIST",
     "Time",
     "canonical",
     "check_name",
@@ -33,6 +34,9 @@ __all__ = [
     "same_key",
     "write_staged",
 ]
+
+IN_LIST = 500
+"""Values that one IN list holds; of more, all rows are read, or they are asked for in parts."""
 
 Time = datetime | date | str | None
 """An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""

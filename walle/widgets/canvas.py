@@ -13,6 +13,7 @@ import polars as pl
 import traitlets
 
 from walle.bars.grid import CoverageGrid
+from walle.enums import PRICES
 from walle.validation import to_microseconds
 from walle.widgets.escape import moment, text_of
 from walle.widgets.heat import COLOURS, DARK, LEVELS, WEIGHTS, levels, share
@@ -110,5 +111,5 @@ class Candles(Messages):
 
 def _candles(bars: pl.DataFrame) -> list[list[Any]]:
     """Return what is drawn of each bar: its time as text, open, high, low and close; JSON knows no infinity."""
-    prices = bars.select("timestamp", "open", "high", "low", "close").iter_rows()
+    prices = bars.select("timestamp", *PRICES).iter_rows()
     return [[moment(time), *values] for time, *values in prices if all(math.isfinite(value) for value in values)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from walle.bars.parse import NUMBERS
+from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
 
@@ -28,7 +28,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "timeframe": ("timeframe", "interval", "rtype", "tf"),
 }
 _BINANCE_HEADER = {"open_time", "close_time", "quote_volume"}
-_BY_PLACE = ("timestamp", "open", "high", "low", "close", "volume")
+_BY_PLACE = ("timestamp", *OHLCV)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
@@ -113,10 +113,10 @@ def assign(
         found["timestamp"] = time
     chosen = _chosen(found, without_volume=without_volume)
     missing = [] if time else ["timestamp"]
-    missing += [name for name in NUMBERS if name not in chosen and not (name == "volume" and without_volume)]
+    missing += [name for name in OHLCV if name not in chosen and not (name == "volume" and without_volume)]
     if missing:
         raise InputError(_missing(names, missing, header=header))
-    numbers = {name: chosen[name] for name in NUMBERS if name in chosen}
+    numbers = {name: chosen[name] for name in OHLCV if name in chosen}
     used = {*time, *chosen.values()}
     return Roles(
         layout=layout,
@@ -219,7 +219,7 @@ def _layout(names: Sequence[str], *, header: bool, hint: str | None) -> str:
         return "alpaca"
     if words >= _BINANCE_HEADER or (not header and len(names) == 12):
         return "binance"
-    if hint == "freqtrade" and (not header or list(names) == ["date", *NUMBERS]):
+    if hint == "freqtrade" and (not header or list(names) == ["date", *OHLCV]):
         return "freqtrade"
     return hint if hint not in (None, "freqtrade", "binance", "plain") else "generic"
 

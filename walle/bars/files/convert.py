@@ -12,7 +12,8 @@ from walle.bars.files.layout import Unread
 from walle.bars.files.names import NameFacts, timeframe_of
 from walle.bars.files.numbers import read_fixed, read_numbers
 from walle.bars.files.times import TimeReader, Times
-from walle.bars.parse import NUMBERS, parse_bars
+from walle.bars.parse import parse_bars
+from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.interop import within_reach
 from walle.timeframe import is_calendar
@@ -106,7 +107,7 @@ class Converter:
             columns[1] = pl.Series("timeframe", [self.timeframe], pl.String).new_from_index(0, batch.height)
         stamps = self._stamps(times, columns[1])
         numbers.setdefault("volume", pl.Series("volume", [0.0]).new_from_index(0, batch.height))
-        frame = pl.DataFrame([*columns, stamps, *(numbers[name].alias(name) for name in NUMBERS)])
+        frame = pl.DataFrame([*columns, stamps, *(numbers[name].alias(name) for name in OHLCV)])
         naive = isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone is None
         bars = self._parse(frame, naive=naive)
         if self._grid is not None:

@@ -17,7 +17,7 @@ from walle.database import Database
 from walle.errors import InputError
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories.bars.series import StoredSeries, symbol_list
-from walle.repositories.common import Time, check_name, one_of
+from walle.repositories.common import IN_LIST, Time, check_name, one_of
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, read
 from walle.types import utc_now
@@ -27,9 +27,6 @@ __all__ = ["DEFAULT", "Calendars", "calendars_of", "explained"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
-
-_FEW = 200
-"""Up to so many symbols are asked for by name."""
 
 
 class Calendars:
@@ -124,7 +121,7 @@ async def calendars_of(
     table = models.symbol_calendars
     kept = pl.DataFrame(schema={"symbol": pl.String(), "calendar": pl.String(), "sessions": pl.String()})
     if wanted and database.has(table):
-        few = one_of(table.c.symbol, wanted) if len(wanted) <= _FEW else []
+        few = one_of(table.c.symbol, wanted) if len(wanted) <= IN_LIST else []
         columns = [expression(database, table, name) for name in kept.columns]
         kept = await read(database, sa.select(*columns).where(*few), kept.schema, session)
         kept = kept.filter(pl.col("symbol").is_in(list(wanted)))

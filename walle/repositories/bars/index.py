@@ -22,6 +22,7 @@ from walle.bars.spans import SPANS, SUMMARY, count_bars, join_spans, pack, spans
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
 from walle.frames import BARS, INSTANT
+from walle.repositories.common import IN_LIST
 from walle.repositories.select import expression, read
 from walle.validation import from_microseconds
 
@@ -30,8 +31,6 @@ __all__ = ["BarIndex"]
 FULL = 65_536
 """Packed bytes from which a row is not rewritten any more for a few bars."""
 
-_MANY = 200
-_AT_ONCE = 500
 _SERIES = ["symbol", "timeframe"]
 _TOLD = pl.Schema(
     {"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT, "last": INSTANT}
@@ -97,8 +96,8 @@ class BarIndex:
         places: dict[Series, list[int]] = {}
         packed = []
         ordered = sorted(wanted)
-        for start in range(0, len(ordered), _MANY):  # no lock on rows of other symbols
-            some = statement.where(*_among(set(ordered[start : start + _MANY])))
+        for start in range(0, len(ordered), IN_LIST):  # no lock on rows of other symbols
+            some = statement.where(*_among(set(ordered[start : start + IN_LIST])))
             for row in await writer.execute(some.order_by(table.c.id).with_for_update(skip_locked=True)):
                 series = (row.symbol, row.timeframe)
                 if series in wanted and row.id not in places.get(series, ()):
@@ -176,8 +175,8 @@ class BarIndex:
         table, seen = models.bar_index, [(mark["id"], mark["bars"]) for mark in marks]
         with contextlib.suppress(DatabaseBusy, ReadOnly, StorageFull, _Changed):
             async with self._database.write(wait=False) as writer:
-                for start in range(0, len(seen), _AT_ONCE):
-                    part = seen[start : start + _AT_ONCE]
+                for start in range(0, len(seen), IN_LIST):
+                    part = seen[start : start + IN_LIST]
                     same = table.c.runs.is_(None), sa.tuple_(table.c.id, table.c.bars).in_(part)
                     free = sa.select(table.c.id).where(*same).with_for_update(skip_locked=True)
                     ids = (await writer.execute(free)).scalars().all()
@@ -219,4 +218,4 @@ def _among(wanted: set[Series]) -> list[sa.ColumnElement[bool]]:
     if len(wanted) == 1:
         return _one(*next(iter(wanted)))
     symbols = sorted({symbol for symbol, _ in wanted})
-    return [models.bar_index.c.symbol.in_(symbols)] if len(symbols) <= _MANY else []
+    return [models.bar_index.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []

@@ -20,14 +20,13 @@ from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
 from walle.repositories.bars.series import symbol_list
-from walle.repositories.common import one_of
+from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES, check_timeframe
 from walle.validation import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
 
-_MANY = 200
 _ROWS_AT_ONCE = 10_000
 _REJECTED = [column.name for column in models.rejected_bars.columns if column.name != "id"]
 
@@ -198,4 +197,4 @@ def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | No
 
 def _among(table: sa.Table, wanted: Collection[Series]) -> list[sa.ColumnElement[bool]]:
     symbols = sorted({symbol for symbol, _ in wanted})
-    return [table.c.symbol.in_(symbols)] if len(symbols) <= _MANY else []
+    return [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []

@@ -12,8 +12,8 @@ from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.bars.parse import NUMBERS
 from walle.database import Database
+from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
 from walle.notices import EmptySeriesWarning, warn
@@ -81,8 +81,8 @@ class BarReader:
             raise InputError(
                 f"symbols={symbols!r}: each names a column, so give it once, and none that is called 'timestamp'."
             )
-        if field not in NUMBERS:
-            raise InputError(f"field={field!r}: choose one of {', '.join(NUMBERS)}.")
+        if field not in OHLCV:
+            raise InputError(f"field={field!r}: choose one of {', '.join(OHLCV)}.")
         bars = await self.read(names, timeframe, start, end, ["symbol", "timestamp", field], False, session)
         return await self._database.in_thread(partial(_side_by_side, bars, field, names))
 

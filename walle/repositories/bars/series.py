@@ -16,15 +16,13 @@ from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS
 from walle.repositories.bars.index import BarIndex
-from walle.repositories.common import Time, check_name, in_range, near, one_of
+from walle.repositories.common import IN_LIST, Time, check_name, in_range, near, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe
 from walle.validation import parse_range
 
 __all__ = ["StoredSeries", "bars_in", "symbol_list"]
 
-_AT_ONCE = 200
-"""Series whose spans are in memory at once."""
 
 _SERIES = ["symbol", "timeframe"]
 
@@ -135,8 +133,8 @@ class StoredSeries:
             for series in wanted:
                 yield series, await self.times(*series, start, end, session)
             return
-        for at in range(0, len(wanted), _AT_ONCE):
-            part = wanted[at : at + _AT_ONCE]
+        for at in range(0, len(wanted), IN_LIST):
+            part = wanted[at : at + IN_LIST]
             spans = await self._index.spans(set(part), session)
             held = {
                 (str(name), str(period)): rows
@@ -158,8 +156,8 @@ class StoredSeries:
         known = series.filter(whole.fill_null(False)).select(*_SERIES, pl.col("first", "last").to_physical())
         others = list(series.filter(~whole.fill_null(False)).select(_SERIES).iter_rows())
         parts = [known]
-        for at in range(0, len(others), _AT_ONCE):
-            parts.append(await self._index.spans(set(others[at : at + _AT_ONCE]), session))
+        for at in range(0, len(others), IN_LIST):
+            parts.append(await self._index.spans(set(others[at : at + IN_LIST]), session))
         return pl.concat(parts)
 
     async def of_same_provider(

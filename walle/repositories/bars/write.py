@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from walle import models
 from walle.bars import IngestReport
 from walle.bars.check import Checked
-from walle.bars.parse import NUMBERS
 from walle.database import Writer
+from walle.enums import OHLCV
 from walle.frames import BAR_CONFLICTS
 from walle.progress import Progress
-from walle.repositories.common import insert_missing, same_key
+from walle.repositories.common import IN_LIST, insert_missing, same_key
 from walle.repositories.select import finish, wire_schema
 from walle.types import wire
 
@@ -23,8 +23,6 @@ __all__ = ["KEY", "BarWrites"]
 KEY = ("symbol", "timeframe", "timestamp")
 SLICE_ROWS = 262_144
 """Rows that are moved between two looks at the progress."""
-
-_MANY_SERIES = 200
 
 
 class BarWrites:
@@ -97,18 +95,18 @@ class BarWrites:
 
     async def _conflicts(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
         table, kept = models.bars, models.bar_conflicts
-        differs = sa.or_(*(staged.c[name] != table.c[name] for name in NUMBERS))
+        differs = sa.or_(*(staged.c[name] != table.c[name] for name in OHLCV))
         versions = [
             *(staged.c[name] for name in KEY),
-            *(table.c[name].label(f"stored_{name}") for name in NUMBERS),
-            *(staged.c[name] for name in NUMBERS),
+            *(table.c[name].label(f"stored_{name}") for name in OHLCV),
+            *(staged.c[name] for name in OHLCV),
         ]
         rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
         travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns))
         travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
         found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS)), BAR_CONFLICTS)
         if found.height:
-            identity = (*KEY, *NUMBERS)
+            identity = (*KEY, *OHLCV)
             known = sa.exists().where(same_key(kept, staged, identity))
             new = rows.add_columns(sa.literal(self._source, sa.Text).label("source")).where(~known).distinct()
             await writer.execute(
@@ -128,7 +126,7 @@ def _spans(rows: pl.DataFrame) -> pl.DataFrame:
 
 async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:
     series = spans.group_by("symbol", "timeframe").agg(pl.col("first").min(), pl.col("last").max())
-    if series.height > _MANY_SERIES:
+    if series.height > IN_LIST:
         return True
     table = models.bars
     for symbol, timeframe, first, last in series.iter_rows():

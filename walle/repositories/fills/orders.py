@@ -20,6 +20,7 @@ from walle.frames import ORDER_CONFLICTS, ORDERS
 from walle.records import Order
 from walle.reports import IngestReport
 from walle.repositories.common import (
+    IN_LIST,
     Time,
     canonical,
     check_name,
@@ -36,8 +37,6 @@ from walle.validation import decimal_text
 __all__ = ["OrderRepository"]
 
 _IDENTITY = ("client_order_id", "run_id", "symbol", "side")
-_AT_ONCE = 500
-"""Names in one statement."""
 _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 
 
@@ -158,8 +157,8 @@ class OrderRepository:
                 if inserted < frame.height:
                     conflicts = _conflicts(await self._lock(writer, staged), frame)
                     names = conflicts["id"].to_list()
-                    for start in range(0, len(names), _AT_ONCE):
-                        await writer.execute(sa.delete(staged).where(staged.c.id.in_(names[start : start + _AT_ONCE])))
+                    for start in range(0, len(names), IN_LIST):
+                        await writer.execute(sa.delete(staged).where(staged.c.id.in_(names[start : start + IN_LIST])))
                     updated = await self._update(writer, staged)
         refused = given.join(conflicts, on="id", how="semi").height
         return IngestReport(

@@ -22,6 +22,7 @@ from walle.fills import WriteReport
 from walle.frames import INSTANT, RUNS
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
+from walle.repositories.common import IN_LIST
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.runs.analysis import RunAnalysis
@@ -36,10 +37,6 @@ __all__ = ["LEASE", "RunRepository"]
 
 LEASE = timedelta(minutes=5)
 """How long a run on another host may be silent before it counts as dead."""
-
-
-_AT_ONCE = 500
-"""Runs in one statement."""
 
 
 class RunRepository(RunReading, RunAnalysis):
@@ -128,8 +125,8 @@ class RunRepository(RunReading, RunAnalysis):
         return WriteReport(inserted=len(new), updated=updated, unchanged=len(runs) - len(new) - updated)
 
     async def _insert(self, writer: Writer, runs: builtins.list[Run]) -> None:
-        for start in range(0, len(runs), _AT_ONCE):
-            part = runs[start : start + _AT_ONCE]
+        for start in range(0, len(runs), IN_LIST):
+            part = runs[start : start + IN_LIST]
             try:
                 await writer.execute(sa.insert(models.runs), [_row(run) for run in part])
             except Exception as error:
@@ -342,8 +339,8 @@ class RunRepository(RunReading, RunAnalysis):
         table, found = models.runs, {}
         columns = [table.c[name] for name in RUNS]
         wanted = sorted(names)
-        for start in range(0, len(wanted), _AT_ONCE):
-            part = sa.select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE])).order_by(table.c.id)
+        for start in range(0, len(wanted), IN_LIST):
+            part = sa.select(*columns).where(table.c.id.in_(wanted[start : start + IN_LIST])).order_by(table.c.id)
             rows = (await writer.execute(part.with_for_update())).mappings().all()
             found.update({row["id"]: record(dict(row), decoded=True) for row in rows})
         return found
