@@ -9,7 +9,7 @@ that transaction: whoever reads the index looks those bars up and puts them in i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -106,9 +106,12 @@ class BarIndex:
         return places, unpack(packed)
 
     async def series(
-        self, symbol: str | None = None, timeframe: str | None = None, session: AsyncSession | None = None
+        self,
+        symbol: str | Collection[str] | None = None,
+        timeframe: str | None = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Return what is known of the stored series.
+        """Return what is known of the stored series, of all or of some symbols.
 
         Returns
         -------
@@ -208,9 +211,11 @@ def _parts(spans: pl.DataFrame, wanted: set[Series]) -> list[tuple[tuple[object,
     return [(key, part) for key, part in spans.partition_by(_SERIES, as_dict=True).items() if key in wanted]
 
 
-def _one(symbol: str | None, timeframe: str | None) -> list[sa.ColumnElement[bool]]:
+def _one(symbol: str | Collection[str] | None, timeframe: str | None) -> list[sa.ColumnElement[bool]]:
     table = models.bar_index
-    conditions = [] if symbol is None else [table.c.symbol == symbol]
+    conditions: list[sa.ColumnElement[bool]] = []
+    if symbol is not None:
+        conditions.append(table.c.symbol.in_([symbol] if isinstance(symbol, str) else list(symbol)))
     return conditions if timeframe is None else [*conditions, table.c.timeframe == timeframe]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -21,7 +21,7 @@ from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe
 from walle.validation import parse_range
 
-__all__ = ["StoredSeries", "bars_in", "symbol_list"]
+__all__ = ["StoredSeries", "bars_in", "stored_series", "symbol_list"]
 
 
 _SERIES = ["symbol", "timeframe"]
@@ -41,24 +41,7 @@ class StoredSeries:
 
     async def list(self, session: AsyncSession | None) -> pl.DataFrame:
         """Return what is stored: columns of ``BAR_SERIES``, sorted."""
-        if self._index.exists:
-            return (await self._index.series(session=session)).select(list(BAR_SERIES))
-        table = models.bars
-        if not self._database.has(table):
-            return pl.DataFrame(schema=BAR_SERIES)
-        time = expression(self._database, table, "timestamp")
-        statement = (
-            sa.select(
-                table.c.symbol,
-                table.c.timeframe,
-                sa.func.min(time),
-                sa.func.max(time),
-                sa.func.count().label("bars"),
-            )
-            .group_by(table.c.symbol, table.c.timeframe)
-            .order_by(table.c.symbol, table.c.timeframe)
-        )
-        return (await read(self._database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
+        return await stored_series(self._database, session=session)
 
     async def choose(
         self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
@@ -176,6 +159,49 @@ class StoredSeries:
             return []
         series = (await self.list(session)).filter(pl.col("timeframe") == timeframe)
         return list(series.join(names, on="symbol", how="semi").select("symbol", "first", "last").iter_rows())
+
+
+async def stored_series(
+    database: Database, symbols: Collection[str] | None = None, session: AsyncSession | None = None
+) -> pl.DataFrame:
+    """List the stored series of some symbols.
+
+    Parameters
+    ----------
+    database : Database
+    symbols : collection of str, optional
+        None: of all. A symbol of which nothing is stored has no row.
+    session : AsyncSession, optional
+        Read what its transaction sees.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`walle.frames.BAR_SERIES`; one row per series, sorted by symbol and timeframe.
+    """
+    named = symbols if symbols is None or len(symbols) <= IN_LIST else None
+    index, table = BarIndex(database), models.bars
+    if symbols is not None and not symbols:
+        found = pl.DataFrame(schema=BAR_SERIES)
+    elif index.exists:
+        found = (await index.series(named, session=session)).select(list(BAR_SERIES))
+    elif not database.has(table):
+        found = pl.DataFrame(schema=BAR_SERIES)
+    else:
+        time = expression(database, table, "timestamp")
+        statement = (
+            sa.select(
+                table.c.symbol,
+                table.c.timeframe,
+                sa.func.min(time),
+                sa.func.max(time),
+                sa.func.count().label("bars"),
+            )
+            .where(*([] if named is None else [table.c.symbol.in_(list(named))]))
+            .group_by(table.c.symbol, table.c.timeframe)
+        )
+        found = (await read(database, statement, BAR_SERIES, session)).sort("symbol", "timeframe")
+    return found if symbols is None else found.filter(pl.col("symbol").is_in(list(symbols)))
 
 
 def symbol_list(symbol: str | Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
 from walle.repositories.common import Time
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
-from walle.repositories.fills.orders import OrderRepository
+from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.validation import shift
 
 __all__ = ["FillAnalysis"]
@@ -104,7 +104,7 @@ class FillAnalysis:
         fills = await self.of_symbol(run_id, symbol)
         if fills.is_empty():
             return trades(fills, method=method)
-        ends = await ends_of_runs(self._database, fills["run_id"].drop_nulls())
+        ends = await ends_of_runs(self._database, fills["run_id"])
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
         markets = await markets_of(self._database, fills, timeframe, latest)
         return await self._database.in_thread(lambda: trades(fills, markets, method=method, ends=ends))
@@ -160,7 +160,7 @@ class FillAnalysis:
         )
         fills = await self.read(run_id)
         # that an order is of another run than its fill is a finding of its own, not a missing order
-        orders = await self._orders_of(run_id, fills)
+        orders = await orders_with_fills(self._database, run_id, fills)
         last = fills["filled_at"].max()
         end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
         markets = await markets_of(self._database, fills, timeframe, end)
@@ -207,7 +207,7 @@ class FillAnalysis:
         check_level(by)
         names = check_benchmarks(benchmarks)
         fills = await self.read(run_id)
-        orders = await self._orders_of(run_id, fills)
+        orders = await orders_with_fills(self._database, run_id, fills)
         markets = await self._around(fills, orders, timeframe)
         return await self._database.in_thread(lambda: costs(fills, orders, markets, by=by, benchmarks=names))
 
@@ -247,14 +247,6 @@ class FillAnalysis:
         markets = await self._around(fills, orders, timeframe)
         ends = await ends_of_runs(self._database, orders["run_id"])
         return await self._database.in_thread(lambda: shortfall(fills, orders, markets, by=by, ends=ends))
-
-    async def _orders_of(self, run_id: str | None, fills: pl.DataFrame) -> pl.DataFrame:
-        """Read the orders of a run, and those of its fills: an order may be of another run than its fill."""
-        orders = await OrderRepository(self._database).read(run_id)
-        if run_id is None or fills["order_id"].is_in(orders["id"].implode()).all():
-            return orders
-        every = await OrderRepository(self._database).read()
-        return every.filter((pl.col("run_id") == run_id) | pl.col("id").is_in(fills["order_id"].implode()))
 
     async def _around(self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None) -> dict[str, Market]:
         """Read the bars of the days in which orders were made and filled."""

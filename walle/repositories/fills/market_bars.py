@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.coverage import find_gaps
 from walle.database import Database
 from walle.fills.market import Market
 from walle.frames import RUNS
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.repository import BarRepository
+from walle.repositories.bars.series import stored_series
+from walle.repositories.common import IN_LIST
 from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe, length
 from walle.validation import shift
@@ -26,6 +31,7 @@ async def markets_of(
     timeframe: str | None,
     end: datetime | None,
     start: datetime | None = None,
+    session: AsyncSession | None = None,
 ) -> dict[str, Market]:
     """Read the bars of the fills' symbols, from the first fill of each on.
 
@@ -40,6 +46,8 @@ async def markets_of(
         Bars that open before it; None: to the last one.
     start : datetime, optional
         Bars from then on, where the first fill is later.
+    session : AsyncSession, optional
+        Read what its transaction sees.
 
     Returns
     -------
@@ -49,9 +57,9 @@ async def markets_of(
     if timeframe is not None:
         check_timeframe(timeframe)
     bars = BarRepository(database)
-    series = await bars.series()
     firsts = fills.drop_nulls("symbol").group_by("symbol").agg(pl.col("filled_at").min()).sort("symbol")
-    calendars = await calendars_of(database, firsts["symbol"])
+    series = await stored_series(database, firsts["symbol"].to_list(), session)
+    calendars = await calendars_of(database, firsts["symbol"], session)
     found = {}
     for symbol, first in firsts.iter_rows():
         stored = [row for row in series.iter_rows(named=True) if row["symbol"] == symbol]
@@ -62,9 +70,11 @@ async def markets_of(
         chosen = row["timeframe"]
         begin = min(shift(first, -length(chosen)), start or first)
         until = None if end is None else max(end, shift(first, timedelta(microseconds=1)))
-        rows = await bars.read(symbol, chosen, begin, until)
-        gaps = (await bars.gaps(symbol, chosen, begin, until)).select("start", "end")
+        rows = await bars.read(symbol, chosen, begin, until, session=session)
         calendar = calendars[symbol]
+        # not bars.gaps(): it looks for outages, and so at every series of the provider
+        missing = partial(find_gaps, rows["timestamp"], chosen, calendar, begin, until)
+        gaps = (await database.in_thread(missing)).select("start", "end")
         last = rows["timestamp"].max() if until is None else until
         sessions = None
         if calendar.name != "24/7" and isinstance(last, datetime):
@@ -73,11 +83,15 @@ async def markets_of(
     return found
 
 
-async def ends_of_runs(database: Database, ids: pl.Series) -> dict[str, datetime]:
-    """Return when each run ended; runs that go on, or are unknown, are left out."""
-    if not database.has(models.runs):
+async def ends_of_runs(database: Database, ids: pl.Series, session: AsyncSession | None = None) -> dict[str, datetime]:
+    """Return when each of some runs ended; those that go on, or are unknown, are left out."""
+    table = models.runs
+    ends: dict[str, datetime] = {}
+    if not database.has(table):
         return {}
-    columns = [expression(database, models.runs, name) for name in ("id", "stopped_at")]
+    columns = [expression(database, table, name) for name in ("id", "stopped_at")]
     schema = pl.Schema({name: RUNS[name] for name in ("id", "stopped_at")})
-    stopped = await read(database, sa.select(*columns), schema, None)
-    return dict(stopped.drop_nulls().filter(pl.col("id").is_in(ids.unique().to_list())).iter_rows())
+    for part in ids.drop_nulls().unique().sort().to_frame().iter_slices(IN_LIST):
+        few = sa.select(*columns).where(table.c.id.in_(part.to_series().to_list()))
+        ends.update((await read(database, few, schema, session)).drop_nulls().iter_rows())
+    return ends

@@ -34,7 +34,7 @@ from walle.repositories.common import (
 from walle.repositories.select import expression, finish, read, wire_schema
 from walle.validation import decimal_text
 
-__all__ = ["OrderRepository"]
+__all__ = ["OrderRepository", "orders_with_fills"]
 
 _IDENTITY = ("client_order_id", "run_id", "symbol", "side")
 _TERMINAL = [status.value for status in OrderStatus if status.terminal]
@@ -280,8 +280,8 @@ class OrderRepository:
             ],
             session,
         )
-        if run_id is not None and frame.is_empty() and session is None:
-            await known_run(self._database, run_id)
+        if run_id is not None and frame.is_empty():
+            await known_run(self._database, run_id, session)
         return frame
 
     async def _frame(
@@ -295,6 +295,42 @@ class OrderRepository:
         )
         frame = await read(self._database, statement, ORDERS, session)
         return frame.sort("created_at", "id")
+
+
+async def orders_with_fills(
+    database: Database, run_id: str | None, fills: pl.DataFrame, session: AsyncSession | None = None
+) -> pl.DataFrame:
+    """Read the orders of a run, and those of its fills: an order may be of another run than its fill.
+
+    Parameters
+    ----------
+    database : Database
+    run_id : str, optional
+        None: every order.
+    fills : polars.DataFrame
+        The fills of that run: order_id.
+    session : AsyncSession, optional
+        Read what its transaction sees.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`walle.frames.ORDERS`; one row per order, sorted by created_at, then id.
+
+    Raises
+    ------
+    UnknownRun
+        When nothing at all is stored of that run; near ids are offered.
+    """
+    repository, table = OrderRepository(database), models.orders
+    own = await repository.read(run_id, session=session)
+    if run_id is None or fills["order_id"].is_in(own["id"].implode()).all():
+        return own
+    filled = sa.select(models.fills.c.order_id).where(models.fills.c.run_id == run_id)
+    others = await repository._frame([table.c.id.in_(filled), table.c.run_id.is_distinct_from(run_id)], session)
+    # a fill may have come in since the given ones were read
+    others = others.filter(pl.col("id").is_in(fills["order_id"].implode()))
+    return pl.concat([own, others]).sort("created_at", "id")
 
 
 def _records(frame: pl.DataFrame) -> builtins.list[Order]:
