@@ -78,7 +78,7 @@ class IngestReport:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What became of the rows: rows, inserted, duplicates, conflicts, rejected."""
+        """What became of the rows of bars, as it is kept: rows, inserted, duplicates, conflicts, rejected."""
         return {name: getattr(self, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
 
     @property
@@ -93,17 +93,22 @@ class IngestReport:
 
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
-        """Add reports up."""
-        parts = [report for report in reports if report.rows or report.outcomes]
+        """Add reports up.
+
+        Their rows stand below each other: of bars, orders and fills together with the columns of all of them.
+        """
+        given = list(reports)
+        parts = [report for report in given if report.rows or report.outcomes] or given[:1]
         if len(parts) <= 1:
             return parts[0] if parts else IngestReport()
         return IngestReport(
             inserted=sum(part.inserted for part in parts),
+            updated=sum(part.updated for part in parts),
             duplicates=sum(part.duplicates for part in parts),
             conflicts=sum(part.conflicts for part in parts),
             rejected=sum(part.rejected for part in parts),
-            rejected_rows=pl.concat([pl.DataFrame(schema=REJECTED_BARS), *(part.rejected_rows for part in parts)]),
-            conflict_rows=pl.concat([pl.DataFrame(schema=BAR_CONFLICTS), *(part.conflict_rows for part in parts)]),
+            rejected_rows=pl.concat([part.rejected_rows for part in parts], how="diagonal"),
+            conflict_rows=pl.concat([part.conflict_rows for part in parts], how="diagonal"),
             outcomes=tuple(outcome for part in parts for outcome in part.outcomes),
         )
 

@@ -11,12 +11,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import walle
-from tests.samples import fill, order
+from tests.samples import fill, order, run
 from walle.database import Database
 from walle.errors import InputError, InvalidRows
 from walle.fills import fills_frame, orders_frame
 from walle.frames import FILL_CONFLICTS, FILLS, ORDER_CONFLICTS, ORDERS, REJECTED_FILLS, REJECTED_ORDERS
-from walle.repositories import FillRepository, OrderRepository
+from walle.repositories import FillRepository, OrderRepository, RunRepository
 
 
 @pytest.fixture
@@ -213,6 +213,56 @@ async def test_many_conflicting_orders_are_told_apart_from_the_good_ones(orders:
     given = [dataclasses.replace(one, status="cancelled") for one in old] + [order(9_000 + n) for n in range(10)]
     report = await orders.ingest(given)
     assert (report.inserted, report.updated, report.conflicts) == (10, 0, 1_200)
+
+
+async def test_a_report_has_the_columns_of_its_noun_whatever_came(
+    fills: FillRepository, orders: OrderRepository
+) -> None:
+    sources = [[order(1)], [order(1)], [order(1, status="partial")], []]
+    told = [await orders.ingest(source) for source in sources]
+    assert [report.updated for report in told] == [0, 0, 1, 0]
+    for report in [*told, walle.IngestReport.total(told), walle.IngestReport.total(told[3:])]:
+        assert report.rejected_rows.schema == REJECTED_ORDERS
+        assert report.conflict_rows.schema == ORDER_CONFLICTS
+    told = [await fills.ingest(source) for source in ([fill(1)], [fill(1)], [])]
+    for report in [*told, walle.IngestReport.total(told), walle.IngestReport.total(told[2:])]:
+        assert report.rejected_rows.schema == REJECTED_FILLS
+        assert report.conflict_rows.schema == FILL_CONFLICTS
+
+
+async def test_a_total_has_the_sum_of_every_count_and_all_the_rows(
+    fills: FillRepository, orders: OrderRepository
+) -> None:
+    await orders.save([order(1), order(2, status="filled")])
+    bad = orders_frame([order(3), order(4)]).with_columns(side=pl.Series(["hold", "buy"]))
+    parts = [
+        await orders.ingest([order(1, status="partial"), order(2)]),
+        await orders.ingest(bad, on_invalid="quarantine"),
+        await orders.ingest([order(1, status="filled"), order(4)]),
+    ]
+    total = walle.IngestReport.total(parts)
+    assert (total.inserted, total.updated, total.duplicates, total.conflicts, total.rejected) == (1, 2, 1, 1, 1)
+    assert total.rows == 6
+    assert "2 updated" in repr(total)
+    assert total.conflict_rows["id"].to_list() == ["order-2"]
+    assert total.rejected_rows["id"].to_list() == ["order-3"]
+    assert (total.rejected_rows.schema, total.conflict_rows.schema) == (REJECTED_ORDERS, ORDER_CONFLICTS)
+    bad_fills = fills_frame([fill(1), fill(2)]).with_columns(side=pl.Series(["hold", "buy"]))
+    both = walle.IngestReport.total([total, await fills.ingest(bad_fills, on_invalid="quarantine")])
+    assert (both.rows, both.updated, both.rejected) == (8, 2, 2)
+    assert both.rejected_rows.select("id", "qty", "quantity").rows() == [
+        ("order-3", Decimal("2.5"), None),
+        ("fill-1", None, Decimal("0.000000000000000001")),
+    ]
+
+
+async def test_a_run_without_orders_and_fills_has_reports_with_their_columns(database: Database) -> None:
+    report = await RunRepository(database).ingest(run())
+    assert (report.orders.rows, report.fills.rows) == (0, 0)
+    assert report.orders.rejected_rows.schema == REJECTED_ORDERS
+    assert report.orders.conflict_rows.schema == ORDER_CONFLICTS
+    assert report.fills.rejected_rows.schema == REJECTED_FILLS
+    assert report.fills.conflict_rows.schema == FILL_CONFLICTS
 
 
 def test_the_facade_takes_the_same(store: walle.Store) -> None:

@@ -19,7 +19,7 @@ from walle.enums import RunStatus
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
-from walle.frames import INSTANT, RUNS
+from walle.frames import FILL_CONFLICTS, INSTANT, ORDER_CONFLICTS, REJECTED_FILLS, REJECTED_ORDERS, RUNS
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
 from walle.repositories.common import IN_LIST
@@ -185,13 +185,11 @@ class RunRepository(RunReading, RunAnalysis):
             known = await self._same(run, session)
             saved = known or await self.save(run, session=session)
             reports = []
-            for repository, source in (
-                (OrderRepository(self._database), orders),
-                (FillRepository(self._database), fills),
+            for repository, source, nothing in (
+                (OrderRepository(self._database), orders, _report(REJECTED_ORDERS, ORDER_CONFLICTS)),
+                (FillRepository(self._database), fills, _report(REJECTED_FILLS, FILL_CONFLICTS)),
             ):
-                reports.append(
-                    IngestReport() if source is None else await repository.ingest(source, **said, session=session)
-                )
+                reports.append(nothing if source is None else await repository.ingest(source, **said, session=session))
             await session.commit()
         return RunReport(run=saved, inserted=known is None, orders=reports[0], fills=reports[1])
 
@@ -350,6 +348,11 @@ async def _now(writer: Writer) -> datetime:
     """Return the database's clock: the one that all hosts share."""
     now: datetime = (await writer.execute(sa.select(utc_now()))).scalar_one()
     return now
+
+
+def _report(rejected: pl.Schema, conflicts: pl.Schema) -> IngestReport:
+    """Return the report of an ingest without rows."""
+    return IngestReport(rejected_rows=pl.DataFrame(schema=rejected), conflict_rows=pl.DataFrame(schema=conflicts))
 
 
 def _saved(run: Run, stored: Run | None, now: datetime | None) -> Run:
