@@ -18,6 +18,7 @@ WalleError
 │   ├── UnknownSymbol
 │   ├── UnknownRun
 │   ├── UnknownOrder
+│   ├── UnknownFill
 │   ├── UnknownEvent
 │   └── UnknownConsumer
 ├── IncompleteBars (LookupError)        bars are missing in the range that was asked for
@@ -97,6 +98,7 @@ __all__ = [
     "UnknownCalendar",
     "UnknownConsumer",
     "UnknownEvent",
+    "UnknownFill",
     "UnknownOrder",
     "UnknownRun",
     "UnknownSymbol",
@@ -302,6 +304,14 @@ class UnknownOrder(NotFound):
     def __init__(self, order_id: str, field: str = "id") -> None:
         super().__init__(f"no order with {field} {order_id!r}. store.orders.read() lists what is stored.")
         self.order_id = order_id
+
+
+class UnknownFill(NotFound):
+    """No fill of that id is stored."""
+
+    def __init__(self, fill_id: str) -> None:
+        super().__init__(f"no fill with id {fill_id!r}. store.fills.read() lists what is stored.")
+        self.fill_id = fill_id
 
 
 class UnknownEvent(NotFound):

@@ -98,7 +98,11 @@ class FillStore:
         return await self._fills.list(order_id=order_id)
 
     async def list_by_run_id(self, run_id: str) -> list[walle.Fill]:
-        return await self._fills.list(run_id)
+        """Return the fills of a run, also of one of which nothing is known."""
+        try:
+            return await self._fills.list(run_id)
+        except walle.UnknownRun:
+            return []
 
 
 class ResultStore:

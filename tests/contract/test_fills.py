@@ -9,7 +9,7 @@ import pytest
 
 from tests.samples import START, fill, order
 from walle.database import Database
-from walle.errors import FillConflict, InputError, UnknownRun
+from walle.errors import FillConflict, InputError, UnknownFill, UnknownRun
 from walle.fills import WriteReport
 from walle.frames import FILLS
 from walle.repositories import FillRepository, OrderRepository
@@ -29,7 +29,9 @@ async def test_a_fill_comes_back_equal(repository: FillRepository) -> None:
     assert await repository.append([fill(), BARE]) == WriteReport(inserted=2)
     assert await repository.get("fill-1") == fill()
     assert await repository.get("fill-2") == BARE
-    assert await repository.get("fill-3") is None
+    with pytest.raises(UnknownFill, match="no fill with id 'fill-3'") as caught:
+        await repository.get("fill-3")
+    assert caught.value.fill_id == "fill-3"
     assert await repository.list(order_id="order-1") == [fill(), BARE]
     frame = await repository.read()
     assert frame.schema == FILLS
@@ -71,6 +73,13 @@ async def test_a_run_has_its_fills_also_by_their_orders(database: Database, repo
     assert (await repository.read(order_id="gone")).height == 1
     span = await repository.read(start=START + timedelta(seconds=2), end=START + timedelta(seconds=4))
     assert span["id"].to_list() == ["fill-2", "fill-3"]
+    assert [one.id for one in await repository.list(symbol="ETH/USD")] == ["fill-3"]
+    assert [one.id for one in await repository.list(symbol="BTC/USD")] == ["fill-1", "fill-2"]
+    listed = await repository.list(start=START + timedelta(seconds=2), end=START + timedelta(seconds=4))
+    assert [one.id for one in listed] == ["fill-2", "fill-3"]
+    assert await repository.list("run-2", symbol="BTC/USD") == []
+    with pytest.raises(UnknownRun, match="did you mean 'run-"):
+        await repository.list("run-11")
 
 
 async def test_a_run_without_fills_gives_an_empty_typed_frame(database: Database, repository: FillRepository) -> None:

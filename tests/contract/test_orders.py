@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import walle
 from tests.samples import START, fill, order, run
 from walle.database import Database
 from walle.enums import OrderStatus
@@ -150,6 +151,21 @@ async def test_one_transaction_holds_an_order_its_fill_and_its_run(database: Dat
         await session.commit()
     kept: list[Order] = await orders.list()
     assert {item.id for item in kept} == {"order-1", "order-2"}
+
+
+def test_a_store_lists_orders_fills_and_runs_as_records(store: walle.Store) -> None:
+    saved = store.runs.save(run())
+    store.orders.save([order(), order(2, status="filled")])
+    store.fills.append([fill(), fill(2, symbol=None)])
+    assert store.runs.list() == store.runs.list(mode="backtest") == [saved]
+    assert store.runs.list(status="running") == []
+    assert store.orders.list("run-1", status="filled") == [order(2, status="filled")]
+    assert store.orders.list() == [store.orders.get("order-1"), store.orders.get("order-2")]
+    assert store.fills.list(symbol="BTC/USD") == [fill(), fill(2, symbol=None)]
+    assert store.fills.list(order_id="nothing") == []
+    assert store.events.list() == []
+    with pytest.raises(walle.UnknownFill):
+        store.fills.get("fill-9")
 
 
 @pytest.mark.parametrize("change", [{"symbol": "ETH/USD"}, {"side": "sell"}, {"run_id": "r"}, {"client_order_id": "c"}])

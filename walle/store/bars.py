@@ -155,7 +155,8 @@ class Bars(Part[BarRepository]):
             Only these, in this order.
         require_complete : bool
             Raise when a bar is missing in the range (from a series' first bar, to its last, where an end is open) under
-            the symbol's calendar (:meth:`set_calendar`). Gaps that were explained (:meth:`explain_gap`) do not count.
+            the symbol's calendar (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) do not
+            count.
 
         Returns
         -------

@@ -96,20 +96,38 @@ class Fills(Part[FillRepository]):
             ),
         )
 
-    def get(self, fill_id: str) -> Fill | None:
-        """Return one fill as it was written, or None when there is none of that id."""
-        return self._call("get", lambda core: core.get(fill_id))
-
-    def list(self, run_id: str | None = None, *, order_id: str | None = None) -> builtins.list[Fill]:
-        """Return fills as they were written, as records sorted by filled_at, then id.
+    def get(self, fill_id: str) -> Fill:
+        """Return one fill as it was written.
 
         Parameters
         ----------
-        run_id : str, optional
-            Fills of that run, and those without a run whose order is of it.
-        order_id : str, optional
+        fill_id : str
+
+        Raises
+        ------
+        UnknownFill
+            When there is none of that id.
         """
-        return self._call("list", lambda core: core.list(run_id, order_id=order_id))
+        return self._call("get", lambda core: core.get(fill_id))
+
+    def list(
+        self,
+        run_id: str | None = None,
+        *,
+        order_id: str | None = None,
+        symbol: str | None = None,
+        start: Time = None,
+        end: Time = None,
+    ) -> builtins.list[Fill]:
+        """Return fills as records, as they were written; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        UnknownRun, InputError
+        """
+        return self._call(
+            "list", lambda core: core.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+        )
 
     def read(
         self,

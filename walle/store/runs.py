@@ -50,8 +50,8 @@ class Runs(Part[RunRepository]):
         -------
         Run or WriteReport
             One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
-            of its own it has those in its config, see :meth:`read`. Of several, how many were inserted, updated and
-            there already.
+            of its own it has those in its config, see ``store.runs.read``. Of several, how many were inserted, updated
+            and there already.
 
         Raises
         ------

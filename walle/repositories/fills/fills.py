@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import FillConflict
+from walle.errors import FillConflict, UnknownFill
 from walle.fills import WriteReport, fills_frame
 from walle.fills.ingest_frame import Reading, read_fills
 from walle.frames import FILL_CONFLICTS, FILLS
@@ -168,28 +168,52 @@ class FillRepository(FillAnalysis):
         before = finish(await writer.fetch(stored, schema), FILLS)
         return before, finish(await writer.fetch(offered, schema), FILLS)
 
-    async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill | None:
-        """Return one fill as it was written, or None when there is none of that id."""
+    async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill:
+        """Return one fill as it was written.
+
+        Parameters
+        ----------
+        fill_id : str
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Raises
+        ------
+        UnknownFill
+            When there is none of that id.
+        """
         found = await self._records([models.fills.c.id == check_name(fill_id, "fill_id")], session)
-        return found[0] if found else None
+        if not found:
+            raise UnknownFill(fill_id)
+        return found[0]
 
     async def list(
         self,
         run_id: str | None = None,
         *,
         order_id: str | None = None,
+        symbol: str | None = None,
+        start: Time = None,
+        end: Time = None,
         session: AsyncSession | None = None,
     ) -> builtins.list[Fill]:
-        """Return fills as they were written, as records sorted by filled_at, then id.
+        """Return fills as records, as they were written; arguments and order as in :meth:`read`.
 
-        Parameters
-        ----------
-        run_id : str, optional
-            Fills of that run, and those without a run whose order is of it.
-        order_id : str, optional
-        session : AsyncSession, optional
+        Raises
+        ------
+        UnknownRun, InputError
         """
-        return await self._records([*self._of_run(run_id), *one_of(models.fills.c.order_id, order_id)], session)
+        table = models.fills
+        conditions = [
+            *self._of("run_id", run_id),
+            *one_of(table.c.order_id, order_id),
+            *self._of("symbol", symbol),
+            *in_range(table.c.filled_at, start, end),
+        ]
+        found = await self._records(conditions, session)
+        if run_id is not None and not found:
+            await known_run(self._database, run_id, session)
+        return found
 
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
@@ -245,33 +269,33 @@ class FillRepository(FillAnalysis):
             if joins and name in ("run_id", "symbol"):
                 column = sa.func.coalesce(self._own(name), orders.c[name]).label(name)
             chosen.append(column)
-        effective = sa.func.coalesce(self._own("symbol"), orders.c.symbol) if joins else self._own("symbol")
         statement: sa.Select[Any] = sa.select(*chosen).where(
-            *self._of_run(run_id),
+            *self._of("run_id", run_id),
             *one_of(table.c.order_id, order_id),
-            *([effective == check_name(symbol, "symbol")] if symbol is not None else []),
+            *self._of("symbol", symbol),
             *in_range(table.c.filled_at, start, end),
         )
         if joins:
             statement = statement.select_from(table.outerjoin(orders, table.c.order_id == orders.c.id))
         frame = await read(self._database, statement, FILLS, session)
-        if run_id is not None and frame.is_empty() and session is None:
-            await known_run(self._database, run_id)
+        if run_id is not None and frame.is_empty():
+            await known_run(self._database, run_id, session)
         return frame.sort("filled_at", "id")
 
     def _own(self, name: str) -> sa.ColumnElement[Any]:
         column = models.fills.c[name]
         return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
 
-    def _of_run(self, run_id: str | None) -> builtins.list[sa.ColumnElement[bool]]:
-        if run_id is None:
+    def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
+        """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
+        if value is None:
             return []
-        check_name(run_id, "run_id")
-        own, orders = self._own("run_id"), models.orders
-        conditions = [own == run_id]
+        check_name(value, name)
+        own, orders = self._own(name), models.orders
+        conditions = [own == value]
         if self._database.has(orders):
-            of_run = sa.select(orders.c.id).where(orders.c.run_id == run_id)
-            conditions.append(sa.and_(own.is_(None), models.fills.c.order_id.in_(of_run)))
+            theirs = sa.select(orders.c.id).where(orders.c[name] == value)
+            conditions.append(sa.and_(own.is_(None), models.fills.c.order_id.in_(theirs)))
         return [sa.or_(*conditions)]
 
 
