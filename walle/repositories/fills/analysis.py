@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
 from walle.errors import InputError
@@ -38,12 +39,26 @@ class FillAnalysis:
 
     @abstractmethod
     async def read(
-        self, run_id: str | None = None, *, symbol: str | None = None, start: Time = None, end: Time = None
+        self,
+        run_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read fills as a frame."""
 
-    async def of_symbol(self, run_id: str | None, symbol: str | None) -> pl.DataFrame:
+    async def of_symbol(
+        self, run_id: str | None, symbol: str | None, *, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
         """Read the fills of a run, or of every one, and of a symbol, where one is given.
+
+        Parameters
+        ----------
+        run_id, symbol : str or None
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Raises
         ------
@@ -52,9 +67,9 @@ class FillAnalysis:
         InputError
             When there are fills, and none of that symbol.
         """
-        fills = await self.read(run_id, symbol=symbol)
+        fills = await self.read(run_id, symbol=symbol, session=session)
         if symbol is not None and fills.is_empty():
-            known = (await self.read(run_id))["symbol"].drop_nulls().unique().sort().to_list()
+            known = (await self.read(run_id, session=session))["symbol"].drop_nulls().unique().sort().to_list()
             if known:
                 near = difflib.get_close_matches(symbol, known, 1, 0.6)
                 hint = f"did you mean {near[0]!r}? There" if near else "there"
@@ -69,6 +84,7 @@ class FillAnalysis:
         method: str = "fifo",
         symbol: str | None = None,
         timeframe: str | None = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Match fills to round trips: what was closed, with which profit, and what is still open.
 
@@ -83,6 +99,8 @@ class FillAnalysis:
             Only this one.
         timeframe : str, optional
             Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -101,12 +119,12 @@ class FillAnalysis:
             For another method or timeframe.
         """
         check_method(method)
-        fills = await self.of_symbol(run_id, symbol)
+        fills = await self.of_symbol(run_id, symbol, session=session)
         if fills.is_empty():
             return trades(fills, method=method)
-        ends = await ends_of_runs(self._database, fills["run_id"])
+        ends = await ends_of_runs(self._database, fills["run_id"], session)
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
-        markets = await markets_of(self._database, fills, timeframe, latest)
+        markets = await markets_of(self._database, fills, timeframe, latest, session=session)
         return await self._database.in_thread(lambda: trades(fills, markets, method=method, ends=ends))
 
     async def audit(
@@ -119,6 +137,7 @@ class FillAnalysis:
         price_tolerance: Decimal = Thresholds.price_tolerance,
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Hold fills against their orders, against the bars, and against time.
 
@@ -139,6 +158,8 @@ class FillAnalysis:
             How much of its bar's volume a fill may be; 1 is all of it.
         max_commission_rate : Decimal
             How much of its notional a fill may cost; 0.01 is one per cent.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -158,12 +179,12 @@ class FillAnalysis:
         limits = Thresholds(
             price_tolerance=price_tolerance, max_volume_share=max_volume_share, max_commission_rate=max_commission_rate
         )
-        fills = await self.read(run_id)
+        fills = await self.read(run_id, session=session)
         # that an order is of another run than its fill is a finding of its own, not a missing order
-        orders = await orders_with_fills(self._database, run_id, fills)
+        orders = await orders_with_fills(self._database, run_id, fills, session)
         last = fills["filled_at"].max()
         end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
-        markets = await markets_of(self._database, fills, timeframe, end)
+        markets = await markets_of(self._database, fills, timeframe, end, session=session)
         return await self._database.in_thread(lambda: audit(Evidence(fills, orders, markets, limits), chosen))
 
     async def costs(
@@ -173,6 +194,7 @@ class FillAnalysis:
         by: str = "fill",
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Measure fills against the market's prices: arrival, interval VWAP, open and close.
 
@@ -187,6 +209,8 @@ class FillAnalysis:
             its source.
         timeframe : str, optional
             Of the bars. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -206,13 +230,18 @@ class FillAnalysis:
         """
         check_level(by)
         names = check_benchmarks(benchmarks)
-        fills = await self.read(run_id)
-        orders = await orders_with_fills(self._database, run_id, fills)
-        markets = await self._around(fills, orders, timeframe)
+        fills = await self.read(run_id, session=session)
+        orders = await orders_with_fills(self._database, run_id, fills, session)
+        markets = await self._around(fills, orders, timeframe, session)
         return await self._database.in_thread(lambda: costs(fills, orders, markets, by=by, benchmarks=names))
 
     async def shortfall(
-        self, run_id: str | None = None, *, by: str = "order", timeframe: str | None = None
+        self,
+        run_id: str | None = None,
+        *,
+        by: str = "order",
+        timeframe: str | None = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Split the implementation shortfall of orders into delay, trading, opportunity and fees.
 
@@ -224,6 +253,8 @@ class FillAnalysis:
             ``order`` or ``run``.
         timeframe : str, optional
             Of the bars. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -242,13 +273,15 @@ class FillAnalysis:
             For another level or timeframe.
         """
         check_level(by, ("order", "run"))
-        orders = await OrderRepository(self._database).read(run_id)
-        fills = await self.read(run_id)
-        markets = await self._around(fills, orders, timeframe)
-        ends = await ends_of_runs(self._database, orders["run_id"])
+        orders = await OrderRepository(self._database).read(run_id, session=session)
+        fills = await self.read(run_id, session=session)
+        markets = await self._around(fills, orders, timeframe, session)
+        ends = await ends_of_runs(self._database, orders["run_id"], session)
         return await self._database.in_thread(lambda: shortfall(fills, orders, markets, by=by, ends=ends))
 
-    async def _around(self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None) -> dict[str, Market]:
+    async def _around(
+        self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None, session: AsyncSession | None
+    ) -> dict[str, Market]:
         """Read the bars of the days in which orders were made and filled."""
         times = [pl.col(name) for name in ("created_at", "submitted_at", "filled_at", "cancelled_at")]
         moments = pl.concat(
@@ -260,4 +293,4 @@ class FillAnalysis:
         first, last = moments["filled_at"].min(), moments["filled_at"].max()
         if not isinstance(first, datetime) or not isinstance(last, datetime):
             return {}
-        return await markets_of(self._database, moments, timeframe, shift(last, _DAYS), shift(first, -_DAYS))
+        return await markets_of(self._database, moments, timeframe, shift(last, _DAYS), shift(first, -_DAYS), session)

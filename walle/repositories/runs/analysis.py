@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import polars as pl
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.calendars import calendar as find_calendar
 from walle.database import Database
@@ -46,7 +47,7 @@ class RunAnalysis:
     _database: Database
 
     @abstractmethod
-    async def get(self, run_id: str) -> Run:
+    async def get(self, run_id: str, *, session: AsyncSession | None = None) -> Run:
         """Return one run."""
 
     async def equity(
@@ -56,6 +57,7 @@ class RunAnalysis:
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | None = None,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
 
@@ -68,6 +70,8 @@ class RunAnalysis:
             Of the bars. None: the shortest that is stored of each symbol.
         starting_cash : Decimal or int, optional
             None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -84,7 +88,7 @@ class RunAnalysis:
         InputError
             When its symbols are priced in several currencies, or for a starting cash that is no exact number.
         """
-        return (await self._worth(run_id, symbol, timeframe, starting_cash)).equity
+        return (await self._worth(run_id, symbol, timeframe, starting_cash, session)).equity
 
     async def metrics(
         self,
@@ -97,6 +101,7 @@ class RunAnalysis:
         returns: str = "day",
         periods: float | None = None,
         risk_free: float = 0.0,
+        session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
 
@@ -117,6 +122,8 @@ class RunAnalysis:
             in a mean year: 365.25 for 24/7, about 252 for XNYS.
         risk_free : float
             A year's interest without risk, such as 0.04.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -134,10 +141,10 @@ class RunAnalysis:
             As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
         """
         check_method(method)
-        worth = await self._worth(run_id, symbol, timeframe, starting_cash)
+        worth = await self._worth(run_id, symbol, timeframe, starting_cash, session)
         run, fills, markets = worth.run, worth.fills, worth.markets
         if periods is None:
-            periods = await self._periods(fills, markets, returns)
+            periods = await self._periods(fills, markets, returns, session)
         chosen = partial(
             metrics,
             worth.equity,
@@ -152,24 +159,31 @@ class RunAnalysis:
         return await self._database.in_thread(lambda: chosen(trades(fills, markets, method=method, ends=ends)))
 
     async def _worth(
-        self, run_id: str, symbol: str | None, timeframe: str | None, starting_cash: Decimal | int | None
+        self,
+        run_id: str,
+        symbol: str | None,
+        timeframe: str | None,
+        starting_cash: Decimal | int | None,
+        session: AsyncSession | None,
     ) -> _Worth:
-        run = await self.get(run_id)
+        run = await self.get(run_id, session=session)
         cash = _cash(run, starting_cash)
         repository = FillRepository(self._database)
-        fills = await repository.of_symbol(run_id, symbol)
-        orders = await OrderRepository(self._database).read(run_id)
-        markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at)
+        fills = await repository.of_symbol(run_id, symbol, session=session)
+        orders = await OrderRepository(self._database).read(run_id, session=session)
+        markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at, session)
         mark = partial(equity, fills, markets, starting_cash=cash, known_orders=orders["id"])
         marked = await self._database.in_thread(mark)
         if run.stopped_at is not None:
             marked = marked.filter(pl.col("time") <= run.stopped_at)
         return _Worth(run, fills, markets, cash, marked)
 
-    async def _periods(self, fills: pl.DataFrame, markets: Markets, returns: str) -> float:
+    async def _periods(
+        self, fills: pl.DataFrame, markets: Markets, returns: str, session: AsyncSession | None
+    ) -> float:
         """Return how many returns a year has under the calendars of the symbols."""
         symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
-        calendars = list((await calendars_of(self._database, symbols)).values())
+        calendars = list((await calendars_of(self._database, symbols, session)).values())
         shortest = min((market.timeframe for market in markets.values()), key=length, default="1d")
         first, last = (fills["filled_at"][place] if fills.height else EPOCH for place in (0, -1))
         named = calendars or [find_calendar(DEFAULT)]

@@ -50,7 +50,7 @@ class RunReading:
         """
         found = await self._records([models.runs.c.id == check_name(run_id, "run_id")], session)
         if not found:
-            await known_run(self._database, run_id)
+            await known_run(self._database, run_id, session)
             raise UnknownRun(run_id)
         return found[0]
 
@@ -109,12 +109,14 @@ class RunReading:
         conditions = _conditions(status, mode, strategy_id, start, end)
         return await self._summary(conditions, session)
 
-    async def history(self, run_id: str) -> pl.DataFrame:
+    async def history(self, run_id: str, *, session: AsyncSession | None = None) -> pl.DataFrame:
         """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
 
         Parameters
         ----------
         run_id : str
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -126,17 +128,17 @@ class RunReading:
         UnknownRun
             When nothing at all is stored of it; near ids are offered.
         """
-        events = await events_of_run(self._database, check_name(run_id, "run_id"))
+        events = await events_of_run(self._database, check_name(run_id, "run_id"), session)
         try:
-            await known_run(self._database, run_id)
+            await known_run(self._database, run_id, session)
         except UnknownRun:
             if events.is_empty():
                 raise
             nothing = [pl.DataFrame(schema=schema) for schema in (RUNS, ORDERS, FILLS)]
             return history(nothing[0], nothing[1], nothing[2], events)
-        runs = await self._frame([models.runs.c.id == run_id], None)
-        orders = await OrderRepository(self._database).read(run_id)
-        fills = await FillRepository(self._database).read(run_id)
+        runs = await self._frame([models.runs.c.id == run_id], session)
+        orders = await OrderRepository(self._database).read(run_id, session=session)
+        fills = await FillRepository(self._database).read(run_id, session=session)
         return await self._database.in_thread(lambda: history(runs, orders, fills, events))
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, overload
 
@@ -31,7 +32,7 @@ from walle.repositories.runs.read import RunReading, record
 from walle.repositories.select import read
 from walle.runs import Results, RunReport, is_alive, is_this_process, this_process
 from walle.runs.run_rows import runs_of
-from walle.types import utc_now
+from walle.types import utc_now, wire
 
 __all__ = ["LEASE", "RunRepository"]
 
@@ -144,8 +145,9 @@ class RunRepository(RunReading, RunAnalysis):
         timezone: str | None = None,
         floats: str = "refuse",
         on_invalid: str = "raise",
+        session: AsyncSession | None = None,
     ) -> RunReport:
-        """Bring in a run with its orders and fills, in one transaction.
+        """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
 
         The same again changes nothing.
 
@@ -157,6 +159,8 @@ class RunRepository(RunReading, RunAnalysis):
             As for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`; of this run.
         timezone, floats, on_invalid : str
             As for those.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
 
         Returns
         -------
@@ -181,17 +185,27 @@ class RunRepository(RunReading, RunAnalysis):
                 "returned goes through walle.from_backtesting()."
             )
         said: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
-        async with self._database.session() as session:
-            known = await self._same(run, session)
-            saved = known or await self.save(run, session=session)
+        async with self._joined(session) as joined:
+            known = await self._same(run, joined)
+            saved = known or await self.save(run, session=joined)
             reports = []
             for repository, source, nothing in (
                 (OrderRepository(self._database), orders, _report(REJECTED_ORDERS, ORDER_CONFLICTS)),
                 (FillRepository(self._database), fills, _report(REJECTED_FILLS, FILL_CONFLICTS)),
             ):
-                reports.append(nothing if source is None else await repository.ingest(source, **said, session=session))
-            await session.commit()
+                reports.append(nothing if source is None else await repository.ingest(source, **said, session=joined))
         return RunReport(run=saved, inserted=known is None, orders=reports[0], fills=reports[1])
+
+    @asynccontextmanager
+    async def _joined(self, session: AsyncSession | None) -> AsyncIterator[AsyncSession]:
+        """Open a session that commits at the end, or a savepoint in the caller's."""
+        if session is not None:
+            async with self._database.write(session):
+                yield session
+            return
+        async with self._database.session() as own:
+            yield own
+            await own.commit()
 
     async def _same(self, run: Run, session: AsyncSession) -> Run | None:
         """Return the stored run of that id.
@@ -241,13 +255,15 @@ class RunRepository(RunReading, RunAnalysis):
             values = {"heartbeat_at": utc_now(), "owner": dataclasses.asdict(this_process())}
             await writer.execute(sa.update(models.runs).where(models.runs.c.id == run_id).values(values))
 
-    async def recover(self, lease: timedelta = LEASE) -> builtins.list[Run]:
+    async def recover(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
         """Return runs that are stored as running and whose process is gone; nothing is changed.
 
         Parameters
         ----------
         lease : timedelta
             A run on another host counts as dead when its last heartbeat is older.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Returns
         -------
@@ -255,9 +271,11 @@ class RunRepository(RunReading, RunAnalysis):
             Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
             Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
         """
-        clock = await read(self._database, sa.select(utc_now().label("now")), pl.Schema({"now": INSTANT}))
-        now = clock["now"].item()
-        return [run for run in await self.list(status=RunStatus.RUNNING) if not _lives(run, now, lease)]
+        now = wire(utc_now(), self._database.dialect.name)
+        clock = await read(self._database, sa.select(now.label("now")), pl.Schema({"now": INSTANT}), session)
+        moment = clock["now"].item()
+        running = await self.list(status=RunStatus.RUNNING, session=session)
+        return [run for run in running if not _lives(run, moment, lease)]
 
     async def sweep(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
         """Mark as ``lost`` every run that is stored as running and whose process is gone.
