@@ -42,7 +42,7 @@ async def test_analyses_see_what_their_transaction_wrote_and_commit_nothing(data
     moment: dict[str, Any] = {"filled_at": START + timedelta(minutes=2), "quantity": Decimal(1)}
     stopped = run(status="completed", started_at=START, stopped_at=START + timedelta(minutes=9))
     async with database.session() as session:
-        await BarRepository(database).upsert(bars(10), symbol="BTC/USD", timeframe="1m", session=session)
+        await BarRepository(database).ingest(bars(10), symbol="BTC/USD", timeframe="1m", session=session)
         report = await runs.ingest(stopped, [order()], [fill(**moment)], session=session)
         assert (report.inserted, report.orders.inserted, report.fills.inserted) == (True, 1, 1)
         assert (await runs.ingest(stopped, [order()], [fill(**moment)], session=session)).fills.duplicates == 1

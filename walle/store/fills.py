@@ -168,6 +168,10 @@ class Fills(Part[FillRepository]):
     def of_symbol(self, run_id: str | None, symbol: str | None) -> pl.DataFrame:
         """Read the fills of a run, or of every one, and of a symbol, where one is given.
 
+        Parameters
+        ----------
+        run_id, symbol : str or None
+
         Raises
         ------
         UnknownRun

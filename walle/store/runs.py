@@ -76,7 +76,7 @@ class Runs(Part[RunRepository]):
         floats: str = "refuse",
         on_invalid: str = "raise",
     ) -> RunReport:
-        """Bring in a run with its orders and fills, in one transaction.
+        """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
 
         The same again changes nothing.
 
