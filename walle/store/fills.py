@@ -165,22 +165,6 @@ class Fills(Part[FillRepository]):
             "read", lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
         )
 
-    def of_symbol(self, run_id: str | None, symbol: str | None) -> pl.DataFrame:
-        """Read the fills of a run, or of every one, and of a symbol, where one is given.
-
-        Parameters
-        ----------
-        run_id, symbol : str or None
-
-        Raises
-        ------
-        UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
-        InputError
-            When there are fills, and none of that symbol.
-        """
-        return self._call("of_symbol", lambda core: core.of_symbol(run_id, symbol))
-
     def trades(
         self,
         run_id: str | None = None,

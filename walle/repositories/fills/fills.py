@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import FillConflict, UnknownFill
+from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
+from walle.fills.audit import Rule, Thresholds
+from walle.fills.benchmarks import BENCHMARKS
 from walle.fills.ingest_frame import Reading, read_fills
 from walle.frames import FILL_CONFLICTS, FILLS
 from walle.records import Fill
@@ -22,23 +24,20 @@ from walle.reports import IngestReport
 from walle.repositories.common import (
     Time,
     canonical,
-    check_name,
-    in_range,
     insert_missing,
-    known_run,
-    one_of,
     same_key,
     write_staged,
 )
 from walle.repositories.fills.analysis import FillAnalysis
-from walle.repositories.select import expression, finish, read, wire_schema
+from walle.repositories.fills.read import FillReader
+from walle.repositories.select import finish, wire_schema
 from walle.types import wire
 from walle.validation import decimal_text
 
 __all__ = ["FillRepository"]
 
 
-class FillRepository(FillAnalysis):
+class FillRepository:
     """Fills, appended once and for ever.
 
     Parameters
@@ -48,6 +47,8 @@ class FillRepository(FillAnalysis):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reader = FillReader(database)
+        self._analysis = FillAnalysis(database, self._reader)
 
     async def append(
         self, fills: Fill | Iterable[Fill] | pl.DataFrame, *, session: AsyncSession | None = None
@@ -182,10 +183,7 @@ class FillRepository(FillAnalysis):
         UnknownFill
             When there is none of that id.
         """
-        found = await self._records([models.fills.c.id == check_name(fill_id, "fill_id")], session)
-        if not found:
-            raise UnknownFill(fill_id)
-        return found[0]
+        return await self._reader.get(fill_id, session)
 
     async def list(
         self,
@@ -203,27 +201,7 @@ class FillRepository(FillAnalysis):
         ------
         UnknownRun, InputError
         """
-        table = models.fills
-        conditions = [
-            *self._of("run_id", run_id),
-            *one_of(table.c.order_id, order_id),
-            *self._of("symbol", symbol),
-            *in_range(table.c.filled_at, start, end),
-        ]
-        found = await self._records(conditions, session)
-        if run_id is not None and not found:
-            await known_run(self._database, run_id, session)
-        return found
-
-    async def _records(
-        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
-    ) -> builtins.list[Fill]:
-        table = models.fills
-        if not self._database.has(table):
-            return []
-        statement = sa.select(*(expression(self._database, table, name) for name in FILLS)).where(*conditions)
-        frame = (await read(self._database, statement, FILLS, session)).sort("filled_at", "id")
-        return [Fill.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+        return await self._reader.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
 
     async def read(
         self,
@@ -259,44 +237,184 @@ class FillRepository(FillAnalysis):
         InputError
             For a bad range.
         """
-        table, orders = models.fills, models.orders
-        if not self._database.has(table):
-            return pl.DataFrame(schema=FILLS)
-        joins = self._database.has(orders)
-        chosen: list[sa.ColumnElement[Any]] = []
-        for name in FILLS:
-            column = expression(self._database, table, name)
-            if joins and name in ("run_id", "symbol"):
-                column = sa.func.coalesce(self._own(name), orders.c[name]).label(name)
-            chosen.append(column)
-        statement: sa.Select[Any] = sa.select(*chosen).where(
-            *self._of("run_id", run_id),
-            *one_of(table.c.order_id, order_id),
-            *self._of("symbol", symbol),
-            *in_range(table.c.filled_at, start, end),
+        return await self._reader.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
+
+    async def trades(
+        self,
+        run_id: str | None = None,
+        *,
+        method: str = "fifo",
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Match fills to round trips: what was closed, with which profit, and what is still open.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run, each for itself.
+        method : str
+            ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: a part of the whole
+            position at the average price of its entries.
+        symbol : str, optional
+            Only this one.
+        timeframe : str, optional
+            Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.trades.TRADES`: run_id, symbol, trade, direction (long, short), quantity,
+            entry_time, exit_time, entry_price, exit_price, pnl_gross, fees, fee_currency, pnl_net, unrealised, holding,
+            mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, reason. Money is Decimal(38, 18) in the
+            currency of the symbol's prices, rounded once; :func:`walle.fills.trades.trades` says how each is reckoned.
+            Sorted by run, symbol and trade; no row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another method or timeframe.
+        """
+        return await self._analysis.trades(run_id, method, symbol, timeframe, session)
+
+    async def audit(
+        self,
+        run_id: str | None = None,
+        *,
+        rules: Iterable[str] | None = None,
+        extra_rules: Iterable[Rule] = (),
+        timeframe: str | None = None,
+        price_tolerance: Decimal = Thresholds.price_tolerance,
+        max_volume_share: Decimal = Thresholds.max_volume_share,
+        max_commission_rate: Decimal = Thresholds.max_commission_rate,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Hold fills against their orders, against the bars, and against time.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        rules : iterable of str, optional
+            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default. Beside a rule
+            that needs bars, ``not_checked`` says which fills had none.
+        extra_rules : iterable of Rule
+            One's own, made by :func:`walle.fills.rule`.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        price_tolerance : Decimal
+            How far an order's average price may be from that of its fills.
+        max_volume_share : Decimal
+            How much of its bar's volume a fill may be; 1 is all of it.
+        max_commission_rate : Decimal
+            How much of its notional a fill may cost; 0.01 is one per cent.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
+            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. No row when nothing
+            was found. What could not be held against bars is said by a finding of the severity info.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For an unknown rule, a threshold that is no exact number, or a rule of one's own that returns no findings.
+        """
+        return await self._analysis.audit(
+            run_id, rules, extra_rules, timeframe, price_tolerance, max_volume_share, max_commission_rate, session
         )
-        if joins:
-            statement = statement.select_from(table.outerjoin(orders, table.c.order_id == orders.c.id))
-        frame = await read(self._database, statement, FILLS, session)
-        if run_id is not None and frame.is_empty():
-            await known_run(self._database, run_id, session)
-        return frame.sort("filled_at", "id")
 
-    def _own(self, name: str) -> sa.ColumnElement[Any]:
-        column = models.fills.c[name]
-        return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
+    async def costs(
+        self,
+        run_id: str | None = None,
+        *,
+        by: str = "fill",
+        benchmarks: str | Sequence[str] = BENCHMARKS,
+        timeframe: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Measure fills against the market's prices: arrival, interval VWAP, open and close.
 
-    def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
-        """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
-        if value is None:
-            return []
-        check_name(value, name)
-        own, orders = self._own(name), models.orders
-        conditions = [own == value]
-        if self._database.has(orders):
-            theirs = sa.select(orders.c.id).where(orders.c[name] == value)
-            conditions.append(sa.and_(own.is_(None), models.fills.c.order_id.in_(theirs)))
-        return [sa.or_(*conditions)]
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``fill``, ``order`` or ``run``.
+        benchmarks : str or sequence of str
+            Some of ``arrival``, ``vwap``, ``open``, ``close``; :func:`walle.fills.costs.costs` says what each is, with
+            its source.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.costs.COSTS`: run_id, order_id, fill_id, symbol, side, time, currency,
+            quantity, price, notional, benchmark, benchmark_price, cost (above 0 is worse than the benchmark), bps,
+            fees, fee_currency, fees_by_currency, fills, measured, reason. Money is Decimal(38, 18) in the currency of
+            the prices. One row for each fill, order or run and benchmark; sorted by run, time, order and fill. Where
+            bars are missing there is no cost, and ``reason`` says why. No row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level, benchmark or timeframe.
+        """
+        return await self._analysis.costs(run_id, by, benchmarks, timeframe, session)
+
+    async def shortfall(
+        self,
+        run_id: str | None = None,
+        *,
+        by: str = "order",
+        timeframe: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Split the implementation shortfall of orders into delay, trading, opportunity and fees.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            None: every run.
+        by : str
+            ``order`` or ``run``.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.shortfall.SHORTFALL`: run_id, order_id, symbol, side, status, time, currency,
+            ordered, filled, decision_price, arrival_price, average_price, end_price, delay, trading, opportunity, fees,
+            fee_currency, fees_by_currency, total, bps, orders, measured, reason.
+            :func:`walle.fills.shortfall.shortfall` has the formulas and their sources. Sorted by run, time and order;
+            no row without orders.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            For another level or timeframe.
+        """
+        return await self._analysis.shortfall(run_id, by, timeframe, session)
 
 
 def _refuse_double(frame: pl.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import NamedTuple
@@ -19,9 +18,10 @@ from walle.fills.matching import check_method
 from walle.fills.trades import trades
 from walle.records import Run
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
-from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
+from walle.repositories.fills.read import FillReader
+from walle.repositories.runs.read import RunReader
 from walle.runs.metrics import metrics, periods_per_year
 from walle.timeframe import length
 from walle.validation import EPOCH
@@ -42,104 +42,41 @@ class _Worth(NamedTuple):
 
 
 class RunAnalysis:
-    """The part of the runs' repository that reckons what a run was worth."""
+    """What runs were worth.
 
-    _database: Database
+    Parameters
+    ----------
+    database : Database
+    reader : RunReader
+    """
 
-    @abstractmethod
-    async def get(self, run_id: str, *, session: AsyncSession | None = None) -> Run:
-        """Return one run."""
+    def __init__(self, database: Database, reader: RunReader) -> None:
+        self._database, self._reader = database, reader
 
     async def equity(
         self,
         run_id: str,
-        *,
-        symbol: str | None = None,
-        timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
-        session: AsyncSession | None = None,
+        symbol: str | None,
+        timeframe: str | None,
+        starting_cash: Decimal | int | None,
+        session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Mark a run to the market at the close of every bar, from its start to its end.
-
-        Parameters
-        ----------
-        run_id : str
-        symbol : str, optional
-            Only its fills of this one.
-        timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
-        starting_cash : Decimal or int, optional
-            None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
-            fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
-            price); :func:`walle.fills.equity.equity` says how each is reckoned. Sorted by time. Where a bar is missing
-            of a symbol that is held, position_value and equity are null. No row without fills or bars.
-
-        Raises
-        ------
-        UnknownRun
-            When it is not stored; near ids are offered.
-        InputError
-            When its symbols are priced in several currencies, or for a starting cash that is no exact number.
-        """
+        """Return what a run was worth, bar by bar."""
         return (await self._worth(run_id, symbol, timeframe, starting_cash, session)).equity
 
     async def metrics(
         self,
         run_id: str,
-        *,
-        symbol: str | None = None,
-        method: str = "fifo",
-        timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
-        returns: str = "day",
-        periods: float | None = None,
-        risk_free: float = 0.0,
-        session: AsyncSession | None = None,
+        symbol: str | None,
+        method: str,
+        timeframe: str | None,
+        starting_cash: Decimal | int | None,
+        returns: str,
+        periods: float | None,
+        risk_free: float,
+        session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
-
-        Parameters
-        ----------
-        run_id : str
-        symbol : str, optional
-            Only its fills of this one.
-        method : str
-            How fills become trades: ``fifo``, ``lifo`` or ``average``.
-        timeframe, starting_cash
-            As for :meth:`equity`.
-        returns : str
-            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
-            the next one with bars; or ``bar``.
-        periods : float, optional
-            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
-            in a mean year: 365.25 for 24/7, about 252 for XNYS.
-        risk_free : float
-            A year's interest without risk, such as 0.04.
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
-            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
-            with their sources. No row without fills.
-
-        Raises
-        ------
-        UnknownRun
-            When it is not stored; near ids are offered.
-        InputError
-            As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
-        """
+        """Return the usual figures of a run."""
         check_method(method)
         worth = await self._worth(run_id, symbol, timeframe, starting_cash, session)
         run, fills, markets = worth.run, worth.fills, worth.markets
@@ -166,10 +103,9 @@ class RunAnalysis:
         starting_cash: Decimal | int | None,
         session: AsyncSession | None,
     ) -> _Worth:
-        run = await self.get(run_id, session=session)
+        run = await self._reader.get(run_id, session=session)
         cash = _cash(run, starting_cash)
-        repository = FillRepository(self._database)
-        fills = await repository.of_symbol(run_id, symbol, session=session)
+        fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
         markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at, session)
         mark = partial(equity, fills, markets, starting_cash=cash, known_orders=orders["id"])

@@ -26,11 +26,11 @@ from walle.repositories.select import expression, read
 from walle.runs import history
 from walle.types import wire
 
-__all__ = ["RunReading", "record"]
+__all__ = ["RunReader", "record"]
 
 
-class RunReading:
-    """The part of the runs' repository that reads.
+class RunReader:
+    """Stored runs.
 
     Parameters
     ----------
@@ -46,9 +46,8 @@ class RunReading:
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
         """
-        found = await self._records([models.runs.c.id == check_name(run_id, "run_id")], session)
+        found = await self.records([models.runs.c.id == check_name(run_id, "run_id")], session)
         if not found:
             await known_run(self._database, run_id, session)
             raise UnknownRun(run_id)
@@ -64,13 +63,8 @@ class RunReading:
         end: Time = None,
         session: AsyncSession | None = None,
     ) -> builtins.list[Run]:
-        """Return runs as records; arguments and order as in :meth:`read`.
-
-        Raises
-        ------
-        InputError
-        """
-        return await self._records(_conditions(status, mode, strategy_id, start, end), session)
+        """Return runs as records."""
+        return await self.records(_conditions(status, mode, strategy_id, start, end), session)
 
     async def read(
         self,
@@ -82,51 +76,16 @@ class RunReading:
         end: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Read runs as a frame: each with how long it took, and how many orders and fills it has.
-
-        Parameters
-        ----------
-        status, mode : str or iterable of str, optional
-        strategy_id : str, optional
-        start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
-        session : AsyncSession, optional
-
-        Returns
-        -------
-        polars.DataFrame
-            Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
-            microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
-            row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
-            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
-            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
-
-        Raises
-        ------
-        InputError
-            For an unknown status or mode, or a bad range.
-        """
+        """Return runs as a frame: columns of ``RUN_SUMMARY``."""
         conditions = _conditions(status, mode, strategy_id, start, end)
         return await self._summary(conditions, session)
 
     async def history(self, run_id: str, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
-
-        Parameters
-        ----------
-        run_id : str
-        session : AsyncSession, optional
-            Read what its transaction sees.
-
-        Returns
-        -------
-        polars.DataFrame
-            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those that name the run.
+        """Return the life of a run as a frame: columns of ``HISTORY``.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of it; near ids are offered.
         """
         events = await events_of_run(self._database, check_name(run_id, "run_id"), session)
         try:
@@ -148,9 +107,10 @@ class RunReading:
             return column
         return _with_config(name, database.dialect.name, stored=database.has(table, name))
 
-    async def _records(
+    async def records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> builtins.list[Run]:
+        """Return the runs that meet some conditions on the table."""
         return [record(row) for row in (await self._frame(conditions, session)).iter_rows(named=True)]
 
     async def _frame(

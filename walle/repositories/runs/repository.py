@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, overload
 
 import polars as pl
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.backend import as_read
-from walle.database import Writer
+from walle.database import Database, Writer
 from walle.enums import RunStatus
 from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
@@ -23,12 +24,12 @@ from walle.fills import WriteReport
 from walle.frames import FILL_CONFLICTS, INSTANT, ORDER_CONFLICTS, REJECTED_FILLS, REJECTED_ORDERS, RUNS
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
-from walle.repositories.common import IN_LIST
+from walle.repositories.common import IN_LIST, Time
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.runs.analysis import RunAnalysis
 from walle.repositories.runs.backtest_results import BacktestResultRepository
-from walle.repositories.runs.read import RunReading, record
+from walle.repositories.runs.read import RunReader, record
 from walle.repositories.select import read
 from walle.runs import Results, RunReport, is_alive, is_this_process, this_process
 from walle.runs.run_rows import runs_of
@@ -40,13 +41,18 @@ LEASE = timedelta(minutes=5)
 """How long a run on another host may be silent before it counts as dead."""
 
 
-class RunRepository(RunReading, RunAnalysis):
+class RunRepository:
     """Runs, with lost updates detected and dead ones found.
 
     Parameters
     ----------
     database : Database
     """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader = RunReader(database)
+        self._analysis = RunAnalysis(database, self._reader)
 
     @overload
     async def save(self, run: Run, *, session: AsyncSession | None = None) -> Run: ...
@@ -215,7 +221,7 @@ class RunRepository(RunReading, RunAnalysis):
         Conflict
             When it is another one.
         """
-        found = await self._records([models.runs.c.id == run.id], session)
+        found = await self._reader.records([models.runs.c.id == run.id], session)
         if not found:
             return None
         kept = {name: getattr(found[0], name) for name in ("created_at", "revision", "owner", "heartbeat_at")}
@@ -349,6 +355,189 @@ class RunRepository(RunReading, RunAnalysis):
             Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id.
         """
         return await BacktestResultRepository(self._database).read(session=session)
+
+    async def get(self, run_id: str, *, session: AsyncSession | None = None) -> Run:
+        """Return one run.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        """
+        return await self._reader.get(run_id, session=session)
+
+    async def list(
+        self,
+        *,
+        status: str | Iterable[str] | None = None,
+        mode: str | Iterable[str] | None = None,
+        strategy_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> builtins.list[Run]:
+        """Return runs as records; arguments and order as in :meth:`read`.
+
+        Raises
+        ------
+        InputError
+        """
+        return await self._reader.list(
+            status=status, mode=mode, strategy_id=strategy_id, start=start, end=end, session=session
+        )
+
+    async def read(
+        self,
+        *,
+        status: str | Iterable[str] | None = None,
+        mode: str | Iterable[str] | None = None,
+        strategy_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Read runs as a frame: each with how long it took, and how many orders and fills it has.
+
+        Parameters
+        ----------
+        status, mode : str or iterable of str, optional
+        strategy_id : str, optional
+        start, end : datetime, date, str or None
+            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        session : AsyncSession, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
+            microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
+            row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
+            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
+            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
+
+        Raises
+        ------
+        InputError
+            For an unknown status or mode, or a bad range.
+        """
+        return await self._reader.read(
+            status=status, mode=mode, strategy_id=strategy_id, start=start, end=end, session=session
+        )
+
+    async def history(self, run_id: str, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
+
+        Parameters
+        ----------
+        run_id : str
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those that name the run.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        """
+        return await self._reader.history(run_id, session=session)
+
+    async def equity(
+        self,
+        run_id: str,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Mark a run to the market at the close of every bar, from its start to its end.
+
+        Parameters
+        ----------
+        run_id : str
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe : str, optional
+            Of the bars. None: the shortest that is stored of each symbol.
+        starting_cash : Decimal or int, optional
+            None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
+            fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
+            price); :func:`walle.fills.equity.equity` says how each is reckoned. Sorted by time. Where a bar is missing
+            of a symbol that is held, position_value and equity are null. No row without fills or bars.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        InputError
+            When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+        """
+        return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, session)
+
+    async def metrics(
+        self,
+        run_id: str,
+        *,
+        symbol: str | None = None,
+        method: str = "fifo",
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+        returns: str = "day",
+        periods: float | None = None,
+        risk_free: float = 0.0,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
+
+        Parameters
+        ----------
+        run_id : str
+        symbol : str, optional
+            Only its fills of this one.
+        method : str
+            How fills become trades: ``fifo``, ``lifo`` or ``average``.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+        returns : str
+            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
+            the next one with bars; or ``bar``.
+        periods : float, optional
+            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
+            in a mean year: 365.25 for 24/7, about 252 for XNYS.
+        risk_free : float
+            A year's interest without risk, such as 0.04.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
+            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
+            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
+            with their sources. No row without fills.
+
+        Raises
+        ------
+        UnknownRun
+            When it is not stored; near ids are offered.
+        InputError
+            As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+        """
+        return await self._analysis.metrics(
+            run_id, symbol, method, timeframe, starting_cash, returns, periods, risk_free, session
+        )
 
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
         """Return those runs that are stored, locked in the order of their ids: no two writers wait in a ring."""

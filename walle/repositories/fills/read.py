@@ -1,0 +1,156 @@
+"""Reading fills: as a frame, and as records."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.database import Database
+from walle.errors import InputError, UnknownFill
+from walle.frames import FILLS
+from walle.records import Fill
+from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
+from walle.repositories.select import expression, read
+
+__all__ = ["FillReader"]
+
+
+class FillReader:
+    """Stored fills; where a fill names no run or symbol, its order's stand.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, fill_id: str, session: AsyncSession | None) -> Fill:
+        """Return one fill.
+
+        Raises
+        ------
+        UnknownFill
+        """
+        found = await self._records([models.fills.c.id == check_name(fill_id, "fill_id")], session)
+        if not found:
+            raise UnknownFill(fill_id)
+        return found[0]
+
+    async def list(
+        self,
+        run_id: str | None = None,
+        *,
+        order_id: str | None = None,
+        symbol: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> builtins.list[Fill]:
+        """Return fills as records, as they were written."""
+        table = models.fills
+        conditions = [
+            *self._of("run_id", run_id),
+            *one_of(table.c.order_id, order_id),
+            *self._of("symbol", symbol),
+            *in_range(table.c.filled_at, start, end),
+        ]
+        found = await self._records(conditions, session)
+        if run_id is not None and not found:
+            await known_run(self._database, run_id, session)
+        return found
+
+    async def read(
+        self,
+        run_id: str | None = None,
+        *,
+        order_id: str | None = None,
+        symbol: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Return fills as a frame: columns of ``FILLS``."""
+        table, orders = models.fills, models.orders
+        if not self._database.has(table):
+            return pl.DataFrame(schema=FILLS)
+        joins = self._database.has(orders)
+        chosen: list[sa.ColumnElement[Any]] = []
+        for name in FILLS:
+            column = expression(self._database, table, name)
+            if joins and name in ("run_id", "symbol"):
+                column = sa.func.coalesce(self._own(name), orders.c[name]).label(name)
+            chosen.append(column)
+        statement: sa.Select[Any] = sa.select(*chosen).where(
+            *self._of("run_id", run_id),
+            *one_of(table.c.order_id, order_id),
+            *self._of("symbol", symbol),
+            *in_range(table.c.filled_at, start, end),
+        )
+        if joins:
+            statement = statement.select_from(table.outerjoin(orders, table.c.order_id == orders.c.id))
+        frame = await read(self._database, statement, FILLS, session)
+        if run_id is not None and frame.is_empty():
+            await known_run(self._database, run_id, session)
+        return frame.sort("filled_at", "id")
+
+    async def of_symbol(
+        self, run_id: str | None, symbol: str | None, *, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
+        """Read the fills of a run, or of every one, and of a symbol, where one is given.
+
+        Parameters
+        ----------
+        run_id, symbol : str or None
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+        InputError
+            When there are fills, and none of that symbol.
+        """
+        fills = await self.read(run_id, symbol=symbol, session=session)
+        if symbol is not None and fills.is_empty():
+            known = (await self.read(run_id, session=session))["symbol"].drop_nulls().unique().sort().to_list()
+            if known:
+                near = difflib.get_close_matches(symbol, known, 1, 0.6)
+                hint = f"did you mean {near[0]!r}? There" if near else "there"
+                of = "" if run_id is None else f" of run {run_id!r}"
+                raise InputError(f"no fill{of} is of {symbol!r}; {hint} are fills of: {', '.join(known[:20])}.")
+        return fills
+
+    async def _records(
+        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> builtins.list[Fill]:
+        table = models.fills
+        if not self._database.has(table):
+            return []
+        statement = sa.select(*(expression(self._database, table, name) for name in FILLS)).where(*conditions)
+        frame = (await read(self._database, statement, FILLS, session)).sort("filled_at", "id")
+        return [Fill.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+    def _own(self, name: str) -> sa.ColumnElement[Any]:
+        column = models.fills.c[name]
+        return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
+
+    def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
+        """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
+        if value is None:
+            return []
+        check_name(value, name)
+        own, orders = self._own(name), models.orders
+        conditions = [own == value]
+        if self._database.has(orders):
+            theirs = sa.select(orders.c.id).where(orders.c[name] == value)
+            conditions.append(sa.and_(own.is_(None), models.fills.c.order_id.in_(theirs)))
+        return [sa.or_(*conditions)]
