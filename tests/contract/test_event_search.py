@@ -18,7 +18,7 @@ from tests.samples import START
 from walle.database import Database
 from walle.envelope import Event
 from walle.errors import InputError, UnknownEvent
-from walle.events import EventLog, Mask, searching
+from walle.events import EventLog, Mask, search
 from walle.events.export import exported
 from walle.events.json_path import found, parse_path
 from walle.frames import EVENTS
@@ -195,7 +195,7 @@ def test_a_quoted_path_is_read_as_it_is_written(steps: list[str | int]) -> None:
 
 
 async def test_a_search_stops_after_its_time_and_goes_on(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "STRETCH", 500)
+    monkeypatch.setattr(search, "STRETCH", 500)
     await log.append([made(number) for number in range(3_000)])
     page = await log.search(text="t0", where="n = 0", limit=5, seconds=0)
     assert page.events.is_empty()

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 from walle.envelope import Event
 from walle.errors import DatabaseError, InputError, StoreClosed
@@ -27,12 +27,8 @@ AT_ONCE = 500
 PAUSES = (0.1, 0.5, 2.0, 10.0)
 """Seconds before an event log that fails is looked at again; then always the last."""
 
-
-class _Log(Protocol):
-    async def follow(
-        self, wanted: EventFilter, after: int, limit: int, timeout: float | None
-    ) -> tuple[list[Event], int]:
-        """Wait for the next events, and say how far the log was looked through."""
+Follow = Callable[[EventFilter, int, int, float | None], Awaitable[tuple[list[Event], int]]]
+"""Waits for the next events, and says how far the log was looked through: :meth:`walle.EventLog.follow`."""
 
 
 @dataclass(slots=True)
@@ -50,12 +46,12 @@ class Callbacks:
 
     Parameters
     ----------
-    log : EventLog
-        What they follow.
+    follow : callable
+        :meth:`walle.EventLog.follow` of that log.
     """
 
-    def __init__(self, log: _Log) -> None:
-        self._log = log
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
         self._numbers = itertools.count(1)
         self._known: dict[int, _Subscription] = {}
 
@@ -94,7 +90,7 @@ class Callbacks:
         failures = 0
         while subscription.wanted_still:
             try:
-                events, upto = await self._log.follow(subscription.wanted, subscription.place, AT_ONCE, None)
+                events, upto = await self._follow(subscription.wanted, subscription.place, AT_ONCE, None)
             except StoreClosed:
                 break
             except DatabaseError as error:

@@ -15,16 +15,18 @@ from walle.database import Database
 from walle.envelope import Event
 from walle.errors import DatabaseError, EventTooLarge, InputError, StoreClosed, UnknownEvent
 from walle.events.callbacks import Callback, Callbacks, check_callback
-from walle.events.consumer_admin import Supervision
+from walle.events.consumer_admin import consumers, parked, replay
 from walle.events.durable import OutboxEvents
 from walle.events.filters import EventFilter, check_offset
 from walle.events.frame import COLUMNS, event_columns, events_frame, records
 from walle.events.memory import MemoryEvents, MemorySession
 from walle.events.patience import Patience, check_seconds
 from walle.events.port import EventStore
-from walle.events.searching import Searching
+from walle.events.reset import ResetReport, reset_offset
+from walle.events.search import REACH, SEARCH, EventPage, lineage, place_of, search
 from walle.forks import Home
 from walle.repositories.common import Time
+from walle.repositories.events.consumer_claims import check_consumer
 
 __all__ = ["MAX_BYTES", "EventLog"]
 
@@ -38,7 +40,7 @@ FOLLOWED = 500
 """Events that a follower fetches at once."""
 
 
-class EventLog(Searching, Supervision):
+class EventLog:
     """Events in the order of their ids; no committed event is ever skipped by a reader.
 
     A reader is given the events up to the horizon: the id below which every transaction has ended. So it may wait for
@@ -71,7 +73,7 @@ class EventLog(Searching, Supervision):
             raise InputError(f"an event log lies in a walle.Database or in memory, not in {database!r}.")
         self.max_bytes = max_bytes
         self._store: EventStore = MemoryEvents() if database is None else OutboxEvents(database)
-        self._callbacks = Callbacks(self)
+        self._callbacks = Callbacks(self.follow)
         self._closed, self._home = False, Home()
 
     @property
@@ -240,6 +242,83 @@ class EventLog(Searching, Supervision):
             raise InputError(f"limit={limit!r} is not a whole number from 0.")
         store = self.store
         return await store.rows(wanted, after, await store.settle(after), limit, columns)
+
+    async def search(
+        self,
+        before: int | None = None,
+        *,
+        types: str | Iterable[str] | None = None,
+        run_id: str | None = None,
+        corr_id: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        where: str | None = None,
+        text: str | None = None,
+        limit: int = 50,
+        seconds: float = SEARCH,
+    ) -> EventPage:
+        """Look for events from the newest back, a page at a time.
+
+        It stops when the page is full, at the first event of the log, or when its time is over: ``before`` of the page
+        says where to go on.
+
+        Parameters
+        ----------
+        before : int, optional
+            Only ids below this one. None: from the newest event on.
+        types, run_id, corr_id, start, end
+            As in :meth:`read`.
+        where : str, optional
+            A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
+            number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
+        text : str, optional
+            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; A to Z
+            are not told from a to z. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
+        limit : int
+            Events of a page.
+        seconds : float
+            How long to look, about; one stretch of the log is looked through in any case.
+
+        Returns
+        -------
+        EventPage
+            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest id first), ``before``, ``looked_to``.
+
+        Raises
+        ------
+        InputError
+            For a bad pattern, range, path or limit.
+        UnsafeEventSource
+        """
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise InputError(f"text={text!r} is no text to look for.")
+        wanted = EventFilter.of(types, run_id, corr_id, start, end, json=place_of(where), text=text)
+        return await search(self.store, wanted, before, limit=limit, seconds=seconds)
+
+    async def lineage(self, offset: int, *, reach: int = REACH) -> pl.DataFrame:
+        """Return what led to an event, and what came of it.
+
+        Parameters
+        ----------
+        offset : int
+            Its id in the log.
+        reach : int
+            How many ids before and after it are looked at.
+
+        Returns
+        -------
+        polars.DataFrame
+            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly), id,
+            type, created_at, event_id, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and id. At
+            most 200 of each.
+
+        Raises
+        ------
+        UnknownEvent
+            When there is none that can be read.
+        InputError
+        """
+        return await lineage(self.store, await self.get(offset), offset, reach=reach)
 
     async def latest(self) -> int:
         """Return the id up to which every event can be read; -1 before the first.
@@ -432,6 +511,109 @@ class EventLog(Searching, Supervision):
             if left <= 0:
                 return [], after
             await store.wait(signal, left)
+
+    async def consumers(self) -> pl.DataFrame:
+        """Tell of every consumer how far it has come, how far it lags, whether it lives and what it failed with.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.CONSUMERS`; one row per consumer, sorted by name.
+        """
+        return await consumers(self.store)
+
+    async def reset_offset(
+        self,
+        consumer: str,
+        *,
+        to: int | None = None,
+        since: Time = None,
+        event_id: str | None = None,
+        reason: str,
+        preview: bool = False,
+    ) -> ResetReport:
+        """Move a consumer's offset, back for a replay or forward past events; give one place.
+
+        A consumer that runs goes on from there; what it has in hand is not committed.
+
+        Parameters
+        ----------
+        consumer : str
+        to : int, optional
+            The new offset: the event with the next id is handled next; -1: the first.
+        since : datetime, date or str, optional
+            The first event that was stored at this time or later is handled next.
+        event_id : str, optional
+            The event with this envelope's id is handled next.
+        reason : str
+            Why; kept with who and when, see :meth:`resets`.
+        preview : bool
+            Only tell what would be handled again or passed; nothing is changed.
+
+        Returns
+        -------
+        ResetReport
+
+        Raises
+        ------
+        UnknownConsumer, UnknownEvent
+        InputError
+            For no place or several, one past the end, or an empty reason.
+        """
+        return await reset_offset(
+            self.store, check_consumer(consumer), to, since, event_id, reason=reason, preview=preview
+        )
+
+    async def parked(self, consumer: str | None = None) -> pl.DataFrame:
+        """List the events that consumers set aside.
+
+        Parameters
+        ----------
+        consumer : str, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.PARKED`; one row per consumer and event, sorted by both. Those that were
+            replayed since have a ``replayed_at``.
+        """
+        return await parked(self.store, consumer)
+
+    async def replay(self, consumer: str, events: int | Iterable[int] | None = None) -> int:
+        """Ask that parked events be handled again, by the consumer that runs or by the next one of that name.
+
+        Parameters
+        ----------
+        consumer : str
+        events : int or iterable of int, optional
+            Their ids in the log; None: all that are parked.
+
+        Returns
+        -------
+        int
+            How many replays were asked for.
+
+        Raises
+        ------
+        UnknownConsumer
+        NotFound
+            When an event is not parked.
+        """
+        return await replay(self.store, consumer, events)
+
+    async def resets(self, consumer: str | None = None) -> pl.DataFrame:
+        """List every reset of an offset: from where to where, why, by whom and when.
+
+        Parameters
+        ----------
+        consumer : str, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.RESETS`, in the order in which they were made.
+        """
+        return await self.store.offsets.resets(None if consumer is None else check_consumer(consumer))
 
     async def close(self) -> None:
         """End what runs in the background; the database stays open. A second call does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -10,14 +11,30 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from walle.envelope import Event
 from walle.errors import InputError
+from walle.events.filters import EventFilter, check_offset
+from walle.events.frame import event_columns, events_frame
 from walle.events.json_path import parse_path
+from walle.events.port import EventStore
 from walle.frames import EVENTS
 
-__all__ = ["CONSEQUENCES", "EventPage", "lineage_of", "place_of"]
+__all__ = ["CONSEQUENCES", "REACH", "SEARCH", "EventPage", "lineage", "lineage_of", "place_of", "search"]
 
 CONSEQUENCES = 200
 """How many causes, and how many consequences, are told of an event."""
+
+SEARCH = 0.06
+"""Seconds for which a search looks on when its page is not full."""
+
+STRETCH = 4_000
+"""Ids that a search looks at in its first step."""
+
+QUICK = 0.02
+"""Seconds below which a step is followed by one of twice its length."""
+
+REACH = 5_000
+"""How many ids before and after an event its lineage is looked for in."""
 
 _OPERATOR = re.compile(r"""(?s)(?P<path>(?:"[^"]*"|[^"=])+)(?:=(?P<value>.*))?""")
 
@@ -45,6 +62,46 @@ class EventPage:
         """Count, and say whether there is more."""
         more = "" if self.before is None else f", more before id {self.before:,}"
         return f"EventPage({self.events.height:,} events{more})"
+
+
+async def search(
+    store: EventStore, wanted: EventFilter, before: int | None, *, limit: int, seconds: float
+) -> EventPage:
+    """Look for events from the newest back; see :meth:`walle.EventLog.search`.
+
+    Raises
+    ------
+    InputError
+        For a bad limit or place.
+    UnsafeEventSource
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InputError(f"limit={limit!r} is not a whole number from 1.")
+    if before is not None and check_offset(before, "before") < 0:
+        raise InputError(f"before={before!r} lies before the first event.")
+    loop, columns = asyncio.get_running_loop(), event_columns(None)
+    high = await store.settle(-1)
+    high = high if before is None else min(high, before - 1)
+    until, stretch = loop.time() + seconds, STRETCH
+    parts: list[pl.DataFrame] = []
+    left = limit
+    while high > 0 and left > 0:
+        low = 0 if wanted.everything else max(high - stretch, 0)
+        began = loop.time()
+        rows = await store.rows(wanted, low, high, left, columns, newest_first=True)
+        parts.append(rows)
+        left -= rows.height
+        high = low if left > 0 else int(rows["id"][-1]) - 1
+        if rows.is_empty() and high > 0:  # ids may be far apart
+            below = await store.rows(EventFilter(), 0, high, 1, ["id"], newest_first=True)
+            high = 0 if below.is_empty() else int(below["id"][0])
+        taken = loop.time() - began
+        longer = 2 if taken < QUICK else 1
+        if loop.time() + taken * longer > until:  # the next stretch would end too late
+            break
+        stretch *= longer
+    events = events_frame(pl.concat(parts)) if parts else pl.DataFrame(schema=EVENTS)
+    return EventPage(events=events, before=high + 1 if high > 0 else None, looked_to=high + 1)
 
 
 def place_of(where: str | None) -> dict[str, object] | None:
@@ -90,6 +147,23 @@ def _meant(text: str) -> object:
     if isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value)):
         return text
     return [text] if value is None else [value, text]  # null is nothing that stands there
+
+
+async def lineage(store: EventStore, event: Event, offset: int, *, reach: int) -> pl.DataFrame:
+    """Return what led to an event, and what came of it; see :meth:`walle.EventLog.lineage`.
+
+    Raises
+    ------
+    InputError
+        For a reach that is no whole number from 1.
+    """
+    if isinstance(reach, bool) or not isinstance(reach, int) or reach < 1:
+        raise InputError(f"reach={reach!r} is not a whole number from 1.")
+    settled = await store.settle(-1)
+    low, high = max(offset - reach - 1, -1), min(offset + reach, settled)
+    names = ["id", "type", "created_at", "event_id", "causation_id", "run_id", "corr_id", "ts"]
+    near = events_frame(await store.rows(EventFilter(), low, high, None, names))
+    return lineage_of(event.id, event.causation_id, near)
 
 
 def lineage_of(event_id: str | None, causation_id: str | None, near: pl.DataFrame) -> pl.DataFrame:

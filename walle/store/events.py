@@ -10,8 +10,7 @@ import polars as pl
 
 from walle.envelope import Event
 from walle.events.reset import ResetReport
-from walle.events.search import EventPage
-from walle.events.searching import REACH, SEARCH
+from walle.events.search import REACH, SEARCH, EventPage
 from walle.repositories.common import Time
 from walle.store.streams import Streams
 
@@ -127,45 +126,6 @@ class Events(Streams):
             ),
         )
 
-    def latest(self) -> int:
-        """Return the id up to which every event can be read; -1 before the first.
-
-        Raises
-        ------
-        UnsafeEventSource
-        """
-        return self._call("latest", lambda core: core.latest())
-
-    def get(self, offset: int) -> Event:
-        """Return one event by its id in the log.
-
-        Raises
-        ------
-        UnknownEvent
-            When there is none that can be read.
-        """
-        return self._call("get", lambda core: core.get(offset))
-
-    def wait_for(self, offset: int, *, timeout: float | None = None) -> Event:
-        """Wait until an event can be read, and return it.
-
-        Parameters
-        ----------
-        offset : int
-            Its id in the log, as :meth:`append` returned it.
-        timeout : float, optional
-            Seconds.
-
-        Raises
-        ------
-        UnknownEvent
-            When its transaction was rolled back, so that it will never be there.
-        InputError
-            For a timeout below 0.
-        TimeoutError
-        """
-        return self._call("wait_for", lambda core: core.wait_for(offset, timeout=timeout))
-
     def search(
         self,
         before: int | None = None,
@@ -253,6 +213,45 @@ class Events(Streams):
         InputError
         """
         return self._call("lineage", lambda core: core.lineage(offset, reach=reach))
+
+    def latest(self) -> int:
+        """Return the id up to which every event can be read; -1 before the first.
+
+        Raises
+        ------
+        UnsafeEventSource
+        """
+        return self._call("latest", lambda core: core.latest())
+
+    def get(self, offset: int) -> Event:
+        """Return one event by its id in the log.
+
+        Raises
+        ------
+        UnknownEvent
+            When there is none that can be read.
+        """
+        return self._call("get", lambda core: core.get(offset))
+
+    def wait_for(self, offset: int, *, timeout: float | None = None) -> Event:
+        """Wait until an event can be read, and return it.
+
+        Parameters
+        ----------
+        offset : int
+            Its id in the log, as :meth:`append` returned it.
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        UnknownEvent
+            When its transaction was rolled back, so that it will never be there.
+        InputError
+            For a timeout below 0.
+        TimeoutError
+        """
+        return self._call("wait_for", lambda core: core.wait_for(offset, timeout=timeout))
 
     def consumers(self) -> pl.DataFrame:
         """Tell of every consumer how far it has come, how far it lags, whether it lives and what it failed with.
