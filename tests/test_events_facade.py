@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -114,6 +115,29 @@ def test_events_are_appended_read_and_followed(store: walle.Store) -> None:
         store.events.tail(types=7)  # type: ignore[arg-type]  # at once, not at the first step
 
 
+def test_every_reader_takes_types_and_runs_by_name_and_a_place_first(store: walle.Store) -> None:
+    events = store.events
+    for call, before in ((events.read, 0), (events.list, 0), (events.search, 0), (events.tail, 0), (events.on, 1)):
+        kinds = {name: parameter.kind for name, parameter in inspect.signature(call).parameters.items()}
+        assert list(kinds)[before : before + 3] in (["after", "types", "run_id"], ["before", "types", "run_id"])
+        assert kinds["types"] == kinds["run_id"] == kinds["corr_id"] == inspect.Parameter.KEYWORD_ONLY
+    assert inspect.signature(events.consume).parameters["types"].kind == inspect.Parameter.KEYWORD_ONLY
+    assert events.append([event(1), event(2, type="run.Started")]) == [1, 2]
+    assert list(events.tail(1, timeout=0)) == [event(2, type="run.Started")] == events.list(1)
+
+
+def test_a_type_in_the_place_of_an_offset_is_refused_with_the_fix(store: walle.Store) -> None:
+    events: Any = store.events
+    calls = (events.read, events.list, events.tail, lambda place: events.on(print, place))
+    for call in calls:
+        with pytest.raises(walle.InputError, match=r"after='orders\.\*' is not .*, write types='orders\.\*'\."):
+            call("orders.*")
+        with pytest.raises(walle.InputError, match=r"write types=\['run\.\*', 'orders\.\*'\]\."):
+            call(["run.*", "orders.*"])
+    with pytest.raises(walle.InputError, match=r"before='orders\.\*' is not .*, write types='orders\.\*'\."):
+        events.search("orders.*")
+
+
 def test_a_tail_shows_an_event_that_another_thread_appends(store: walle.Store) -> None:
     tail = store.events.tail(types="run.*")
     timer = threading.Timer(0.3, lambda: store.events.append([event(1), event(2, type="run.Started")]))
@@ -132,7 +156,7 @@ def test_a_tail_ends_after_its_timeout_also_while_other_events_come(store: walle
     thread = threading.Thread(target=noise)
     thread.start()
     try:
-        assert list(store.events.tail("run.*", timeout=0.5)) == []
+        assert list(store.events.tail(types="run.*", timeout=0.5)) == []
     finally:
         done.set()
         thread.join()

@@ -30,7 +30,7 @@ class EventBus:
         return await self._log.on(callback)
 
     async def subscribe_filtered(self, types: Sequence[str], callback: Callback) -> int:
-        return await self._log.on(callback, types)
+        return await self._log.on(callback, types=types)
 
     async def unsubscribe_by_id(self, subscription: int) -> bool:
         return self._log.off(subscription)

@@ -44,7 +44,7 @@ async def test_a_callback_gets_what_is_committed_after_it_in_the_order_of_ids(lo
 async def test_types_and_run_and_start_choose_the_events(log: EventLog) -> None:
     ids = await log.append([event(1), event(2, type="run.Started"), event(3, run_id="other"), event(4)])
     got: list[int | None] = []
-    await log.on(lambda given: got.append(given.offset), ["orders.*", "fills.*"], "run-1", after=-1)
+    await log.on(lambda given: got.append(given.offset), -1, types=["orders.*", "fills.*"], run_id="run-1")
     await until(lambda: got == [ids[0], ids[3]])
 
 
@@ -86,7 +86,7 @@ async def test_a_callback_may_end_itself_and_others(log: EventLog) -> None:
         await asyncio.sleep(0.01)  # it is let finish
         got.append(("end", given.offset))
 
-    numbers["other"] = await log.on(lambda given: got.append(("other", given.offset)), "never.*")
+    numbers["other"] = await log.on(lambda given: got.append(("other", given.offset)), types="never.*")
     numbers["once"] = await log.on(once)
     ids = await log.append([event(1), event(2)])
     await until(lambda: len(got) == 2)
@@ -142,7 +142,7 @@ def test_in_a_notebook_a_plain_function_runs_beside_it_and_may_use_the_store(sql
                 assert store.events.off(number)
                 ended.set()
 
-        number = store.events.on(take, "orders.*")
+        number = store.events.on(take, types="orders.*")
         ids = store.events.append([event(1), event(2, type="run.Started"), event(3), event(4)])
         assert ended.wait(60)
         assert got == [(ids[0], False), (ids[2], False)]

@@ -251,6 +251,7 @@ async def test_what_is_no_id_or_filter_is_refused(log: EventLog) -> None:
         ({"after": -2}, "after=-2 is not the id of an event"),
         ({"after": True}, "after=True"),
         ({"after": "1"}, "after='1'"),
+        ({"after": "orders.*"}, r"after='orders.\*' is not .*, write types='orders.\*'"),
         ({"limit": -1}, "limit=-1 is not a whole number from 0"),
         ({"types": "orders"}, r"neither a type such as 'orders.Filled' nor a pattern such as 'orders.\*'"),
         ({"types": []}, "types is an empty list"),

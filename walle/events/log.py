@@ -63,7 +63,7 @@ class EventLog:
     ```python
     log = EventLog(Database("research.db"))
     await log.append(Event(type="orders.Placed", run_id="sma-1"))
-    async for event in log.subscribe("orders.*", after=-1):
+    async for event in log.subscribe(-1, types="orders.*"):
         print(event.offset, event.type, event.payload)
     ```
     """
@@ -373,22 +373,22 @@ class EventLog:
 
     async def subscribe(
         self,
+        after: int | None = None,
+        *,
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
-        *,
         corr_id: str | None = None,
-        after: int | None = None,
         give_up_after: float | None = None,
     ) -> AsyncIterator[Event]:
         """Follow the log: every event once, in the order of ids, without an end.
 
         Parameters
         ----------
-        types, run_id, corr_id
-            As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended from the first step on; that
             step raises where it cannot look, because a later look would skip what is appended meanwhile.
+        types, run_id, corr_id
+            As in :meth:`read`.
         give_up_after : float, optional
             As in :class:`walle.Consumer`.
 
@@ -417,11 +417,11 @@ class EventLog:
     async def on(
         self,
         callback: Callback,
+        after: int | None = None,
+        *,
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
-        *,
         corr_id: str | None = None,
-        after: int | None = None,
     ) -> int:
         """Have a function of this process called with each event, once it is committed.
 
@@ -433,11 +433,11 @@ class EventLog:
         ----------
         callback : callable
             Takes an :class:`walle.Event`; async, or sync and then quick, because it runs in the loop itself.
-        types, run_id, corr_id
-            As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
             where it cannot look.
+        types, run_id, corr_id
+            As in :meth:`read`.
 
         Returns
         -------

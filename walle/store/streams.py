@@ -55,11 +55,11 @@ class Streams(Part[EventLog]):
 
     def tail(
         self,
+        after: int | None = None,
+        *,
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
-        *,
         corr_id: str | None = None,
-        after: int | None = None,
         timeout: float | None = None,
         give_up_after: float | None = None,
     ) -> Iterator[Event]:
@@ -67,11 +67,11 @@ class Streams(Part[EventLog]):
 
         Parameters
         ----------
-        types, run_id, corr_id
-            As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
             where it cannot look, because a later look would skip what is appended meanwhile.
+        types, run_id, corr_id
+            As in :meth:`read`.
         timeout : float, optional
             End when nothing came for so many seconds; None: never. 0: end at the end of the log.
         give_up_after : float, optional
@@ -111,11 +111,11 @@ class Streams(Part[EventLog]):
     def on(
         self,
         callback: Callback,
+        after: int | None = None,
+        *,
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
-        *,
         corr_id: str | None = None,
-        after: int | None = None,
     ) -> int:
         """Have a function called with each event, once it is committed, while the notebook goes on.
 
@@ -128,10 +128,10 @@ class Streams(Part[EventLog]):
         callback : callable
             Takes an event. A plain function runs in a thread of its own, always the same, and may use this store; an
             async one runs in the store's own event loop.
-        types, run_id, corr_id
-            As in :meth:`read`.
         after : int, optional
             The id after which to begin; -1: from the first. None: with what is appended after this call.
+        types, run_id, corr_id
+            As in :meth:`read`.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Streams(Part[EventLog]):
         """
         check_callback(callback)
         called = callback if _is_async(callback) else _InThread(callback)
-        return self._portal.call(self._log.on, called, types, run_id, corr_id=corr_id, after=after)
+        return self._portal.call(self._log.on, called, after, types=types, run_id=run_id, corr_id=corr_id)
 
     def off(self, number: int) -> bool:
         """End the calls of a callback; it may do so itself.
