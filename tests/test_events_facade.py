@@ -104,7 +104,7 @@ def test_an_event_shows_what_is_set_and_its_place() -> None:
 def test_events_are_appended_read_and_followed(store: walle.Store) -> None:
     assert store.events.append(event(1)) == 1
     assert store.events.append([event(2), event(3, type="run.Started")]) == [2, 3]
-    assert store.events.read(types="orders.*")["id"].to_list() == [1, 2]
+    assert store.events.read(types="orders.*")["offset"].to_list() == [1, 2]
     assert list(store.events.tail(after=-1, timeout=0)) == [event(1), event(2), event(3, type="run.Started")]
     assert list(store.events.tail(timeout=0)) == []
     assert store.events.get(2) == event(2)
@@ -187,7 +187,7 @@ def test_a_handlers_own_error_is_the_cause_of_the_stop(store: walle.Store) -> No
         store.events.consume("sink", broken, backoff=0)
     assert isinstance(caught.value.__cause__, KeyError)
     store.events.consume("sink", broken, tries=1, on_poison="park")
-    assert store.events.parked("sink")["id"].to_list() == [1]
+    assert store.events.parked("sink")["offset"].to_list() == [1]
     assert store.events.replay("sink", 1) == 1
     assert store.events.consume("sink", lambda _: None) == 1
     assert store.events.reset_offset("sink", to=-1, reason="again").replayed == 1
@@ -226,7 +226,7 @@ def test_a_store_in_memory_has_events_and_nothing_else(capsys: pytest.CaptureFix
         assert "restart" in str(store.status())
         assert store.events.append([event(1), event(2)]) == [1, 2]
         assert store.events.consume("sink", lambda _: None) == 2
-        assert store.events.read()["event_id"].to_list() == ["event-1", "event-2"]
+        assert store.events.read()["id"].to_list() == ["event-1", "event-2"]
         durable: dict[str, Callable[[], object]] = {
             "store.runs.save": lambda: store.runs.save(run()),
             "store.runs.recover": lambda: store.runs.recover(),
@@ -306,7 +306,7 @@ def test_consumers_and_parked_events_are_shown(consumed: str, capsys: pytest.Cap
     assert (row["consumer_id"], row["offset"], row["lag"], row["parked"]) == ("sink", 3, 1, 1)
     assert main(["events", "parked", consumed, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["id"], row["tries"], json.loads(row["envelope"])["id"]) == (2, 1, "event-2")
+    assert (row["offset"], row["tries"], json.loads(row["envelope"])["id"]) == (2, 1, "event-2")
     assert main(["events", "parked", consumed, "--consumer", "sink"]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert main(["events", "replay", "sink", consumed]) == 0
@@ -342,7 +342,7 @@ def test_what_the_commands_are_given_wrongly_is_told(
     assert "goes with --follow" in capsys.readouterr().err
     assert main(["events", "tail", consumed, "-f", "--give-up-after", "-1"]) == 1
     assert "give_up_after=-1.0 is neither a number" in capsys.readouterr().err
-    assert main(["events", "replay", "sink", consumed, "--event", "1"]) == 1
+    assert main(["events", "replay", "sink", consumed, "--offset", "1"]) == 1
     assert "event 1 is not parked" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["events", "reset", "sink", consumed, "--reason", "x"])

@@ -90,7 +90,7 @@ def test_every_frame_has_its_declared_types_and_the_right_values(by_hand: str) -
         assert runs.select("id", "timeframe", "revision", "orders", "fills").row(0) == ("r1", "1m", 3, 1, 1)
         history = store.runs.history("r1")
         assert history.schema == HISTORY
-        assert history.filter(kind="event")["event"].to_list() == [1]
+        assert history.filter(kind="event")["offset"].to_list() == [1]
         assert store.events.consumers().schema == CONSUMERS
         assert store.events.consumers()["offset"].to_list() == [1]
         assert store.fills.trades("r1")["quantity"].to_list() == [Decimal(2)]
@@ -124,4 +124,4 @@ def _columns(url: str) -> dict[str, frozenset[str]]:
 def test_an_outbox_with_int4_ids_gives_the_history_of_a_run(by_hand: str) -> None:
     with walle.connect(by_hand, read_only=True) as store:
         assert store.runs.history("r1")["kind"].unique().sort().to_list() == ["event", "fill", "order", "run"]
-        assert store.events.read()["id"].dtype == pl.Int64
+        assert store.events.read()["offset"].dtype == pl.Int64

@@ -115,7 +115,7 @@ def test_a_text_that_is_no_utf8_is_found_by_the_deep_look_and_moved_aside_whole(
     assert {"sql": "CAST(X'FF41' AS TEXT)"} in [row.get("symbol") for row in kept]
     with walle.connect(sqlite_address) as store:
         assert store.fills.read()["symbol"].to_list() == ["é漢"]
-        assert store.events.read()["id"].to_list() == [2]
+        assert store.events.read()["offset"].to_list() == [2]
         assert store.status(deep=True).ok
     assert main(["upgrade", "--set-aside", sqlite_address]) == 0
     assert "found none to set aside" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_an_id_that_leaves_none_to_be_given_out_is_refused_and_named(address: st
     raw.run(statement)
     with walle.connect(address) as store:
         page = store.events.search(types="a.*", seconds=20)
-        assert (page.events["id"].to_list(), page.before) == ([3, 2, 1], None)
+        assert (page.events["offset"].to_list(), page.before) == ([3, 2, 1], None)
         if raw.sqlite:
             with pytest.raises(walle.DatabaseError, match=r"the disk is not full: .* no id left for a row of outbox"):
                 store.events.append(walle.Event(type="a.B", payload={}))

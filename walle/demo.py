@@ -110,6 +110,6 @@ def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
             store.runs.save(run)
     store.orders.save(sample_orders())
     fills = store.fills.append(sample_fills())
-    known = set(store.events.read(columns=["event_id"])["event_id"])
+    known = set(store.events.read(columns=["id"])["id"])
     events = store.events.append(event for event in sample_events() if event.id not in known)
     return bars, fills, len(events)

@@ -53,7 +53,7 @@ class Event(Record):
     headers : dict
         Further words about the event, as JSON.
     offset, created_at
-        Its id in the event log and the time when it was stored; None before. Neither is part of the envelope, nor of
+        Its place in the event log and the time when it was stored; None before. Neither is part of the envelope, nor of
         equality.
 
     Raises

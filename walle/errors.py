@@ -458,7 +458,7 @@ class HandlerFailed(WalleError):
     ----------
     consumer_id : str
     event : int
-        The id of the event that was not handled; the offset stays before it.
+        The offset of the event that was not handled; the offset stays before it.
     """
 
     def __init__(self, consumer_id: str, event: int, event_type: str, tries: int, error: BaseException) -> None:

@@ -227,21 +227,22 @@ HISTORY = pl.Schema(
         "side": pl.String(),
         "quantity": DECIMAL,
         "price": DECIMAL,
-        "event": pl.Int64(),
+        "offset": pl.Int64(),
         "corr_id": pl.String(),
         "payload": pl.String(),
     }
 )
 """One row is one moment in a run's life: ``kind`` is run, order, fill or event, and ``what`` says what happened, of an
-event its type. ``event`` is an event's id in the log, ``payload`` its JSON text; both are null for the other kinds."""
+event its type. ``offset`` is an event's place in the log, ``payload`` its JSON text; both are null for the other
+kinds."""
 
 
 EVENTS = pl.Schema(
     {
-        "id": pl.Int64(),
+        "offset": pl.Int64(),
+        "id": pl.String(),
         "type": pl.String(),
         "created_at": INSTANT,
-        "event_id": pl.String(),
         "kind": pl.String(),
         "version": pl.Int64(),
         "run_id": pl.String(),
@@ -254,8 +255,8 @@ EVENTS = pl.Schema(
         "payload": pl.String(),
     }
 )
-"""One row is one event. ``id`` is its place in the log and ``event_id`` the envelope's own id, ``created_at`` the time
-when it was stored and ``ts`` its own; headers and payload are JSON texts. Only id, type and created_at are never null:
+"""One row is one event. ``offset`` is its place in the log and ``id`` the envelope's own, ``created_at`` the time when
+it was stored and ``ts`` its own; headers and payload are JSON texts. Only offset, type and created_at are never null:
 another program may have left out the rest."""
 
 CONSUMERS = pl.Schema(
@@ -278,7 +279,7 @@ CONSUMERS = pl.Schema(
     }
 )
 """One row is one consumer. ``state``: running, stalled (no heartbeat for its lease), dead (its process is gone) or
-stopped. ``offset`` is the id of the last event that it settled, -1 before the first; ``lag`` the committed events after
+stopped. ``offset`` is that of the last event that it settled, -1 before the first; ``lag`` the committed events after
 it, of any type, and ``lag_seconds`` the age of the first of them (0 without). ``held`` of them wait behind a gap in the
 ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay. ``error`` is what the
 handler last failed with, at ``failed_at``; it stays after a later success (``succeeded_at``)."""
@@ -286,7 +287,7 @@ handler last failed with, at ``failed_at``; it stays after a later success (``su
 PARKED = pl.Schema(
     {
         "consumer_id": pl.String(),
-        "id": pl.Int64(),
+        "offset": pl.Int64(),
         "type": pl.String(),
         "error": pl.String(),
         "tries": pl.Int64(),
@@ -296,7 +297,7 @@ PARKED = pl.Schema(
         "envelope": pl.String(),
     }
 )
-"""One row is an event that a consumer set aside: its ``id`` in the log, what the handler failed with and how often;
+"""One row is an event that a consumer set aside: its ``offset`` in the log, what the handler failed with and how often;
 when a replay was asked for, and when the handler took it after all (null before)."""
 
 RESETS = pl.Schema(

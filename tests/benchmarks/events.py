@@ -32,7 +32,7 @@ BATCH = 50_000
 TURNS = 10
 """WallE and its peer take so many turns at single appends: how long a disk takes to sync changes within a second."""
 
-COLUMNS = ["id", "type", "created_at", "envelope"]
+COLUMNS = ["offset", "type", "created_at", "envelope"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Driver:
     def frame(self, connection: Any) -> pl.DataFrame:
         """Fetch all events into a frame of the public types."""
         rows = connection.execute(self.select).fetchall()
-        schema = {"id": pl.Int64(), "type": pl.String(), "created_at": self.created_at, "envelope": pl.String()}
+        schema = {"offset": pl.Int64(), "type": pl.String(), "created_at": self.created_at, "envelope": pl.String()}
         frame = pl.DataFrame(rows, schema=schema, orient="row")
         return frame.with_columns(pl.col("created_at").cast(walle.frames.INSTANT))
 

@@ -144,7 +144,7 @@ async def test_a_poison_event_is_parked_and_the_rest_goes_on(log: EventLog, batc
     assert (row["offset"], row["lag"], row["parked"]) == (7, 0, 2)
     parked = await log.parked("sink")
     assert parked.schema == PARKED
-    assert parked["id"].to_list() == [2, 7]
+    assert parked["offset"].to_list() == [2, 7]
     assert parked["type"].to_list() == ["run.Started", "orders.Filled"]
     assert parked["error"].to_list() == [r"ValueError: bad event 2 \0", r"ValueError: bad event 7 \0"]
     assert parked["tries"].to_list() == [2, 2]
@@ -291,7 +291,7 @@ async def test_a_reset_is_previewed_then_done_and_written_down(
     await Consumer(log, "sink", handler).run(follow=False)
     preview = await log.reset_offset("sink", **place, reason="a bug", preview=True)
     assert (preview.applied, preview.from_offset, preview.to_offset) == (False, 4, offset)
-    assert preview.events["id"].to_list() == again
+    assert preview.events["offset"].to_list() == again
     assert preview.replayed == len(again)
     assert (await told(log))["offset"] == 4
     assert (await log.resets()).is_empty()

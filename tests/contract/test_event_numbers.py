@@ -120,7 +120,7 @@ TEXTS = [
 async def test_a_text_is_found_in_compact_json_on_every_store(log: EventLog, text: str, expected: list[int]) -> None:
     await log.append([event(place, payload=payload) for place, payload in enumerate(FOUND, 1)])
     page = await log.search(text=text)
-    assert sorted(page.events["id"].to_list()) == expected
+    assert sorted(page.events["offset"].to_list()) == expected
 
 
 @pytest.mark.parametrize("stars", [1, 30, 400])

@@ -49,7 +49,7 @@ async def walk(log: EventLog, **asked: Any) -> list[int]:
     for _ in range(10_000):
         page = await log.search(before, **asked)
         assert page.events.schema == EVENTS
-        ids += page.events["id"].to_list()
+        ids += page.events["offset"].to_list()
         assert page.before is None or before is None or page.before < before
         before = page.before
         if before is None:
@@ -215,14 +215,15 @@ async def test_causes_and_consequences(log: EventLog) -> None:
     leaf = made(3, causation_id=first.id)
     ids = await log.append([root, made(9), first, second, leaf])
     told = await log.lineage(ids[2])
-    assert told.select("relation", "steps", "id").rows() == [("cause", 1, ids[0]), ("consequence", 1, ids[4])]
+    assert told.select("relation", "steps", "offset").rows() == [("cause", 1, ids[0]), ("consequence", 1, ids[4])]
     told = await log.lineage(ids[0])
-    assert told.select("steps", "id").rows() == [(1, ids[2]), (1, ids[3]), (2, ids[4])]
+    assert told.select("steps", "offset").rows() == [(1, ids[2]), (1, ids[3]), (2, ids[4])]
     assert (await log.lineage(ids[1])).is_empty()
     own = made(5)
     circle = [made(5, id=own.id, causation_id="other"), made(6, id="other", causation_id=own.id)]
     ids = await log.append(circle)
-    assert (await log.lineage(ids[0])).select("relation", "id").rows() == [("cause", ids[1]), ("consequence", ids[1])]
+    told = (await log.lineage(ids[0])).select("relation", "offset", "id")
+    assert told.rows() == [("cause", ids[1], "other"), ("consequence", ids[1], "other")]
     with pytest.raises(UnknownEvent):
         await log.lineage(10**9)
 
@@ -250,7 +251,7 @@ async def test_bad_questions_are_refused(log: EventLog) -> None:
 
 def masked(payload: Any, *rules: str) -> Any:
     text = payload if isinstance(payload, str) else json.dumps(payload)
-    frame = pl.DataFrame({"id": [1], "payload": [text]})
+    frame = pl.DataFrame({"offset": [1], "payload": [text]})
     return json.loads(Mask.of(rules).apply(frame)["payload"][0])
 
 
@@ -296,7 +297,7 @@ def test_members_are_hidden_as_a_plain_walk_does_it(document: Any) -> None:
 
 def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:
     envelope = '{"payload":{"a":1},"corr_id":"c"}'
-    frame = pl.DataFrame({"id": [1], "corr_id": ["c"], "run_id": [None], "envelope": [envelope]})
+    frame = pl.DataFrame({"offset": [1], "corr_id": ["c"], "run_id": [None], "envelope": [envelope]})
     shown = Mask.of(["corr_id", "run_id", "$.a"]).apply(frame.cast({"run_id": pl.String}))
     assert shown.row(0) == (1, "***", None, '{"payload":{"a":"***"},"corr_id":"***"}')
     assert Mask.of([]).apply(frame) is frame
@@ -308,7 +309,7 @@ def test_a_mask_hides_columns_and_whole_envelopes_too() -> None:
 
 def test_files_hold_the_events_and_no_formula() -> None:
     texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", '"q",\n', " =1", "\uff1d1", None]
-    frame = pl.DataFrame({"id": range(len(texts)), "payload": texts, "ts": [START] * len(texts)})
+    frame = pl.DataFrame({"offset": range(len(texts)), "payload": texts, "ts": [START] * len(texts)})
     read = pl.read_csv(io.BytesIO(exported(frame, "csv")), infer_schema=False)
     assert read["payload"].to_list() == [
         "'=1+1",

@@ -23,7 +23,7 @@ from walle.frames import EVENTS
 
 
 async def ids(log: EventLog, **wanted: Any) -> list[int]:
-    return (await log.read(**wanted, columns=["id"]))["id"].to_list()
+    return (await log.read(**wanted, columns=["offset"]))["offset"].to_list()
 
 
 async def test_an_event_comes_back_equal_with_its_place_and_time(log: EventLog) -> None:
@@ -43,8 +43,9 @@ async def test_a_frame_has_the_envelope_in_columns(log: EventLog) -> None:
     await log.append([event(), Event(type="run.Stopped", corr_id=None)])
     frame = await log.read()
     assert frame.schema == EVENTS
+    assert frame.columns[:2] == ["offset", "id"]
     first = frame.row(0, named=True)
-    assert (first["id"], first["type"], first["event_id"]) == (1, "orders.Placed", "event-1")
+    assert (first["offset"], first["type"], first["id"]) == (1, "orders.Placed", "event-1")
     assert (first["kind"], first["version"], first["producer"]) == ("evt", 2, "engine")
     assert (first["run_id"], first["corr_id"]) == ("run-1", "corr-1")
     assert (first["causation_id"], first["trace_id"]) == ("cause", "trace")
@@ -54,8 +55,8 @@ async def test_a_frame_has_the_envelope_in_columns(log: EventLog) -> None:
     second = frame.row(1, named=True)
     assert [second[name] for name in ("run_id", "corr_id", "producer")] == [None] * 3
     assert (second["headers"], second["payload"]) == ("{}", "{}")
-    chosen = await log.read(columns=["envelope", "id"])
-    assert chosen.schema == {"envelope": pl.String, "id": pl.Int64}
+    chosen = await log.read(columns=["envelope", "offset"])
+    assert chosen.schema == {"envelope": pl.String, "offset": pl.Int64}
     assert Event.from_json(chosen["envelope"][0]) == event()
 
 
@@ -174,8 +175,8 @@ async def test_a_generator_of_many_events_keeps_its_order(log: EventLog) -> None
     stored = await log.append(many())
     assert isinstance(stored, list)
     assert stored == list(range(1, 12_001))
-    frame = await log.read(columns=["id", "event_id"])
-    assert frame["event_id"].to_list() == [f"event-{number}" for number in range(12_000)]
+    frame = await log.read(columns=["offset", "id"])
+    assert frame["id"].to_list() == [f"event-{number}" for number in range(12_000)]
 
 
 async def test_a_subscriber_gets_what_comes_once_and_in_order(log: EventLog) -> None:
@@ -248,7 +249,7 @@ async def test_a_follower_hears_of_the_end_of_its_log(log: EventLog) -> None:
 async def test_what_is_no_id_or_filter_is_refused(log: EventLog) -> None:
     await log.append(event())
     for wanted, message in (
-        ({"after": -2}, "after=-2 is not the id of an event"),
+        ({"after": -2}, "after=-2 is not the offset of an event"),
         ({"after": True}, "after=True"),
         ({"after": "1"}, "after='1'"),
         ({"after": "orders.*"}, r"after='orders.\*' is not .*, write types='orders.\*'"),
@@ -324,7 +325,7 @@ async def test_what_another_program_wrote_is_read_as_far_as_it_goes(
     frame = await log.read()
     assert frame.schema == EVENTS
     assert frame["type"].to_list()[:2] == ["orders.Placed", "legacy event"]
-    assert frame["event_id"].to_list()[1:] == [None] * (frame.height - 1)
+    assert frame["id"].to_list()[1:] == [None] * (frame.height - 1)
     stored = (await log.list())[1]
     assert stored.type in ("legacy event", "other")
     assert stored.offset == 2

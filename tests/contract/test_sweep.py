@@ -57,7 +57,7 @@ async def test_a_history_holds_events_also_of_a_run_that_has_nothing_else(databa
     await FillRepository(database).append(fill(2))
     await log.append([event(2), event(1), event(3, run_id="other")])
     history = await runs.history("run-1")
-    assert history.filter(kind="event").select("time", "event", "corr_id").rows() == [
+    assert history.filter(kind="event").select("time", "offset", "corr_id").rows() == [
         (START + timedelta(seconds=1), 2, "corr-1"),
         (START + timedelta(seconds=2), 1, "corr-2"),
     ]

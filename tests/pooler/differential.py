@@ -32,7 +32,7 @@ __all__ = ["Report", "compare"]
 BARS = 200
 """One-minute bars of a step."""
 
-_CLOCKS = ("created_at", "event_id", "ts")
+_CLOCKS = ("created_at", "id", "ts")
 """What two databases cannot have in common: their clocks, and names drawn at random."""
 
 Report = dict[str, int]

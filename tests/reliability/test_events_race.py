@@ -116,8 +116,8 @@ class Race:
         got: list[int] = []
         while True:
             over = not any(thread.is_alive() for thread in self.threads) and time.monotonic() > self.end + 0.5
-            frame = await EventLog(database).read(got[-1] if got else -1, limit=500, columns=["id"])
-            got += frame["id"].to_list()
+            frame = await EventLog(database).read(got[-1] if got else -1, limit=500, columns=["offset"])
+            got += frame["offset"].to_list()
             if over and frame.is_empty():
                 return got
 
@@ -203,9 +203,9 @@ class Follower(Reader):
     async def page(self) -> list[int]:
         if self.reads:
             frame = await self.log.read(
-                self.place, types=self.types, run_id=self.run_id, limit=self.limit, columns=["id"]
+                self.place, types=self.types, run_id=self.run_id, limit=self.limit, columns=["offset"]
             )
-            page: list[int] = frame["id"].to_list()
+            page: list[int] = frame["offset"].to_list()
             self.place = page[-1] if page else self.place
             return page
         before = self.place

@@ -39,7 +39,7 @@ def append(connection: psycopg.Connection[Any]) -> int:
 
 
 async def read(events: EventLog) -> list[int]:
-    return (await events.read(columns=["id"]))["id"].to_list()
+    return (await events.read(columns=["offset"]))["offset"].to_list()
 
 
 @pytest_asyncio.fixture

@@ -61,7 +61,7 @@ READS: dict[str, tuple[str, Read]] = {
     "read": ("bars", lambda store: store.bars.read(SYMBOL, "1m")),
     "scan": ("bars", lambda store: store.bars.scan(SYMBOL, "1m").collect()),
     "batches": ("bars", in_batches),
-    "events": ("outbox", lambda store: store.events.read(columns=["id", "type", "payload"])),
+    "events": ("outbox", lambda store: store.events.read(columns=["offset", "type", "payload"])),
 }
 
 

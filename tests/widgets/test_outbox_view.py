@@ -351,7 +351,7 @@ def test_the_code_gives_the_frame_in_a_new_process(
 def test_the_static_form_holds_events_and_consumers_as_text(view: OutboxView, store: walle.Store) -> None:
     consumer(store)
     data, _ = view._repr_mimebundle_()
-    assert data["text/plain"].splitlines()[0] == "OutboxView: 15 events, id 100 to 86, the newest is 100"
+    assert data["text/plain"].splitlines()[0] == "OutboxView: 15 events, offset 100 to 86, the newest is 100"
     assert "audit" in data["text/plain"]
     assert data["text/html"].count("<table>") == 2
     assert "&lt;b&gt;odd" in data["text/html"]

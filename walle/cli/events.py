@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("consumer", help="its name")
     command.add_argument("url", nargs="?", help=ADDRESS)
     place = command.add_mutually_exclusive_group(required=True)
-    place.add_argument("--to", type=int, metavar="ID", help="the new offset; -1 is before the first event")
+    place.add_argument("--to", type=int, metavar="OFFSET", help="the new offset; -1 is before the first event")
     place.add_argument(
         "--since", metavar="TIME", help="go on with the first event that was stored at this time or later"
     )
@@ -68,7 +68,7 @@ def add_commands(commands: Any) -> None:
     command = actions.add_parser("replay", help="ask that parked events be handled again")
     command.add_argument("consumer", help="its name")
     command.add_argument("url", nargs="?", help=ADDRESS)
-    command.add_argument("--event", type=int, action="append", metavar="ID", help="this one; may be repeated")
+    command.add_argument("--offset", type=int, action="append", help="of this one; may be repeated")
     command.set_defaults(run=_replay)
 
 
@@ -84,7 +84,7 @@ def _tail(options: argparse.Namespace) -> int:
         raise InputError("--give-up-after goes with --follow: without it the command ends at the first outage.")
     how = {"timeout": None, "give_up_after": options.give_up_after} if options.follow else {"timeout": 0}
     with open_store(options) as store:
-        stored = store.events.read(**wanted, columns=["id"])["id"]
+        stored = store.events.read(**wanted, columns=["offset"])["offset"]
         last = stored.tail(options.lines)
         place = last[0] - 1 if last.len() else stored[-1] if stored.len() else -1
         for event in store.events.tail(**wanted, after=place, **how):
@@ -153,6 +153,6 @@ def _parked(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     with open_store(options, read_only=False) as store:
-        asked = store.events.replay(options.consumer, options.event)
+        asked = store.events.replay(options.consumer, options.offset)
     print(f"{asked} replays asked for; {options.consumer} handles them when it runs.")
     return 0

@@ -11,7 +11,7 @@ import walle
 store = walle.connect("research.db")
 placed = walle.Event(type="orders.Placed", run_id="sma-1", payload={"order_id": "o-1", "qty": "0.5"})
 filled = walle.Event(type="orders.Filled", payload={"order_id": "o-1"}).caused_by(placed)
-ids = store.events.append([placed, filled])
+offsets = store.events.append([placed, filled])
 
 frame = store.events.read(types="orders.*", run_id="sma-1")  # one row per event, the envelope in columns
 print(frame.select("type", order_id=pl.col("payload").str.json_path_match("$.order_id")))  # JSON, as text

@@ -56,7 +56,7 @@ class Callbacks:
         self._known: dict[int, _Subscription] = {}
 
     def add(self, callback: Callback, wanted: EventFilter, after: int) -> int:
-        """Have a callback called with each event after an id, and return the number by which it is removed."""
+        """Have a callback called with each event after an offset, and return the number by which it is removed."""
         number = next(self._numbers)
         subscription = _Subscription(callback, wanted, after)
         self._known[number] = subscription

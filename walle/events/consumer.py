@@ -48,7 +48,7 @@ PASS_SECONDS = 1.0
 
 
 class Consumer:
-    """A named reader of a log: each event is handled at least once, in the order of ids.
+    """A named reader of a log: each event is handled at least once, in the order of offsets.
 
     The offset is committed after the handler has succeeded, so a crash repeats what was handled since the last commit
     (at most a tenth of a second, or one batch), and skips nothing. Make handlers idempotent by ``event.id``.
@@ -67,7 +67,7 @@ class Consumer:
         Give the handler lists of at most so many events.
     start : {"first", "latest"} or int
         Where a new consumer begins: at the first event, with what comes after it has looked (it raises at once where
-        it cannot look, so that nothing is missed), or after an id.
+        it cannot look, so that nothing is missed), or after an offset.
     tries : int
         How often an event is given to a handler that fails.
     backoff : float
@@ -132,7 +132,7 @@ class Consumer:
         if not isinstance(lease, timedelta) or not timedelta(0) < lease <= timedelta(days=1):
             raise InputError(f"lease={lease!r} is not a timedelta above 0 and of at most a day.")
         if isinstance(start, str) and start not in ("first", "latest"):
-            raise InputError(f"start={start!r} is neither 'first', 'latest' nor an id.")
+            raise InputError(f"start={start!r} is neither 'first', 'latest' nor an offset.")
         self.name = check_consumer(name)
         self.handled = 0
         self._log = log

@@ -22,7 +22,7 @@ async def consumers(store: EventStore) -> pl.DataFrame:
     settled = await store.settle(-1)
     stored = await store.offsets.read()
     # what lies above the horizon waits for a gap
-    above = (await store.rows(EventFilter(), settled, 2**63 - 1, None, ["id"]))["id"]
+    above = (await store.rows(EventFilter(), settled, 2**63 - 1, None, ["offset"]))["offset"]
     held = [int((above > offset).sum()) for offset in stored["offset"]]
     holders = await store.holders() if above.len() else []
     return _frame(stored.with_columns(held=pl.Series(held, dtype=pl.Int64)), settled, holders)

@@ -160,14 +160,14 @@ class OutboxEvents(EventStore):
         if limit is not None:
             statement = statement.limit(limit)
         schema: dict[str, pl.DataType] = {column: pl.String() for column in columns}
-        schema |= {column: EVENTS[column] for column in ("id", "created_at") if column in schema}
+        schema |= {column: EVENTS[column] for column in ("offset", "created_at") if column in schema}
         return await self._database.fetch(statement, schema)
 
     async def first(self, *, event_id: str | None = None, since: datetime | None = None) -> int | None:
-        """Select the lowest id."""
+        """Select the lowest offset."""
         places: list[sa.ColumnElement[bool]] = []
         if event_id is not None:
-            places.append(self._column("event_id") == event_id)
+            places.append(self._column("id") == event_id)
         if since is not None:
             places.append(models.outbox.c.created_at >= since)
         statement = sa.select(sa.func.min(models.outbox.c.id).label("id")).where(*places)

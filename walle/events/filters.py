@@ -193,7 +193,7 @@ def spellings(text: str) -> list[str]:
 
 
 def check_offset(value: object, name: str) -> int:
-    """Return an id of the log.
+    """Return an offset.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def check_offset(value: object, name: str) -> int:
         For anything but a whole number from -1.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value < 2**63:
-        wrong = f"{name}={value!r} is not the id of an event: a whole number, -1 before the first."
+        wrong = f"{name}={value!r} is not the offset of an event: a whole number, -1 before the first."
         texts = [value] if isinstance(value, str) else value
         types = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
         if types and name in ("after", "before"):

@@ -14,7 +14,7 @@ from walle.repositories.events.columns import events_frame
 
 __all__ = ["COLUMNS", "event_columns", "events_frame", "records"]
 
-COLUMNS = ("id", "type", "created_at", "envelope")
+COLUMNS = ("offset", "type", "created_at", "envelope")
 """What a record is made of."""
 
 

@@ -41,10 +41,10 @@ FOLLOWED = 500
 
 
 class EventLog:
-    """Events in the order of their ids; no committed event is ever skipped by a reader.
+    """Events in the order of their offsets; no committed event is ever skipped by a reader.
 
-    A reader is given the events up to the horizon: the id below which every transaction has ended. So it may wait for
-    a moment behind an open transaction that has appended, and only behind that.
+    A reader is given the events up to the horizon: the offset below which every transaction has ended. So it may
+    wait for a moment behind an open transaction that has appended, and only behind that.
 
     Parameters
     ----------
@@ -141,8 +141,8 @@ class EventLog:
         Returns
         -------
         int or list of int
-            The id of each event in the log: one for one event, a list for an iterable. Ids rise with the order of
-            appends; an id whose transaction is rolled back may never be seen.
+            The offset of each event, its place in the log: one for one event, a list for an iterable. Offsets rise with
+            the order of appends; one whose transaction is rolled back may never be seen.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class EventLog:
         Parameters
         ----------
         after : int
-            The id after which to begin; -1: from the first.
+            The offset after which to begin; -1: from the first.
         types : str or iterable of str, optional
             Types such as ``orders.Filled``, or patterns such as ``orders.*``: ``*`` stands for any characters.
         run_id, corr_id : str, optional
@@ -203,8 +203,8 @@ class EventLog:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by id. Events that wait behind an open
-            transaction come later: go on with ``after`` the last id, and none is missed.
+            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by offset. Events that wait behind an
+            open transaction come later: go on with ``after`` the last offset, and none is missed.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class EventLog:
         Parameters
         ----------
         before : int, optional
-            Only ids below this one. None: from the newest event on.
+            Only offsets below this one. None: from the newest event on.
         types, run_id, corr_id, start, end
             As in :meth:`read`.
         where : str, optional
@@ -282,7 +282,7 @@ class EventLog:
         Returns
         -------
         EventPage
-            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest id first), ``before``, ``looked_to``.
+            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest offset first), ``before``, ``looked_to``.
 
         Raises
         ------
@@ -301,16 +301,16 @@ class EventLog:
         Parameters
         ----------
         offset : int
-            Its id in the log.
+            Its place in the log.
         reach : int
-            How many ids before and after it are looked at.
+            How many offsets before and after it are looked at.
 
         Returns
         -------
         polars.DataFrame
-            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly), id,
-            type, created_at, event_id, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and id. At
-            most 200 of each.
+            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly),
+            offset, id, type, created_at, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and
+            offset. At most 200 of each.
 
         Raises
         ------
@@ -321,7 +321,7 @@ class EventLog:
         return await lineage(self.store, await self.get(offset), offset, reach=reach)
 
     async def latest(self) -> int:
-        """Return the id up to which every event can be read; -1 before the first.
+        """Return the offset up to which every event can be read; -1 before the first.
 
         Raises
         ------
@@ -330,7 +330,7 @@ class EventLog:
         return await self.store.settle(-1) or -1
 
     async def get(self, offset: int) -> Event:
-        """Return one event by its id in the log.
+        """Return one event by its offset.
 
         Raises
         ------
@@ -351,7 +351,7 @@ class EventLog:
         Parameters
         ----------
         offset : int
-            Its id in the log, as :meth:`append` returned it.
+            Its place in the log, as :meth:`append` returned it.
         timeout : float, optional
             Seconds.
 
@@ -380,13 +380,13 @@ class EventLog:
         corr_id: str | None = None,
         give_up_after: float | None = None,
     ) -> AsyncIterator[Event]:
-        """Follow the log: every event once, in the order of ids, without an end.
+        """Follow the log: every event once, in the order of offsets, without an end.
 
         Parameters
         ----------
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended from the first step on; that
-            step raises where it cannot look, because a later look would skip what is appended meanwhile.
+            The offset after which to begin; -1: from the first. None: with what is appended from the first step on;
+            that step raises where it cannot look, because a later look would skip what is appended meanwhile.
         types, run_id, corr_id
             As in :meth:`read`.
         give_up_after : float, optional
@@ -425,17 +425,17 @@ class EventLog:
     ) -> int:
         """Have a function of this process called with each event, once it is committed.
 
-        Each callback gets its events one at a time, in the order of ids, in a task of its own in this loop, and none
-        holds up another. An error of a callback is logged, and it goes on with the next event: nothing is tried again,
-        and no place is kept. A reader that must not lose an event is a :class:`walle.Consumer`.
+        Each callback gets its events one at a time, in the order of offsets, in a task of its own in this loop, and
+        none holds up another. An error of a callback is logged, and it goes on with the next event: nothing is tried
+        again, and no place is kept. A reader that must not lose an event is a :class:`walle.Consumer`.
 
         Parameters
         ----------
         callback : callable
             Takes an :class:`walle.Event`; async, or sync and then quick, because it runs in the loop itself.
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
-            where it cannot look.
+            The offset after which to begin; -1: from the first. None: with what is appended after this call, which
+            raises where it cannot look.
         types, run_id, corr_id
             As in :meth:`read`.
 
@@ -492,8 +492,8 @@ class EventLog:
         Returns
         -------
         tuple of list of Event and int
-            At most ``limit`` events, and the id up to which all that are wanted were returned. It is above ``after``
-            also when only others came; nothing has come when it is ``after``.
+            At most ``limit`` events, and the offset up to which all that are wanted were returned. It is above
+            ``after`` also when only others came; nothing has come when it is ``after``.
         """
         loop = asyncio.get_running_loop()
         end = None if timeout is None else loop.time() + timeout
@@ -540,7 +540,7 @@ class EventLog:
         ----------
         consumer : str
         to : int, optional
-            The new offset: the event with the next id is handled next; -1: the first.
+            The new offset: the event with the next offset is handled next; -1: the first.
         since : datetime, date or str, optional
             The first event that was stored at this time or later is handled next.
         event_id : str, optional
@@ -586,7 +586,7 @@ class EventLog:
         ----------
         consumer : str
         events : int or iterable of int, optional
-            Their ids in the log; None: all that are parked.
+            Their offsets; None: all that are parked.
 
         Returns
         -------

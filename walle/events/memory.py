@@ -164,7 +164,7 @@ class MemoryEvents(EventStore):
         check_polars()
         found: list[_Row] = []
         members: list[dict[str, Any]] = []
-        parse = not wanted.everything or not set(columns) <= {"id", "type", "created_at", "envelope"}
+        parse = not wanted.everything or not set(columns) <= {"offset", "type", "created_at", "envelope"}
         rows = self._rows[max(after, 0) : max(upto, 0)]
         for row in reversed(rows) if newest_first else rows:
             if limit is not None and len(found) >= limit:
@@ -201,16 +201,15 @@ class MemoryEvents(EventStore):
 
 
 def _column(name: str, rows: Sequence[_Row], members: Sequence[dict[str, Any]]) -> pl.Series:
-    if name == "id":
+    if name == "offset":
         return pl.Series(name, [row.id for row in rows], pl.Int64)
     if name == "created_at":
         return pl.Series(name, [row.created_at for row in rows], pl.Datetime("us", "UTC"))
     if name in ("type", "envelope"):
         return pl.Series(name, [getattr(row, name) for row in rows], pl.String)
-    key = "id" if name == "event_id" else name
-    assert key in ENVELOPE
-    values = [member[key] for member in members]
-    document = key in ("headers", "payload")
+    assert name in ENVELOPE
+    values = [member[name] for member in members]
+    document = name in ("headers", "payload")
     texts = [None if value is None else json_text(value) if document else str(value) for value in values]
     return pl.Series(name, texts, pl.String)
 
@@ -365,7 +364,7 @@ class MemoryOffsets:
         """Return parked events."""
         check_polars()
         rows = [
-            {**row, "consumer_id": name, "id": event, "type": self._events[event - 1].type}
+            {**row, "consumer_id": name, "offset": event, "type": self._events[event - 1].type}
             | {"envelope": self._events[event - 1].envelope}
             for (name, event), row in sorted(self._parked.items())
             if consumer_id in (None, name)

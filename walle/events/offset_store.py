@@ -29,7 +29,7 @@ class OffsetStore:
         self._log = log
 
     async def get_offset(self, consumer: str) -> int:
-        """Return the id of the last event that a consumer settled; -1 before the first, and for an unknown one."""
+        """Return the offset of the last event that a consumer settled; -1 before the first, and for an unknown one."""
         try:
             return await self._log.store.offsets.offset(check_consumer(consumer))
         except UnknownConsumer:
@@ -42,7 +42,7 @@ class OffsetStore:
         ----------
         consumer : str
         offset : int
-            The id of the last settled event, -1 before the first; not past the end of the log.
+            The offset of the last settled event, -1 before the first; not past the end of the log.
         reason : str, optional
             Why it is forced; kept with who and when, see :meth:`EventLog.resets`.
 

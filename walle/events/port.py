@@ -116,7 +116,7 @@ class EventStore(ABC):
         *,
         newest_first: bool = False,
     ) -> pl.DataFrame:
-        """Return events with ids in ``(after, upto]``, by id, rising or falling.
+        """Return events with offsets in ``(after, upto]``, by offset, rising or falling.
 
         Returns
         -------
@@ -127,7 +127,7 @@ class EventStore(ABC):
 
     @abstractmethod
     async def first(self, *, event_id: str | None = None, since: datetime | None = None) -> int | None:
-        """Return the lowest id of an event with this envelope's id, or stored at this time or later; None without."""
+        """Return the lowest offset of an event with this id, or stored at this time or later; None without."""
 
     @abstractmethod
     async def holders(self) -> list[str]:

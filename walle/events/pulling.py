@@ -34,7 +34,7 @@ class PullConsumer:
     types, run_id
         As in :meth:`EventLog.read`; the offset passes the events that are left out.
     start : {"first", "latest"} or int
-        Where a new consumer begins: at the first event, with what comes next, or after an id.
+        Where a new consumer begins: at the first event, with what comes next, or after an offset.
     lease : timedelta
         When this consumer is silent for so long, one on another host may take its place.
     take_over : bool
@@ -106,7 +106,7 @@ class PullConsumer:
         return self._go_on()
 
     async def poll(self, limit: int = FOLLOWED, *, timeout: float | None = 0.0) -> list[tuple[int, Event]]:
-        """Return the next events, each with its offset, in the order of ids.
+        """Return the next events, each with its offset, in the order of offsets.
 
         Parameters
         ----------

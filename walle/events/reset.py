@@ -29,8 +29,8 @@ class ResetReport:
     applied : bool
         False for a preview.
     events : polars.DataFrame
-        id, type, created_at of the events between the two: handled again when the offset goes back, passed when it goes
-        forward. Of any type.
+        offset, type, created_at of the events between the two: handled again when the offset goes back, passed when it
+        goes forward. Of any type.
     """
 
     consumer_id: str
@@ -92,7 +92,7 @@ async def reset_offset(
     before = await store.offsets.offset(consumer)
     offset = await _target(store, to, since, event_id)
     low, high = sorted((before, offset))
-    span = await store.rows(EventFilter(), low, high, None, ["id", "type", "created_at"])
+    span = await store.rows(EventFilter(), low, high, None, ["offset", "type", "created_at"])
     if not preview:
         before = await store.offsets.reset(consumer, offset, reason)
     return ResetReport(
@@ -109,7 +109,8 @@ async def _target(store: EventStore, to: int | None, since: Time, event_id: str 
     given = [name for name, value in (("to", to), ("since", since), ("event_id", event_id)) if value is not None]
     if len(given) != 1:
         raise InputError(
-            f"give one place to reset to, not {' and '.join(given) or 'none'}: to=<id>, since=<time> or event_id=<id>."
+            f"give one place to reset to, not {' and '.join(given) or 'none'}: to=<offset>, since=<time> or "
+            "event_id=<id>."
         )
     last = await store.settle(-1)
     if to is not None:

@@ -46,12 +46,12 @@ class EventPage:
     Parameters
     ----------
     events : polars.DataFrame
-        Columns of :data:`walle.frames.EVENTS`; sorted by id, the highest first.
+        Columns of :data:`walle.frames.EVENTS`; sorted by offset, the highest first.
     before : int or None
         Where the next page goes on: give it as ``before``. None: the log was looked through to its first event.
     looked_to : int
-        The lowest id that was looked at. A search stops after its time, also before the page is full: ``before`` is set
-        then.
+        The lowest offset that was looked at. A search stops after its time, also before the page is full: ``before`` is
+        set then.
     """
 
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
@@ -60,7 +60,7 @@ class EventPage:
 
     def __repr__(self) -> str:
         """Count, and say whether there is more."""
-        more = "" if self.before is None else f", more before id {self.before:,}"
+        more = "" if self.before is None else f", more before offset {self.before:,}"
         return f"EventPage({self.events.height:,} events{more})"
 
 
@@ -91,10 +91,10 @@ async def search(
         rows = await store.rows(wanted, low, high, left, columns, newest_first=True)
         parts.append(rows)
         left -= rows.height
-        high = low if left > 0 else int(rows["id"][-1]) - 1
+        high = low if left > 0 else int(rows["offset"][-1]) - 1
         if rows.is_empty() and high > 0:  # ids may be far apart
-            below = await store.rows(EventFilter(), 0, high, 1, ["id"], newest_first=True)
-            high = 0 if below.is_empty() else int(below["id"][0])
+            below = await store.rows(EventFilter(), 0, high, 1, ["offset"], newest_first=True)
+            high = 0 if below.is_empty() else int(below["offset"][0])
         taken = loop.time() - began
         longer = 2 if taken < QUICK else 1
         if loop.time() + taken * longer > until:  # the next stretch would end too late
@@ -161,7 +161,7 @@ async def lineage(store: EventStore, event: Event, offset: int, *, reach: int) -
         raise InputError(f"reach={reach!r} is not a whole number from 1.")
     settled = await store.settle(-1)
     low, high = max(offset - reach - 1, -1), min(offset + reach, settled)
-    names = ["id", "type", "created_at", "event_id", "causation_id", "run_id", "corr_id", "ts"]
+    names = ["offset", "id", "type", "created_at", "causation_id", "run_id", "corr_id", "ts"]
     near = events_frame(await store.rows(EventFilter(), low, high, None, names))
     return lineage_of(event.id, event.causation_id, near)
 
@@ -174,26 +174,26 @@ def lineage_of(event_id: str | None, causation_id: str | None, near: pl.DataFram
     event_id, causation_id : str, optional
         Its own envelope's.
     near : polars.DataFrame
-        id, event_id, causation_id and more columns.
+        offset, id, causation_id and more columns.
 
     Returns
     -------
     polars.DataFrame
         ``relation`` (cause, consequence), ``steps`` (1: directly), and the columns of ``near``; causes first, each
-        sorted by steps and id.
+        sorted by steps and offset.
     """
-    by_id = dict(near.drop_nulls("event_id").select("event_id", "id").iter_rows())
-    above = dict(near.drop_nulls("event_id").select("event_id", "causation_id").iter_rows())
+    offsets = dict(near.drop_nulls("id").select("id", "offset").iter_rows())
+    above = dict(near.drop_nulls("id").select("id", "causation_id").iter_rows())
     children: dict[str, list[str]] = {}
     for own, cause in above.items():
         if cause is not None:
             children.setdefault(cause, []).append(own)
-    found = [("cause", step, by_id[name]) for step, name in _upwards(causation_id, event_id, above)]
-    found += [("consequence", step, by_id[name]) for step, name in _downwards(event_id, children)]
+    found = [("cause", step, offsets[name]) for step, name in _upwards(causation_id, event_id, above)]
+    found += [("consequence", step, offsets[name]) for step, name in _downwards(event_id, children)]
     table = pl.DataFrame(
-        found, schema={"relation": pl.String(), "steps": pl.Int64(), "id": pl.Int64()}, orient="row"
-    ).sort("relation", "steps", "id")
-    return table.join(near, on="id", how="inner", maintain_order="left")
+        found, schema={"relation": pl.String(), "steps": pl.Int64(), "offset": pl.Int64()}, orient="row"
+    ).sort("relation", "steps", "offset")
+    return table.join(near, on="offset", how="inner", maintain_order="left")
 
 
 def _upwards(cause: str | None, own: str | None, above: dict[str, str | None]) -> Iterable[tuple[int, str]]:

@@ -143,7 +143,7 @@ class Integrity:
             names = [*EVENTS, "envelope"]
             columns = [event_column(column, dialect.name).label(column) for column in names]
             wires: dict[str, pl.DataType] = {column: pl.String() for column in names}
-            wires |= {"id": pl.Int64(), "created_at": INSTANT}
+            wires |= {"offset": pl.Int64(), "created_at": INSTANT}
         else:
             columns = [wire(column, dialect.name).label(column.name) for column in table.columns]
             wires = wire_schema(_schema(table))

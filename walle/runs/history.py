@@ -25,17 +25,17 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
     runs, orders, fills : polars.DataFrame
         Columns of :data:`walle.frames.RUNS`, ``ORDERS`` and ``FILLS``.
     events : polars.DataFrame
-        id, type, created_at, ts, corr_id, payload; as in :data:`walle.frames.EVENTS`, sorted by id.
+        offset, type, created_at, ts, corr_id, payload; as in :data:`walle.frames.EVENTS`, sorted by offset.
 
     Returns
     -------
     polars.DataFrame
         Columns of :data:`walle.frames.HISTORY`: time (UTC), kind (run, order, fill, event), what (created, started,
-        submitted, filled, ...; the type of an event), order_id, fill_id, symbol, side, quantity, price, event (its id
-        in the log), corr_id, payload (JSON text). A row is one moment; sorted by time, and at the same instant a run's
-        moments before an order's, a fill's and the events'; a run's end comes last. Events of one instant stand in the
-        order of the log. An order's quantity is what was ordered, and its price the limit, or once filled the average.
-        The time of an event is its own ``ts``, and where it has none that when it was stored.
+        submitted, filled, ...; the type of an event), order_id, fill_id, symbol, side, quantity, price, offset (an
+        event's place in the log), corr_id, payload (JSON text). A row is one moment; sorted by time, and at the same
+        instant a run's moments before an order's, a fill's and the events'; a run's end comes last. Events of one
+        instant stand in the order of the log. An order's quantity is what was ordered, and its price the limit, or once
+        filled the average. The time of an event is its own ``ts``, and where it has none that when it was stored.
     """
     moments = [
         runs.select(time=pl.col(column), kind=pl.lit("run"), what=pl.lit(what)) for column, what in _RUN_MOMENTS.items()
@@ -72,7 +72,7 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
             time=pl.coalesce("ts", "created_at"),
             kind=pl.lit("event"),
             what="type",
-            event="id",
+            offset="offset",
             corr_id="corr_id",
             payload="payload",
         )

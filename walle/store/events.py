@@ -41,8 +41,8 @@ class Events(Streams):
         Returns
         -------
         int or list of int
-            The id of each event in the log: one for one event, a list for an iterable. Ids rise with the order of
-            appends; an id whose transaction is rolled back may never be seen.
+            The offset of each event, its place in the log: one for one event, a list for an iterable. Offsets rise with
+            the order of appends; one whose transaction is rolled back may never be seen.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Events(Streams):
         Parameters
         ----------
         after : int
-            The id after which to begin; -1: from the first.
+            The offset after which to begin; -1: from the first.
         types : str or iterable of str, optional
             Types such as ``orders.Filled``, or patterns such as ``orders.*``: ``*`` stands for any characters.
         run_id, corr_id : str, optional
@@ -85,8 +85,8 @@ class Events(Streams):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by id. Events that wait behind an open
-            transaction come later: go on with ``after`` the last id, and none is missed.
+            Columns of :data:`walle.frames.EVENTS`; one row per event, sorted by offset. Events that wait behind an
+            open transaction come later: go on with ``after`` the last offset, and none is missed.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Events(Streams):
         Parameters
         ----------
         before : int, optional
-            Only ids below this one. None: from the newest event on.
+            Only offsets below this one. None: from the newest event on.
         types, run_id, corr_id, start, end
             As in :meth:`read`.
         where : str, optional
@@ -165,7 +165,7 @@ class Events(Streams):
         Returns
         -------
         EventPage
-            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest id first), ``before``, ``looked_to``.
+            ``events`` (columns of :data:`walle.frames.EVENTS`, the highest offset first), ``before``, ``looked_to``.
 
         Raises
         ------
@@ -195,16 +195,16 @@ class Events(Streams):
         Parameters
         ----------
         offset : int
-            Its id in the log.
+            Its place in the log.
         reach : int
-            How many ids before and after it are looked at.
+            How many offsets before and after it are looked at.
 
         Returns
         -------
         polars.DataFrame
-            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly), id,
-            type, created_at, event_id, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and id. At
-            most 200 of each.
+            relation (``cause``: an event that a ``causation_id`` names; ``consequence``), steps (1: directly),
+            offset, id, type, created_at, causation_id, run_id, corr_id, ts; causes first, each sorted by steps and
+            offset. At most 200 of each.
 
         Raises
         ------
@@ -215,7 +215,7 @@ class Events(Streams):
         return self._call("lineage", lambda core: core.lineage(offset, reach=reach))
 
     def latest(self) -> int:
-        """Return the id up to which every event can be read; -1 before the first.
+        """Return the offset up to which every event can be read; -1 before the first.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Events(Streams):
         return self._call("latest", lambda core: core.latest())
 
     def get(self, offset: int) -> Event:
-        """Return one event by its id in the log.
+        """Return one event by its offset.
 
         Raises
         ------
@@ -239,7 +239,7 @@ class Events(Streams):
         Parameters
         ----------
         offset : int
-            Its id in the log, as :meth:`append` returned it.
+            Its place in the log, as :meth:`append` returned it.
         timeout : float, optional
             Seconds.
 
@@ -281,7 +281,7 @@ class Events(Streams):
         ----------
         consumer : str
         to : int, optional
-            The new offset: the event with the next id is handled next; -1: the first.
+            The new offset: the event with the next offset is handled next; -1: the first.
         since : datetime, date or str, optional
             The first event that was stored at this time or later is handled next.
         event_id : str, optional
@@ -330,7 +330,7 @@ class Events(Streams):
         ----------
         consumer : str
         events : int or iterable of int, optional
-            Their ids in the log; None: all that are parked.
+            Their offsets; None: all that are parked.
 
         Returns
         -------

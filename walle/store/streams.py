@@ -63,13 +63,13 @@ class Streams(Part[EventLog]):
         timeout: float | None = None,
         give_up_after: float | None = None,
     ) -> Iterator[Event]:
-        """Follow the log: every event once, in the order of ids, as it is committed.
+        """Follow the log: every event once, in the order of offsets, as it is committed.
 
         Parameters
         ----------
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call, which raises
-            where it cannot look, because a later look would skip what is appended meanwhile.
+            The offset after which to begin; -1: from the first. None: with what is appended after this call, which
+            raises where it cannot look, because a later look would skip what is appended meanwhile.
         types, run_id, corr_id
             As in :meth:`read`.
         timeout : float, optional
@@ -119,9 +119,9 @@ class Streams(Part[EventLog]):
     ) -> int:
         """Have a function called with each event, once it is committed, while the notebook goes on.
 
-        Each callback gets its events one at a time, in the order of ids. An error of a callback is logged, and it goes
-        on with the next event: nothing is tried again, and no place is kept; see :meth:`consume` for a reader that must
-        not lose an event.
+        Each callback gets its events one at a time, in the order of offsets. An error of a callback is logged, and it
+        goes on with the next event: nothing is tried again, and no place is kept; see :meth:`consume` for a reader that
+        must not lose an event.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Streams(Part[EventLog]):
             Takes an event. A plain function runs in a thread of its own, always the same, and may use this store; an
             async one runs in the store's own event loop.
         after : int, optional
-            The id after which to begin; -1: from the first. None: with what is appended after this call.
+            The offset after which to begin; -1: from the first. None: with what is appended after this call.
         types, run_id, corr_id
             As in :meth:`read`.
 

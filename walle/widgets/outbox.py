@@ -28,7 +28,7 @@ __all__ = ["OutboxView"]
 ROWS = (15, 50, 200, 1_000)
 """Events of a page."""
 
-_LINEAGE = ("relation", "steps", "id", "type", "time (UTC)")
+_LINEAGE = ("relation", "steps", "offset", "type", "time (UTC)")
 
 
 class OutboxView(View):
@@ -115,7 +115,7 @@ class OutboxView(View):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.EVENTS`; the highest id first.
+            Columns of :data:`walle.frames.EVENTS`; the highest offset first.
         """
         return self._mask.apply(self._page.events)
 
@@ -146,7 +146,9 @@ class OutboxView(View):
         arguments = ", ".join([str(self._starts[-1]), *asked, f"limit={self._rows}", "seconds=600"])
         lines = [f"frame = store.events.search({arguments}).events"]
         if self._page.before is not None and self._page.events.height < self._rows:
-            lines.append(f'frame = frame.filter(pl.col("id") >= {self._page.looked_to})  # the search stopped there')
+            lines.append(
+                f'frame = frame.filter(pl.col("offset") >= {self._page.looked_to})  # the search stopped there'
+            )
         if self._mask.rules:
             lines.append(f"frame = walle.events.Mask.of({self._mask.rules!r}).apply(frame)")
         return lines
@@ -165,14 +167,14 @@ class OutboxView(View):
     def _summary(self) -> str:
         events = self._page.events
         if events.is_empty() and self._page.before is not None:
-            return f"nothing found so far, down to id {self._page.looked_to:,}; the next page looks on"
+            return f"nothing found so far, down to offset {self._page.looked_to:,}; the next page looks on"
         if events.is_empty():
             asked = any(value is not None for value in self._asked.values())
             return "no event passes the filters" if asked else "the log is empty"
-        first, last = int(events["id"][0]), int(events["id"][-1])
-        told = f"{events.height:,} events, id {first:,} to {last:,}, the newest is {self._newest:,}"
+        first, last = int(events["offset"][0]), int(events["offset"][-1])
+        told = f"{events.height:,} events, offset {first:,} to {last:,}, the newest is {self._newest:,}"
         if self._page.before is not None and events.height < self._rows:
-            told += f"; looked down to id {self._page.looked_to:,}, the next page looks on"
+            told += f"; looked down to offset {self._page.looked_to:,}, the next page looks on"
         return told
 
     def _static(self) -> Static:
@@ -241,7 +243,7 @@ class OutboxView(View):
         if not details:
             self.details.layout.display, self._opened = "none", -1
         events = self.frame()
-        at = events["id"].index_of(self._opened)
+        at = events["offset"].index_of(self._opened)
         self.table.show(
             events_table(events), titles=EVENT_TITLES, turns=turns, note=note, selected=-1 if at is None else at
         )
@@ -308,7 +310,7 @@ class OutboxView(View):
             events = self.frame()
             # live, the page may have moved on since the hand saw it: what the row said counts
             said = str(message.get("said", "")).replace(",", "")
-            at = events["id"].index_of(int(said)) if said.isdecimal() else row
+            at = events["offset"].index_of(int(said)) if said.isdecimal() else row
             if at is None:
                 self._read(int(said))
                 return
@@ -328,23 +330,23 @@ class OutboxView(View):
         row = int(message["row"])
         if not 0 <= row < self._related.height:
             raise LookupError(f"the table has no row {row}.")
-        self._read(int(self._related["id"][row]))
+        self._read(int(self._related["offset"][row]))
 
     def _read(self, offset: int) -> None:
         """Show an event that need not be on the page."""
         found = self._mask.apply(self._store.events.read(offset - 1, limit=1))
-        if found.height and found["id"][0] == offset:
-            at = self._page.events["id"].index_of(offset)
+        if found.height and found["offset"][0] == offset:
+            at = self._page.events["offset"].index_of(offset)
             self.table.selected = -1 if at is None else at
             self._show(found.row(0, named=True))
 
     def _show(self, event: dict[str, Any]) -> None:
-        self._opened = int(event["id"])
+        self._opened = int(event["offset"])
         when = event["ts"] or event["created_at"]
-        self.title.value = f"{event['id']:,} {text_of(event['type'], 80)}, {moment(when)} UTC"
-        self.tree.show(event["payload"], label=f"payload of event {event['id']}")
-        self._related = self._store.events.lineage(event["id"])
-        told = self._related.select("relation", "steps", "id", "type", pl.coalesce("ts", "created_at"))
+        self.title.value = f"{event['offset']:,} {text_of(event['type'], 80)}, {moment(when)} UTC"
+        self.tree.show(event["payload"], label=f"payload of event {event['offset']}")
+        self._related = self._store.events.lineage(event["offset"])
+        told = self._related.select("relation", "steps", "offset", "type", pl.coalesce("ts", "created_at"))
         self.lineage.show(told, titles=_LINEAGE)
         self.details.layout.display = None
 

@@ -17,7 +17,7 @@ from walle.widgets.parts import Table, heading, row_of
 
 __all__ = ["Consumers"]
 
-_PARKED = ("id", "type", "error", "tries", "parked", "replay asked", "replayed")
+_PARKED = ("offset", "type", "error", "tries", "parked", "replay asked", "replayed")
 _ROWS = 15
 
 
@@ -52,7 +52,7 @@ class Consumers:
         self.parked = Table(label="parked events", empty="nothing is parked")
         self.events = Table(label="events that the reset is about", empty="no event")
         self.title, self.told = heading(""), ipywidgets.Label()
-        self.place = ipywidgets.Text(description="go on after", placeholder="id, time, first or last")
+        self.place = ipywidgets.Text(description="go on after", placeholder="offset, time, first or last")
         self.reason = ipywidgets.Text(description="reason", placeholder="why; it is kept")
         self.preview = ipywidgets.Button(description="Preview", icon="eye")
         self.confirm = ipywidgets.Button(description="Move offset", icon="check", disabled=True, button_style="danger")
@@ -111,7 +111,7 @@ class Consumers:
     def show_parked(self) -> None:
         """Show what the consumer set aside."""
         self.waiting = self._mask.apply(self._store.events.parked(self.chosen))
-        names = ["id", "type", "error", "tries", "parked_at", "requested_at", "replayed_at"]
+        names = ["offset", "type", "error", "tries", "parked_at", "requested_at", "replayed_at"]
         told = self.waiting.select(names)
         more = f"{_ROWS} of {told.height:,}" if told.height > _ROWS else ""
         self.parked.show(told.head(_ROWS), titles=_PARKED, note=more)
@@ -137,7 +137,7 @@ class Consumers:
         report = self._store.events.reset_offset(name, **place, reason=reason, preview=True)
         self._previewed, self.confirm.disabled = (name, place, reason), False
         self.told.value = text_of(_told(report, "would go"))
-        shown = report.events.select("id", "type", "created_at").head(_ROWS)
+        shown = report.events.select("offset", "type", "created_at").head(_ROWS)
         self.events.show(shown, note=f"{shown.height} of {report.events.height:,}")
         self.events.layout.display = None
 
@@ -171,7 +171,7 @@ class Consumers:
     def _place(self) -> dict[str, Any]:
         text = self.place.value.strip()
         if not text:
-            raise InputError("say where to go on: an id, a time, first or last.")
+            raise InputError("say where to go on: an offset, a time, first or last.")
         if text == "first":
             return {"to": -1}
         if text == "last":

@@ -11,7 +11,7 @@ from walle.widgets.view import Static
 
 __all__ = ["CONSUMER_TITLES", "EVENT_TITLES", "consumers_table", "events_table", "static_of"]
 
-EVENT_TITLES = ("id", "time (UTC)", "type", "run", "correlation", "payload")
+EVENT_TITLES = ("offset", "time (UTC)", "type", "run", "correlation", "payload")
 CONSUMER_TITLES = ("consumer", "state", "offset", "lag", "lag, s", "parked", "heartbeat", "last error")
 _ROWS = 12
 _PAYLOAD = 120
@@ -20,7 +20,7 @@ _PAYLOAD = 120
 def events_table(events: pl.DataFrame) -> pl.DataFrame:
     """Return what a table of events shows."""
     return events.select(
-        "id",
+        "offset",
         time=pl.coalesce("ts", "created_at"),
         type="type",
         run_id="run_id",

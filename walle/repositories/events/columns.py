@@ -17,7 +17,7 @@ from walle.types import member, wire
 __all__ = ["HISTORY_EVENTS", "event_column", "events_frame", "events_of_run"]
 
 HISTORY_EVENTS = pl.Schema(
-    {name: EVENTS[name] for name in ("id", "type", "created_at", "ts", "corr_id", "payload")},
+    {name: EVENTS[name] for name in ("offset", "type", "created_at", "ts", "corr_id", "payload")},
 )
 """What a history tells of an event."""
 
@@ -34,14 +34,15 @@ def event_column(name: str, dialect: str) -> sa.ColumnElement[Any]:
         ``sqlite`` or ``postgresql``.
     """
     table = models.outbox
-    if name in ("id", "type"):
-        return table.c[name]
+    if name == "offset":
+        return table.c.id
+    if name == "type":
+        return table.c.type
     if name == "created_at":
         return wire(table.c.created_at, dialect)
     if name == "envelope":  # SQLite keeps bytes in a column of texts, where somebody wrote them
         return sa.cast(wire(table.c.payload, dialect), sa.Text)
-    key = "id" if name == "event_id" else name
-    return member(table.c.payload, key, dialect, document=key in _DOCUMENTS)
+    return member(table.c.payload, name, dialect, document=name in _DOCUMENTS)
 
 
 def events_frame(raw: pl.DataFrame) -> pl.DataFrame:
@@ -73,7 +74,7 @@ async def events_of_run(database: Database, run_id: str, session: AsyncSession |
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`HISTORY_EVENTS`; sorted by id.
+        Columns of :data:`HISTORY_EVENTS`; sorted by offset.
     """
     if not database.has(models.outbox):
         return pl.DataFrame(schema=HISTORY_EVENTS)

@@ -393,12 +393,12 @@ class OffsetRepository:
         return (await read(database, sa.select(*columns), OFFSETS)).sort("consumer_id")
 
     async def parked(self, consumer_id: str | None) -> pl.DataFrame:
-        """Return parked events; columns of :data:`walle.frames.PARKED`, sorted by consumer_id and id."""
+        """Return parked events; columns of :data:`walle.frames.PARKED`, sorted by consumer_id and offset."""
         database, table, outbox = self._database, models.parked_events, models.outbox
         if not database.has(table):
             return pl.DataFrame(schema=PARKED)
         sources = {
-            "id": table.c.event,
+            "offset": table.c.event,
             "type": outbox.c.type,
             "envelope": wire(outbox.c.payload, database.dialect.name),
         }
@@ -409,7 +409,7 @@ class OffsetRepository:
         statement = sa.select(*columns).join_from(table, outbox, outbox.c.id == table.c.event)
         if consumer_id is not None:
             statement = statement.where(table.c.consumer_id == consumer_id)
-        return (await read(database, statement, PARKED)).sort("consumer_id", "id")
+        return (await read(database, statement, PARKED)).sort("consumer_id", "offset")
 
     async def resets(self, consumer_id: str | None) -> pl.DataFrame:
         """Return every reset; columns of :data:`walle.frames.RESETS`, in the order in which they were made."""
