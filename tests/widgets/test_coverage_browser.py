@@ -56,7 +56,9 @@ def notebook(opened: Notebook) -> Notebook:
     opened.run("view.controls['symbol'].value = view.controls['calendar'].value = ''")
     opened.run("view.controls['period'].value = 'auto'; view.controls['order'].value = 'by name'")
     opened.page.get_by_role("button", name="see all").click()
-    opened.page.wait_for_timeout(400)
+    opened.eventually("print(view.map.period, view.map.columns)", "week 313")
+    shown = "label => document.querySelector('.walle-map canvas').getAttribute('aria-label').startsWith(label)"
+    opened.page.wait_for_function(shown, arg=opened.run("print(view.map.label)"))
     return opened
 
 

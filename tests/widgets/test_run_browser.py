@@ -99,7 +99,10 @@ def test_a_finding_zooms_the_candles_and_is_ringed(notebook: Notebook) -> None:
     notebook.picture("run-finding", ".walle-view")
     notebook.theme("dark")
     notebook.eventually("print(view.worth.dark)", "True")
-    notebook.page.wait_for_timeout(500)
+    loaded = "[...document.querySelectorAll('.walle-picture img')].map(image => image.dataset.drawn).join()"
+    notebook.page.wait_for_function(
+        f"drawn => {loaded} === drawn", arg=notebook.run("print(view.price.drawn, view.worth.drawn, sep=',')")
+    )
     notebook.picture("run-dark", ".walle-view")
     notebook.theme("light")
     notebook.eventually("print(view.price.dark)", "False")
