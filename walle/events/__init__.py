@@ -29,8 +29,8 @@ store.close()
 - **At least once.** A consumer handles each event at least once, in the order of offsets. After a crash the next start
   continues from the last commit. `follow=True` continues until Ctrl-C.
 - **One at a time.** One process consumes under a name at a time. Every commit is a compare-and-set under the epoch of
-  that claim, so a process that hung and comes back commits nothing (`walle.ConsumerBusy`, `walle.ConsumerFenced`). -
-  **Poison events.** A handler that fails `tries` times stops the consumer before that event. With `on_poison="park"`
+  that claim, so a process that hung and comes back commits nothing (`walle.ConsumerBusy`, `walle.ConsumerFenced`).
+- **Poison events.** A handler that fails `tries` times stops the consumer before that event. With `on_poison="park"`
   the consumer sets the event aside: `store.events.parked()` lists it with its error, and `store.events.replay(name)`
   handles it again.
 
