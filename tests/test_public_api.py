@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
 import pickle
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,10 @@ def test_core_and_facade_take_the_same_arguments() -> None:
                 for each, parameter in own.items():
                     assert parameter.default == core[each].default
                     assert parameter.kind == core[each].kind
+
+
+def test_the_version_stands_in_one_place() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "walle/__init__.py"
+    assert importlib.metadata.version("walle") == walle.__version__
