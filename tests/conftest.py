@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 import walle
+from tests.examples import FULL
 from tests.postgres import Server, start_server
 from walle import migrate
 from walle.config import DatabaseConfig
@@ -24,6 +26,9 @@ _numbers = itertools.count()
 HERE = Path(__file__).parent
 QUICK = "not endurance and not thorough"
 """What runs when nothing else is asked for; as in pyproject.toml."""
+
+FAST = "fast"
+"""What needs neither PostgreSQL nor a notebook and is quick: for every few minutes of work."""
 
 ENDURANCE_TIMEOUT = 3_600.0
 """Seconds of one test at its full size."""
@@ -37,6 +42,11 @@ THOROUGH = [
 """Folders and files whose tests all are, and so is what needs the browser."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr not in (QUICK, FAST):
+        settings.load_profile(FULL)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -45,18 +55,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(ENDURANCE_TIMEOUT))
         elif _is_thorough(item):
             item.add_marker("thorough")
+        elif _is_fast(item):
+            item.add_marker("fast")
 
 
 def _is_thorough(item: pytest.Item) -> bool:
-    return any(item.path.is_relative_to(HERE / name) for name in THOROUGH) or "lab" in getattr(item, "fixturenames", ())
+    if item.get_closest_marker("thorough") or "lab" in getattr(item, "fixturenames", ()):
+        return True
+    if settings.get_current_profile_name() == FULL and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        return True  # the quick set tries few of its examples
+    return any(item.path.is_relative_to(HERE / name) for name in THOROUGH)
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    if not item.path.is_relative_to(HERE) or item.get_closest_marker("slow"):
+        return False
+    callspec = getattr(item, "callspec", None)
+    parameters = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
+    return "server" not in getattr(item, "fixturenames", ()) and "postgresql" not in parameters
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.option.markexpr == QUICK:
-        terminalreporter.write_line(
-            "left out: loops, outages, browser, memory, poolers, fuzzing and benchmarks (pytest -n 2 -m thorough), "
-            "and the loops at their full size (pytest -m endurance); .ci/run makes all checks."
-        )
+    left_out = {
+        FAST: "left out: PostgreSQL, notebooks and what takes seconds (pytest -n 2), and all that those leave out.",
+        QUICK: "left out: loops, outages, browser, memory, poolers, fuzzing, benchmarks, most examples of properties, "
+        "most of long lists of cases (pytest -n 2 -m thorough), and loops at their full size (pytest -m endurance); "
+        ".ci/run makes all checks.",
+    }
+    if config.option.markexpr in left_out:
+        terminalreporter.write_line(left_out[config.option.markexpr])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,8 +96,10 @@ def _quiet_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A PostgreSQL server over loopback with scram passwords."""
+    if request.config.option.markexpr == FAST:
+        pytest.fail("a test of the fast set needs PostgreSQL: mark it slow")
     folder = Path(tempfile.mkdtemp(prefix="walle-pg-"))  # short: a socket's path has at most 107 characters
     running = start_server(folder)
     try:

@@ -325,6 +325,7 @@ def test_many_costs_are_joined_without_losing_the_worst_or_the_best() -> None:
     assert len(dots(costs(costed(450, names)))) == 1_800
 
 
+@pytest.mark.thorough
 def test_costs_of_the_sample_data_are_drawn_at_every_level(store: walle.Store) -> None:
     demo.load(store)
     for by, what in (("fill", "fills"), ("order", "orders"), ("run", "runs")):

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import walle
+from tests.examples import examples
 from tests.samples import START as NOON
 from tests.samples import bars as some_bars
 from tests.samples import fill, order, run
@@ -148,7 +149,7 @@ def close_to(value: Decimal | None, exact: Fraction | None) -> None:
         assert abs(Fraction(value) - exact) <= HALF
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(rows=_ORDERS, made=_BARS)
 def test_costs_are_those_of_a_look_at_every_bar(rows: list[tuple[Any, ...]], made: Any) -> None:
     orders, fills = frames(rows)
@@ -202,7 +203,7 @@ def test_costs_are_those_of_a_look_at_every_bar(rows: list[tuple[Any, ...]], mad
             assert row["fees"] == (None if len(paid) > 1 else sum(paid.values(), Decimal(0)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(rows=_ORDERS, made=_BARS)
 def test_the_shortfall_is_that_of_a_paper_portfolio(rows: list[tuple[Any, ...]], made: Any) -> None:
     orders, fills = frames(rows)

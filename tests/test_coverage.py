@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.test_calendars import exchange, forex_is_open, trading_index, utc
 from walle import calendars
 from walle.bars import coverage
@@ -25,7 +26,7 @@ from walle.frames import INSTANT
 
 MINUTES = {"1m": 1, "5m": 5, "1h": 60, "4h": 240, "1d": 1440}
 FIRST, LAST = utc(2023, 10, 1), utc(2024, 4, 1)  # clocks change twice; half days before Christmas and New Year
-brute = settings(max_examples=60, deadline=None, derandomize=True)
+brute = settings(max_examples=examples(60), deadline=None, derandomize=True)
 
 
 @cache

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import walle
+from tests.examples import examples
 from tests.samples import run
 from tests.test_trades import HALF, START, bars_at, frame
 from walle import demo
@@ -52,7 +53,7 @@ def market(closes: list[float], missing: set[int]) -> Market:
     return Market("1m", kept, pl.DataFrame({"start": gone, "end": gone + MINUTE}))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     steps=_STEPS,
     closes=st.lists(st.integers(1, 10**5), min_size=24, max_size=24),

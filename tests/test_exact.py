@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from walle.errors import InputError, PrecisionError
 from walle.exact import Exact, decimals, shortest
 from walle.frames import DECIMAL
@@ -34,7 +35,7 @@ def rounded(value: Fraction) -> int | None:
     return units if abs(units) < 10**38 else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_COLUMNS)
 def test_sums_products_and_comparisons_equal_those_of_fractions(rows: list[tuple[int, int, int]]) -> None:
     left, right = ([Fraction(row[side], _UNIT) for row in rows] for side in (0, 1))
@@ -55,7 +56,7 @@ def test_sums_products_and_comparisons_equal_those_of_fractions(rows: list[tuple
     assert (one * two).sum_by(groups, 4).fractions() == sums
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_COLUMNS)
 def test_a_result_is_rounded_once_and_half_even(rows: list[tuple[int, int, int]]) -> None:
     left, right = ([Fraction(row[side], _UNIT) for row in rows] for side in (0, 1))

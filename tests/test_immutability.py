@@ -153,6 +153,7 @@ def test_facts_cannot_be_changed_after_an_upgrade_of_filled_tables(empty_address
     check_guarded(raw)
 
 
+@pytest.mark.thorough
 def test_facts_cannot_be_changed_after_down_and_up(filled: Raw) -> None:
     where = DatabaseConfig(url=filled.address)
     migrate.downgrade(where, BASE)
@@ -188,6 +189,7 @@ def downgrade():
 '''
 
 
+@pytest.mark.thorough
 def test_facts_cannot_be_changed_after_a_later_revision_rebuilds_their_tables(filled: Raw, tmp_path: Path) -> None:
     versions = tmp_path / "versions"
     versions.mkdir()

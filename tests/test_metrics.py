@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import walle
+from tests.examples import examples
 from tests.samples import run
 from walle import demo
 from walle.bars.coverage import find_gaps
@@ -82,7 +83,7 @@ def value(found: dict[str, dict[str, Any]], name: str) -> Any:
     return row["amount"] if row["unit"] == "money" else row["value"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     prices=st.lists(st.integers(500, 20_000).map(lambda cents: cents / 100), min_size=3, max_size=30),
     orders=st.lists(

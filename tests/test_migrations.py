@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 import walle
+from tests.examples import first_quick
 from tests.raw import BASES, HEAD_TABLES, TABLES, Raw, expected_tables, fill_tables, guards, read_tables
 from walle import migrate, models
 from walle.config import DatabaseConfig
@@ -93,7 +94,7 @@ def test_every_step_of_the_chain_can_be_taken_alone(empty_address: str) -> None:
     assert shapes[-1] == {*TABLES["001_initial"], "alembic_version"}
 
 
-@pytest.mark.parametrize("by", ["option", "environment"])
+@pytest.mark.parametrize("by", first_quick(["option", "environment"]))
 def test_the_alembic_command_goes_up_and_down_and_finds_no_difference(empty_address: str, by: str) -> None:
     raw = Raw(empty_address)
     option = ["-x", f"url={empty_address}"] if by == "option" else []

@@ -17,12 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import walle
+from tests.examples import examples
 from tests.samples import START, fill
 from walle.errors import InputError
 from walle.validation import check_decimal, decimal_text, from_microseconds, to_microseconds
 
 on_a_store = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from walle.bars.coverage import summarise
 from walle.bars.spans import SUMMARY, join_spans, pack, spans_of, summaries, times_of, unpack
 from walle.frames import INSTANT
@@ -35,7 +36,7 @@ def frame(symbol: str, timeframe: str, times: list[datetime]) -> pl.DataFrame:
 
 
 @given(st.lists(series(), min_size=1, max_size=4), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_runs_hold_the_set_and_its_summary(given_series: list[tuple[str, list[datetime]]], data: st.DataObject) -> None:
     bars = pl.concat(frame(f"S{place}", *one) for place, one in enumerate(given_series))
     cut = data.draw(st.integers(0, bars.height))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import walle
+from tests.examples import examples
 from tests.samples import run
 from walle import demo
 from walle.fills.market import Market
@@ -92,7 +93,7 @@ class Reference:
         ) / count
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @pytest.mark.parametrize("method", METHODS)
 @given(rows=_FILLS)
 def test_round_trips_equal_those_of_fractions_to_the_last_place(method: str, rows: list[tuple[Any, ...]]) -> None:
@@ -119,7 +120,7 @@ def test_round_trips_equal_those_of_fractions_to_the_last_place(method: str, row
         assert Fraction(left["quantity"].sum()) == Fraction(len(reference.lots), 8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @pytest.mark.parametrize("method", METHODS)
 @given(rows=_FILLS, close=st.integers(1, 10**6))
 def test_cash_and_holdings_are_what_was_realised_and_what_is_not(
@@ -162,7 +163,7 @@ def no_gaps() -> pl.DataFrame:
     return pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     rows=_FILLS.filter(bool),
     walk=st.lists(st.integers(-40, 40), min_size=20, max_size=20),

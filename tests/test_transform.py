@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.test_calendars import NEW_YORK, exchange, forex_is_open, utc
 from tests.test_coverage import expected_bars
 from walle.bars.transform import fill_gaps, resample
@@ -22,7 +23,7 @@ from walle.calendars import calendar, from_sessions
 from walle.errors import InputError
 from walle.frames import BARS, INSTANT
 
-brute = settings(max_examples=50, deadline=None, derandomize=True)
+brute = settings(max_examples=examples(50), deadline=None, derandomize=True)
 NUMBERS = ("open", "high", "low", "close", "volume")
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240}
 

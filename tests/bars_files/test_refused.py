@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.bars_files.rows import bars, generic, lines, read
+from tests.examples import examples
 from walle.bars import check_bars
 from walle.bars.files import read_bars, read_frame
 from walle.errors import InputError, UnknownTimeframe
@@ -260,7 +261,10 @@ MAKERS = [
 
 @pytest.mark.parametrize(("make", "ending"), MAKERS, ids=[ending for _, ending in MAKERS])
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200, derandomize=True
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=examples(200),
+    derandomize=True,
 )
 @given(data=st.data())
 def test_a_damaged_file_raises_nothing_but_an_input_error(

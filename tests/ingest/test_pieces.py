@@ -51,8 +51,9 @@ def pieces(draw: st.DrawFn) -> list[pl.DataFrame]:
     return draw(st.permutations(parts))
 
 
-def test_any_cut_of_a_file_leaves_the_same_store(store: walle.Store, address: str, tmp_path: Path) -> None:
-    @settings(deadline=None, max_examples=8 if "://" in address else 25, derandomize=True)
+@pytest.mark.parametrize("count", [4, pytest.param(25, marks=pytest.mark.thorough)])
+def test_any_cut_of_a_file_leaves_the_same_store(store: walle.Store, address: str, tmp_path: Path, count: int) -> None:
+    @settings(deadline=None, max_examples=count, derandomize=True)
     @given(parts=pieces(), page=st.sampled_from([9, 50, 100_000]), kind=st.sampled_from(["csv", "feather"]))
     def check(parts: list[pl.DataFrame], page: int, kind: str) -> None:
         prefix = f"run {next(_numbers)} "  # every example has symbols of its own in the one store

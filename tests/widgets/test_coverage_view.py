@@ -22,6 +22,7 @@ from ipywidgets.widgets.widget import _instances
 from polars.testing import assert_frame_equal
 
 import walle
+from tests.examples import first_quick
 from tests.samples import bars
 from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
 from walle.bars.grid import CoverageGrid
@@ -286,12 +287,14 @@ def test_each_callback_shows_and_logs_what_fails(
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"symbol": ["ETH/USD", "aapl"], "period": "week"},
-        {"timeframe": "1h", "calendar": "24/5", "start": "2024-01-03", "end": datetime(2024, 1, 20, 5, tzinfo=UTC)},
-        {"symbol": "aapl", "calendar": "own", "period": "month"},
-    ],
+    first_quick(
+        [
+            {},
+            {"symbol": ["ETH/USD", "aapl"], "period": "week"},
+            {"timeframe": "1h", "calendar": "24/5", "start": "2024-01-03", "end": datetime(2024, 1, 20, 5, tzinfo=UTC)},
+            {"symbol": "aapl", "calendar": "own", "period": "month"},
+        ]
+    ),
     ids=["all", "some", "range", "own"],
 )
 def test_the_code_gives_the_frame_in_a_new_process(
@@ -319,6 +322,7 @@ def test_the_code_gives_the_frame_in_a_new_process(
     view.close()
 
 
+@pytest.mark.thorough
 def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:

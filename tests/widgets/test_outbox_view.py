@@ -21,6 +21,7 @@ from ipywidgets.widgets.widget import _instances
 from polars.testing import assert_frame_equal
 
 import walle
+from tests.examples import first_quick
 from tests.samples import START
 from tests.widgets.test_view import HOSTILE, ROOT
 from walle.errors import InputError
@@ -291,6 +292,7 @@ def test_an_offset_moves_only_after_its_preview(
     assert notice(view).startswith("InputError: ")
 
 
+@pytest.mark.thorough
 def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
@@ -327,7 +329,7 @@ CODE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("options", CODE)
+@pytest.mark.parametrize("options", first_quick(CODE))
 def test_the_code_gives_the_frame_in_a_new_process(
     address: str, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

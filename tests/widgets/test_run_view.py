@@ -22,6 +22,7 @@ from ipywidgets.widgets.widget import _instances
 from polars.testing import assert_frame_equal
 
 import walle
+from tests.examples import first_quick
 from tests.samples import bars, fill, order, run
 from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
 from walle.errors import InputError, PersistenceUnavailable, UnknownRun, UnknownTimeframe
@@ -150,6 +151,7 @@ def test_at_first_the_whole_run_is_seen(view: RunView) -> None:
     assert column(view, "price") == ["50.5", "101", "111", "9000"]
 
 
+@pytest.mark.thorough
 def test_each_tab_shows_what_the_store_says(view: RunView, filled: walle.Store) -> None:
     said: dict[str, Callable[[], pl.DataFrame]] = {
         "fills": lambda: filled.fills.read("run-1"),
@@ -353,7 +355,7 @@ def test_each_callback_shows_and_logs_what_fails(
         assert error(view), name
 
 
-@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("tab", first_quick(TABS))
 def test_the_code_gives_the_frame_in_a_new_process(store: walle.Store, address: str, tab: str, tmp_path: Path) -> None:
     name = 'it\'s "run"'
     fill_up(store, name)
@@ -375,6 +377,7 @@ def test_the_code_gives_the_frame_in_a_new_process(store: walle.Store, address: 
     view.close()
 
 
+@pytest.mark.thorough
 def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
