@@ -20,6 +20,7 @@ from walle import charts, demo
 from walle.charts import candles, costs, coverage, equity, picture
 from walle.charts.drawing import MARKS, thinned
 from walle.fills.costs import COSTS
+from walle.options import CostLevel
 from walle.repositories.bars.coverage import SERIES_COVERAGE
 
 START = datetime(2025, 11, 19, tzinfo=UTC)
@@ -328,7 +329,8 @@ def test_many_costs_are_joined_without_losing_the_worst_or_the_best() -> None:
 @pytest.mark.thorough
 def test_costs_of_the_sample_data_are_drawn_at_every_level(store: walle.Store) -> None:
     demo.load(store)
-    for by, what in (("fill", "fills"), ("order", "orders"), ("run", "runs")):
+    levels: list[tuple[CostLevel, str]] = [("fill", "fills"), ("order", "orders"), ("run", "runs")]
+    for by, what in levels:
         frame = store.fills.costs(by=by)
         chart = costs(frame)
         measured = frame.drop_nulls("bps")

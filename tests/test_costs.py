@@ -351,4 +351,4 @@ def test_nothing_is_an_empty_table_and_bad_words_are_told(store: walle.Store) ->
         with pytest.raises(InputError, match=message):
             store.fills.costs(**said)
     with pytest.raises(InputError, match="allowed are order, run"):
-        store.fills.shortfall(by="fill")
+        store.fills.shortfall(by="fill")  # type: ignore[arg-type]  # what a caller may get wrong

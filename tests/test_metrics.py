@@ -333,7 +333,7 @@ def test_bad_input_is_named_and_a_run_without_fills_has_no_figures(store: walle.
     with pytest.raises(walle.UnknownRun, match="bt-sma-eth-001"):
         store.runs.metrics("bt-sma-eth-01")
     with pytest.raises(InputError, match="fifo, lifo, average"):
-        store.runs.metrics("bt-sma-eth-001", method="hifo")
+        store.runs.metrics("bt-sma-eth-001", method="hifo")  # type: ignore[arg-type]  # what a caller may get wrong
     with pytest.raises(walle.UnknownTimeframe):
         store.runs.metrics("bt-sma-eth-001", timeframe="7m")
     with pytest.raises(InputError, match="exact number"):

@@ -20,6 +20,7 @@ from walle import demo
 from walle.fills.market import Market
 from walle.fills.trades import TRADES, trades
 from walle.frames import DECIMAL, FILLS
+from walle.options import LotMethod
 
 START = datetime(2025, 11, 19, tzinfo=UTC)
 HALF = Fraction(1, 2 * 10**18)
@@ -242,7 +243,7 @@ def test_bars_that_start_after_the_fills_are_named_as_the_reason() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_sample_runs_end_with_what_their_fills_say(store: walle.Store, method: str) -> None:
+def test_the_sample_runs_end_with_what_their_fills_say(store: walle.Store, method: LotMethod) -> None:
     demo.load(store)
     found = store.fills.trades(method=method)
     assert found.schema == TRADES
@@ -265,7 +266,7 @@ def test_bad_input_is_named(store: walle.Store) -> None:
     with pytest.raises(walle.UnknownRun, match="bt-sma-eth-001"):
         store.fills.trades("bt-sma-eth-01")
     with pytest.raises(walle.InputError, match="fifo, lifo, average"):
-        store.fills.trades(method="hifo")
+        store.fills.trades(method="hifo")  # type: ignore[arg-type]  # what a caller may get wrong
     with pytest.raises(walle.UnknownTimeframe):
         store.fills.trades(timeframe="7m")
     store.runs.save(run(7))

@@ -24,6 +24,7 @@ from walle.errors import (
 )
 from walle.events import Consumer, EventLog
 from walle.frames import CONSUMERS, PARKED, RESETS
+from walle.options import StartPlace
 
 
 class Recorder:
@@ -95,7 +96,7 @@ async def test_the_offset_passes_events_that_are_not_wanted(log: EventLog) -> No
 
 
 @pytest.mark.parametrize(("start", "first"), [("first", 1), ("latest", 6), (3, 4), (-1, 1)])
-async def test_a_new_consumer_begins_where_it_is_told(log: EventLog, start: str | int, first: int) -> None:
+async def test_a_new_consumer_begins_where_it_is_told(log: EventLog, start: StartPlace | int, first: int) -> None:
     await fill(log, 5)
     handler = Recorder()
     await Consumer(log, "sink", handler, start=start).run(follow=False)

@@ -86,7 +86,7 @@ async def test_coverage_by_day_week_and_month_adds_up_to_coverage(repository: Ba
     assert cells.series["calendar"].to_list() == ["24/7"] * cells.series.height
     assert cells.frame().equals(every)
     with pytest.raises(InputError, match="allowed are day, week, month"):
-        await repository.coverage_by("year")
+        await repository.coverage_by("year")  # type: ignore[arg-type]  # what a caller may get wrong
     with pytest.raises(UnknownSymbol, match="did you mean 'BTC/USD'"):
         await repository.coverage_by("day", "BTC/USDD")
 

@@ -166,7 +166,7 @@ def test_what_names_no_file_says_so(store: walle.Store, address: str, tmp_path: 
     with pytest.raises(InputError, match=r"columns=.* not a mapping"):
         store.bars.ingest(tmp_path / "prices.csv", **SAID, columns=["close"])  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match=re.escape("on_invalid='skip' is neither 'raise' nor 'quarantine'")):
-        store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")
+        store.bars.ingest(tmp_path / "prices.csv", **SAID, on_invalid="skip")  # type: ignore[arg-type]  # what a caller may get wrong
     assert is_untouched(address)
 
 

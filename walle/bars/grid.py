@@ -12,6 +12,7 @@ from walle.bars.spans import steps
 from walle.calendars import Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
+from walle.options import GridPeriod
 from walle.timeframe import is_calendar, length
 from walle.validation import MICROSECOND, parse_range, to_microseconds
 
@@ -89,15 +90,16 @@ class CoverageGrid:
         return CoverageGrid(picked, self.starts, self.expected.gather(flat), self.missing.gather(flat), self.period)
 
 
-def check_period(period: object) -> str:
+def check_period(period: object) -> GridPeriod:
     """Return ``day``, ``week`` or ``month``.
 
     Raises
     ------
     InputError
     """
-    if isinstance(period, str) and period in GRID_PERIODS:
-        return period
+    match period:
+        case "day" | "week" | "month":
+            return period
     raise InputError(f"period={period!r}: allowed are {', '.join(GRID_PERIODS)}.")
 
 

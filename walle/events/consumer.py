@@ -22,6 +22,7 @@ from walle.events.log import FOLLOWED, POLL, EventLog
 from walle.events.patience import Patience
 from walle.forks import ending_a_child
 from walle.interrupts import check_cancelled, end, to_the_end
+from walle.options import OnPoison, StartPlace
 from walle.repositories.events.consumer_claims import Claim, check_consumer, live_tokens
 
 __all__ = ["LEASE", "Consumer", "Handler"]
@@ -108,10 +109,10 @@ class Consumer:
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
         batch_size: int | None = None,
-        start: str | int = "first",
+        start: StartPlace | int = "first",
         tries: int = 3,
         backoff: float = 0.1,
-        on_poison: str = "stop",
+        on_poison: OnPoison = "stop",
         lease: timedelta = LEASE,
         take_over: bool = False,
         give_up_after: float | None = None,

@@ -15,6 +15,7 @@ from walle.events.consumer import LEASE, LOOK_SECONDS, PASS_SECONDS, Consumer
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, EventLog
 from walle.events.patience import check_seconds
+from walle.options import StartPlace
 
 __all__ = ["PullConsumer"]
 
@@ -66,7 +67,7 @@ class PullConsumer:
         *,
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
-        start: str | int = "first",
+        start: StartPlace | int = "first",
         lease: timedelta = LEASE,
         take_over: bool = False,
     ) -> None:

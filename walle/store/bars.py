@@ -9,6 +9,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
+from walle.options import BarField, GridPeriod, OnInvalid
 from walle.records import Bar
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
@@ -30,7 +31,7 @@ class Bars(Part[BarRepository]):
         timeframe: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        on_invalid: str = "raise",
+        on_invalid: OnInvalid = "raise",
         provider: str | None = None,
         again: bool = False,
         progress: bool | None = None,
@@ -183,7 +184,12 @@ class Bars(Part[BarRepository]):
         )
 
     def panel(
-        self, symbols: str | Sequence[str], timeframe: str, field: str = "close", start: Time = None, end: Time = None
+        self,
+        symbols: str | Sequence[str],
+        timeframe: str,
+        field: BarField = "close",
+        start: Time = None,
+        end: Time = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
 
@@ -311,7 +317,7 @@ class Bars(Part[BarRepository]):
 
     def coverage_by(
         self,
-        period: str,
+        period: GridPeriod,
         symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,
@@ -350,7 +356,7 @@ class Bars(Part[BarRepository]):
 
     def coverage_grid(
         self,
-        period: str,
+        period: GridPeriod,
         symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,

@@ -11,6 +11,7 @@ import polars as pl
 from walle.fills import WriteReport
 from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
+from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
 from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories.common import Time
@@ -52,8 +53,8 @@ class Fills(Part[FillRepository]):
         run_id: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
     ) -> IngestReport:
         """Take fills in from another program's table, and tell what became of every row.
 
@@ -169,7 +170,7 @@ class Fills(Part[FillRepository]):
         self,
         run_id: str | None = None,
         *,
-        method: str = "fifo",
+        method: LotMethod = "fifo",
         symbol: str | None = None,
         timeframe: str | None = None,
     ) -> pl.DataFrame:
@@ -267,7 +268,7 @@ class Fills(Part[FillRepository]):
         self,
         run_id: str | None = None,
         *,
-        by: str = "fill",
+        by: CostLevel = "fill",
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
     ) -> pl.DataFrame:
@@ -303,7 +304,9 @@ class Fills(Part[FillRepository]):
         """
         return self._call("costs", lambda core: core.costs(run_id, by=by, benchmarks=benchmarks, timeframe=timeframe))
 
-    def shortfall(self, run_id: str | None = None, *, by: str = "order", timeframe: str | None = None) -> pl.DataFrame:
+    def shortfall(
+        self, run_id: str | None = None, *, by: ShortfallLevel = "order", timeframe: str | None = None
+    ) -> pl.DataFrame:
         """Split the implementation shortfall of orders into delay, trading, opportunity and fees.
 
         Parameters

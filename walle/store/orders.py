@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from walle.fills import WriteReport
+from walle.options import Floats, OnInvalid
 from walle.records import Order
 from walle.reports import IngestReport
 from walle.repositories.common import Time
@@ -54,8 +55,8 @@ class Orders(Part[OrderRepository]):
         run_id: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
     ) -> IngestReport:
         """Take order snapshots in from another program's table, and tell what became of every row.
 

@@ -11,6 +11,7 @@ from typing import overload
 import polars as pl
 
 from walle.fills import WriteReport
+from walle.options import Floats, LotMethod, OnInvalid, Returns
 from walle.records import BacktestResult, Run
 from walle.repositories.common import Time
 from walle.repositories.runs.repository import LEASE, RunRepository
@@ -73,8 +74,8 @@ class Runs(Part[RunRepository]):
         fills: object = None,
         *,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
     ) -> RunReport:
         """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
 
@@ -317,10 +318,10 @@ class Runs(Part[RunRepository]):
         run_id: str,
         *,
         symbol: str | None = None,
-        method: str = "fifo",
+        method: LotMethod = "fifo",
         timeframe: str | None = None,
         starting_cash: Decimal | int | None = None,
-        returns: str = "day",
+        returns: Returns = "day",
         periods: float | None = None,
         risk_free: float = 0.0,
     ) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from walle.events.callbacks import Callback, check_callback
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
 from walle.events.patience import Patience, check_seconds
+from walle.options import OnPoison, StartPlace
 from walle.store.part import Part
 from walle.store.portal import Portal
 
@@ -170,10 +171,10 @@ class Streams(Part[EventLog]):
         types: str | Iterable[str] | None = None,
         run_id: str | None = None,
         batch_size: int | None = None,
-        start: str | int = "first",
+        start: StartPlace | int = "first",
         tries: int = 3,
         backoff: float = 0.1,
-        on_poison: str = "stop",
+        on_poison: OnPoison = "stop",
         take_over: bool = False,
         give_up_after: float | None = None,
     ) -> int:

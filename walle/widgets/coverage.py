@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from walle.bars.grid import GRID_PERIODS, CoverageGrid, check_period
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
+from walle.options import GridPeriod
 from walle.repositories.common import Time
 from walle.store import Store
 from walle.timeframe import TIMEFRAMES, check_timeframe, length
@@ -87,7 +88,7 @@ class CoverageView(View):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
-        period: str = "auto",
+        period: GridPeriod | Literal["auto"] = "auto",
     ) -> None:
         super().__init__(store)
         parse_range(start, end)
@@ -132,7 +133,7 @@ class CoverageView(View):
             lines.append(f"frame = frame.filter({test})")
         return lines
 
-    def _cells(self, period: str | None = None) -> CoverageGrid:
+    def _cells(self, period: GridPeriod | None = None) -> CoverageGrid:
         """Return all cells of a period, counted once until the next refresh."""
         wanted = period or self._period
         if wanted not in self._loaded:
@@ -216,7 +217,7 @@ class CoverageView(View):
         data = packed_levels(self._shown)
         while len(data) > MESSAGE and self._period != "month":
             self._period = "week" if self._period == "day" else "month"
-            self._note = f" CoverageGrid are {self._period}s: shorter ones of so many series are too large a message."
+            self._note = f" Cells are {self._period}s: shorter ones of so many series are too large a message."
             self._pick()
             data = packed_levels(self._shown)
         summary = self._summary()
@@ -335,7 +336,7 @@ class CoverageView(View):
         return row, column
 
 
-def _fitting(days: float) -> str:
+def _fitting(days: float) -> GridPeriod:
     """Return the shortest period of which not much more than a thousand cells are seen."""
     return "day" if days <= 1_100 else "week" if days <= 7_700 else "month"
 

@@ -11,6 +11,7 @@ from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.database import Database
+from walle.options import BarField, GridPeriod, OnInvalid
 from walle.progress import Progress
 from walle.records import Bar
 from walle.repositories.bars.calendars import Calendars
@@ -51,7 +52,7 @@ class BarRepository:
         timeframe: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        on_invalid: str = "raise",
+        on_invalid: OnInvalid = "raise",
         provider: str | None = None,
         again: bool = False,
         progress: Progress | None = None,
@@ -204,7 +205,7 @@ class BarRepository:
         self,
         symbols: str | Sequence[str],
         timeframe: str,
-        field: str = "close",
+        field: BarField = "close",
         start: Time = None,
         end: Time = None,
         *,
@@ -351,7 +352,7 @@ class BarRepository:
 
     async def coverage_by(
         self,
-        period: str,
+        period: GridPeriod,
         symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,
@@ -392,7 +393,7 @@ class BarRepository:
 
     async def coverage_grid(
         self,
-        period: str,
+        period: GridPeriod,
         symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: Time = None,

@@ -19,6 +19,7 @@ from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
 from walle.fills.ingest_frame import Reading, read_fills
 from walle.frames import FILL_CONFLICTS, FILLS
+from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
 from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories.common import (
@@ -91,8 +92,8 @@ class FillRepository:
         run_id: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
         session: AsyncSession | None = None,
     ) -> IngestReport:
         """Take fills in from another program's table, and tell what became of every row.
@@ -243,7 +244,7 @@ class FillRepository:
         self,
         run_id: str | None = None,
         *,
-        method: str = "fifo",
+        method: LotMethod = "fifo",
         symbol: str | None = None,
         timeframe: str | None = None,
         session: AsyncSession | None = None,
@@ -338,7 +339,7 @@ class FillRepository:
         self,
         run_id: str | None = None,
         *,
-        by: str = "fill",
+        by: CostLevel = "fill",
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
         session: AsyncSession | None = None,
@@ -381,7 +382,7 @@ class FillRepository:
         self,
         run_id: str | None = None,
         *,
-        by: str = "order",
+        by: ShortfallLevel = "order",
         timeframe: str | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:

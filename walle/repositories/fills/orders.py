@@ -17,6 +17,7 @@ from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, Unkn
 from walle.fills import WriteReport, orders_frame
 from walle.fills.ingest_frame import Reading, read_orders
 from walle.frames import ORDER_CONFLICTS, ORDERS
+from walle.options import Floats, OnInvalid
 from walle.records import Order
 from walle.reports import IngestReport
 from walle.repositories.common import (
@@ -105,8 +106,8 @@ class OrderRepository:
         run_id: str | None = None,
         columns: Mapping[str, str | None] | None = None,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
         session: AsyncSession | None = None,
     ) -> IngestReport:
         """Take order snapshots in from another program's table, and tell what became of every row.

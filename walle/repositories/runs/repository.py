@@ -22,6 +22,7 @@ from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
 from walle.frames import FILL_CONFLICTS, INSTANT, ORDER_CONFLICTS, REJECTED_FILLS, REJECTED_ORDERS, RUNS
+from walle.options import Floats, LotMethod, OnInvalid, Returns
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
 from walle.repositories.common import IN_LIST, Time
@@ -149,8 +150,8 @@ class RunRepository:
         fills: object = None,
         *,
         timezone: str | None = None,
-        floats: str = "refuse",
-        on_invalid: str = "raise",
+        floats: Floats = "refuse",
+        on_invalid: OnInvalid = "raise",
         session: AsyncSession | None = None,
     ) -> RunReport:
         """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
@@ -490,10 +491,10 @@ class RunRepository:
         run_id: str,
         *,
         symbol: str | None = None,
-        method: str = "fifo",
+        method: LotMethod = "fifo",
         timeframe: str | None = None,
         starting_cash: Decimal | int | None = None,
-        returns: str = "day",
+        returns: Returns = "day",
         periods: float | None = None,
         risk_free: float = 0.0,
         session: AsyncSession | None = None,
