@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from walle import forks
 from walle.config import DatabaseConfig
 from walle.dialects import ReadJob, dialect_for
+from walle.dialects.base import Dialect
 from walle.dialects.connections import Connections
 from walle.errors import (
     ConfigurationError,
@@ -39,7 +40,7 @@ __all__ = ["Database", "Writer", "close_database", "get_database", "init_databas
 
 T = TypeVar("T")
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 
 class Database:
@@ -70,9 +71,9 @@ class Database:
         read_only: bool = False,
         columns: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
-        self.config = config if isinstance(config, DatabaseConfig) else DatabaseConfig(url=config)
+        self.config: DatabaseConfig = config if isinstance(config, DatabaseConfig) else DatabaseConfig(url=config)
         self.read_only = read_only
-        self.dialect = dialect_for(self.config, read_only=read_only)
+        self.dialect: Dialect = dialect_for(self.config, read_only=read_only)
         self._columns = columns
         self._lock = threading.Lock()
         self._engine: AsyncEngine | None = None

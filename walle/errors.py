@@ -180,7 +180,7 @@ class InvalidRows(InputError):
     def __init__(self, message: str, rejected_rows: pl.DataFrame, counts: Mapping[str, int]) -> None:
         super().__init__(message)
         self.rejected_rows = rejected_rows
-        self.counts = dict(counts)
+        self.counts: dict[str, int] = dict(counts)
 
 
 class InvalidBars(InvalidRows):
@@ -207,7 +207,7 @@ class FilesRefused(InputError):
             "The error's .errors has them all, and .report says what became of the others."
         )
         self.report = report
-        self.errors = dict(errors)
+        self.errors: dict[Path, InputError] = dict(errors)
 
 
 class EventTooLarge(InputError):
@@ -224,7 +224,8 @@ class EventTooLarge(InputError):
             f"event {event_type} has {size:,} bytes as JSON; at most {limit:,} are allowed. Keep large content "
             "elsewhere and refer to it, or raise max_bytes of the EventLog (of store.events)."
         )
-        self.size, self.limit = size, limit
+        self.size: int = size
+        self.limit: int = limit
 
 
 class UnknownTimeframe(InputError):
@@ -247,7 +248,8 @@ class UnknownCalendar(InputError):
             f"unknown calendar {name!r}{near} Allowed: '24/7', '24/5', any name of exchange_calendars (XNYS, XHKG, "
             "NASDAQ ...), or one of your own: walle.calendars.from_sessions(frame, name)."
         )
-        self.name, self.suggestions = name, list(suggestions)
+        self.name: str = name
+        self.suggestions: list[str] = list(suggestions)
 
 
 class IllegalTransition(InputError):
@@ -261,7 +263,9 @@ class IllegalTransition(InputError):
     def __init__(self, run_id: str, current: str, requested: str, allowed: Sequence[str]) -> None:
         where = f"it may become {', '.join(allowed)}" if allowed else "that status is final"
         super().__init__(f"run {run_id!r} cannot go from {current!r} to {requested!r}: {where}.")
-        self.run_id, self.current, self.requested = run_id, current, requested
+        self.run_id: str = run_id
+        self.current: str = current
+        self.requested: str = requested
 
 
 class NotFound(WalleError, LookupError):
@@ -286,7 +290,9 @@ class UnknownSymbol(NotFound):
             message += f"; did you mean {' or '.join(map(repr, suggestions))}?"
         message += (" " if message.endswith("?") else ". ") + "store.bars.series() lists what is stored."
         super().__init__(message)
-        self.symbol, self.timeframe, self.suggestions = symbol, timeframe, list(suggestions)
+        self.symbol: str = symbol
+        self.timeframe: str = timeframe
+        self.suggestions: list[str] = list(suggestions)
 
 
 class UnknownRun(NotFound):
@@ -295,7 +301,8 @@ class UnknownRun(NotFound):
     def __init__(self, run_id: str, suggestions: Sequence[str] = ()) -> None:
         near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
         super().__init__(f"no run {run_id!r}{near} store.runs.read() lists what is stored.")
-        self.run_id, self.suggestions = run_id, list(suggestions)
+        self.run_id: str = run_id
+        self.suggestions: list[str] = list(suggestions)
 
 
 class UnknownOrder(NotFound):
@@ -335,7 +342,8 @@ class UnknownConsumer(NotFound):
     def __init__(self, consumer_id: str, suggestions: Sequence[str] = ()) -> None:
         near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
         super().__init__(f"no consumer {consumer_id!r}{near} store.events.consumers() lists those that there are.")
-        self.consumer_id, self.suggestions = consumer_id, list(suggestions)
+        self.consumer_id: str = consumer_id
+        self.suggestions: list[str] = list(suggestions)
 
 
 class IncompleteBars(WalleError, LookupError):
@@ -373,7 +381,8 @@ class FillConflict(Conflict):
             f"fill {fill_id!r} is already stored with another content: {shown}. Fills are an audit trail: the "
             f"stored one stays, and nothing of this call was written. A correction is a fill with its own id.{more}"
         )
-        self.fill_id, self.differences = fill_id, dict(differences)
+        self.fill_id: str = fill_id
+        self.differences: dict[str, tuple[object, object]] = dict(differences)
 
 
 class StaleSnapshot(Conflict):
@@ -410,7 +419,9 @@ class LostUpdate(Conflict):
             f"{start}. Go on with what save() returned, or read it again (store.runs.get({run_id!r})), change that "
             "record with dataclasses.replace and save it. A new run has a new id."
         )
-        self.run_id, self.given, self.stored = run_id, given, stored
+        self.run_id: str = run_id
+        self.given: int = given
+        self.stored: int = stored
 
 
 class DuplicateKey(Conflict):
@@ -448,7 +459,8 @@ class ConsumerFenced(Conflict):
             f"consumer {consumer_id!r} was taken over by another process (this claim's epoch was {epoch}); nothing was "
             "committed, and the other one goes on from the last commit."
         )
-        self.consumer_id, self.epoch = consumer_id, epoch
+        self.consumer_id: str = consumer_id
+        self.epoch: int = epoch
 
 
 class HandlerFailed(WalleError):
@@ -468,7 +480,8 @@ class HandlerFailed(WalleError):
             f"with {type(error).__name__}: {str(error)[:1000]}. The event is handled again at the next start; "
             "on_poison='park' would set it aside and go on."
         )
-        self.consumer_id, self.event = consumer_id, event
+        self.consumer_id: str = consumer_id
+        self.event: int = event
 
 
 class ImmutableRecord(Conflict):
@@ -529,7 +542,8 @@ class FileReplaced(DatabaseUnavailable):
 
     def __init__(self, message: str, path: Path, *, written: bool = False) -> None:
         super().__init__(message)
-        self.path, self.written = path, written
+        self.path: Path = path
+        self.written: bool = written
 
 
 class DatabaseBusy(DatabaseError):
@@ -563,7 +577,7 @@ class UnreadableRow(DatabaseError):
 
     def __init__(self, message: str, rows: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.rows = list(rows)
+        self.rows: list[str] = list(rows)
 
 
 class PrecisionError(DatabaseError):

@@ -61,7 +61,8 @@ class Home:
     __slots__ = ("_generation", "pid")
 
     def __init__(self) -> None:
-        self.pid, self._generation = os.getpid(), _generation
+        self.pid: int = os.getpid()
+        self._generation = _generation
 
     @property
     def left(self) -> bool:

@@ -45,7 +45,7 @@ __all__ = [
     "upgrade",
 ]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 
 def script_location() -> Path:

@@ -47,8 +47,8 @@ class Progress:
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
-        self.label = ""
-        self.done = 0
+        self.label: str = ""
+        self.done: int = 0
         self.total: int | None = None
 
     @staticmethod

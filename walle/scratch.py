@@ -40,7 +40,7 @@ class Scratch:
     def __init__(self) -> None:
         if sys.platform == "linux" and _OPEN_FILES.is_dir():
             self.file: IO[bytes] = tempfile.TemporaryFile(prefix=_PREFIX)  # noqa: SIM115  # closed by close()
-            self.path = _OPEN_FILES / str(self.file.fileno())
+            self.path: Path = _OPEN_FILES / str(self.file.fileno())
             self._named = False
         else:
             _sweep()

@@ -19,7 +19,7 @@ from walle.models import bar_index, bars, consumer_offsets, metadata, offset_res
 
 __all__ = ["refuse_unreadable", "set_aside"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 _BATCH = 1_000
 

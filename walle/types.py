@@ -97,7 +97,8 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
     def __init__(self, precision: int | None = None, scale: int | None = None) -> None:
         super().__init__(precision, scale)
-        self.precision, self.scale = precision, scale
+        self.precision: int | None = precision
+        self.scale: int | None = scale
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the database's own type; TEXT, because NUMERIC affinity makes '1.10' a REAL on SQLite."""
@@ -152,7 +153,7 @@ def bounded_text(length: int) -> TypeEngine[str]:
 class utc_now(FunctionElement[datetime]):  # a function in SQL, lower case like sqlalchemy.func's
     """The database's clock as a column default."""
 
-    type = UtcInstant()
+    type: UtcInstant = UtcInstant()
     inherit_cache = True
 
 

@@ -24,7 +24,7 @@ __all__ = ["Writer", "concat", "require_head"]
 
 T = TypeVar("T")
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 
 class Writer:

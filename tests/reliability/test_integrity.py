@@ -172,7 +172,8 @@ def test_damaged_pages_that_read_differently_are_found_unless_a_lone_cell_change
             silent += 1
             for name, frame in truth.items():
                 assert read[name].height == frame.height
-                keys = [column for column in _PARSED if column in frame.columns]
+                parsed = ["offset"] if name == "events" else _PARSED  # an event's own id is a part of its document
+                keys = [column for column in parsed if column in frame.columns]
                 assert read[name].select(keys).equals(frame.select(keys)), (trial, name)
         path.unlink()
     assert silent < trials / 2

@@ -41,7 +41,7 @@ class ReadJob:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._interrupt: Callable[[], object] | None = None
-        self.stopped = False
+        self.stopped: bool = False
 
     def interruptible_by(self, interrupt: Callable[[], object] | None) -> None:
         """Name the driver's interrupt for as long as its statement runs; None when it has ended."""

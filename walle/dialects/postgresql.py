@@ -47,7 +47,7 @@ from walle.validation import json_text, parse_json
 
 __all__ = ["PostgreSQLDialect"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 CONNECT_TIMEOUT = 10
 """Seconds after which a server that does not answer counts as unreachable."""

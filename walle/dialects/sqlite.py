@@ -38,7 +38,7 @@ from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 BUSY_TIMEOUT = 60.0
 """Seconds that a transaction waits for another process's write lock."""
@@ -67,7 +67,7 @@ class SQLiteDialect(Dialect):
 
     def __init__(self, config: DatabaseConfig, *, read_only: bool = False) -> None:
         super().__init__(config, read_only=read_only)
-        self.file = SQLiteFile(self.path)
+        self.file: SQLiteFile = SQLiteFile(self.path)
         self._gate = sqlite_forks.gate_of(self.file.real)
 
     @property

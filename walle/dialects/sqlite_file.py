@@ -19,7 +19,7 @@ from walle.errors import DatabaseUnavailable, FileReplaced
 
 __all__ = ["SQLiteFile", "Stamp"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 TICK = 50_000_000
 """Nanoseconds within which a file system may give two changes the same time; the coarsest of Linux have 10 ms."""

@@ -16,7 +16,7 @@ from walle.events.filters import EventFilter
 
 __all__ = ["Callback", "Callbacks", "check_callback"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 Callback = Callable[[Event], Awaitable[object] | object]
 """Takes an event; async, or sync and then quick, because it runs in the loop itself."""

@@ -27,7 +27,7 @@ from walle.repositories.events.consumer_claims import Claim, check_consumer, liv
 
 __all__ = ["LEASE", "Consumer", "Handler"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 Handler = Callable[[Any], Awaitable[object] | object]
 """Takes an event, or a list of events where ``batch_size`` is given; async, or sync and then run in a thread."""
@@ -134,8 +134,8 @@ class Consumer:
             raise InputError(f"lease={lease!r} is not a timedelta above 0 and of at most a day.")
         if isinstance(start, str) and start not in ("first", "latest"):
             raise InputError(f"start={start!r} is neither 'first', 'latest' nor an offset.")
-        self.name = check_consumer(name)
-        self.handled = 0
+        self.name: str = check_consumer(name)
+        self.handled: int = 0
         self._log = log
         self._handler = handler
         called = getattr(handler, "__call__", None)  # noqa: B004  # an object may have an async one

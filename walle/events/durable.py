@@ -22,7 +22,7 @@ from walle.errors import DatabaseError, InputError, UnsafeEventSource
 from walle.events.filter_sql import conditions
 from walle.events.filters import EventFilter
 from walle.events.horizon import Horizon
-from walle.events.port import EventStore
+from walle.events.port import EventStore, Offsets
 from walle.frames import EVENTS
 from walle.interrupts import end
 from walle.repositories import OffsetRepository
@@ -30,7 +30,7 @@ from walle.repositories.events.columns import event_column
 
 __all__ = ["OutboxEvents"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 ANNOUNCE_PAUSE = 0.05
 """Seconds between two announcements to other processes; commits meanwhile share one."""
@@ -59,8 +59,8 @@ class OutboxEvents(EventStore):
         super().__init__()
         self._database = database
         self._dialect = database.dialect.outbox
-        self.label = database.dialect.label
-        self.offsets = OffsetRepository(database)
+        self.label: str = database.dialect.label
+        self.offsets: Offsets = OffsetRepository(database)
         self._horizon = Horizon()
         self._looking = asyncio.Lock()
         self._patient = True

@@ -12,7 +12,7 @@ from walle.repositories.events.consumer_claims import Claim
 
 __all__ = ["LOCK_SECONDS", "LOST_SECONDS", "HeldName"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 LOCK_SECONDS = 1.0
 """How long a name's lock is waited for: that of a session which has just ended is free only a moment later."""

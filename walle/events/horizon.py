@@ -21,7 +21,7 @@ class Horizon:
     """The highest settled id, as far as was seen."""
 
     def __init__(self) -> None:
-        self.settled = 0
+        self.settled: int = 0
         self._highest: int | None = None
         self._floors: dict[str, int] = {}
 

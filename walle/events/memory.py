@@ -16,7 +16,7 @@ from walle.dialects.outbox_port import NameLock
 from walle.envelope import ENVELOPE
 from walle.errors import DatabaseBusy, InputError, UnknownConsumer
 from walle.events.filters import EventFilter
-from walle.events.port import EventStore
+from walle.events.port import EventStore, Offsets
 from walle.forks import check_polars
 from walle.frames import PARKED, RESETS
 from walle.repositories.common import near
@@ -54,7 +54,7 @@ class MemorySession:
     def __init__(self, store: MemoryEvents) -> None:
         self.store = store
         self.pending: list[tuple[str, str]] = []
-        self.writing = False
+        self.writing: bool = False
         self.closed = False
 
     async def commit(self) -> None:
@@ -91,8 +91,8 @@ class MemoryEvents(EventStore):
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[_Row] = []
-        self.lock = asyncio.Lock()
-        self.offsets = MemoryOffsets(self._rows)
+        self.lock: asyncio.Lock = asyncio.Lock()
+        self.offsets: Offsets = MemoryOffsets(self._rows)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MemorySession]:

@@ -18,7 +18,7 @@ from walle.errors import (
 
 __all__ = ["Patience", "check_seconds"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 FIRST, LONGEST = 0.1, 5.0
 """Seconds of the first pause, doubled before each further one, and of the longest."""

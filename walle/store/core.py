@@ -150,11 +150,11 @@ class Store:
         self._database = database
         # the portal closes the database as the last thing in its loop, also when the store was forgotten
         self._portal = Portal("walle-store", None if database is None else database.close)
-        self.bars = Bars(None if database is None else BarRepository(database), self._portal, progress)
-        self.orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
-        self.fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
-        self.runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
-        self.events = Events(EventLog(database), self._portal, progress)
+        self.bars: Bars = Bars(None if database is None else BarRepository(database), self._portal, progress)
+        self.orders: Orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
+        self.fills: Fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
+        self.runs: Runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
+        self.events: Events = Events(EventLog(database), self._portal, progress)
         self._progress = progress
         self._closed = False
 

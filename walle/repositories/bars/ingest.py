@@ -40,7 +40,7 @@ from walle.validation import check_text
 
 __all__ = ["BarIngest"]
 
-log = logging.getLogger("walle")
+log: logging.Logger = logging.getLogger("walle")
 
 FEW = 1_000
 """Rows up to which an ingest leaves the summary of the index to its readers."""
