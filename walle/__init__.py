@@ -233,13 +233,15 @@ _LATER = {
 """Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
 
-def __getattr__(name: str) -> _Any:
-    if name in ("charts", "widgets"):  # what they need is large, and only in the extra "notebook"
-        return _importlib.import_module(f"walle.{name}")
-    if name not in _LATER:
-        raise AttributeError(f"module 'walle' has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(_LATER[name]), name)
-    return value
+if not TYPE_CHECKING:  # to a type checker, a module with this function has every name
+
+    def __getattr__(name: str) -> _Any:
+        if name in ("charts", "widgets"):  # what they need is large, and only in the extra "notebook"
+            return _importlib.import_module(f"walle.{name}")
+        if name not in _LATER:
+            raise AttributeError(f"module 'walle' has no attribute {name!r}")
+        value = globals()[name] = getattr(_importlib.import_module(_LATER[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
