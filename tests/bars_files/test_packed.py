@@ -223,7 +223,7 @@ def test_a_full_disk_is_told(tmp_path: Path, unpacked: Path, monkeypatch: pytest
         raise OSError(28, os.strerror(28))
 
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n"))
-    monkeypatch.setattr("walle.bars.files.sniff._copy", full)
+    monkeypatch.setattr("walle.bars.files.sniff.copy_bounded", full)
     with pytest.raises(InputError, match=rf"x\.csv\.gz: .*{unpacked} \(No space left on device\).*TMPDIR"):
         read_bars(tmp_path / "x.csv.gz")
     assert list(unpacked.iterdir()) == []

@@ -151,7 +151,7 @@ def test_a_store_on_a_network_file_system_is_warned_of_once(
 ) -> None:
     table = tmp_path / "mountinfo"
     table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / {tmp_path} rw - nfs4 server:/x rw\n")
-    monkeypatch.setattr("walle.dialects.mounts._TABLE", table)
+    monkeypatch.setattr("walle.dialects.mounts.TABLE", table)
     for _ in range(2):
         with walle.connect(sqlite_address) as store:
             assert store.status().ok

@@ -23,7 +23,7 @@ NETWORK_FUSE = {
 }
 """What follows ``fuse.`` in the type of such a file system in user space."""
 
-_TABLE = Path("/proc/self/mountinfo")
+TABLE = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -49,7 +49,7 @@ def _mounts(table: str | None) -> Iterable[tuple[Path, str]]:
     if table is not None:
         return _parsed(table)
     try:
-        return _parsed(_TABLE.read_text(errors="surrogateescape"))
+        return _parsed(TABLE.read_text(errors="surrogateescape"))
     except OSError:
         # Windows tells of a network drive by an option, and names the file system of the other side
         return [

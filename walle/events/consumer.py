@@ -12,18 +12,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
-from uuid import uuid4
 
 from walle.envelope import Event
-from walle.errors import Conflict, DatabaseError, HandlerFailed, InputError, WalleError
-from walle.events.filters import EventFilter, check_offset
-from walle.events.held_name import LOCK_SECONDS, LOST_SECONDS, HeldName
+from walle.errors import DatabaseError, HandlerFailed, InputError, WalleError
+from walle.events.claimed_name import LEASE, LOOK_SECONDS, ClaimedName, check_start
+from walle.events.filters import EventFilter
+from walle.events.held_name import LOCK_SECONDS, LOST_SECONDS
 from walle.events.log import FOLLOWED, POLL, EventLog
 from walle.events.patience import Patience
 from walle.forks import ending_a_child
-from walle.interrupts import check_cancelled, end, to_the_end
+from walle.interrupts import check_cancelled, to_the_end
 from walle.options import OnPoison, StartPlace
-from walle.repositories.events.consumer_claims import Claim, check_consumer, live_tokens
+from walle.repositories.events.consumer_claims import Claim
 
 __all__ = ["LEASE", "Consumer", "Handler"]
 
@@ -32,17 +32,8 @@ log: logging.Logger = logging.getLogger("walle")
 Handler = Callable[[Any], Awaitable[object] | object]
 """Takes an event, or a list of events where ``batch_size`` is given; async, or sync and then run in a thread."""
 
-LEASE = timedelta(seconds=30)
-"""How long a consumer may be silent before one on another host takes its place."""
-
 COMMIT_SECONDS = 0.1
 """How often the offset is committed while single events are handled one after the other."""
-
-LOOK_SECONDS = 0.5
-"""How often a consumer looks for a reset of its offset, for replays that were asked for, and after its lock."""
-
-ASK_SECONDS = 10.0
-"""How seldom it asks whether the lock is still its own: a server keeps that of a silent session for 25 seconds."""
 
 PASS_SECONDS = 1.0
 """How often the offset is moved past events that the consumer does not want."""
@@ -117,8 +108,7 @@ class Consumer:
         take_over: bool = False,
         give_up_after: float | None = None,
     ) -> None:
-        if not isinstance(log, EventLog):
-            raise InputError(f"a consumer reads a walle.EventLog, not a {type(log).__name__}.")
+        self._name = ClaimedName(log, name, lease=lease, take_over=take_over)
         if not callable(handler):
             raise InputError(f"handler={handler!r} is not callable; give a function that takes an event.")
         if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
@@ -130,11 +120,7 @@ class Consumer:
                 raise InputError(f"{label}={value!r} is not a whole number above 0.")
         if isinstance(backoff, bool) or not isinstance(backoff, int | float) or not 0 <= backoff <= 3600:
             raise InputError(f"backoff={backoff!r} is not a number of seconds from 0 to 3600.")
-        if not isinstance(lease, timedelta) or not timedelta(0) < lease <= timedelta(days=1):
-            raise InputError(f"lease={lease!r} is not a timedelta above 0 and of at most a day.")
-        if isinstance(start, str) and start not in ("first", "latest"):
-            raise InputError(f"start={start!r} is neither 'first', 'latest' nor an offset.")
-        self.name: str = check_consumer(name)
+        self.name: str = self._name.name
         self.handled: int = 0
         self._log = log
         self._handler = handler
@@ -142,22 +128,19 @@ class Consumer:
         self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
         self._wanted = EventFilter.of(types, run_id)
         self._batch_size = batch_size
-        self._start = start if isinstance(start, str) else check_offset(start, "start")
+        self._start = check_start(start)
         self._tries, self._backoff, self._parks = tries, backoff, on_poison == "park"
-        self._lease, self._take_over = lease, take_over
         self._patience = Patience(f"consumer {name}", give_up_after)
         self._running = self._stopping = False
-        self._claim: Claim | None = None
         self._place = -1
         self._committed_at = self._looked_at = 0.0
-        self._fenced: Conflict | None = None
-        self._name: HeldName | None = None
         self._lock_seconds = LOCK_SECONDS
         self._thread: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
         """Show the name, and where it stands while it runs."""
-        where = "" if self._claim is None else f", offset={self._claim.offset}, epoch={self._claim.epoch}"
+        claim = self._name.claim
+        where = "" if claim is None else f", offset={claim.offset}, epoch={claim.epoch}"
         return f"Consumer({self.name!r}{where}, handled={self.handled})"
 
     def stop(self) -> None:
@@ -219,7 +202,7 @@ class Consumer:
     async def _run_claimed(self, follow: bool) -> None:
         async with self._claimed():
             while not self._stopping:
-                await self._keep_name()
+                await self._name.keep()
                 signal = self._log.store.signal()
                 await self._look()
                 limit = self._batch_size or FOLLOWED
@@ -235,90 +218,33 @@ class Consumer:
 
     @asynccontextmanager
     async def _claimed(self) -> AsyncIterator[None]:
-        store, loop = self._log.store, asyncio.get_running_loop()
-        token, name = str(uuid4()), HeldName(store, self.name, take_over=self._take_over)
-        start = self._start if isinstance(self._start, int) else -1
-        if self._start == "latest":
-            start = await self._log.latest()
-        await name.take(self._lock_seconds)
-        beats: asyncio.Task[None] | None = None
-        live_tokens.add(token)
-        try:
-            claim = await store.offsets.claim(
-                self.name,
-                token,
-                start=start,
-                lease=self._lease,
-                locked=name.locked,
-                take_over=self._take_over,
-            )
-            self._claim, self._place, self._fenced, self._name = claim, claim.offset, None, name
-            self._committed_at, self._looked_at = loop.time(), 0.0
-            beats = asyncio.create_task(self._beat(claim, name))
+        async with self._name.hold(self._start, seconds=self._lock_seconds) as claim:
+            self._place = claim.offset
+            self._committed_at, self._looked_at = asyncio.get_running_loop().time(), 0.0
             try:
-                yield
-            except BaseException:
-                with contextlib.suppress(WalleError):  # what ended it is what the caller shall hear of
-                    await self._commit()  # what was handled before
-                raise
-            await self._commit()
-        finally:
-            if self._thread is not None:
-                self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
-                self._thread = None
-            self._claim = self._name = None
-            live_tokens.discard(token)  # first: should the release fail, this process may still claim the name again
-            await to_the_end(self._release(token, beats, name))
-
-    async def _release(self, token: str, beats: asyncio.Task[None] | None, name: HeldName) -> None:
-        try:
-            if beats is not None:
-                await end(beats)
-            with contextlib.suppress(WalleError):
-                # also a claim whose answer a cancellation cut off
-                await self._log.store.offsets.release(self.name, token)
-        finally:
-            await name.release()
-
-    async def _beat(self, claim: Claim, name: HeldName) -> None:
-        store, loop = self._log.store, asyncio.get_running_loop()
-        pause = min(self._lease.total_seconds() / 3, ASK_SECONDS)
-        due = loop.time() + pause
-        while True:
-            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, due - loop.time())))
-            is_due = loop.time() >= due
-            try:
-                await name.keep(self._claim or claim, ask=is_due)  # also while a handler takes long
-                if is_due:
-                    await store.offsets.heartbeat(self._claim or claim)
-            except Conflict as error:
-                self._fenced = error
-                return
-            except DatabaseError as error:
-                log.warning("consumer %s could not give a sign of life: %s", self.name, error)
-            if is_due:
-                due = loop.time() + pause
-
-    async def _keep_name(self) -> None:
-        """Go on only under a name that is this consumer's."""
-        assert self._claim is not None
-        assert self._name is not None
-        if self._fenced is not None:
-            raise self._fenced
-        await self._name.keep(self._claim)
+                try:
+                    yield
+                except BaseException:
+                    with contextlib.suppress(WalleError):  # what ended it is what the caller shall hear of
+                        await self._commit()  # what was handled before
+                    raise
+                await self._commit()
+            finally:
+                if self._thread is not None:
+                    self._thread.shutdown(wait=False)  # the handler has ended: _call waits for it
+                    self._thread = None
 
     async def _look(self) -> None:
         """Hear of a reset, and handle the parked events whose replay was asked for."""
         loop, offsets = asyncio.get_running_loop(), self._log.store.offsets
-        assert self._claim is not None
         if loop.time() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = loop.time()
-        self._stand(await offsets.standing(self._claim))
+        self._stand(await offsets.standing(self._name.own))
         for place, tries in await offsets.requested(self.name):
             if self._stopping:
                 return
-            if place > self._claim.offset:
+            if place > self._name.own.offset:
                 continue  # after a reset it comes in its turn
             event = await self._log.get(place)
             failure = await self._attempt([event])
@@ -326,15 +252,15 @@ class Consumer:
                 return
             if failure is None:
                 self.handled += 1
-                self._stand(await offsets.replayed(self._claim, place))
+                self._stand(await offsets.replayed(self._name.own, place))
             else:  # it lies behind the offset, which stays
                 tries += self._tries
-                self._stand(await offsets.park(self._claim, place, _told(failure), tries, offset=self._claim.offset))
+                claim = self._name.own
+                self._stand(await offsets.park(claim, place, _told(failure), tries, offset=claim.offset))
 
     async def _consume(self, events: Sequence[Event], upto: int) -> None:
         """Handle events, and settle all up to an id."""
-        assert self._claim is not None
-        epoch = self._claim.epoch
+        epoch = self._name.own.epoch
         chunks = [list(events)] if self._batch_size is not None and events else [[event] for event in events]
         while chunks:
             chunk = chunks.pop(0)
@@ -351,7 +277,7 @@ class Consumer:
                 self._place = chunk[-1].offset or 0
                 if asyncio.get_running_loop().time() - self._committed_at >= COMMIT_SECONDS:
                     await self._commit()
-            if self._claim.epoch != epoch:
+            if self._name.own.epoch != epoch:
                 return  # somebody reset the offset
             if self._stopping and chunks:
                 return
@@ -364,15 +290,14 @@ class Consumer:
         """Give events to the handler as often as it may fail; return its last error."""
         given = chunk if self._batch_size is not None else chunk[0]
         for attempt in range(1, self._tries + 1):
-            await self._keep_name()
+            await self._name.keep()
             try:
                 await self._call(given)
                 return None
             except Exception as error:
                 failure = error
             log.info("consumer %s, event %s: %r", self.name, chunk[0].offset, _told(failure))
-            assert self._claim is not None
-            await self._log.store.offsets.failed(self._claim, chunk[0].offset or 0, _told(failure))
+            await self._log.store.offsets.failed(self._name.own, chunk[0].offset or 0, _told(failure))
             if attempt < self._tries:
                 await self._pause(min(self._backoff * 2 ** (attempt - 1), 30.0))
             if self._stopping:
@@ -415,29 +340,29 @@ class Consumer:
             await asyncio.sleep(min(left, POLL))
 
     async def _poison(self, event: Event, failure: Exception) -> None:
-        assert self._claim is not None
-        place, epoch = event.offset or 0, self._claim.epoch
+        place, epoch = event.offset or 0, self._name.own.epoch
         await self._commit()
-        self._stand(await self._log.store.offsets.standing(self._claim))
-        if self._claim.epoch != epoch:
+        self._stand(await self._log.store.offsets.standing(self._name.own))
+        if self._name.own.epoch != epoch:
             return  # somebody reset the offset: the event comes in its turn, or was passed
         if not self._parks:
             raise HandlerFailed(self.name, place, event.type, self._tries, failure) from failure
-        self._stand(await self._log.store.offsets.park(self._claim, place, _told(failure), self._tries, offset=place))
-        if self._claim.epoch == epoch:
+        offsets = self._log.store.offsets
+        self._stand(await offsets.park(self._name.own, place, _told(failure), self._tries, offset=place))
+        if self._name.own.epoch == epoch:
             self._place = place
             log.info("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _told(failure))
 
     async def _commit(self, *, handled: bool = True) -> None:
         self._committed_at = asyncio.get_running_loop().time()
-        if self._claim is not None and self._place > self._claim.offset:
-            self._stand(await self._log.store.offsets.commit(self._claim, self._place, handled=handled))
+        claim = self._name.claim
+        if claim is not None and self._place > claim.offset:
+            self._stand(await self._log.store.offsets.commit(claim, self._place, handled=handled))
 
     def _stand(self, claim: Claim) -> None:
         """Go on with a claim; where the offset was reset, from there."""
-        if self._claim is None or claim.epoch != self._claim.epoch:
+        if self._name.stand(claim):
             self._place = claim.offset
-        self._claim = claim
 
 
 def _call_sync(handler: Handler, given: Event | list[Event]) -> object:

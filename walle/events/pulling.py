@@ -11,7 +11,8 @@ from typing import Self
 
 from walle.envelope import Event
 from walle.errors import InputError
-from walle.events.consumer import LEASE, LOOK_SECONDS, PASS_SECONDS, Consumer
+from walle.events.claimed_name import LEASE, LOOK_SECONDS, ClaimedName, check_start
+from walle.events.consumer import PASS_SECONDS
 from walle.events.filters import EventFilter, check_offset
 from walle.events.log import FOLLOWED, EventLog
 from walle.events.patience import check_seconds
@@ -71,7 +72,8 @@ class PullConsumer:
         lease: timedelta = LEASE,
         take_over: bool = False,
     ) -> None:
-        self._holder = Consumer(log, name, _never, start=start, lease=lease, take_over=take_over)
+        self._name = ClaimedName(log, name, lease=lease, take_over=take_over)
+        self._start = check_start(start)
         self._log = log
         self._wanted = EventFilter.of(types, run_id)
         self._held: AsyncExitStack | None = None
@@ -86,7 +88,7 @@ class PullConsumer:
     @property
     def name(self) -> str:
         """The name under which the offset is kept."""
-        return self._holder.name
+        return self._name.name
 
     async def start(self) -> int:
         """Take the name, and return the offset from which the next poll goes on.
@@ -101,7 +103,7 @@ class PullConsumer:
         if self._held is not None:
             raise InputError(f"consumer {self.name!r} was started already; stop() it first.")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._holder._claimed())
+            await stack.enter_async_context(self._name.hold(self._start))
             self._held = stack.pop_all()
         self._looked_at = self._passed_at = asyncio.get_running_loop().time()
         return self._go_on()
@@ -137,12 +139,12 @@ class PullConsumer:
         end = None if timeout is None else loop.time() + timeout
         while True:
             await self._look()
-            await self._check()._keep_name()
+            await self._check().keep()
             left = LOOK_SECONDS if end is None else max(0.0, min(LOOK_SECONDS, end - loop.time()))
             events, upto = await self._log.follow(self._wanted, self._place, limit, left)
             self._place = upto
             if events:
-                await self._check()._keep_name()
+                await self._check().keep()
                 self._given = events[-1].offset or 0
                 return [(event.offset or 0, event) for event in events]
             await self._pass()
@@ -170,13 +172,12 @@ class PullConsumer:
         InputError
             Before :meth:`start`, for an offset below the committed one, and for one that was not polled yet.
         """
-        holder = self._check()
+        name = self._check()
         if check_offset(offset, "offset") > self._place:
             raise InputError(
                 f"offset={offset} of consumer {self.name!r} was not polled yet: it stands at {self._place}."
             )
-        assert holder._claim is not None
-        holder._stand(await self._log.store.offsets.commit(holder._claim, offset))
+        name.stand(await self._log.store.offsets.commit(name.own, offset))
         return self._go_on_where_reset()
 
     async def stop(self) -> None:
@@ -196,44 +197,36 @@ class PullConsumer:
         """Stop it."""
         await self.stop()
 
-    def _check(self) -> Consumer:
+    def _check(self) -> ClaimedName:
         if self._held is None:
             raise InputError(f"consumer {self.name!r} was not started: await consumer.start(), or use async with.")
-        if self._holder._fenced is not None:
-            raise self._holder._fenced
-        return self._holder
+        self._name.check()
+        return self._name
 
     async def _look(self) -> None:
         """Hear of another process that took the name, and of a reset."""
-        holder, now = self._check(), asyncio.get_running_loop().time()
+        name, now = self._check(), asyncio.get_running_loop().time()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
-            assert holder._claim is not None
-            holder._stand(await self._log.store.offsets.standing(holder._claim))
+            name.stand(await self._log.store.offsets.standing(name.own))
         self._go_on_where_reset()
 
     async def _pass(self) -> None:
         """Move the offset past events that are not wanted, where every wanted one before is settled."""
-        holder, now = self._check(), asyncio.get_running_loop().time()
-        claim = holder._claim
-        if claim is None or self._place <= claim.offset or claim.offset < self._given:
+        name, now = self._check(), asyncio.get_running_loop().time()
+        claim = name.own
+        if self._place <= claim.offset or claim.offset < self._given:
             return
         if now - self._passed_at >= PASS_SECONDS:
             self._passed_at = now
-            holder._stand(await self._log.store.offsets.commit(claim, self._place, handled=False))
+            name.stand(await self._log.store.offsets.commit(claim, self._place, handled=False))
 
     def _go_on(self) -> int:
-        claim = self._holder._claim
-        assert claim is not None
+        claim = self._name.own
         self._place = self._given = claim.offset
         self._epoch = claim.epoch
         return claim.offset
 
     def _go_on_where_reset(self) -> int:
-        claim = self._holder._claim
-        assert claim is not None
+        claim = self._name.own
         return self._go_on() if claim.epoch != self._epoch else claim.offset
-
-
-def _never(event: Event) -> None:
-    """Stand in for a handler: nothing is handed over, it is fetched."""

@@ -124,7 +124,7 @@ def _unpack(path: Path, compression: str, target: IO[bytes], stems: list[str], m
             ending = _unzip(path, target, stems, maximum_bytes)
         else:
             with _stream(path, compression) as packed:
-                _copy(packed, target, maximum_bytes)
+                copy_bounded(packed, target, maximum_bytes)
         target.flush()
     except OSError as error:
         full = explained(error)
@@ -206,7 +206,7 @@ def _unzip(path: Path, target: IO[bytes], stems: list[str], maximum_bytes: int) 
         stem, _, ending = split_name(_base(data[0]))
         stems.append(stem)
         with archive.open(data[0]) as packed:
-            _copy(packed, target, maximum_bytes)
+            copy_bounded(packed, target, maximum_bytes)
     return ending
 
 
@@ -214,7 +214,7 @@ def _base(member: zipfile.ZipInfo) -> str:
     return Path(member.filename.replace("\\", "/")).name
 
 
-def _copy(source: Any, target: IO[bytes], maximum_bytes: int) -> None:
+def copy_bounded(source: Any, target: IO[bytes], maximum_bytes: int) -> None:
     total = 0
     while chunk := source.read(_CHUNK):
         total += len(chunk)
