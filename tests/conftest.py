@@ -41,10 +41,13 @@ THOROUGH = [
 ]
 """Folders and files whose tests all are, and so is what needs the browser."""
 
+SLOW = ["widgets", "test_charts.py", "test_cli.py", "test_docs.py"]
+"""Folders and files that draw pictures or start processes: nothing in them is fast."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.markexpr not in (QUICK, FAST):
-        settings.load_profile(FULL)
+    if config.option.hypothesis_profile is None:
+        settings.load_profile("quick" if config.option.markexpr in (QUICK, FAST) else FULL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -59,16 +62,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
 
 
+def _is_in(item: pytest.Item, names: list[str]) -> bool:
+    return any(item.path.is_relative_to(HERE / name) for name in names)
+
+
 def _is_thorough(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough") or "lab" in getattr(item, "fixturenames", ()):
         return True
     if settings.get_current_profile_name() == FULL and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         return True  # the quick set tries few of its examples
-    return any(item.path.is_relative_to(HERE / name) for name in THOROUGH)
+    return _is_in(item, THOROUGH)
 
 
 def _is_fast(item: pytest.Item) -> bool:
-    if not item.path.is_relative_to(HERE) or item.get_closest_marker("slow"):
+    if not item.path.is_relative_to(HERE) or _is_in(item, SLOW) or item.get_closest_marker("slow"):
         return False
     callspec = getattr(item, "callspec", None)
     parameters = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import settings
 
 FULL = "full"
-"""The profile of the thorough set; ``pytest --hypothesis-profile full`` takes it for a test by name."""
+"""Hypothesis's profile in the thorough set; ``pytest --hypothesis-profile full`` takes it for a test by name."""
 
-settings.register_profile(FULL)
+settings.register_profile("quick", deadline=None)
+settings.register_profile(FULL, deadline=None)
 
 
 def examples(full: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.examples import examples, first_quick
+from tests.examples import first_quick
 from tests.test_calendars import exchange, utc
 from tests.test_coverage import FIRST, LAST, clock, expected_bars, series
 from walle.bars.coverage import summarise
@@ -20,7 +20,7 @@ from walle.calendars import Calendar, calendar, from_sessions
 from walle.errors import InputError
 from walle.frames import INSTANT
 
-brute = settings(max_examples=examples(60), deadline=None, derandomize=True)
+brute = settings(max_examples=60, deadline=None, derandomize=True)
 MINUTES = {"1m": 1, "5m": 5, "1h": 60, "4h": 240, "1d": 1440}
 
 
@@ -59,6 +59,7 @@ def brute_cells(
     return [(cell, count, gone[cell], (count - gone[cell]) / count) for cell, count in sorted(there.items())]
 
 
+@pytest.mark.thorough
 @brute
 @given(cases=st.lists(series(), min_size=1, max_size=3), data=st.data())
 def test_cells_are_counted_as_sets_are(cases: list[tuple[str, str, list[datetime]]], data: st.DataObject) -> None:

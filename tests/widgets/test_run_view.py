@@ -478,7 +478,7 @@ def test_what_is_given_is_shown_first(filled: walle.Store) -> None:
     view.close()
 
 
-@pytest.mark.parametrize("name", [text[:60].strip() for text in HOSTILE], ids=lambda text: ascii(text[:20]))
+@pytest.mark.parametrize("name", first_quick(text[:60].strip() for text in HOSTILE), ids=lambda text: ascii(text[:20]))
 def test_hostile_ids_symbols_and_errors_are_text_and_nothing_else(sqlite_address: str, name: str) -> None:
     with walle.connect(sqlite_address) as store:
         store.bars.ingest(flat(60, 100.0), symbol=name, timeframe="1m")
