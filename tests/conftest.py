@@ -41,8 +41,12 @@ THOROUGH = [
 ]
 """Folders and files whose tests all are, and so is what needs the browser."""
 
-SLOW = ["widgets", "test_charts.py", "test_cli.py", "test_docs.py"]
-"""Folders and files that draw pictures or start processes: nothing in them is fast."""
+SLOW = [
+    *("widgets", "test_charts.py", "test_cli.py", "test_docs.py", "test_sample_data.py"),
+    *("test_migrations.py", "test_foreign_rows.py", "test_foreign_values.py"),
+    *("ingest/test_index_series.py", "ingest/test_progress.py"),
+]
+"""Folders and files that draw pictures, start processes, or upgrade many databases: none of it is fast."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

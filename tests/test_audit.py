@@ -220,6 +220,7 @@ def test_every_rule_says_what_it_looks_for() -> None:
     assert all(each.doc.endswith(".") for each in RULES)
 
 
+@pytest.mark.slow
 def test_the_command_tells_findings_and_its_exit_code(
     address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -236,11 +236,11 @@ def test_a_run_of_our_own_never_meets_the_guards(store: walle.Store) -> None:
 
 def test_a_number_with_something_behind_a_nul_is_refused_and_can_be_set_aside(sqlite_address: str) -> None:
     hidden = FILL.format("CAST(X'3100' AS TEXT)", "'1'", 0)
-    with sqlite3.connect(sqlite_address) as connection, pytest.raises(sqlite3.IntegrityError, match="price"):
-        connection.execute(hidden)
+    raw = Raw(sqlite_address)
+    with pytest.raises(sqlite3.IntegrityError, match="price"):
+        raw.run(hidden)
     migrate.downgrade(config(sqlite_address), BEFORE)
-    with sqlite3.connect(sqlite_address) as connection:
-        connection.execute(hidden)
+    raw.run(hidden)
     with pytest.raises(UpgradeRefused, match=r"fills\.price of id='odd'"):
         walle.upgrade(sqlite_address)
     walle.upgrade(sqlite_address, set_aside=True)

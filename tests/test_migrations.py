@@ -94,7 +94,6 @@ def test_every_step_of_the_chain_can_be_taken_alone(empty_address: str) -> None:
     assert shapes[-1] == {*TABLES["001_initial"], "alembic_version"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("by", first_quick(["option", "environment"]))
 def test_the_alembic_command_goes_up_and_down_and_finds_no_difference(empty_address: str, by: str) -> None:
     raw = Raw(empty_address)

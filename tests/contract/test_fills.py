@@ -122,6 +122,7 @@ async def test_a_bad_frame_names_column_and_rule(repository: FillRepository, cha
     assert (await repository.read()).height == 1
 
 
+@pytest.mark.slow
 async def test_many_fills_go_in_at_once_and_are_guarded_after(database: Database, repository: FillRepository) -> None:
     await repository.append(fill())
     one = await repository.read()
