@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent / "store"
 _SESSION = re.compile(r"\n +session : [^\n]*(\n {12}[^\n]*)*")
 _NO_PARAMETERS = re.compile(r"\n +Parameters\n +-+\n(?=\n)")
 _PROGRESS = re.compile(r"( +)progress : Progress, optional(\n {12}[^\n]*)*")
+_EXAMPLES = "The examples are run on the sample data of :func:`walle.demo.load`."
 _SHOWN = r"""\1progress : bool, optional
             Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
             notebook."""
@@ -123,7 +124,7 @@ def _file(face: Face) -> str:
         'see `walle.generate`."""\n\nfrom __future__ import annotations\n\n'
         + "\n".join(sorted(imports))
         + f'\n\n__all__ = ["{face.kind}"]\n\n\nclass {face.kind}({face.base[1]}[{face.core.__name__}]):\n'
-        f'    """{face.doc}"""\n\n    _name = "{face.name}"\n\n{body}'
+        f'    """{face.doc}\n\n    {_EXAMPLES}\n    """\n\n    _name = "{face.name}"\n\n{body}'
     ).replace("[EventLog]):", "):" if face.core is EventLog else "[EventLog]):")
 
 

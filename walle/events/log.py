@@ -46,6 +46,9 @@ class EventLog:
     A reader is given the events up to the horizon: the offset below which every transaction has ended. So it may
     wait for a moment behind an open transaction that has appended, and only behind that.
 
+    The examples of the methods call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine
+    awaits the same call on this log.
+
     Parameters
     ----------
     database : Database, optional
@@ -150,6 +153,11 @@ class EventLog:
             For an envelope above ``max_bytes``.
         InputError
             For anything but events.
+
+        Examples
+        --------
+        >>> store.events.append(walle.Event(type="signals.Crossed", run_id="bt-sma-eth-001", payload={"side": "buy"}))
+        681
         """
         single = isinstance(events, Event)
         if not single and (isinstance(events, (Mapping, str)) or not isinstance(events, Iterable)):
@@ -212,6 +220,11 @@ class EventLog:
             For a bad pattern, range, limit or column.
         UnsafeEventSource
             On a standby, or where the sequence hands out ids in blocks.
+
+        Examples
+        --------
+        >>> store.events.read(types="orders.*", run_id="bt-sma-eth-001", limit=3)["type"].to_list()
+        ['orders.Placed', 'orders.Accepted', 'orders.PartiallyFilled']
         """
         wanted = EventFilter.of(types, run_id, corr_id, start, end)
         chosen = event_columns(columns)
@@ -233,6 +246,11 @@ class EventLog:
         Raises
         ------
         InputError, UnsafeEventSource
+
+        Examples
+        --------
+        >>> [event.payload["status"] for event in store.events.list(types="run.Started")]
+        ['running', 'running', 'running']
         """
         wanted = EventFilter.of(types, run_id, corr_id, start, end)
         return records(await self._rows(wanted, check_offset(after, "after"), limit, COLUMNS))
@@ -289,6 +307,12 @@ class EventLog:
         InputError
             For a bad pattern, range, path or limit.
         UnsafeEventSource
+
+        Examples
+        --------
+        >>> page = store.events.search(types="orders.Filled", where="order_id = ord-bt-0035")
+        >>> page.events["offset"].to_list()
+        [199]
         """
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise InputError(f"text={text!r} is no text to look for.")
@@ -317,6 +341,11 @@ class EventLog:
         UnknownEvent
             When there is none that can be read.
         InputError
+
+        Examples
+        --------
+        >>> store.events.lineage(100)["type"].to_list()
+        ['orders.Accepted', 'orders.Placed', 'run.Started', 'run.Created', 'orders.Filled']
         """
         return await lineage(self.store, await self.get(offset), offset, reach=reach)
 
@@ -326,6 +355,11 @@ class EventLog:
         Raises
         ------
         UnsafeEventSource
+
+        Examples
+        --------
+        >>> store.events.latest()
+        680
         """
         return await self.store.settle(-1) or -1
 
@@ -336,6 +370,11 @@ class EventLog:
         ------
         UnknownEvent
             When there is none that can be read.
+
+        Examples
+        --------
+        >>> store.events.get(100).type
+        'orders.PartiallyFilled'
         """
         store = self.store
         check_offset(offset, "offset")
@@ -362,6 +401,12 @@ class EventLog:
         InputError
             For a timeout below 0.
         TimeoutError
+
+        Examples
+        --------
+        >>> offset = store.events.append(walle.Event(type="signals.Crossed", run_id="bt-sma-eth-001"))
+        >>> store.events.wait_for(offset, timeout=10).type
+        'signals.Crossed'
         """
         check_offset(offset, "offset")
         async with asyncio.timeout(check_seconds(timeout, "timeout")):
@@ -519,6 +564,12 @@ class EventLog:
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.CONSUMERS`; one row per consumer, sorted by name.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None, types="orders.Filled")
+        >>> store.events.consumers().select("consumer_id", "state", "offset", "lag").row(0)
+        ('pnl', 'stopped', 680, 0)
         """
         return await consumers(self.store)
 
@@ -559,6 +610,12 @@ class EventLog:
         UnknownConsumer, UnknownEvent
         InputError
             For no place or several, one past the end, or an empty reason.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None)
+        >>> print(store.events.reset_offset("pnl", to=600, reason="a fault in the handler", preview=True))
+        pnl: 680 -> 600, back over 80 events of any type (preview: nothing was changed)
         """
         return await reset_offset(
             self.store, check_consumer(consumer), to, since, event_id, reason=reason, preview=preview
@@ -576,6 +633,14 @@ class EventLog:
         polars.DataFrame
             Columns of :data:`walle.frames.PARKED`; one row per consumer and event, sorted by both. Those that were
             replayed since have a ``replayed_at``.
+
+        Examples
+        --------
+        >>> def handle(event):
+        ...     return event.payload["price"]
+        >>> handled = store.events.consume("pnl", handle, types="run.Stopped", tries=1, on_poison="park")
+        >>> store.events.parked("pnl").select("consumer_id", "offset").rows()
+        [('pnl', 674)]
         """
         return await parked(self.store, consumer)
 
@@ -598,6 +663,14 @@ class EventLog:
         UnknownConsumer
         NotFound
             When an event is not parked.
+
+        Examples
+        --------
+        >>> def handle(event):
+        ...     return event.payload["price"]
+        >>> handled = store.events.consume("pnl", handle, types="run.Stopped", tries=1, on_poison="park")
+        >>> store.events.replay("pnl")
+        1
         """
         return await replay(self.store, consumer, events)
 
@@ -612,6 +685,13 @@ class EventLog:
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.RESETS`, in the order in which they were made.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None)
+        >>> report = store.events.reset_offset("pnl", to=-1, reason="a new handler")
+        >>> store.events.resets("pnl").select("from_offset", "to_offset", "reason").row(0)
+        (680, -1, 'a new handler')
         """
         return await self.store.offsets.resets(None if consumer is None else check_consumer(consumer))
 

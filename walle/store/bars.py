@@ -19,7 +19,10 @@ __all__ = ["Bars"]
 
 
 class Bars(Part[BarRepository]):
-    """The bars of a store."""
+    """The bars of a store.
+
+    The examples are run on the sample data of :func:`walle.demo.load`.
+    """
 
     _name = "bars"
 
@@ -83,6 +86,13 @@ class Bars(Part[BarRepository]):
             When rows are no bars and ``on_invalid="raise"``; nothing was written.
         FilesRefused
             When some of several files were refused; the others are stored.
+
+        Examples
+        --------
+        >>> bar = {"open": [138.2], "high": [139.4], "low": [137.9], "close": [139.0], "volume": [812.5]}
+        >>> frame = pl.DataFrame({"timestamp": ["2025-12-03T00:00Z"], **bar})
+        >>> store.bars.ingest(frame, symbol="SOL/USD", timeframe="1h", provider="notebook")
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         return self._call_long(
             "ingest",
@@ -108,6 +118,11 @@ class Bars(Part[BarRepository]):
         polars.DataFrame
             id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
             timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+
+        Examples
+        --------
+        >>> store.bars.ingests().select("name", "provider", "inserted").row(1)
+        ('BTC_USD-1m.parquet', 'synthetic', 19952)
         """
         return self._call("ingests", lambda core: core.ingests())
 
@@ -129,6 +144,13 @@ class Bars(Part[BarRepository]):
         ------
         InputError
             For what is no id.
+
+        Examples
+        --------
+        >>> wrong = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(high=0.0)
+        >>> report = store.bars.ingest(wrong, symbol="BTC/USD", timeframe="1m", on_invalid="quarantine")
+        >>> store.bars.rejected()["reason"].item()
+        'high is below low'
         """
         return self._call("rejected", lambda core: core.rejected(ingest))
 
@@ -177,6 +199,11 @@ class Bars(Part[BarRepository]):
         -----
         EmptySeriesWarning
             When some of several symbols have no bar in the range; it names them.
+
+        Examples
+        --------
+        >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21").height
+        1440
         """
         return self._call(
             "read",
@@ -220,6 +247,11 @@ class Bars(Part[BarRepository]):
         -----
         EmptySeriesWarning
             As in :meth:`read`.
+
+        Examples
+        --------
+        >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
+        ['timestamp', 'BTC/USD', 'ETH/USD']
         """
         return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end))
 
@@ -241,6 +273,12 @@ class Bars(Part[BarRepository]):
         ------
         UnknownSymbol, UnknownTimeframe, InputError
             At once, not at the collect.
+
+        Examples
+        --------
+        >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
+        >>> lazy.select(pl.col("close").max()).collect().item()
+        3368.67
         """
         return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end))
 
@@ -250,6 +288,11 @@ class Bars(Part[BarRepository]):
         Raises
         ------
         UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.count("ETH/USD", "1m", "2025-11-20", "2025-11-21")
+        1439
         """
         return self._call("count", lambda core: core.count(symbol, timeframe, start, end))
 
@@ -260,6 +303,11 @@ class Bars(Part[BarRepository]):
         ------
         UnknownSymbol
             When there is none.
+
+        Examples
+        --------
+        >>> store.bars.latest("BTC/USD", "1m").close
+        95256.5
         """
         return self._call("latest", lambda core: core.latest(symbol, timeframe))
 
@@ -270,6 +318,11 @@ class Bars(Part[BarRepository]):
         -------
         polars.DataFrame
             symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
+
+        Examples
+        --------
+        >>> store.bars.series().select("symbol", "timeframe", "bars").rows()
+        [('ACME', '1m', 3720), ('BTC/USD', '1m', 19952), ('ETH/USD', '1m', 19953), ('GLOBEX', '1m', 3720)]
         """
         return self._call("series", lambda core: core.series())
 
@@ -312,6 +365,11 @@ class Bars(Part[BarRepository]):
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.coverage("BTC/USD", "1m").select("bars", "expected", "missing", "gaps").row(0)
+        (19952, 20160, 208, 8)
         """
         return self._call("coverage", lambda core: core.coverage(symbol, timeframe, start, end, calendar=calendar))
 
@@ -349,6 +407,11 @@ class Bars(Part[BarRepository]):
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.coverage_by("week", "BTC/USD", "1m")["missing"].to_list()
+        [169, 38, 1]
         """
         return self._call(
             "coverage_by", lambda core: core.coverage_by(period, symbol, timeframe, start, end, calendar=calendar)
@@ -385,6 +448,12 @@ class Bars(Part[BarRepository]):
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> grid = store.bars.coverage_grid("day")
+        >>> grid.series.height, grid.starts.len()
+        (4, 15)
         """
         return self._call(
             "coverage_grid", lambda core: core.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar)
@@ -421,6 +490,11 @@ class Bars(Part[BarRepository]):
         UnknownSymbol
             When no bar of the series is stored; near names are offered.
         UnknownCalendar, UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.gaps("ETH/USD", "1m").filter(pl.col("missing") > 1).select("missing", "cause").rows()
+        [(167, 'outage'), (35, 'outage')]
         """
         return self._call("gaps", lambda core: core.gaps(symbol, timeframe, start, end, calendar=calendar))
 
@@ -444,6 +518,12 @@ class Bars(Part[BarRepository]):
             Before anything is written.
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.set_calendar("EUR/USD", "24/5")
+        >>> store.bars.calendars().filter(symbol="EUR/USD")["calendar"].item()
+        '24/5'
         """
         self._call("set_calendar", lambda core: core.set_calendar(symbol, calendar))
 
@@ -454,6 +534,11 @@ class Bars(Part[BarRepository]):
         -------
         polars.DataFrame
             symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
+
+        Examples
+        --------
+        >>> store.bars.calendars().select("symbol", "calendar").rows()
+        [('ACME', 'sample stocks'), ('GLOBEX', 'sample stocks')]
         """
         return self._call("calendars", lambda core: core.calendars())
 
@@ -491,6 +576,12 @@ class Bars(Part[BarRepository]):
         InputError
             For an empty or open range, and for a reason or an author that is empty or too long.
         UnknownTimeframe
+
+        Examples
+        --------
+        >>> store.bars.explain_gap("BTC/USD", "2025-11-22T03:12", "2025-11-22T05:59", "exchange maintenance")
+        >>> store.bars.gaps("BTC/USD", "1m")["reason"].drop_nulls().to_list()
+        ['exchange maintenance']
         """
         self._call(
             "explain_gap", lambda core: core.explain_gap(symbol, start, end, reason, timeframe=timeframe, author=author)
@@ -514,6 +605,12 @@ class Bars(Part[BarRepository]):
         ------
         InputError
             For what is neither a text nor a list of texts.
+
+        Examples
+        --------
+        >>> store.bars.explain_gap("ETH/USD", "2025-11-22", "2025-11-23", "exchange maintenance", author="ann")
+        >>> store.bars.explanations("ETH/USD").select("reason", "author").row(0)
+        ('exchange maintenance', 'ann')
         """
         return self._call("explanations", lambda core: core.explanations(symbol))
 
@@ -534,5 +631,12 @@ class Bars(Part[BarRepository]):
         Raises
         ------
         UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> other = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(volume=4.0)
+        >>> report = store.bars.ingest(other, symbol="BTC/USD", timeframe="1m")
+        >>> store.bars.conflicts("BTC/USD").select("stored_volume", "volume").row(0)
+        (3.6962, 4.0)
         """
         return self._call("conflicts", lambda core: core.conflicts(symbol, timeframe))

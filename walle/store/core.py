@@ -72,8 +72,9 @@ def connect(
 
     Examples
     --------
-    >>> store = walle.connect("research.db")
-    >>> store.bars.series()
+    >>> with walle.connect("research.db") as store:
+    ...     print(store.bars.series().columns)
+    ['symbol', 'timeframe', 'first', 'last', 'bars']
     """
     config = DatabaseConfig.from_environment(
         target,
@@ -125,6 +126,12 @@ def upgrade(
         When a yes is needed, values would be lost, or rows cannot be read.
     NotAWalleStore, SchemaTooNew
         When the database is not ours to upgrade.
+
+    Examples
+    --------
+    >>> revisions = walle.upgrade("research.db")  # a new file: makes the tables
+    >>> walle.upgrade("research.db")
+    []
     """
     config = DatabaseConfig.from_environment(target)
     return migrate.upgrade(
@@ -136,6 +143,7 @@ class Store:
     """Bars, orders, fills, runs and events, for a notebook or a script; made by :func:`walle.connect`.
 
     Usable from any thread, and inside a running event loop. A store that is never closed is closed at the exit.
+    The examples of its methods, and of those of its parts, are run on the sample data of :func:`walle.demo.load`.
 
     Attributes
     ----------
@@ -196,6 +204,11 @@ class Store:
         ------
         StoreClosed
         DatabaseUnavailable
+
+        Examples
+        --------
+        >>> store.status().ok
+        True
         """
         self._check_open()
         if self._database is None:
@@ -231,6 +244,11 @@ class Store:
             When the store was opened with ``read_only=True``.
         PersistenceUnavailable
             Without a database.
+
+        Examples
+        --------
+        >>> store.upgrade()
+        []
         """
         self._check_open()
         if self._database is None:
@@ -245,7 +263,14 @@ class Store:
         )
 
     def close(self) -> None:
-        """Close every connection and end the store's thread; a second call does nothing."""
+        """Close every connection and end the store's thread; a second call does nothing.
+
+        Examples
+        --------
+        >>> store.close()
+        >>> store.closed
+        True
+        """
         self._closed = True
         self._portal.close()
 

@@ -18,7 +18,10 @@ __all__ = ["Events"]
 
 
 class Events(Streams):
-    """The events of a store; also without a database, in memory."""
+    """The events of a store; also without a database, in memory.
+
+    The examples are run on the sample data of :func:`walle.demo.load`.
+    """
 
     _name = "events"
 
@@ -50,6 +53,11 @@ class Events(Streams):
             For an envelope above ``max_bytes``.
         InputError
             For anything but events.
+
+        Examples
+        --------
+        >>> store.events.append(walle.Event(type="signals.Crossed", run_id="bt-sma-eth-001", payload={"side": "buy"}))
+        681
         """
         return self._call("append", lambda core: core.append(events))
 
@@ -94,6 +102,11 @@ class Events(Streams):
             For a bad pattern, range, limit or column.
         UnsafeEventSource
             On a standby, or where the sequence hands out ids in blocks.
+
+        Examples
+        --------
+        >>> store.events.read(types="orders.*", run_id="bt-sma-eth-001", limit=3)["type"].to_list()
+        ['orders.Placed', 'orders.Accepted', 'orders.PartiallyFilled']
         """
         return self._call(
             "read",
@@ -118,6 +131,11 @@ class Events(Streams):
         Raises
         ------
         InputError, UnsafeEventSource
+
+        Examples
+        --------
+        >>> [event.payload["status"] for event in store.events.list(types="run.Started")]
+        ['running', 'running', 'running']
         """
         return self._call(
             "list",
@@ -172,6 +190,12 @@ class Events(Streams):
         InputError
             For a bad pattern, range, path or limit.
         UnsafeEventSource
+
+        Examples
+        --------
+        >>> page = store.events.search(types="orders.Filled", where="order_id = ord-bt-0035")
+        >>> page.events["offset"].to_list()
+        [199]
         """
         return self._call(
             "search",
@@ -211,6 +235,11 @@ class Events(Streams):
         UnknownEvent
             When there is none that can be read.
         InputError
+
+        Examples
+        --------
+        >>> store.events.lineage(100)["type"].to_list()
+        ['orders.Accepted', 'orders.Placed', 'run.Started', 'run.Created', 'orders.Filled']
         """
         return self._call("lineage", lambda core: core.lineage(offset, reach=reach))
 
@@ -220,6 +249,11 @@ class Events(Streams):
         Raises
         ------
         UnsafeEventSource
+
+        Examples
+        --------
+        >>> store.events.latest()
+        680
         """
         return self._call("latest", lambda core: core.latest())
 
@@ -230,6 +264,11 @@ class Events(Streams):
         ------
         UnknownEvent
             When there is none that can be read.
+
+        Examples
+        --------
+        >>> store.events.get(100).type
+        'orders.PartiallyFilled'
         """
         return self._call("get", lambda core: core.get(offset))
 
@@ -250,6 +289,12 @@ class Events(Streams):
         InputError
             For a timeout below 0.
         TimeoutError
+
+        Examples
+        --------
+        >>> offset = store.events.append(walle.Event(type="signals.Crossed", run_id="bt-sma-eth-001"))
+        >>> store.events.wait_for(offset, timeout=10).type
+        'signals.Crossed'
         """
         return self._call("wait_for", lambda core: core.wait_for(offset, timeout=timeout))
 
@@ -260,6 +305,12 @@ class Events(Streams):
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.CONSUMERS`; one row per consumer, sorted by name.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None, types="orders.Filled")
+        >>> store.events.consumers().select("consumer_id", "state", "offset", "lag").row(0)
+        ('pnl', 'stopped', 680, 0)
         """
         return self._call("consumers", lambda core: core.consumers())
 
@@ -300,6 +351,12 @@ class Events(Streams):
         UnknownConsumer, UnknownEvent
         InputError
             For no place or several, one past the end, or an empty reason.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None)
+        >>> print(store.events.reset_offset("pnl", to=600, reason="a fault in the handler", preview=True))
+        pnl: 680 -> 600, back over 80 events of any type (preview: nothing was changed)
         """
         return self._call(
             "reset_offset",
@@ -320,6 +377,14 @@ class Events(Streams):
         polars.DataFrame
             Columns of :data:`walle.frames.PARKED`; one row per consumer and event, sorted by both. Those that were
             replayed since have a ``replayed_at``.
+
+        Examples
+        --------
+        >>> def handle(event):
+        ...     return event.payload["price"]
+        >>> handled = store.events.consume("pnl", handle, types="run.Stopped", tries=1, on_poison="park")
+        >>> store.events.parked("pnl").select("consumer_id", "offset").rows()
+        [('pnl', 674)]
         """
         return self._call("parked", lambda core: core.parked(consumer))
 
@@ -342,6 +407,14 @@ class Events(Streams):
         UnknownConsumer
         NotFound
             When an event is not parked.
+
+        Examples
+        --------
+        >>> def handle(event):
+        ...     return event.payload["price"]
+        >>> handled = store.events.consume("pnl", handle, types="run.Stopped", tries=1, on_poison="park")
+        >>> store.events.replay("pnl")
+        1
         """
         return self._call("replay", lambda core: core.replay(consumer, events))
 
@@ -356,5 +429,12 @@ class Events(Streams):
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.RESETS`, in the order in which they were made.
+
+        Examples
+        --------
+        >>> handled = store.events.consume("pnl", lambda event: None)
+        >>> report = store.events.reset_offset("pnl", to=-1, reason="a new handler")
+        >>> store.events.resets("pnl").select("from_offset", "to_offset", "reason").row(0)
+        (680, -1, 'a new handler')
         """
         return self._call("resets", lambda core: core.resets(consumer))

@@ -22,7 +22,10 @@ __all__ = ["Fills"]
 
 
 class Fills(Part[FillRepository]):
-    """The fills of a store."""
+    """The fills of a store.
+
+    The examples are run on the sample data of :func:`walle.demo.load`.
+    """
 
     _name = "fills"
 
@@ -43,6 +46,13 @@ class Fills(Part[FillRepository]):
             When a fill of that id has another content; the stored one stays.
         InputError
             For what is no fill.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> fill = store.fills.get("fill-btc-0042")
+        >>> store.fills.append([fill, replace(fill, id="fill-btc-0043", exchange_fill_id="SIM-BTC-F000043")])
+        WriteReport(inserted=1, updated=0, unchanged=1)
         """
         return self._call("append", lambda core: core.append(fills))
 
@@ -89,6 +99,14 @@ class Fills(Part[FillRepository]):
             When rows are no fills; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> fill = {"trade_id": "t-1", "order_id": "ord-btc-0025", "side": "buy", "price": "91250.5", "quantity": "0.1"}
+        >>> table = pl.DataFrame([fill | {"filled_at": datetime(2025, 11, 30, 6, 0, 2, tzinfo=UTC)}])
+        >>> store.fills.ingest(table, run_id="paper-sma-btc-003", columns={"trade_id": "id"})
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         return self._call(
             "ingest",
@@ -108,6 +126,11 @@ class Fills(Part[FillRepository]):
         ------
         UnknownFill
             When there is none of that id.
+
+        Examples
+        --------
+        >>> store.fills.get("fill-bt-0039").price
+        Decimal('3310.91')
         """
         return self._call("get", lambda core: core.get(fill_id))
 
@@ -125,6 +148,11 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         UnknownRun, InputError
+
+        Examples
+        --------
+        >>> [fill.id for fill in store.fills.list(order_id="ord-bt-0001")]
+        ['fill-bt-0001', 'fill-bt-0002', 'fill-bt-0003']
         """
         return self._call(
             "list", lambda core: core.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
@@ -161,6 +189,11 @@ class Fills(Part[FillRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For a bad range.
+
+        Examples
+        --------
+        >>> store.fills.read("bt-sma-eth-001", start="2025-11-20", end="2025-11-21").height
+        6
         """
         return self._call(
             "read", lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
@@ -203,6 +236,12 @@ class Fills(Part[FillRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another method or timeframe.
+
+        Examples
+        --------
+        >>> trades = store.fills.trades("bt-sma-eth-001", method="fifo")
+        >>> trades.filter("is_open")["quantity"].sum()
+        Decimal('2.000000000000000000')
         """
         return self._call("trades", lambda core: core.trades(run_id, method=method, symbol=symbol, timeframe=timeframe))
 
@@ -250,6 +289,11 @@ class Fills(Part[FillRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For an unknown rule, a threshold that is no exact number, or a rule of one's own that returns no findings.
+
+        Examples
+        --------
+        >>> store.fills.audit("bt-sma-eth-001")["rule"].to_list()
+        ['outside_bar', 'overfilled', 'duplicate_venue_id', 'unknown_order']
         """
         return self._call(
             "audit",
@@ -301,6 +345,12 @@ class Fills(Part[FillRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another level, benchmark or timeframe.
+
+        Examples
+        --------
+        >>> costs = store.fills.costs("bt-sma-eth-001", by="run", benchmarks=["arrival", "vwap"])
+        >>> [f"{bps:.2f}" for bps in costs["bps"]]
+        ['5.21', '3.93']
         """
         return self._call("costs", lambda core: core.costs(run_id, by=by, benchmarks=benchmarks, timeframe=timeframe))
 
@@ -333,5 +383,11 @@ class Fills(Part[FillRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another level or timeframe.
+
+        Examples
+        --------
+        >>> total = store.fills.shortfall("bt-sma-eth-001", by="run")["total"].item()
+        >>> f"{total:.2f}"
+        '-3144.80'
         """
         return self._call("shortfall", lambda core: core.shortfall(run_id, by=by, timeframe=timeframe))

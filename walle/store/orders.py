@@ -19,7 +19,10 @@ __all__ = ["Orders"]
 
 
 class Orders(Part[OrderRepository]):
-    """The orders of a store."""
+    """The orders of a store.
+
+    The examples are run on the sample data of :func:`walle.demo.load`.
+    """
 
     _name = "orders"
 
@@ -45,6 +48,13 @@ class Orders(Part[OrderRepository]):
             When a client_order_id belongs to another order.
         InputError
             For what is no order.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> order = store.orders.get("ord-btc-0025")
+        >>> store.orders.save(replace(order, status="cancelled"))
+        WriteReport(inserted=0, updated=1, unchanged=0)
         """
         return self._call("save", lambda core: core.save(orders))
 
@@ -92,6 +102,14 @@ class Orders(Part[OrderRepository]):
             When rows are no orders; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> order = {"id": "o-1", "client_order_id": "c-1", "symbol": "SOL/USD", "side": "buy", "order_type": "market"}
+        >>> table = pl.DataFrame([order | {"amount": "25", "created_at": datetime(2025, 12, 1, 9, 30, tzinfo=UTC)}])
+        >>> store.orders.ingest(table, run_id="paper-sma-sol-004", columns={"amount": "qty"})
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         return self._call(
             "ingest",
@@ -107,6 +125,11 @@ class Orders(Part[OrderRepository]):
         ------
         UnknownOrder
             When there is none of that id.
+
+        Examples
+        --------
+        >>> store.orders.get("ord-bt-0035").qty
+        Decimal('6.458')
         """
         return self._call("get", lambda core: core.get(order_id))
 
@@ -117,6 +140,11 @@ class Orders(Part[OrderRepository]):
         ------
         UnknownOrder
             When there is none.
+
+        Examples
+        --------
+        >>> store.orders.get_by_client_order_id("sma-bt-0035").id
+        'ord-bt-0035'
         """
         return self._call("get_by_client_order_id", lambda core: core.get_by_client_order_id(client_order_id))
 
@@ -134,6 +162,11 @@ class Orders(Part[OrderRepository]):
         Raises
         ------
         UnknownRun, InputError
+
+        Examples
+        --------
+        >>> [order.id for order in store.orders.list("bt-sma-eth-001", status="rejected")]
+        ['ord-bt-0010', 'ord-bt-0059', 'ord-bt-0083']
         """
         return self._call("list", lambda core: core.list(run_id, symbol=symbol, status=status, start=start, end=end))
 
@@ -166,5 +199,10 @@ class Orders(Part[OrderRepository]):
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For an unknown status or a bad range.
+
+        Examples
+        --------
+        >>> store.orders.read("bt-sma-eth-001", status=["cancelled", "rejected"]).height
+        25
         """
         return self._call("read", lambda core: core.read(run_id, symbol=symbol, status=status, start=start, end=end))

@@ -22,7 +22,10 @@ __all__ = ["Runs"]
 
 
 class Runs(Part[RunRepository]):
-    """The runs of a store."""
+    """The runs of a store.
+
+    The examples are run on the sample data of :func:`walle.demo.load`.
+    """
 
     _name = "runs"
 
@@ -64,6 +67,12 @@ class Runs(Part[RunRepository]):
             When a run is to be ``lost`` that gave a sign of life since it was read.
         InputError
             For anything but runs.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="bt-sma-eth-004", strategy_id="sma-crossover", mode="backtest", symbols=["ETH/USD"])
+        >>> store.runs.save(run).revision
+        1
         """
         return self._call("save", lambda core: core.save(run))
 
@@ -102,6 +111,14 @@ class Runs(Part[RunRepository]):
             When rows are no orders or fills; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="bt-ema-eth-002", strategy_id="ema-crossover", mode="backtest", status="completed")
+        >>> fill = {"id": "ema-1", "order_id": "ema-order-1", "side": "buy", "price": "3057.89", "quantity": "0.5"}
+        >>> report = store.runs.ingest(run, fills=pl.DataFrame([fill | {"filled_at": run.created_at}]))
+        >>> report.inserted, report.fills.inserted
+        (True, 1)
         """
         return self._call(
             "ingest",
@@ -119,6 +136,12 @@ class Runs(Part[RunRepository]):
             When it is not running.
         Conflict
             When another process runs it that lives, or on another host gave a sign of life within the lease.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="paper-sma-sol-004", strategy_id="sma-crossover", mode="paper", status="running")
+        >>> run = store.runs.save(run)
+        >>> store.runs.heartbeat(run.id)  # every minute or so, while it runs
         """
         self._call("heartbeat", lambda core: core.heartbeat(run_id))
 
@@ -135,6 +158,11 @@ class Runs(Part[RunRepository]):
         list of Run
             Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
             Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
+
+        Examples
+        --------
+        >>> [run.id for run in store.runs.recover()]
+        ['paper-sma-btc-003']
         """
         return self._call("recover", lambda core: core.recover(lease))
 
@@ -161,6 +189,11 @@ class Runs(Part[RunRepository]):
         ------
         InputError
             For a lease that is no positive timedelta.
+
+        Examples
+        --------
+        >>> [(run.id, run.status.value) for run in store.runs.sweep()]
+        [('paper-sma-btc-003', 'lost')]
         """
         return self._call("sweep", lambda core: core.sweep(lease))
 
@@ -173,11 +206,25 @@ class Runs(Part[RunRepository]):
             When another result of that run is stored.
         InputError
             For anything but a :class:`walle.BacktestResult`.
+
+        Examples
+        --------
+        >>> run, equity = store.runs.get("bt-sma-eth-001"), store.runs.equity("bt-sma-eth-001")["equity"][-1]
+        >>> span = {"start_time": run.started_at, "end_time": run.stopped_at, "timeframe": "1m", "symbols": run.symbols}
+        >>> result = walle.BacktestResult(run_id=run.id, final_equity=equity, **span)
+        >>> store.runs.save_result(result).final_equity
+        Decimal('50702.035558')
         """
         return self._call("save_result", lambda core: core.save_result(result))
 
     def result(self, run_id: str) -> BacktestResult | None:
-        """Return what the engine reported of a backtest, or None when it reported nothing."""
+        """Return what the engine reported of a backtest, or None when it reported nothing.
+
+        Examples
+        --------
+        >>> store.runs.result("bt-sma-eth-001") is None  # until save_result() stores one
+        True
+        """
         return self._call("result", lambda core: core.result(run_id))
 
     def results(self) -> pl.DataFrame:
@@ -187,6 +234,14 @@ class Runs(Part[RunRepository]):
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id.
+
+        Examples
+        --------
+        >>> run = store.runs.get("bt-sma-eth-001")
+        >>> span = {"start_time": run.started_at, "end_time": run.stopped_at, "timeframe": "1m", "symbols": run.symbols}
+        >>> result = store.runs.save_result(walle.BacktestResult(run_id=run.id, final_equity=50_702, **span))
+        >>> store.runs.results()["run_id"].to_list()
+        ['bt-sma-eth-001']
         """
         return self._call("results", lambda core: core.results())
 
@@ -197,6 +252,11 @@ class Runs(Part[RunRepository]):
         ------
         UnknownRun
             When it is not stored; near ids are offered.
+
+        Examples
+        --------
+        >>> store.runs.get("bt-sma-eth-001").symbols
+        ('ETH/USD',)
         """
         return self._call("get", lambda core: core.get(run_id))
 
@@ -214,6 +274,11 @@ class Runs(Part[RunRepository]):
         Raises
         ------
         InputError
+
+        Examples
+        --------
+        >>> [run.id for run in store.runs.list(mode="paper")]
+        ['paper-sma-stocks-002', 'paper-sma-btc-003']
         """
         return self._call(
             "list", lambda core: core.list(status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
@@ -250,6 +315,11 @@ class Runs(Part[RunRepository]):
         ------
         InputError
             For an unknown status or mode, or a bad range.
+
+        Examples
+        --------
+        >>> store.runs.read(status="completed").select("id", "orders", "fills").row(0)
+        ('bt-sma-eth-001', 109, 193)
         """
         return self._call(
             "read", lambda core: core.read(status=status, mode=mode, strategy_id=strategy_id, start=start, end=end)
@@ -271,6 +341,11 @@ class Runs(Part[RunRepository]):
         ------
         UnknownRun
             When nothing at all is stored of it; near ids are offered.
+
+        Examples
+        --------
+        >>> store.runs.history("paper-sma-btc-003")["what"].head(4).to_list()
+        ['created', 'run.Created', 'started', 'run.Started']
         """
         return self._call("history", lambda core: core.history(run_id))
 
@@ -308,6 +383,11 @@ class Runs(Part[RunRepository]):
             When it is not stored; near ids are offered.
         InputError
             When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+
+        Examples
+        --------
+        >>> store.runs.equity("bt-sma-eth-001")["equity"][-1].normalize()
+        Decimal('50702.035558')
         """
         return self._call(
             "equity", lambda core: core.equity(run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)
@@ -359,6 +439,12 @@ class Runs(Part[RunRepository]):
             When it is not stored; near ids are offered.
         InputError
             As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+
+        Examples
+        --------
+        >>> metrics = store.runs.metrics("bt-sma-eth-001")
+        >>> round(metrics.filter(metric="total_return")["value"].item(), 4)
+        0.014
         """
         return self._call(
             "metrics",

@@ -86,6 +86,11 @@ class Streams(Part[EventLog]):
         Raises
         ------
         InputError, UnsafeEventSource
+
+        Examples
+        --------
+        >>> [event.type for event in store.events.tail(-1, types="run.*", run_id="bt-sma-eth-001", timeout=0)]
+        ['run.Created', 'run.Started', 'run.Completed']
         """
         wanted = EventFilter.of(types, run_id, corr_id)
         place = self._portal.call(self._log.latest) if after is None else check_offset(after, "after")
@@ -142,6 +147,14 @@ class Streams(Part[EventLog]):
         Raises
         ------
         InputError, UnsafeEventSource
+
+        Examples
+        --------
+        >>> from queue import SimpleQueue
+        >>> heard = SimpleQueue()
+        >>> number = store.events.on(heard.put, after=-1, types="run.*")
+        >>> heard.get(timeout=10).type
+        'run.Created'
         """
         check_callback(callback)
         called = callback if _is_async(callback) else _InThread(callback)
@@ -159,6 +172,12 @@ class Streams(Part[EventLog]):
         -------
         bool
             False when there is no such callback any more.
+
+        Examples
+        --------
+        >>> number = store.events.on(lambda event: None, types="orders.*")
+        >>> store.events.off(number)
+        True
         """
         return self._portal.call(_off, self._log, number)
 
@@ -203,6 +222,14 @@ class Streams(Part[EventLog]):
         ------
         ConsumerBusy, ConsumerFenced, HandlerFailed, InputError, UnsafeEventSource
             As in :meth:`walle.Consumer.run`.
+
+        Examples
+        --------
+        >>> filled = []
+        >>> store.events.consume("pnl", filled.append, types="orders.Filled")
+        121
+        >>> store.events.consume("pnl", filled.append, types="orders.Filled")  # goes on from where it stood
+        0
         """
         consumer = Consumer(
             self._log,

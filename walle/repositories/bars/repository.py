@@ -29,6 +29,9 @@ __all__ = ["BarRepository"]
 class BarRepository:
     """Bars of any number of series; the first write of a bar wins.
 
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
+    call on this repository.
+
     Parameters
     ----------
     database : Database
@@ -106,6 +109,13 @@ class BarRepository:
             When rows are no bars and ``on_invalid="raise"``; nothing was written.
         FilesRefused
             When some of several files were refused; the others are stored.
+
+        Examples
+        --------
+        >>> bar = {"open": [138.2], "high": [139.4], "low": [137.9], "close": [139.0], "volume": [812.5]}
+        >>> frame = pl.DataFrame({"timestamp": ["2025-12-03T00:00Z"], **bar})
+        >>> store.bars.ingest(frame, symbol="SOL/USD", timeframe="1h", provider="notebook")
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         return await self._ingest.ingest(
             source, symbol, timeframe, columns, timezone, on_invalid, provider, again, progress, session
@@ -124,6 +134,11 @@ class BarRepository:
         polars.DataFrame
             id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
             timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+
+        Examples
+        --------
+        >>> store.bars.ingests().select("name", "provider", "inserted").row(1)
+        ('BTC_USD-1m.parquet', 'synthetic', 19952)
         """
         return await self._records.ingests(session)
 
@@ -147,6 +162,13 @@ class BarRepository:
         ------
         InputError
             For what is no id.
+
+        Examples
+        --------
+        >>> wrong = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(high=0.0)
+        >>> report = store.bars.ingest(wrong, symbol="BTC/USD", timeframe="1m", on_invalid="quarantine")
+        >>> store.bars.rejected()["reason"].item()
+        'high is below low'
         """
         return await self._records.rejected(ingest, session)
 
@@ -198,6 +220,11 @@ class BarRepository:
         -----
         EmptySeriesWarning
             When some of several symbols have no bar in the range; it names them.
+
+        Examples
+        --------
+        >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21").height
+        1440
         """
         return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, session)
 
@@ -242,6 +269,11 @@ class BarRepository:
         -----
         EmptySeriesWarning
             As in :meth:`read`.
+
+        Examples
+        --------
+        >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
+        ['timestamp', 'BTC/USD', 'ETH/USD']
         """
         return await self._reader.panel(symbols, timeframe, field, start, end, session)
 
@@ -265,6 +297,12 @@ class BarRepository:
         ------
         UnknownSymbol, UnknownTimeframe, InputError
             At once, not at the collect.
+
+        Examples
+        --------
+        >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
+        >>> lazy.select(pl.col("close").max()).collect().item()
+        3368.67
         """
         return await self._reader.scan(symbol, timeframe, start, end)
 
@@ -282,6 +320,11 @@ class BarRepository:
         Raises
         ------
         UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.count("ETH/USD", "1m", "2025-11-20", "2025-11-21")
+        1439
         """
         return await self._reader.count(symbol, timeframe, start, end, session)
 
@@ -292,6 +335,11 @@ class BarRepository:
         ------
         UnknownSymbol
             When there is none.
+
+        Examples
+        --------
+        >>> store.bars.latest("BTC/USD", "1m").close
+        95256.5
         """
         return await self._reader.latest(symbol, timeframe, session)
 
@@ -302,6 +350,11 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe, first, last (UTC, opening times), bars; one row per series, sorted. Empty without bars.
+
+        Examples
+        --------
+        >>> store.bars.series().select("symbol", "timeframe", "bars").rows()
+        [('ACME', '1m', 3720), ('BTC/USD', '1m', 19952), ('ETH/USD', '1m', 19953), ('GLOBEX', '1m', 3720)]
         """
         return await self._series.list(session)
 
@@ -347,6 +400,11 @@ class BarRepository:
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.coverage("BTC/USD", "1m").select("bars", "expected", "missing", "gaps").row(0)
+        (19952, 20160, 208, 8)
         """
         return await self._coverage.summary(symbol, timeframe, start, end, calendar, session)
 
@@ -387,6 +445,11 @@ class BarRepository:
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.coverage_by("week", "BTC/USD", "1m")["missing"].to_list()
+        [169, 38, 1]
         """
         counted = await self.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar, session=session)
         return await self._database.in_thread(counted.frame)
@@ -425,6 +488,12 @@ class BarRepository:
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> grid = store.bars.coverage_grid("day")
+        >>> grid.series.height, grid.starts.len()
+        (4, 15)
         """
         return await self._coverage.grid(period, symbol, timeframe, start, end, calendar, session)
 
@@ -462,6 +531,11 @@ class BarRepository:
         UnknownSymbol
             When no bar of the series is stored; near names are offered.
         UnknownCalendar, UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.gaps("ETH/USD", "1m").filter(pl.col("missing") > 1).select("missing", "cause").rows()
+        [(167, 'outage'), (35, 'outage')]
         """
         return await self._coverage.gaps(symbol, timeframe, start, end, calendar, session)
 
@@ -493,6 +567,12 @@ class BarRepository:
             Before anything is written.
         ConfigurationError
             For an exchange, without the extra ``calendars``.
+
+        Examples
+        --------
+        >>> store.bars.set_calendar("EUR/USD", "24/5")
+        >>> store.bars.calendars().filter(symbol="EUR/USD")["calendar"].item()
+        '24/5'
         """
         await self._calendars.set(symbol, calendar, session)
 
@@ -508,6 +588,11 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, calendar (its name), set_at (UTC); sorted by symbol. A symbol without a row has 24/7.
+
+        Examples
+        --------
+        >>> store.bars.calendars().select("symbol", "calendar").rows()
+        [('ACME', 'sample stocks'), ('GLOBEX', 'sample stocks')]
         """
         return await self._calendars.list(session)
 
@@ -548,6 +633,12 @@ class BarRepository:
         InputError
             For an empty or open range, and for a reason or an author that is empty or too long.
         UnknownTimeframe
+
+        Examples
+        --------
+        >>> store.bars.explain_gap("BTC/USD", "2025-11-22T03:12", "2025-11-22T05:59", "exchange maintenance")
+        >>> store.bars.gaps("BTC/USD", "1m")["reason"].drop_nulls().to_list()
+        ['exchange maintenance']
         """
         await self._calendars.explain(symbol, start, end, reason, timeframe, author, session)
 
@@ -573,6 +664,12 @@ class BarRepository:
         ------
         InputError
             For what is neither a text nor a list of texts.
+
+        Examples
+        --------
+        >>> store.bars.explain_gap("ETH/USD", "2025-11-22", "2025-11-23", "exchange maintenance", author="ann")
+        >>> store.bars.explanations("ETH/USD").select("reason", "author").row(0)
+        ('exchange maintenance', 'ann')
         """
         return await self._calendars.explanations(symbol, session)
 
@@ -601,5 +698,12 @@ class BarRepository:
         Raises
         ------
         UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> other = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(volume=4.0)
+        >>> report = store.bars.ingest(other, symbol="BTC/USD", timeframe="1m")
+        >>> store.bars.conflicts("BTC/USD").select("stored_volume", "volume").row(0)
+        (3.6962, 4.0)
         """
         return await self._records.conflicts(symbol, timeframe, session)

@@ -41,6 +41,9 @@ __all__ = ["FillRepository"]
 class FillRepository:
     """Fills, appended once and for ever.
 
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
+    call on this repository.
+
     Parameters
     ----------
     database : Database
@@ -72,6 +75,13 @@ class FillRepository:
             When a fill of that id has another content; the stored one stays.
         InputError
             For what is no fill.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> fill = store.fills.get("fill-btc-0042")
+        >>> store.fills.append([fill, replace(fill, id="fill-btc-0043", exchange_fill_id="SIM-BTC-F000043")])
+        WriteReport(inserted=1, updated=0, unchanged=1)
         """
         given = fills_frame(fills)
         if given.is_empty():
@@ -131,6 +141,14 @@ class FillRepository:
             When rows are no fills; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> fill = {"trade_id": "t-1", "order_id": "ord-btc-0025", "side": "buy", "price": "91250.5", "quantity": "0.1"}
+        >>> table = pl.DataFrame([fill | {"filled_at": datetime(2025, 11, 30, 6, 0, 2, tzinfo=UTC)}])
+        >>> store.fills.ingest(table, run_id="paper-sma-btc-003", columns={"trade_id": "id"})
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
         given, rejected = await self._database.in_thread(lambda: read_fills(source, reading))
@@ -183,6 +201,11 @@ class FillRepository:
         ------
         UnknownFill
             When there is none of that id.
+
+        Examples
+        --------
+        >>> store.fills.get("fill-bt-0039").price
+        Decimal('3310.91')
         """
         return await self._reader.get(fill_id, session)
 
@@ -201,6 +224,11 @@ class FillRepository:
         Raises
         ------
         UnknownRun, InputError
+
+        Examples
+        --------
+        >>> [fill.id for fill in store.fills.list(order_id="ord-bt-0001")]
+        ['fill-bt-0001', 'fill-bt-0002', 'fill-bt-0003']
         """
         return await self._reader.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
 
@@ -237,6 +265,11 @@ class FillRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For a bad range.
+
+        Examples
+        --------
+        >>> store.fills.read("bt-sma-eth-001", start="2025-11-20", end="2025-11-21").height
+        6
         """
         return await self._reader.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
 
@@ -280,6 +313,12 @@ class FillRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another method or timeframe.
+
+        Examples
+        --------
+        >>> trades = store.fills.trades("bt-sma-eth-001", method="fifo")
+        >>> trades.filter("is_open")["quantity"].sum()
+        Decimal('2.000000000000000000')
         """
         return await self._analysis.trades(run_id, method, symbol, timeframe, session)
 
@@ -330,6 +369,11 @@ class FillRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For an unknown rule, a threshold that is no exact number, or a rule of one's own that returns no findings.
+
+        Examples
+        --------
+        >>> store.fills.audit("bt-sma-eth-001")["rule"].to_list()
+        ['outside_bar', 'overfilled', 'duplicate_venue_id', 'unknown_order']
         """
         return await self._analysis.audit(
             run_id, rules, extra_rules, timeframe, price_tolerance, max_volume_share, max_commission_rate, session
@@ -375,6 +419,12 @@ class FillRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another level, benchmark or timeframe.
+
+        Examples
+        --------
+        >>> costs = store.fills.costs("bt-sma-eth-001", by="run", benchmarks=["arrival", "vwap"])
+        >>> [f"{bps:.2f}" for bps in costs["bps"]]
+        ['5.21', '3.93']
         """
         return await self._analysis.costs(run_id, by, benchmarks, timeframe, session)
 
@@ -414,6 +464,12 @@ class FillRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For another level or timeframe.
+
+        Examples
+        --------
+        >>> total = store.fills.shortfall("bt-sma-eth-001", by="run")["total"].item()
+        >>> f"{total:.2f}"
+        '-3144.80'
         """
         return await self._analysis.shortfall(run_id, by, timeframe, session)
 

@@ -44,6 +44,9 @@ _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 class OrderRepository:
     """Orders as snapshots: a later one replaces an earlier one, never the other way round.
 
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
+    call on this repository.
+
     Parameters
     ----------
     database : Database
@@ -78,6 +81,13 @@ class OrderRepository:
             When a client_order_id belongs to another order.
         InputError
             For what is no order.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> order = store.orders.get("ord-btc-0025")
+        >>> store.orders.save(replace(order, status="cancelled"))
+        WriteReport(inserted=0, updated=1, unchanged=0)
         """
         frame = orders_frame(orders)
         if frame.is_empty():
@@ -146,6 +156,14 @@ class OrderRepository:
             When rows are no orders; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> order = {"id": "o-1", "client_order_id": "c-1", "symbol": "SOL/USD", "side": "buy", "order_type": "market"}
+        >>> table = pl.DataFrame([order | {"amount": "25", "created_at": datetime(2025, 12, 1, 9, 30, tzinfo=UTC)}])
+        >>> store.orders.ingest(table, run_id="paper-sma-sol-004", columns={"amount": "qty"})
+        IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
         given, rejected = await self._database.in_thread(lambda: read_orders(source, reading))
@@ -200,6 +218,11 @@ class OrderRepository:
         ------
         UnknownOrder
             When there is none of that id.
+
+        Examples
+        --------
+        >>> store.orders.get("ord-bt-0035").qty
+        Decimal('6.458')
         """
         return await self._one("id", order_id, session)
 
@@ -210,6 +233,11 @@ class OrderRepository:
         ------
         UnknownOrder
             When there is none.
+
+        Examples
+        --------
+        >>> store.orders.get_by_client_order_id("sma-bt-0035").id
+        'ord-bt-0035'
         """
         return await self._one("client_order_id", client_order_id, session)
 
@@ -234,6 +262,11 @@ class OrderRepository:
         Raises
         ------
         UnknownRun, InputError
+
+        Examples
+        --------
+        >>> [order.id for order in store.orders.list("bt-sma-eth-001", status="rejected")]
+        ['ord-bt-0010', 'ord-bt-0059', 'ord-bt-0083']
         """
         return _records(await self.read(run_id, symbol=symbol, status=status, start=start, end=end, session=session))
 
@@ -268,6 +301,11 @@ class OrderRepository:
             When nothing at all is stored of that run; near ids are offered.
         InputError
             For an unknown status or a bad range.
+
+        Examples
+        --------
+        >>> store.orders.read("bt-sma-eth-001", status=["cancelled", "rejected"]).height
+        25
         """
         table = models.orders
         if run_id is not None:

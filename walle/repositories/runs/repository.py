@@ -45,6 +45,9 @@ LEASE = timedelta(minutes=5)
 class RunRepository:
     """Runs, with lost updates detected and dead ones found.
 
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
+    call on this repository.
+
     Parameters
     ----------
     database : Database
@@ -99,6 +102,12 @@ class RunRepository:
             When a run is to be ``lost`` that gave a sign of life since it was read.
         InputError
             For anything but runs.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="bt-sma-eth-004", strategy_id="sma-crossover", mode="backtest", symbols=["ETH/USD"])
+        >>> store.runs.save(run).revision
+        1
         """
         if not isinstance(run, Run):
             return await self._save_all(runs_of(run), session)
@@ -181,6 +190,14 @@ class RunRepository:
             When rows are no orders or fills; nothing was written.
         InputError
             For a source that cannot be read.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="bt-ema-eth-002", strategy_id="ema-crossover", mode="backtest", status="completed")
+        >>> fill = {"id": "ema-1", "order_id": "ema-order-1", "side": "buy", "price": "3057.89", "quantity": "0.5"}
+        >>> report = store.runs.ingest(run, fills=pl.DataFrame([fill | {"filled_at": run.created_at}]))
+        >>> report.inserted, report.fills.inserted
+        (True, 1)
         """
         if isinstance(run, Results):
             if orders is not None or fills is not None:
@@ -247,6 +264,12 @@ class RunRepository:
             When it is not running.
         Conflict
             When another process runs it that lives, or on another host gave a sign of life within the lease.
+
+        Examples
+        --------
+        >>> run = walle.Run(id="paper-sma-sol-004", strategy_id="sma-crossover", mode="paper", status="running")
+        >>> run = store.runs.save(run)
+        >>> store.runs.heartbeat(run.id)  # every minute or so, while it runs
         """
         async with self._database.write(session) as writer:
             stored = (await self._locked(writer, [run_id])).get(run_id)
@@ -277,6 +300,11 @@ class RunRepository:
         list of Run
             Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
             Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
+
+        Examples
+        --------
+        >>> [run.id for run in store.runs.recover()]
+        ['paper-sma-btc-003']
         """
         now = wire(utc_now(), self._database.dialect.name)
         clock = await read(self._database, sa.select(now.label("now")), pl.Schema({"now": INSTANT}), session)
@@ -309,6 +337,11 @@ class RunRepository:
         ------
         InputError
             For a lease that is no positive timedelta.
+
+        Examples
+        --------
+        >>> [(run.id, run.status.value) for run in store.runs.sweep()]
+        [('paper-sma-btc-003', 'lost')]
         """
         if not isinstance(lease, timedelta) or lease <= timedelta(0):
             raise InputError(f"lease={lease!r} is no positive timedelta, such as timedelta(minutes=5).")
@@ -340,11 +373,25 @@ class RunRepository:
             When another result of that run is stored.
         InputError
             For anything but a :class:`walle.BacktestResult`.
+
+        Examples
+        --------
+        >>> run, equity = store.runs.get("bt-sma-eth-001"), store.runs.equity("bt-sma-eth-001")["equity"][-1]
+        >>> span = {"start_time": run.started_at, "end_time": run.stopped_at, "timeframe": "1m", "symbols": run.symbols}
+        >>> result = walle.BacktestResult(run_id=run.id, final_equity=equity, **span)
+        >>> store.runs.save_result(result).final_equity
+        Decimal('50702.035558')
         """
         return await BacktestResultRepository(self._database).save(result, session=session)
 
     async def result(self, run_id: str, *, session: AsyncSession | None = None) -> BacktestResult | None:
-        """Return what the engine reported of a backtest, or None when it reported nothing."""
+        """Return what the engine reported of a backtest, or None when it reported nothing.
+
+        Examples
+        --------
+        >>> store.runs.result("bt-sma-eth-001") is None  # until save_result() stores one
+        True
+        """
         return await BacktestResultRepository(self._database).get(run_id, session=session)
 
     async def results(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
@@ -354,6 +401,14 @@ class RunRepository:
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id.
+
+        Examples
+        --------
+        >>> run = store.runs.get("bt-sma-eth-001")
+        >>> span = {"start_time": run.started_at, "end_time": run.stopped_at, "timeframe": "1m", "symbols": run.symbols}
+        >>> result = store.runs.save_result(walle.BacktestResult(run_id=run.id, final_equity=50_702, **span))
+        >>> store.runs.results()["run_id"].to_list()
+        ['bt-sma-eth-001']
         """
         return await BacktestResultRepository(self._database).read(session=session)
 
@@ -364,6 +419,11 @@ class RunRepository:
         ------
         UnknownRun
             When it is not stored; near ids are offered.
+
+        Examples
+        --------
+        >>> store.runs.get("bt-sma-eth-001").symbols
+        ('ETH/USD',)
         """
         return await self._reader.get(run_id, session=session)
 
@@ -382,6 +442,11 @@ class RunRepository:
         Raises
         ------
         InputError
+
+        Examples
+        --------
+        >>> [run.id for run in store.runs.list(mode="paper")]
+        ['paper-sma-stocks-002', 'paper-sma-btc-003']
         """
         return await self._reader.list(
             status=status, mode=mode, strategy_id=strategy_id, start=start, end=end, session=session
@@ -420,6 +485,11 @@ class RunRepository:
         ------
         InputError
             For an unknown status or mode, or a bad range.
+
+        Examples
+        --------
+        >>> store.runs.read(status="completed").select("id", "orders", "fills").row(0)
+        ('bt-sma-eth-001', 109, 193)
         """
         return await self._reader.read(
             status=status, mode=mode, strategy_id=strategy_id, start=start, end=end, session=session
@@ -443,6 +513,11 @@ class RunRepository:
         ------
         UnknownRun
             When nothing at all is stored of it; near ids are offered.
+
+        Examples
+        --------
+        >>> store.runs.history("paper-sma-btc-003")["what"].head(4).to_list()
+        ['created', 'run.Created', 'started', 'run.Started']
         """
         return await self._reader.history(run_id, session=session)
 
@@ -483,6 +558,11 @@ class RunRepository:
             When it is not stored; near ids are offered.
         InputError
             When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+
+        Examples
+        --------
+        >>> store.runs.equity("bt-sma-eth-001")["equity"][-1].normalize()
+        Decimal('50702.035558')
         """
         return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, session)
 
@@ -535,6 +615,12 @@ class RunRepository:
             When it is not stored; near ids are offered.
         InputError
             As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+
+        Examples
+        --------
+        >>> metrics = store.runs.metrics("bt-sma-eth-001")
+        >>> round(metrics.filter(metric="total_return")["value"].item(), 4)
+        0.014
         """
         return await self._analysis.metrics(
             run_id, symbol, method, timeframe, starting_cash, returns, periods, risk_free, session
