@@ -58,7 +58,8 @@ def store(demo_file: Path, tmp_path: Path) -> Iterator[Store]:
 
 def last_section(text: str) -> str:
     """Return the heading of a docstring's last section."""
-    return ([""] + re.findall(r"^(\w[\w ]*)\n-{3,}$", text, re.MULTILINE))[-1]
+    headings: list[str] = re.findall(r"^(\w[\w ]*)\n-{3,}$", text, re.MULTILINE)
+    return headings[-1] if headings else ""
 
 
 def calls(method: str, examples: list[doctest.Example]) -> bool:

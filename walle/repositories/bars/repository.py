@@ -29,8 +29,8 @@ __all__ = ["BarRepository"]
 class BarRepository:
     """Bars of any number of series; the first write of a bar wins.
 
-    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
-    call on this repository.
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
+    same call on this repository.
 
     Parameters
     ----------

@@ -41,8 +41,8 @@ __all__ = ["FillRepository"]
 class FillRepository:
     """Fills, appended once and for ever.
 
-    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
-    call on this repository.
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
+    same call on this repository.
 
     Parameters
     ----------

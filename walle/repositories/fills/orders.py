@@ -44,8 +44,8 @@ _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 class OrderRepository:
     """Orders as snapshots: a later one replaces an earlier one, never the other way round.
 
-    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
-    call on this repository.
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
+    same call on this repository.
 
     Parameters
     ----------

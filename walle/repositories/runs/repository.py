@@ -45,8 +45,8 @@ LEASE = timedelta(minutes=5)
 class RunRepository:
     """Runs, with lost updates detected and dead ones found.
 
-    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the same
-    call on this repository.
+    The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
+    same call on this repository.
 
     Parameters
     ----------
