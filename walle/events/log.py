@@ -150,7 +150,7 @@ class EventLog:
         Raises
         ------
         EventTooLarge
-            For an envelope above ``max_bytes``.
+            For an envelope of more than 1 MiB as JSON, or than the limit that was set.
         InputError
             For anything but events.
 

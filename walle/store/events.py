@@ -50,7 +50,7 @@ class Events(Streams):
         Raises
         ------
         EventTooLarge
-            For an envelope above ``max_bytes``.
+            For an envelope of more than 1 MiB as JSON, or than the limit that was set.
         InputError
             For anything but events.
 
