@@ -103,3 +103,16 @@ def test_the_examples_in_docstrings_are_true(name: str) -> None:
 def test_the_example_of_a_masked_password_is_true() -> None:
     shown = repr(walle.DatabaseConfig(url="postgres://ann:secret@db.example/research"))
     assert shown in (walle.DatabaseConfig.__doc__ or "")
+
+
+def test_the_architecture_names_every_module_and_none_that_is_not_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The architecture")[2]
+    rows = re.findall(r"^\| ((?:`[a-z_]+/?` ?)+) \|", page, re.MULTILINE)
+    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([a-z_]+/?)`", row)}
+    package = ROOT / "walle"
+    there = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert named == {name for name in there if not name.startswith("__")}
+    for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+(?:\.py)?)`", page):
+        roots = [ROOT, package, package / "repositories", package / "dialects"]
+        paths = [root / (name if name.endswith(".py") else f"{name}.py") for root in roots]
+        assert any(path.exists() or path.with_suffix("").is_dir() for path in paths), name
