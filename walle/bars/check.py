@@ -1,4 +1,4 @@
-"""Judge bars: whole columns at a time, every row that is no bar with its reason."""
+"""Validate bars, whole columns at a time, and give every invalid row its reason."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ UNSTORABLE_SYMBOL = (
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found.
+    """The result of a check.
 
     Parameters
     ----------
     bars : polars.DataFrame
-        Good rows in time order per series, the first of each key; columns of ``BARS``.
+        Valid rows in order of time per series, the first one of each key; columns of ``BARS``.
     repeats : polars.DataFrame
         Further rows of a key that is already in ``bars``, in the source's order.
     rejected : polars.DataFrame
         Columns of ``REJECTED_BARS``.
     early : polars.DataFrame
-        Those that open before the bar before them has ended, of which none can be told to be the good one.
+        Rows that open before the previous bar has ended, when it is unclear which of the two bars is right; columns of
+        ``REJECTED_BARS``.
     """
 
     bars: pl.DataFrame
@@ -57,13 +58,13 @@ class Checked:
 
     @property
     def suspects(self) -> set[str]:
-        """The symbols whose bars are off their grid, unless their calendar has them there."""
+        """The symbols with bars off their grid, except bars that their calendar expects."""
         stray = self.rejected.filter(pl.col("reason") == _STRAY)
         return set(stray["symbol"].unique()) | set(self.early["symbol"].unique())
 
 
 class Refused:
-    """Collects the refused rows of a source that comes in parts, so that one error tells of all of them."""
+    """Collects the refused rows of a source that is read in parts, so that one error reports all of them."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -72,14 +73,14 @@ class Refused:
         self._kept: list[pl.DataFrame] = []
 
     def add(self, rejected: pl.DataFrame) -> None:
-        """Take refused rows: columns of ``REJECTED_BARS``."""
+        """Add refused rows: columns of ``REJECTED_BARS``."""
         if rejected.height:
             self._counts.update(dict(rejected.group_by("reason").len().iter_rows()))
             self._kept.append(rejected.head(max(0, _KEPT - self.rows)))
             self.rows += rejected.height
 
     def error(self, path: Path | None = None) -> InvalidBars:
-        """Return the error that tells of them, and of their file."""
+        """Return the error that reports them and names their file."""
         rejected = pl.concat(self._kept)
         counts = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
         with pl.Config(
@@ -90,14 +91,14 @@ class Refused:
             tbl_hide_dataframe_shape=True,
             tbl_hide_column_data_types=True,
         ):
-            shown = str(rejected.drop("symbol", "timeframe").head(_SHOWN))
+            table = str(rejected.drop("symbol", "timeframe").head(_SHOWN))
         listed = "; ".join(f"{reason}: {count}" for reason, count in [*counts.items()][:_SHOWN])
         listed += f"; and {len(counts) - _SHOWN} more reasons" if len(counts) > _SHOWN else ""
         where = "" if path is None else f"{path}: "
         hint = _HINT if counts.keys() & {_STRAY, _EARLY} else ""
         kept = "them all" if self.rows <= _KEPT else f"the first {_KEPT:,}"
         message = (
-            f"{where}{self.rows} of {self.total} rows are not bars, so nothing was written ({listed}).\n{shown}\n"
+            f"{where}{self.rows} of {self.total} rows are not bars, so nothing was written ({listed}).\n{table}\n"
             f"{hint}Mend the source, or take the good rows with on_invalid='quarantine'; the error's .rejected_rows "
             f"has {kept}."
         )
@@ -105,16 +106,16 @@ class Refused:
 
 
 def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases | None = None) -> Checked:
-    """Separate the rows that are bars from those that are not.
+    """Separate valid bars from invalid rows.
 
     Parameters
     ----------
     frame : polars.DataFrame
         Columns of ``BARS``; any row may hold nulls or nonsense.
     on_invalid : {"raise", "quarantine"}
-        Raise when a row is refused, or return it beside the good ones.
+        Raise if a row is refused, or return the refused rows beside the good ones.
     phases : Phases, optional
-        Those of the series.
+        The known phases of the series.
 
     Returns
     -------
@@ -123,10 +124,10 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases
     Raises
     ------
     InvalidBars
-        With every refused row; the message shows the first ones and all counts. Bars that open before the bar before
-        them has ended stop a call under quarantine too.
+        With every refused row; the message shows the first ones and all counts. Bars that open before the previous bar
+        has ended raise under quarantine too.
     InputError
-        For another ``on_invalid``.
+        For an unknown ``on_invalid``.
     """
     check_on_invalid(on_invalid)
     checked = judge_bars(frame, phases or Phases())
@@ -141,28 +142,27 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases
 
 
 def check_on_invalid(on_invalid: object) -> None:
-    """Do nothing for a word that is known.
+    """Raise unless ``on_invalid`` is ``raise`` or ``quarantine``.
 
     Raises
     ------
     InputError
-        For another.
     """
     if on_invalid not in ("raise", "quarantine"):
         raise InputError(f"on_invalid={on_invalid!r} is neither 'raise' nor 'quarantine'.")
 
 
 def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Checked:
-    """Separate the rows that are bars from those that are not, without deciding what that means.
+    """Separate valid bars from invalid rows, without raising for the invalid ones.
 
     Parameters
     ----------
     frame : polars.DataFrame
         Columns of ``BARS``; any row may hold nulls or nonsense.
     phases : Phases
-        Those of the series; a new series' own is learned here.
+        The known phases of the series; this call adds the phases of new series.
     first_row : int
-        The place of the first row in its source.
+        The position of the first row in its source.
     """
     reason = frame.select(_reason()).to_series()
     rejected = pl.DataFrame(schema=REJECTED_BARS)
@@ -189,7 +189,7 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
 
 
 def _is_denser(good: pl.DataFrame, phases: Phases) -> bool:
-    """Tell whether most bars open too early: then it is another timeframe, and not some bars that are astray."""
+    """Return whether most bars open too early: the timeframe is then wrong, rather than a few bars."""
     bars, _ = _first_of_each_key(good)
     return int(_opens_too_early(bars, phases).sum()) * 2 > bars.height
 
@@ -210,7 +210,7 @@ def _opens_too_early(bars: pl.DataFrame, phases: Phases) -> pl.Series:
     else:
         shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
         early = bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
-    # where a session ends before its last bar is full, the next one opens early
+    # the last bar of a session may be cut short, and the next session's first bar then opens early
     return early & ~phases.on_grid(bars) if early.any() else early
 
 
@@ -255,7 +255,7 @@ def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]
         ).item()
     )
     if one_series and (frame["timestamp"].to_physical().diff().drop_nulls() > 0).all():
-        return frame, pl.DataFrame(schema=BARS)  # already in order and without repeats: most sources are
+        return frame, pl.DataFrame(schema=BARS)  # most sources are sorted and have no duplicates
     ordered = frame.sort(_KEY, maintain_order=True)
     first = ordered.select(pl.struct(_KEY).is_first_distinct()).to_series()
     return ordered.filter(first), ordered.filter(~first)

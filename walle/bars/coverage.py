@@ -1,4 +1,4 @@
-"""Which bars are there, which are missing, and which stand where none is expected: from opening times alone."""
+"""Find the present, missing and unexpected bars of a series from opening times alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GAPS = pl.Schema(
 )
 """One row is one gap: consecutive expected bars that are missing. ``start`` is the opening time of the first of them;
 ``end`` is when the last of them would have ended, but never after the next expected one opens; ``missing`` counts them.
-``duration`` is ``end - start``, hours without trading included. ``cause``: single, hole or outage. No nulls."""
+``duration`` is ``end - start``, including hours without trading. ``cause``: single, hole or outage. No nulls."""
 
 COVERAGE = pl.Schema(
     {
@@ -37,9 +37,10 @@ COVERAGE = pl.Schema(
         "unexpected": pl.Int64(),
     }
 )
-"""What is known of one series: the opening times of its first and last bar (null without bars), its bars, the expected
-ones, those of them that are missing, and the share that is there (0 to 1; null when none is expected); the gaps, the
-missing bars of the longest one (0 without), and the bars that open where none is expected."""
+"""One row is one series: the opening times of its first and last bar (null without bars); the numbers of its bars, of
+the expected ones, and of those that are missing; the share of the expected bars that is present (0 to 1; null when none
+is expected); the number of gaps, the missing bars of the longest gap (0 without gaps), and the number of bars that open
+where none is expected."""
 
 _CHANGES = pl.Schema({"time": INSTANT, "silent": pl.Int64(), "heard": pl.Int64()})
 
@@ -50,7 +51,7 @@ Span = tuple[datetime, datetime] | pl.DataFrame
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Bars in a range, beside its slots: sorted opening times, and the slot of each (null off the grid)."""
+    """The bars and slots of a range: sorted opening times, and the number of each one's slot (null off the grid)."""
 
     times: pl.Series
     slots: Slots
@@ -71,21 +72,21 @@ def find_gaps(
     Parameters
     ----------
     times : polars.Series
-        Opening times of the bars of one series: aware datetimes, in any order; repeats count once.
+        Opening times of the bars of one series: aware datetimes, in any order; duplicates count once.
     timeframe : str
     calendar : str or Calendar
     start, end : datetime, date or str, optional
-        Look at the opening times in ``[start, end)``; by default from the first bar to the last one, both inside.
+        The range ``[start, end)`` of opening times; by default from the first bar to the last one, both included.
     phase : timedelta, optional
-        Of the clock's grid, see :meth:`walle.calendars.Calendar.grid`. By default that of the first bar for 24/7 and
-        24/5, and that of each session elsewhere.
+        The phase on the clock's grid, see :meth:`walle.calendars.Calendar.grid`. The default is the phase of the first
+        bar for 24/7 and 24/5, and that of each session for other calendars.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`GAPS`, in the order of time; no row when nothing is missing, or without bars and range. A gap
-        goes on over hours without trading. Its cause is ``single`` when one bar is missing and both neighbours on the
-        grid are there, else ``hole``; a gap at either end of the range is a hole.
+        Columns of :data:`GAPS`, in order of time; empty when nothing is missing, or when there are neither bars nor a
+        range. A gap continues across hours without trading. Its cause is ``single`` if one bar is missing and both of
+        its neighbours on the grid are present, else ``hole``; a gap at either end of the range is a hole.
 
     Examples
     --------
@@ -114,12 +115,12 @@ def missing(
     times, timeframe, calendar, start, end, phase
         As for :func:`find_gaps`.
     max_gap : int, optional
-        Leave out gaps of more missing bars.
+        Leave out gaps with more missing bars.
 
     Returns
     -------
     polars.Series
-        Datetime("us", "UTC"), ascending, without repeats; empty when nothing is missing.
+        Datetime("us", "UTC"), ascending, without duplicates; empty when nothing is missing.
     """
     held = _hold(times, timeframe, calendar, start, end, phase)
     before, after = _around(held)
@@ -138,7 +139,7 @@ def unexpected(
     *,
     phase: timedelta | None = None,
 ) -> pl.Series:
-    """Return the opening times at which no bar is expected: the market was closed, or they are off the grid.
+    """Return the opening times at which no bar is expected, because the market was closed or they are off the grid.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def unexpected(
     Returns
     -------
     polars.Series
-        Datetime("us", "UTC"), ascending, without repeats; empty when every bar was expected.
+        Datetime("us", "UTC"), ascending, without duplicates; empty when every bar was expected.
     """
     held = _hold(times, timeframe, calendar, start, end, phase)
     return held.times.filter(held.places.is_null())
@@ -163,7 +164,7 @@ def summarise(
     *,
     phase: timedelta | None = None,
 ) -> pl.DataFrame:
-    """Tell how much of a series is there.
+    """Count the present, expected, missing and unexpected bars of a series.
 
     Parameters
     ----------
@@ -194,27 +195,27 @@ def summarise(
 
 
 def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | None = None) -> dict[Name, pl.DataFrame]:
-    """Mark the gaps during the whole of which all series of a provider are silent.
+    """Mark the gaps during which all series of a provider are silent from start to end.
 
     Parameters
     ----------
     gaps : mapping of a series to polars.DataFrame
-        Of every series of one provider, also of those without a gap: columns of :data:`GAPS`.
+        The gaps of every series of one provider, including series without gaps: columns of :data:`GAPS`.
     spans : mapping of a series to (start, end) or polars.DataFrame, optional
-        When bars of that series are expected: the range in which its gaps were looked for, or several as the columns
-        open and close. Outside of them the series is not asked. By default every series counts always.
+        When bars of each series are expected: the range in which its gaps were searched for, or several ranges as the
+        columns open and close. Outside of them the series is ignored. By default every series always counts.
 
     Returns
     -------
     dict of a series to polars.DataFrame
-        The same frames; ``cause`` is ``outage`` where at every moment of the gap all series that are asked have one,
-        and at least two do. A gap that only overlaps with the others keeps its cause, and so do all of a provider with
-        one series.
+        The same frames; ``cause`` is ``outage`` if at every moment of the gap all series that count then have a gap,
+        and these are at least two. A gap that only partly overlaps with the others keeps its cause, and so do all gaps
+        of a provider with one series.
 
     Raises
     ------
     InputError
-        When ``spans`` lacks a series.
+        If ``spans`` lacks a series.
     """
     lacking = [name for name in gaps if spans is not None and name not in spans]
     if lacking:
@@ -231,7 +232,7 @@ def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | N
 
 
 def own_phase(times: pl.Series, timeframe: str) -> timedelta:
-    """Return how far after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates."""
+    """Return how long after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates."""
     first = check_instants(times, "times").to_physical().min()
     if is_calendar(check_timeframe(timeframe)) or not isinstance(first, int):
         return timedelta(0)
@@ -274,14 +275,14 @@ def _gaps(held: _Held, timeframe: str) -> pl.DataFrame:
     found = pl.DataFrame({"start": slots.at(before + 1), "end": ends, "next": following, "single": single})
     return found.select(
         "start",
-        pl.min_horizontal("end", "next").alias("end"),  # a bar that a break or a close cuts short ends before the next
+        pl.min_horizontal("end", "next").alias("end"),  # a break or a close may cut the last bar short
         (after - before - 1).alias("missing"),
         pl.when("single").then(pl.lit("single")).otherwise(pl.lit("hole")).alias("cause"),
     ).select("start", "end", "missing", (pl.col("end") - pl.col("start")).alias("duration"), "cause")
 
 
 def _around(held: _Held) -> tuple[pl.Series, pl.Series]:
-    """Return the numbers of the slots before and after each gap; -1 and the total stand for the ends of the range."""
+    """Return the slots before and after each gap, by number; -1 and the total stand for the ends of the range."""
     one = pl.Series([1], dtype=pl.Int64)
     present = pl.concat([-one, held.places.drop_nulls().rename(""), one * held.slots.total])
     around = pl.DataFrame({"before": present, "after": present.shift(-1)})
@@ -290,7 +291,7 @@ def _around(held: _Held) -> tuple[pl.Series, pl.Series]:
 
 
 def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, Span] | None) -> pl.DataFrame:
-    """Return for each end of a gap how long, up to it, the provider was heard: equal at both ends of an outage."""
+    """Return how long the provider was active before each end of a gap; it is equal at both ends of an outage."""
     ends = pl.concat(frame.select("start", "end") for frame in gaps.values()) if gaps else pl.DataFrame(schema=GAPS)
     always = ends.select(open=pl.col("start").min(), close=pl.col("end").max())
     changes = [_changes(frame, always if spans is None else _ranges(spans[name])) for name, frame in gaps.items()]
@@ -301,19 +302,19 @@ def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, Span] | None)
     return moments.select("time", heard=heard.cum_sum().shift(1, fill_value=0))
 
 
-def _changes(gaps: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
-    """Return when one series falls silent and when it is heard: asked, and in no gap."""
+def _changes(gaps: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+    """Return when one series falls silent, and when it is heard: bars are expected then, and none is missing."""
     edges = pl.concat(
-        frame.select(time=pl.col(time), silent=pl.lit(silent, pl.Int64), asked=pl.lit(open_, pl.Int64))
+        frame.select(time=pl.col(time), silent=pl.lit(silent, pl.Int64), expected=pl.lit(open_, pl.Int64))
         for frame, time, silent, open_ in (
             (gaps, "start", 1, 0),
             (gaps, "end", -1, 0),
-            (asked, "open", 0, 1),
-            (asked, "close", 0, -1),
+            (expected, "open", 0, 1),
+            (expected, "close", 0, -1),
         )
     )
-    counts = edges.group_by("time").sum().sort("time").with_columns(pl.col("silent", "asked").cum_sum())
-    heard = ((pl.col("asked") > 0) & (pl.col("silent") == 0)).cast(pl.Int64)
+    counts = edges.group_by("time").sum().sort("time").with_columns(pl.col("silent", "expected").cum_sum())
+    heard = ((pl.col("expected") > 0) & (pl.col("silent") == 0)).cast(pl.Int64)
     return counts.select(
         "time", *(count - count.shift(1, fill_value=0) for count in (pl.col("silent"), heard.alias("heard")))
     )

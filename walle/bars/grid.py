@@ -1,4 +1,4 @@
-"""How much of each series is there by day, week or month: counted from spans, without writing opening times out."""
+"""Count the coverage of each series by day, week or month from spans, without listing every opening time."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ GRID = pl.Schema(
         "coverage": pl.Float64(),
     }
 )
-"""One row is one series in one day, week or month in UTC in which a bar is expected: when that begins, the bars that
-are expected to open in it, those of them that are missing, and the share that is there (0 to 1). No nulls."""
+"""One row is one series in one day, week or month in UTC in which a bar is expected: the start of that period, the
+number of bars that are expected to open in it, how many of them are missing, and the share that is present (0 to 1). No
+nulls."""
 
 _SERIES = ["symbol", "timeframe"]
 _PLACE = pl.Schema({"series": pl.Int64(), "first": pl.Int64(), "last": pl.Int64()})
@@ -47,11 +48,11 @@ class CoverageGrid:
     ----------
     series : polars.DataFrame
         symbol, timeframe, calendar (its name), first, last (opening times of the first and the last bar in the range,
-        UTC; null without one); one row per row of the matrix.
+        UTC; null without bars); one row per row of the matrix.
     starts : polars.Series
-        Datetime("us", "UTC"), one per column: when each day, week (Monday) or month begins; without a hole.
+        Datetime("us", "UTC"), one per column: the start of each day, week (Monday) or month, none left out.
     expected, missing : polars.Series
-        Int32, row after row: the bars that are expected to open in a cell, and those of them that are missing.
+        Int32, row after row: the number of bars that are expected to open in a cell, and how many of them are missing.
     period : str
         ``day``, ``week`` or ``month``.
     """
@@ -68,7 +69,7 @@ class CoverageGrid:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`GRID`; series in the order of the matrix, each in the order of time.
+            Columns of :data:`GRID`; series in the order of the matrix, each in order of time.
         """
         width = self.starts.len()
         counted = pl.DataFrame({"expected": self.expected, "missing": self.missing}).with_row_index("place")
@@ -81,7 +82,7 @@ class CoverageGrid:
         return shared.with_columns(coverage=there).select(list(GRID)).cast(GRID)
 
     def take(self, rows: Sequence[int]) -> CoverageGrid:
-        """Return some rows of the matrix, in the order that is given."""
+        """Return the matrix with only these rows, in this order."""
         width = self.starts.len()
         places = pl.DataFrame({"row": pl.Series(rows, dtype=pl.Int64)})
         flat = places.select(pl.int_ranges(pl.col("row") * width, (pl.col("row") + 1) * width).explode()).to_series()
@@ -91,11 +92,12 @@ class CoverageGrid:
 
 
 def check_period(period: object) -> GridPeriod:
-    """Return ``day``, ``week`` or ``month``.
+    """Return the period if it is ``day``, ``week`` or ``month``.
 
     Raises
     ------
     InputError
+        For any other period.
     """
     match period:
         case "day" | "week" | "month":
@@ -111,7 +113,7 @@ def count_grid(
     start: Moment = None,
     end: Moment = None,
 ) -> CoverageGrid:
-    """Count by day, week or month what is expected and what is missing.
+    """Count the expected and missing bars by day, week or month.
 
     Parameters
     ----------
@@ -123,17 +125,17 @@ def count_grid(
     period : str
         ``day``, ``week`` or ``month``.
     start, end : datetime, date or str, optional
-        Look at the opening times in ``[start, end)``; by default from a series' first bar to its last one.
+        The range ``[start, end)`` of opening times; by default from a series' first bar to its last one.
 
     Returns
     -------
     CoverageGrid
-        Its sums over a series are what ``walle.bars.coverage.summarise`` counts.
+        The sums over a series equal the counts of ``walle.bars.coverage.summarise``.
 
     Raises
     ------
     InputError
-        When a calendar does not reach as far as the series.
+        If a calendar does not reach as far as the series.
     """
     check_period(period)
     names = {"symbol": pl.String(), "timeframe": pl.String()}
@@ -179,7 +181,7 @@ def _inside(spans: pl.DataFrame, lo: int | None, hi: int | None) -> pl.DataFrame
 def _spans(
     listed: pl.DataFrame, spans: pl.DataFrame, markets: Mapping[str, Calendar], lo: int | None, hi: int | None
 ) -> pl.DataFrame:
-    """Return of each series from when to when bars are expected, and what its grid goes by."""
+    """Return, for each series, the range in which bars are expected and the parameters of its grid."""
     ends = spans.group_by("series").agg(pl.col("first").min(), pl.col("last").max())
     buckets = listed.join(ends, on="series", how="left", maintain_order="left")
     names = {symbol: market.name for symbol, market in markets.items()}
@@ -201,7 +203,7 @@ def _spans(
 
 
 def _columns(buckets: pl.DataFrame, period: str) -> pl.Series:
-    """Return when each day, week or month begins that the series reach into, and when the last one ends."""
+    """Return the start of each day, week or month that the series reach into, and the end of the last one."""
     known = buckets.filter(pl.col("lo") < pl.col("hi"))
     if known.is_empty():
         return pl.Series("start", [], INSTANT)
@@ -215,7 +217,7 @@ def _columns(buckets: pl.DataFrame, period: str) -> pl.Series:
 def _count(
     buckets: pl.DataFrame, spans: pl.DataFrame, market: Calendar, timeframe: str, edges: pl.Series
 ) -> tuple[pl.Series, pl.Series]:
-    """Return the expected and the missing bars in each cell of series that share one grid."""
+    """Count the expected and the missing bars in each cell of the series that share one grid."""
     width, height = max(0, edges.len() - 1), buckets.height
     phase = timedelta(microseconds=buckets["phase"][0]) if market.continuous else None
     known = buckets.filter(pl.col("lo") < pl.col("hi"))
@@ -243,22 +245,22 @@ def _count(
 
 
 def _before(slots: Slots, times: pl.Series) -> pl.Series:
-    """Return how many slots open before each instant (microseconds)."""
+    """Count the slots that open before each instant (microseconds)."""
     return slots.floor((times - 1).cast(INSTANT)) + 1
 
 
 def _present(slots: Slots, spans: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    """Return row, first and last: from which slot to which one all bars are there."""
+    """Return row, first and last: the first and last slot of each unbroken sequence of present bars."""
     if slots.first.is_empty():
         return pl.DataFrame(schema={"row": spans.schema["row"], "first": pl.Int64(), "last": pl.Int64()})
-    if timeframe != "1M":  # each of its spans is one bar
+    if timeframe != "1M":  # each span of 1M is one bar
         spans = _aligned(slots, spans, length(timeframe) // MICROSECOND)
     placed = spans.select("row", first=_before(slots, spans["first"]), last=slots.floor(spans["last"].cast(INSTANT)))
     return placed.filter(pl.col("first") <= pl.col("last")).sort("row", "first")
 
 
 def _aligned(slots: Slots, spans: pl.DataFrame, step: int) -> pl.DataFrame:
-    """Return the parts of spans that stand on the grid, which may change its phase with the clocks of the market."""
+    """Return the parts of spans that lie on the grid, whose phase may change with the market's daylight saving time."""
     regimes = pl.DataFrame({"begins": slots.first, "phase": slots.first % step})
     regimes = regimes.filter((pl.col("phase") != pl.col("phase").shift(1)).fill_null(True))
     begins = regimes["begins"]
@@ -281,8 +283,8 @@ def _aligned(slots: Slots, spans: pl.DataFrame, step: int) -> pl.DataFrame:
 
 
 def _gaps(present: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
-    """Return row, first and last: from which slot to which one all bars are missing."""
-    ends = own.select("row", first="high", last="high")  # one more behind the last slot: what lies before it is a gap
+    """Return row, first and last: the first and last slot of each gap."""
+    ends = own.select("row", first="high", last="high")  # a sentinel after the last slot closes the last gap
     stops = pl.concat([present, ends.cast(present.schema)]).sort("row", "first", maintain_order=True)
     low = own["low"].gather(stops["row"])
     before = pl.col("last").shift(1).over("row") + 1
@@ -291,7 +293,7 @@ def _gaps(present: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_cell(gaps: pl.DataFrame, bounds: pl.Series, width: int) -> pl.DataFrame:
-    """Return place (in the matrix) and missing of each cell that a gap reaches into."""
+    """Return the columns place (in the matrix) and missing for each cell that a gap reaches into."""
     none = pl.DataFrame(schema={"place": pl.Int64(), "missing": pl.Int32()})
     if gaps.is_empty():
         return none

@@ -1,4 +1,4 @@
-"""What an ingest takes: files, frames of any layout, and records, as frames with the columns of bars."""
+"""Read the sources of an ingest - files, frames of any layout, and records - as frames with the columns of bars."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 READ_ROWS = 65_536
-"""Rows of a file that are in memory at once."""
+"""The number of rows of a file that are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the caller says about the rows of a source.
+    """The caller's arguments about the rows of a source.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """As the readers take them."""
+        """The keyword arguments for the readers."""
         return {
             "symbol": self.symbol,
             "timeframe": self.timeframe,
@@ -62,14 +62,14 @@ class Reading:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was said, as it is stored beside an ingest."""
-        said = {name: value for name, value in self.arguments.items() if value}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items()}
+        """The arguments that were passed, as they are stored with an ingest."""
+        passed = {name: value for name, value in self.arguments.items() if value}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in passed.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A file as it was at one moment.
+    """The state of a file at one moment.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ class Fingerprint:
 
     @staticmethod
     def of(path: Path) -> Fingerprint:
-        """Look at a file.
+        """Take the fingerprint of a file.
 
         Raises
         ------
         InputError
-            When it cannot be read.
+            If it cannot be read.
         """
         try:
             with path.open("rb") as file:
@@ -100,12 +100,12 @@ class Fingerprint:
         return Fingerprint(path, checksum, (state.st_size, state.st_mtime_ns))
 
     def check(self) -> None:
-        """Do nothing when the file is as it was.
+        """Raise if the file has changed.
 
         Raises
         ------
         InputError
-            When somebody wrote to it meanwhile: what was read may be half of one version and half of another.
+            If another program wrote to it meanwhile, so that the rows may come from two versions of the file.
         """
         try:
             state = self.path.stat()
@@ -116,7 +116,7 @@ class Fingerprint:
 
 
 def is_files(source: object) -> bool:
-    """Tell whether a source names files: a path, a pattern, a folder, or a list of those."""
+    """Return whether a source names files: a path, a pattern, a folder, or a list of those."""
     if isinstance(source, str | os.PathLike):
         return True
     return isinstance(source, list | tuple | set) and any(isinstance(part, str | os.PathLike) for part in source)
@@ -128,18 +128,18 @@ def open_file(path: Path, reading: Reading) -> BarReader:
     Raises
     ------
     InputError
-        When it cannot be read as bars.
+        If it cannot be read as bars.
     """
     return read_bars(path, **reading.arguments, batch_rows=READ_ROWS)
 
 
 def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], object]) -> Iterator[pl.DataFrame]:
-    """Yield the bars of a frame or of records; ``opened`` is told of the reader where the layout is recognised.
+    """Yield the bars of a frame or of records; call ``opened`` with the reader if the layout has to be recognised.
 
     Raises
     ------
     InputError
-        When the source cannot be read as bars.
+        If the source cannot be read as bars.
     """
     if not _has_levels(source):
         source = to_polars(source)
@@ -152,14 +152,14 @@ def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], ob
 
 
 def series_of(bars: pl.DataFrame) -> set[Series]:
-    """Return the series that rows belong to; rows without a timeframe or a storable symbol belong to none."""
-    changes = pl.struct("symbol", "timeframe").rle_id()  # most sources are one series, or one after the other
+    """Return the series of the rows, leaving out rows without a timeframe or a storable symbol."""
+    changes = pl.struct("symbol", "timeframe").rle_id()  # most sources hold one series, or one after the other
     found = bars.filter(changes != changes.shift(1, fill_value=-1)).select("symbol", "timeframe").unique()
     return set(found.drop_nulls().filter(~UNSTORABLE_SYMBOL).iter_rows())
 
 
 def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:
-    """Let the reason of refused rows say what stood in the cell that could not be read."""
+    """Add the text of the unreadable cell to the reasons of refused rows."""
     texts = {cell.row: f"column {cell.column!r} holds {cell.text[:80]!r}" for cell in reversed(unread)}
     told = pl.col("row").replace_strict(texts, default=None, return_dtype=pl.String)
     lacking = pl.col("reason").str.contains(" is missing", literal=True)
@@ -167,7 +167,7 @@ def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:
 
 
 def is_records(source: object) -> bool:
-    """Tell whether a source is a bar or several, as an engine writes them one by one."""
+    """Return whether a source is one ``Bar`` or several, as an engine writes them one by one."""
     framed = isinstance(source, pl.DataFrame | pl.LazyFrame) or hasattr(source, "__arrow_c_stream__")
     return not framed and not _is_pandas(source)
 
@@ -181,7 +181,7 @@ def _has_levels(source: Any) -> bool:
 
 
 def _is_ours(frame: pl.DataFrame, reading: Reading) -> bool:
-    """Tell whether a frame needs no recognition: our own columns, or said to be so, as instants and numbers."""
+    """Return whether a frame needs no recognition: it has our columns, perhaps renamed, as instants and numbers."""
     mapping = reading.columns if isinstance(reading.columns, Mapping) else {}
     there = {*frame.columns, *(name for name in mapping.values() if name is not None)}
     there |= {name for name in ("symbol", "timeframe") if getattr(reading, name) is not None}

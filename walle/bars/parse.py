@@ -1,4 +1,4 @@
-"""From what a user has (a Polars, pandas or Arrow frame, or records) to the columns of a bars frame."""
+"""Convert a Polars, pandas or Arrow frame, or records, to a frame with the columns of bars."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def parse_bars(
     columns: Mapping[str, str | None] | None = None,
     timezone: str | None = None,
 ) -> pl.DataFrame:
-    """Give a frame the columns and types of :data:`walle.frames.BARS`, row for row.
+    """Convert a source to the columns and types of :data:`walle.frames.BARS`, row for row.
 
-    Values are not judged here: what cannot be read becomes null, and the row is refused by ``check_bars``.
+    Values are not validated here: one that cannot be read becomes null, so that ``check_bars`` refuses its row.
 
     Parameters
     ----------
     source : polars, pandas or Arrow frame, Bar, or iterable of Bar
     symbol, timeframe : str, optional
-        For all rows; needed where the source has no such column.
+        For all rows; required if the source has no such column.
     columns : mapping of str to str or None, optional
-        Source name to our name, ``{"date": "timestamp"}``; ``{"volume": None}`` says that there is no volume (0 then).
+        Source name to our name, ``{"date": "timestamp"}``; ``{"volume": None}`` says that there is no volume (it is 0
+        then).
     timezone : str, optional
         The IANA zone of naive times, such as ``America/New_York``.
 
@@ -78,7 +79,7 @@ def to_polars(source: object) -> pl.DataFrame:
     Raises
     ------
     InputError
-        For another type.
+        For an unsupported type.
     """
     if isinstance(source, Bar):
         return _from_records([source])
@@ -156,7 +157,7 @@ def _numbers(values: pl.Series) -> pl.Series:
     kind = values.dtype
     if kind.is_float() or kind == pl.Null:
         numbers = values.cast(pl.Float64)
-        # SQLite stores -0.0 as 0.0: so that both stores say the same, it is 0.0 on both
+        # SQLite stores -0.0 as 0.0; converting it here makes both databases return the same
         return numbers.set(numbers == 0, 0.0) if (numbers == 0).any() else numbers
     if kind.is_integer():
         if values.len() and not (values.cast(pl.Int128).abs() <= 2**53).all():
@@ -188,7 +189,7 @@ def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Ser
             "Leave it out."
         )
     exact = _to_microseconds(values, kind)
-    if daily:  # a source's local midnight becomes that date
+    if daily:  # midnight in the source's zone becomes that date
         wall = exact if kind.time_zone is None else exact.dt.replace_time_zone(None)
         return wall.dt.replace_time_zone("UTC")
     if kind.time_zone is not None:
@@ -201,7 +202,7 @@ def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Ser
             "timezone='UTC', or timezone='America/New_York'."
         )
     try:
-        # a time that a clock change skips or repeats is null here, and its row is refused
+        # a time that a clock change skips or repeats becomes null, so that its row is refused
         local = exact.dt.replace_time_zone(timezone, ambiguous="null", non_existent="null")
     except pl.exceptions.ComputeError:
         raise InputError(

@@ -1,4 +1,4 @@
-"""One phase per series: how far after the clock's grid its intraday bars open."""
+"""The phase of a series: how long after the clock's grid its intraday bars open."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HOUR = timedelta(hours=1) // MICROSECOND
 
 
 def phase_unit(timeframe: str) -> int:
-    """Return the microseconds within which a phase lies: a bar's length."""
+    """Return the length of a bar in microseconds; a phase is less than it."""
     return length(timeframe) // MICROSECOND
 
 
 class Phases:
-    """The phases of series: those that are recorded, and those that the first bars of a new series show.
+    """The phases of series: the recorded ones, and those learned from the first bars of new series.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Phases:
     Attributes
     ----------
     known : dict
-        Also those that were learned.
+        The recorded and the learned phases.
     markets : dict of str to Calendar or None
         By symbol; the sessions of a calendar may start bars off the phase, such as after a lunch break.
     """
@@ -47,7 +47,7 @@ class Phases:
         self.markets: dict[str, Calendar | None] = {}
 
     def strays(self, bars: pl.DataFrame) -> pl.Series:
-        """Tell of each bar whether it opens off the phase of its series, learning the phase of a series that is new.
+        """Return whether each bar opens off the phase of its series, and learn the phases of new series.
 
         Parameters
         ----------
@@ -57,8 +57,8 @@ class Phases:
         Returns
         -------
         polars.Series
-            Boolean. The phase of a new series is the most frequent one among its bars here. Bars of more than an hour
-            may also open an hour off: clocks are changed, and 22:00 UTC is 21:00 in summer.
+            Boolean. The phase of a new series is the most frequent one among these bars. Bars longer than an hour may
+            also open an hour off, because of daylight saving time: 22:00 UTC becomes 21:00 in summer.
         """
         timeframes = bars["timeframe"].unique().to_list()
         intraday = [name for name in timeframes if name not in CALENDAR_TIMEFRAMES]
@@ -85,7 +85,7 @@ class Phases:
         return joined.select(_off(pl.col("own"), pl.col("unit")).fill_null(False)).to_series()
 
     def on_grid(self, bars: pl.DataFrame) -> pl.Series:
-        """Tell of each bar whether the calendar of its symbol expects one then; False without a calendar."""
+        """Return whether the calendar of its symbol expects each bar; False without a calendar."""
         places = pl.Series("on_grid", [False], pl.Boolean).new_from_index(0, bars.height)
         if not any(self.markets.values()):
             return places
@@ -97,7 +97,7 @@ class Phases:
             lo, hi = (from_microseconds(int(end)) for end in (times.to_physical().min(), times.to_physical().max()))  # type: ignore[arg-type]  # integers
             try:
                 slots = market.slots(str(timeframe), lo, hi + MICROSECOND)
-            except InputError:  # the calendar does not reach so far: it expects nothing
+            except InputError:  # beyond its bounds, a calendar expects no bars
                 continue
             places = places.scatter(rows["place"], slots.place(times).is_not_null())
         return places

@@ -1,8 +1,8 @@
-"""Sets of opening times, kept small: as spans of evenly spaced ones, joined, summed up and packed into bytes.
+"""Compact sets of opening times: spans of evenly spaced ones, which can be joined, counted and packed into bytes.
 
-A frame of spans has the columns symbol, timeframe, first and last: the first and last opening time of each span in
-microseconds since 1970 UTC, a bar's length apart from one to the next. A month has no one length, so that each bar of
-1M is a span of its own, and so is each of a timeframe that is none.
+A frame of spans has the columns symbol, timeframe, first and last: the first and last opening time of each span, in
+microseconds since 1970 UTC; within a span, consecutive opening times are one bar's length apart. Months differ in
+length, so each bar of 1M is a span of its own, and so is each bar of an unknown timeframe.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 SPANS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
 
 SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
-"""What :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
+"""The columns that :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
 
 _SERIES = ["symbol", "timeframe"]
 _STEPS = {name: 1 if name == "1M" else period // MICROSECOND for name, period in TIMEFRAMES.items()}
@@ -44,14 +44,14 @@ _MONDAY = timedelta(days=4) // MICROSECOND
 
 
 def steps() -> pl.Expr:
-    """Return from one opening time of a span to its next, in microseconds, of the column timeframe."""
+    """Return the microseconds between two opening times of a span, from the column timeframe."""
     return _STEP
 
 
 def spans_of(bars: pl.DataFrame) -> pl.DataFrame:
-    """Return the spans of bars (symbol, timeframe, timestamp), in any order and with repeats."""
+    """Return the spans of bars (symbol, timeframe, timestamp), which may be unsorted and have duplicates."""
     times = bars.select(*_SERIES, time=pl.col("timestamp").to_physical(), series=pl.struct(_SERIES).rle_id())
-    # most bars follow on the one before: those need no sorting
+    # most bars follow directly on the previous one, so only the spans need sorting
     follows = (pl.col("time").diff() == _STEP) & (pl.col("series").diff() == 0)
     spans = times.with_columns(span=(~follows).fill_null(True).cum_sum()).group_by("span", maintain_order=True)
     ends = spans.agg(pl.first(*_SERIES), pl.first("time").alias("first"), pl.last("time").alias("last"))
@@ -59,10 +59,10 @@ def spans_of(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 def join_spans(spans: pl.DataFrame) -> pl.DataFrame:
-    """Return the union of spans: sorted, and none that overlaps another or follows on one."""
+    """Return the union of spans: sorted, without spans that overlap or directly follow one another."""
     if spans.height < 2:
         return spans.select(list(SPANS))
-    # times off the grid of the others are spans apart from theirs
+    # opening times on different grids belong to different spans
     own = [*_SERIES, "phase"]
     ordered = spans.with_columns(step=_STEP).with_columns(phase=pl.col("first") % pl.col("step")).sort(*own, "first")
     reached = pl.col("last").cum_max().shift(1).over(own) + pl.col("step")
@@ -86,20 +86,20 @@ def count_bars(spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def summaries(spans: pl.DataFrame) -> pl.DataFrame:
-    """Sum up joined spans under the calendar 24/7, as ``walle.bars.coverage.summarise`` does from all the times.
+    """Summarise joined spans under the calendar 24/7, as ``walle.bars.coverage.summarise`` does from all the times.
 
     Returns
     -------
     polars.DataFrame
-        symbol, timeframe, first, last (Int64), bars, expected, missing, gaps, longest_gap, unexpected (from expected on
-        null for 1M, and for timeframes that are none); one row per series, sorted.
+        symbol, timeframe, first, last (Int64), bars, expected, missing, gaps, longest_gap, unexpected; one row per
+        series, sorted. The columns from expected on are null for 1M and for unknown timeframes.
     """
     step, first, last = pl.col("step"), pl.col("first"), pl.col("last")
     whole = (
         count_bars(spans)
         .with_columns(step=_STEP)
         .with_columns(phase=pl.when(timeframe="1d").then(0).when(timeframe="1w").then(_MONDAY).otherwise("first"))
-        # the first and the last opening time that is expected
+        # the first and the last expected opening time
         .with_columns(
             start=pl.col("phase") - (pl.col("phase") - first) // step * step,
             end=pl.col("phase") + (last - pl.col("phase")) // step * step,
@@ -131,14 +131,14 @@ def summaries(spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def pack(spans: pl.DataFrame) -> bytes:
-    """Return the spans of one series as bytes: the steps from one first to the next, then the lengths, compressed."""
+    """Return the spans of one series as compressed bytes: the differences of their starts, then their lengths."""
     starts = spans["first"].diff().fill_null(spans["first"].head(1)) if spans.height else spans["first"]
     numbers = [*starts.to_list(), *(spans["last"] - spans["first"]).to_list()]
     return zlib.compress(struct.pack(f"<{len(numbers)}q", *numbers), 1)
 
 
 def unpack(packed: Sequence[tuple[str, str, bytes]]) -> pl.DataFrame:
-    """Return the spans that were packed (symbol, timeframe, bytes), all at once: columns of :data:`SPANS`."""
+    """Return the spans of several packed series (symbol, timeframe, bytes): columns of :data:`SPANS`."""
     raw = [zlib.decompress(blob) for _, _, blob in packed]
     halves = [len(numbers) // 2 for numbers in raw]
     steps = b"".join(numbers[:half] for numbers, half in zip(raw, halves, strict=True))

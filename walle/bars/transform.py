@@ -1,4 +1,4 @@
-"""Frames of bars made from frames of bars: short gaps filled and marked, and longer timeframes."""
+"""Transform frames of bars: fill and mark short gaps, and resample to longer timeframes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill_gaps(
     calendar: str | Calendar = "24/7",
     phase: timedelta | None = None,
 ) -> pl.DataFrame:
-    """Fill gaps of at most ``max_gap`` bars with the last close, and mark what was filled in.
+    """Fill gaps of at most ``max_gap`` bars with the last close, and mark the rows that were filled in.
 
     Parameters
     ----------
@@ -37,25 +37,25 @@ def fill_gaps(
         timestamp (Datetime("us", "UTC")), open, high, low, close, volume (Float64), in any order; with ``symbol``, each
         symbol is a series of its own. Further columns stay, and are null in the rows that are filled in.
     timeframe : str
-        Of all rows.
+        The timeframe of all rows.
     max_gap : int
-        The most consecutive expected bars to fill in, at least 1. A gap of more is left whole.
+        The largest number of consecutive expected bars to fill in, at least 1. A longer gap is not filled at all.
     calendar : str or Calendar
-        When bars are expected: nothing is filled in while the market is closed.
+        The calendar that says when bars are expected: nothing is filled in while the market is closed.
     phase : timedelta, optional
         See :func:`walle.bars.coverage.find_gaps`.
 
     Returns
     -------
     polars.DataFrame
-        The given columns and ``is_filled`` (Boolean, no nulls), sorted by symbol and timestamp (UTC). In a row that is
-        filled in, open, high, low and close are the close of the row before, and volume is 0. Nothing is added before
-        the first bar of a series or after its last one; an empty frame stays empty.
+        The columns of ``frame`` and ``is_filled`` (Boolean, no nulls), sorted by symbol and timestamp (UTC). In a
+        filled row, open, high, low and close are the close of the previous row, and volume is 0. No rows are added
+        before the first bar of a series or after its last one; an empty frame stays empty.
 
     Raises
     ------
     InputError
-        For a missing column, bars of another timeframe, or a ``max_gap`` that is no integer above 0.
+        For a missing column, bars of another timeframe, or a ``max_gap`` that is not an integer above 0.
     """
     if not isinstance(max_gap, int) or isinstance(max_gap, bool) or max_gap < 1:
         raise InputError(f"max_gap={max_gap!r} is no count of bars: an integer of at least 1.")
@@ -71,7 +71,7 @@ def fill_gaps(
     filled = pl.concat([frame.with_columns(is_filled=known), new_rows], how="diagonal")
     filled = filled.sort(*keys, "timestamp", maintain_order=True)
     new = pl.col("close").is_null() & pl.col("is_filled")
-    # every row that is filled in has a row of its own series before it
+    # every filled row comes after a row of its own series
     return filled.with_columns(
         *(pl.when(new).then(pl.col("close").forward_fill()).otherwise(name).alias(name) for name in PRICES),
         volume=pl.when(new).then(0.0).otherwise("volume"),
@@ -79,7 +79,7 @@ def fill_gaps(
 
 
 def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Calendar = "24/7") -> pl.DataFrame:
-    """Make bars of a longer timeframe, and tell of each whether all its parts were there.
+    """Make bars of a longer timeframe, and mark those that have all their parts.
 
     Parameters
     ----------
@@ -89,26 +89,26 @@ def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Ca
     to : str
         The longer timeframe: a multiple of ``timeframe``.
     timeframe : str
-        Of all rows.
+        The timeframe of all rows.
     calendar : str or Calendar
-        Intraday bars start at the open of each session and at the end of its break, as
-        :meth:`walle.calendars.Calendar.grid` has them, and end with the session or at its break; for 24/7 and 24/5
-        they stand on the clock's grid in UTC. ``1d`` bars hold one session, and carry its date at 00:00 UTC; ``1w`` and
-        ``1M`` bars hold the sessions of that period.
+        Intraday bars start at the open of each session and at the end of its break, as in
+        :meth:`walle.calendars.Calendar.grid`, and end with the session or at its break; for 24/7 and 24/5 they stand on
+        the clock's grid in UTC. ``1d`` bars hold one session, and carry its date at 00:00 UTC; ``1w`` and ``1M`` bars
+        hold the sessions of that period.
 
     Returns
     -------
     polars.DataFrame
-        symbol and timeframe (String; where given), timestamp (Datetime("us", "UTC"): the opening time), open (of the
-        first), high, low, close (of the last), volume (the sum; Float64), bars (Int64: how many went in), expected
-        (Int64: how many the calendar has), is_complete (Boolean: ``bars == expected``). No nulls; sorted by symbol and
-        timestamp. A period without a bar has no row; an empty frame gives an empty one.
+        symbol and timeframe (String; if ``frame`` has them), timestamp (Datetime("us", "UTC"): the opening time), open
+        (of the first part), high, low, close (of the last part), volume (the sum; Float64), bars (Int64: how many parts
+        there were), expected (Int64: how many the calendar expects), is_complete (Boolean: ``bars == expected``). No
+        nulls; sorted by symbol and timestamp. A period without a bar has no row; an empty frame gives an empty one.
 
     Raises
     ------
     InputError
-        For a target that is no longer multiple, a missing column, bars of another timeframe, a bar that comes twice,
-        or bars that open where the calendar expects none.
+        For a target that is not a longer multiple, a missing column, bars of another timeframe, a duplicate bar, or
+        bars that open where the calendar expects none.
     """
     market, frame = _target(timeframe, to, calendar), _checked(frame, timeframe)
     keys = [key for key in ("symbol", "timeframe") if key in frame.columns]
@@ -167,7 +167,7 @@ def _target(timeframe: str, to: str, name: str | Calendar) -> Calendar:
 
 
 def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tuple[pl.Series, pl.DataFrame]:
-    """Return the new opening time of each bar, and a frame of bucket and expected (Int64) that has all of them."""
+    """Return the new opening time of each bar, and a frame of all of these (bucket) and their expected bars (Int64)."""
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return times.alias("bucket"), pl.DataFrame(schema={"bucket": INSTANT, "expected": pl.Int64})

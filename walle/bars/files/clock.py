@@ -1,4 +1,4 @@
-"""The forms in which texts write a time, and how to tell them apart."""
+"""The formats in which texts write a time, and how to tell them apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DATES: tuple[tuple[str, str, str], ...] = (
     ("Y/M/D", r"\d{4}/\d{1,2}/\d{1,2}", "%Y/%m/%d"),
     ("Y.M.D", r"\d{4}\.\d{1,2}\.\d{1,2}", "%Y.%m.%d"),
     ("YMD", r"\d{8}", "%Y%m%d"),
-    # with dots the day comes first wherever this is written (Dukascopy, MetaTrader, the German convention)
+    # everyone who writes dates with dots puts the day first (Dukascopy, MetaTrader, the German convention)
     ("D.M.Y", r"\d{1,2}\.\d{1,2}\.\d{4}", "%d.%m.%Y"),
     ("D/M/Y or M/D/Y", r"\d{1,2}/\d{1,2}/\d{4}", ""),
     ("D-M-Y or M-D-Y", r"\d{1,2}-\d{1,2}-\d{4}", ""),
@@ -44,20 +44,20 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One form of writing a time.
+    """One format of times.
 
     Parameters
     ----------
     date, clock : str
-        Which form of the date, and of the time of the day (None: a date alone).
+        The form of the date, and of the time of day (None for a date alone).
     separator : str
-        What stands between them.
+        The characters between them.
     zone : bool
         Whether a zone or an offset follows.
     format : str
-        For ``strptime``, without the zone; empty while the order of day and month is open.
+        The format for ``strptime``, without the zone; empty while the order of day and month is undecided.
     ordered : bool
-        Whether the order of day and month was told by the values.
+        Whether the values decided the order of day and month.
     """
 
     date: str
@@ -69,12 +69,12 @@ class Shape:
 
     @property
     def key(self) -> tuple[str, str | None, str, bool]:
-        """What two texts of the same form have in common."""
+        """The key that all texts of the same form share."""
         return self.date, self.clock, self.separator, self.zone
 
     @property
     def order_open(self) -> bool:
-        """Whether day and month could be either way round."""
+        """Whether the day or the month may come first."""
         return " or " in self.date and not self.ordered
 
     @property
@@ -89,12 +89,12 @@ class Shape:
 
     @property
     def words(self) -> str:
-        """The form, for people."""
+        """The format, as messages show it."""
         return self.format.replace("%.f", "")
 
 
 def shape_of(text: str) -> Shape | None:
-    """Return the form of a text, or None when it is no time of a known form.
+    """Return the format of a text, or None if it is not a time in a known format.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def day_month(texts: pl.Series, shape: Shape, label: str, offset: int) -> Shape:
     Raises
     ------
     InputError
-        When no number is above 12, or numbers on both sides are.
+        If no number is above 12, or numbers in both places are.
     """
     mark = shape.date[1]
     first = texts.str.extract(rf"^(\d+){mark}").cast(pl.Int64, strict=False)

@@ -16,7 +16,7 @@ from walle.errors import InputError
 __all__ = ["ArrowSource", "ParquetSource", "open_columnar"]
 
 _BYTES_A_CELL = 8
-_FOREIGN_ZONE = re.compile(r"[Zz]|utc|[+-]\d\d:?(?!00)\d\d")  # Polars knows Z and +05:30 by no name; the instants stay
+_FOREIGN_ZONE = re.compile(r"[Zz]|utc|[+-]\d\d:?(?!00)\d\d")  # Polars has no such zones; the instants stay the same
 
 
 class ParquetSource:
@@ -71,7 +71,7 @@ class ArrowSource:
         with pa.OSFile(str(opened.path)) as file:
             if self._format == "arrow":
                 self.names = _once(pa.ipc.open_file(file).schema.names)
-                # the footer and the batches' heads say the rows: nothing is unpacked for that
+                # the footer and the headers of the batches hold the number of rows, so nothing is decompressed here
                 count = dataset.dataset(str(opened.path), format="ipc").count_rows()
                 _not_empty(count, self.names)
                 _not_larger(count * _BYTES_A_CELL, opened.maximum_bytes)
@@ -107,7 +107,7 @@ def open_columnar(opened: Opened) -> ParquetSource | ArrowSource:
     Raises
     ------
     InputError
-        For a file without rows, two columns of one name, or more rows than the limit allows.
+        For a file without rows, two columns with the same name, or more rows than the limit allows.
     """
     return ParquetSource(opened) if opened.format == "parquet" else ArrowSource(opened)
 
@@ -116,7 +116,7 @@ def _feather_1(path: Path) -> Any:
     from pyarrow import feather
 
     with warnings.catch_warnings():
-        # an old format that a later pyarrow will not read; its error then says so
+        # later versions of pyarrow will not read this old format; their error says so
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         return feather.read_table(str(path), memory_map=False)
@@ -126,11 +126,11 @@ def _frame(batch: Any, columns: Sequence[str]) -> pl.DataFrame:
     import pyarrow as pa
 
     batch = batch.select(list(columns))
-    # without what else the file says about its columns: Polars panics where that is no text
+    # drop the metadata of the columns: Polars panics if it is not text
     batch = pa.RecordBatch.from_arrays(batch.columns, names=list(columns))
     batch.validate(
         full=True
-    )  # Arrow trusts the lengths and offsets of a file: a damaged one would be read out of bounds
+    )  # Arrow trusts the lengths and offsets in a file, and would read a damaged one out of bounds
     for place, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and _FOREIGN_ZONE.fullmatch(field.type.tz or ""):
             utc = pa.timestamp(field.type.unit, "UTC")

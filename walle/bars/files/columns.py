@@ -1,4 +1,4 @@
-"""Which column of a table is the time, the prices, the volume, the symbol and the timeframe."""
+"""Find the columns of a table that hold the time, the prices, the volume, the symbol and the timeframe."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """The part that each column plays.
+    """The role of each column.
 
     Parameters
     ----------
     layout : str
-        Whose layout this is: walle, freqtrade, binance, ccxt, yfinance, alpaca, databento, or generic.
+        The recognised layout: walle, freqtrade, binance, ccxt, yfinance, alpaca, databento, or generic.
     time : tuple of str
-        The column of times, or those of dates and of times of the day.
+        The column of times, or the columns of dates and of times of day.
     numbers : dict of str to str
-        open, high, low, close and volume: the column of each. Without ``volume`` there is none.
+        The columns of open, high, low, close and volume; ``volume`` is absent if the table has none.
     symbol, timeframe : str or None
-        Columns that say them.
+        The columns of symbols and timeframes.
     utc : bool
-        Whether the time column's name says that its times are UTC.
+        Whether the name of the time column says that its times are UTC.
     ignored : tuple of str
-        Columns that play no part.
+        Columns that are not used.
     """
 
     layout: str
@@ -83,25 +83,25 @@ def assign(
     first: Sequence[object] = (),
     hint: str | None = None,
 ) -> Roles:
-    """Decide which column is what.
+    """Assign a role to each column.
 
     Parameters
     ----------
     names : sequence of str
         The source's column names, ``column_1`` and so on where it has none.
     header : bool
-        Whether the source names its columns; without names their places say what they are.
+        Whether the source names its columns; without names, their positions decide.
     columns : mapping, optional
-        What the caller said: source name to our name; ``{"volume": None}``: there is no volume.
+        The caller's mapping of source name to our name; ``{"volume": None}`` means that there is no volume.
     first : sequence
-        The first row's cells, to know a column of clock times.
+        The cells of the first row, by which a column of times of day is recognised.
     hint : str, optional
-        The layout that the source's form points to.
+        The layout that the form of the source suggests.
 
     Raises
     ------
     InputError
-        When a part is missing or could be played by several columns; the message names all that is wrong.
+        If a role is missing or several columns could have it; the message names everything that is wrong.
     """
     given, without_volume = _given(names, columns)
     layout = _layout(names, header=header, hint=hint)
@@ -181,11 +181,11 @@ def _by_name(names: Sequence[str], given: Mapping[str, str]) -> dict[str, list[s
     for name, words in _WORDS.items():
         said = [source for source, target in given.items() if target == name]
         candidates = [source for source in names if source not in given and _normal(source) in words]
-        # a source that has our own name beside another one means it
+        # our own name takes precedence over other names for the same column
         own = [source for source in candidates if source == name]
         found[name] = said or own or candidates
     unnamed = [source for source in names[:1] if source in ("", "column_1", "Unnamed: 0") and source not in given]
-    if not found["timestamp"] and unnamed:  # pandas writes an index without a name so
+    if not found["timestamp"] and unnamed:  # the name that pandas writes for an unnamed index
         found["timestamp"] = unnamed
     return found
 

@@ -1,4 +1,4 @@
-"""Give the batches of a source the columns and types of a bars frame."""
+"""Convert the batches of a source to the columns and types of a bars frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMEMBERED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller said about all rows.
+    """The caller's arguments about all rows.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class Wanted:
 
 @dataclass(slots=True)
 class Converter:
-    """Turns batches into bars frames; what the first batch decides holds for all.
+    """Converts batches to bars frames; decisions made on the first batch hold for all.
 
     Parameters
     ----------
     roles : Roles
     wanted : Wanted
     facts : NameFacts
-        What the file name says.
+        The facts in the file name.
     """
 
     roles: Roles
@@ -67,7 +67,7 @@ class Converter:
     _started: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        """Settle what needs no row."""
+        """Decide everything that does not depend on the rows."""
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
         roles, wanted, facts = self.roles, self.wanted, self.facts
         self.symbol, self.symbol_from = (

@@ -1,4 +1,4 @@
-"""Read CSV and its relatives: which delimiter, whether there is a header, and the rows in batches of text."""
+"""Read CSV and similar files: detect the delimiter and the header, and read the rows in batches of text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["DelimitedSource", "open_delimited"]
 
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD_BYTES = 1 << 18
-_BLOCK_BYTES = 1 << 20  # the reader holds some thirty of them ahead
+_BLOCK_BYTES = 1 << 20  # the reader reads about thirty blocks ahead
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class DelimitedSource:
-    """A text file of rows and cells, read in bounded memory.
+    """A delimited text file, read in bounded memory.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class DelimitedSource:
     delimiter : str
     names : list of str
     skip : int
-        How many lines stand before the first row.
+        The number of lines before the first row.
     header : bool
     first : list
         The cells of the first row.
@@ -53,7 +53,7 @@ class DelimitedSource:
         Raises
         ------
         InputError
-            For a line with more or fewer cells than the others, or bytes that are no text.
+            For a line with more or fewer cells than the others, or bytes that are not text.
         """
         import pyarrow as pa
         from pyarrow import csv as arrow
@@ -94,12 +94,12 @@ class DelimitedSource:
 
 
 def open_delimited(path: Path) -> Source:
-    """Look at the beginning of a text file and say how it is to be read.
+    """Detect from the beginning of a text file how to read it.
 
     Raises
     ------
     InputError
-        For text that is not UTF-8, a header alone, or two columns of one name.
+        For text that is not UTF-8, a header without rows, or two columns with the same name.
     """
     lines, blank = _head(path)
     delimiter = _delimiter(lines)
@@ -122,12 +122,12 @@ def open_delimited(path: Path) -> Source:
 
 
 def _head(path: Path) -> tuple[list[str], int]:
-    """Return the first lines that hold something, and how many blank ones stand before them.
+    """Return the first lines that are not blank, and the number of blank lines before them.
 
     Raises
     ------
     InputError
-        When there is none.
+        If all lines are blank.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -135,7 +135,7 @@ def _head(path: Path) -> tuple[list[str], int]:
     text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=whole)
     every = text.splitlines()
     if not whole and len(every) > 1:
-        every.pop()  # it may be cut
+        every.pop()  # the last line may be incomplete
     lines = [line for line in every if line.strip()]
     if not lines:
         raise InputError("the file holds no row.")
@@ -143,7 +143,7 @@ def _head(path: Path) -> tuple[list[str], int]:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    # of the header alone: a row may hold commas inside its numbers
+    # look at the header only, since numbers in a row may contain commas
     counts = {mark: len(next(csv.reader(lines[:1], delimiter=mark))) for mark in _DELIMITERS}
     best = max(counts, key=lambda mark: counts[mark])
     if counts[best] < 2:

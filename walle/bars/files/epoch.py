@@ -1,4 +1,4 @@
-"""Read whole numbers as times: counts since 1970 of a unit that their size tells, or dates written as digits."""
+"""Read whole numbers as times: counts since 1970, whose unit their size reveals, or dates written as digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from walle.interop import REACH
 
 __all__ = ["EpochReader"]
 
-# the years 1973 to 2100 in each unit; the ranges do not touch, so that a number is of one unit or of none
+# the years 1973 to 2100 in each unit; the ranges do not overlap, so that a number fits at most one unit
 _UNITS = {
     "s": (100_000_000, 4_102_444_800),
     "ms": (100_000_000_000, 4_102_444_800_000),
@@ -25,7 +25,7 @@ class EpochReader:
     Parameters
     ----------
     label : str
-        What the messages call the column.
+        The name of the column in messages.
     """
 
     def __init__(self, label: str) -> None:
@@ -41,14 +41,14 @@ class EpochReader:
         Raises
         ------
         InputError
-            When the unit cannot be told, changes within the column, or a time is finer than a microsecond.
+            If the unit is unclear or changes within the column, or a time is finer than a microsecond.
         """
         if not self._unit and not self._format:
             self._decide(values, offset)
         if self._format:
             return self._written(values, offset)
         low, high = _UNITS[self._unit]
-        # seconds may go back before 1973: nothing else is that small
+        # seconds may lie before 1973, since no other unit has such small numbers
         outside = (values > high) | (values < (-high if self._unit == "s" else low))
         if outside.fill_null(False).any():
             place = int(outside.fill_null(False).arg_true()[0])
@@ -68,7 +68,7 @@ class EpochReader:
                 )
             return (values // 1000).cast(pl.Datetime("us"))
         factor = {"s": 1_000_000, "ms": 1000, "us": 1}[self._unit]
-        most = REACH * 1_000_000 // factor  # a product beyond 64 bits would wrap to some other time
+        most = REACH * 1_000_000 // factor  # a product beyond 64 bits would wrap around to another time
         return (values.clip(-most, most) * factor).cast(pl.Datetime("us"))
 
     def _decide(self, values: pl.Series, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""From what a user writes - a path, a pattern, a folder, a list of those - to the files that are meant."""
+"""Find the files that a path, a pattern, a folder, or a list of those stands for."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ENDINGS = {
     ".arrows": "arrow",
     ".ipc": "arrow",
 }
-"""What a file of each ending holds."""
+"""The format of a file by its ending."""
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
-"""How a file of each ending is packed."""
+"""The compression of a file by its ending."""
 
-_IN_FOLDERS = [ending for ending in ENDINGS if ending != ".txt"]  # a folder's .txt is a readme more often than bars
+_IN_FOLDERS = [ending for ending in ENDINGS if ending != ".txt"]  # most .txt files in folders are readmes
 
 
 def find_files(source: object) -> list[Path]:
@@ -40,18 +40,18 @@ def find_files(source: object) -> list[Path]:
     Parameters
     ----------
     source : path, glob pattern, folder, or iterable of those
-        A folder stands for the files in it (not below it) that have a known ending, without hidden ones; ``~`` is the
-        home folder; a pattern may hold ``**``. An existing path is never read as a pattern.
+        A folder stands for the files directly in it that have a known ending and are not hidden; ``~`` is the home
+        folder; a pattern may contain ``**``. An existing path is never read as a pattern.
 
     Returns
     -------
     list of Path
-        Sorted within each folder and pattern, otherwise in the given order; each file once.
+        Sorted within each folder and pattern, otherwise in the source's order; each file once.
 
     Raises
     ------
     InputError
-        When nothing is there, a folder has no file of a known ending, a name is not UTF-8, or the source is of another
+        If nothing is found, a folder has no file with a known ending, a name is not UTF-8, or the source has another
         type.
 
     Examples
@@ -75,7 +75,7 @@ def find_files(source: object) -> list[Path]:
         )
     files = list({file.absolute(): file for file in found}.values())
     for name in map(str, files):
-        if (shown := name.encode(errors="replace").decode()) != name:  # neither a frame nor a database can hold it
+        if (shown := name.encode(errors="replace").decode()) != name:  # neither a frame nor a database can store it
             raise InputError(f"the name of the file {shown} is not UTF-8: {os.fsencode(name)!r}. Rename it.")
     return files
 
@@ -117,7 +117,7 @@ def _folder(folder: Path) -> list[Path]:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a file in a folder or an archive looks like data: a known ending, and not hidden."""
+    """Return whether a file in a folder or an archive looks like data: it has a known ending and is not hidden."""
     if name.startswith("."):
         return False
     plain, compression, ending = split_name(name)

@@ -1,4 +1,4 @@
-"""Turn what libraries raise about a file into one error that names the file."""
+"""Turn the errors that libraries raise about a file into one error that names the file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["naming"]
 
 @contextmanager
 def naming(path: Path | None) -> Iterator[None]:
-    """Let every error about a file say which file, and nothing but an :class:`InputError` out.
+    """Turn every error about a file into an :class:`InputError` that names the file.
 
     Parameters
     ----------
     path : Path, optional
-        The file; without one the source is a frame, and the messages stand as they are.
+        The file; None for a frame, whose messages stay unchanged.
 
     Raises
     ------
     InputError
-        For whatever the readers of the file raised.
+        For any error of the readers of the file.
     UnknownTimeframe
-        As it came.
+        Unchanged.
     """
     where = f"{path}: " if path is not None else ""
     try:
@@ -54,7 +54,7 @@ def naming(path: Path | None) -> Iterator[None]:
 
 
 def _foreign() -> tuple[type[BaseException], ...]:
-    # ValueError, KeyError and the like come from parsers of damaged files: zipfile, json, the Parquet footer
+    # parsers of damaged files (zipfile, json, the Parquet footer) raise ValueError, KeyError and the like
     known: tuple[type[BaseException], ...] = (
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,

@@ -1,4 +1,4 @@
-"""Tell the timeframe of bars from the distances between them, and hold later bars to it."""
+"""Infer the timeframe of bars from the distances between them, and check later bars against it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _LENGTHS = {
 
 
 def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) -> str:
-    """Return the timeframe that the commonest distance between bars says.
+    """Return the timeframe that matches the most common distance between bars.
 
-    That distance must be the smallest one, a known timeframe, at least half of all distances, and all others must be
-    multiples of it. Bars that all open at midnight by the source's clock are of days, weeks or months.
+    That distance must be the smallest one, a known timeframe, and at least half of all distances, and all others must
+    be multiples of it. If all bars open at midnight by the source's clock, they are bars of days, weeks or months.
 
     Parameters
     ----------
     instants, wall, symbols : polars.Series
-        Of the same rows; ``wall`` is what the source's clock showed.
+        Columns of the same rows; ``wall`` is the time on the source's own clock.
 
     Raises
     ------
     InputError
-        When it cannot be told, with the distances that were found.
+        If the timeframe is unclear; the message lists the distances.
     """
     midnight = bool((wall.dt.truncate("1d") == wall).all())
     times = (wall if midnight else instants).alias("time")
@@ -55,7 +55,7 @@ def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) ->
 
 
 class Grid:
-    """Holds the bars of an inferred timeframe to its grid, batch after batch.
+    """Checks the bars of an inferred timeframe against its grid, batch after batch.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ class Grid:
         self._phases: dict[str | None, int] = {}
 
     def check(self, bars: pl.DataFrame, offset: int) -> None:
-        """Look at a batch whose first row is row ``offset`` of the source.
+        """Check a batch whose first row is row ``offset`` of the source.
 
         Raises
         ------
         InputError
-            For a bar off the grid: the guess was wrong, and the caller has to say the timeframe.
+            For a bar off the grid: the inference was wrong, and the caller has to pass the timeframe.
         """
         if not self._length:
-            return  # dates: check_bars knows where days, weeks and months begin
+            return  # for dates, check_bars checks where days, weeks and months begin
         phases = bars.select("symbol", phase=pl.col("timestamp").to_physical() % self._length)
         for symbol, phase in phases.drop_nulls().unique("symbol", keep="first").iter_rows():
             self._phases.setdefault(symbol, phase)

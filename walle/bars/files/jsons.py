@@ -21,7 +21,7 @@ _LOOK_AT = 1000
 
 
 class JsonSource:
-    """Rows of a JSON file, in bounded memory.
+    """The rows of a JSON file, read in bounded memory.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _rows(path: Path) -> Iterator[Any]:
     Raises
     ------
     InputError
-        For what is no JSON, or ends too early.
+        For a text that is not JSON or ends too early.
     """
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -142,7 +142,7 @@ def _rows(path: Path) -> Iterator[Any]:
 
 
 def _many(text: str, place: int) -> tuple[list[Any], int]:
-    """Decode all whole rows from a place on at once, or none where that fails: row by row tells what is wrong."""
+    """Decode all complete rows from a position on at once, or none if that fails: reading by row finds the fault."""
     end = max(text.rfind("],", place), text.rfind("},", place)) + 1
     if end <= place:
         return [], place
@@ -160,7 +160,7 @@ def _after(text: str, place: int) -> int:
 
 
 def _is_line_of_cells(text: str, place: int) -> bool:
-    """Tell ``[ms, o, h, l, c, v]`` on each line from an array of rows."""
+    """Return whether the text has ``[ms, o, h, l, c, v]`` on each line, rather than an array of rows."""
     inner = text[_after(text, place + 1) :][:1]
     return inner not in ("[", "{", "]", "")
 

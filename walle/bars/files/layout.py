@@ -1,4 +1,4 @@
-"""What was recognised about a source of bars."""
+"""The recognised layout of a source of bars."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Layout", "Unread"]
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A cell that holds something which is no time or number; it is null in the frame, and its row is refused.
+    """A cell whose text is not a time or number; it is null in the frame, and its row is refused.
 
     Parameters
     ----------
     row : int
-        Its place in the source, from 0.
+        The position of the row in the source, from 0.
     column : str
-        The source's name.
+        The column's name in the source.
     text : str
     """
 
@@ -30,7 +30,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What was recognised about a source of bars, before its rows are judged.
+    """The layout of a source of bars, recognised before its rows are validated.
 
     Parameters
     ----------
@@ -40,17 +40,17 @@ class Layout:
     compression : {"gzip", "bz2", "xz", "zstd", "zip"} or None
     name : {"walle", "freqtrade", "binance", "ccxt", "yfinance", "alpaca", "databento", "generic"}
     symbol, timeframe : str or None
-        The one of all rows; None where a column says it.
+        The value for all rows; None if a column holds it.
     symbol_from, timeframe_from : {"argument", "name", "column", "spacing"}
-        Who said so; ``spacing``: the distances between the bars.
+        Where the value comes from; ``spacing`` stands for the distances between the bars.
     time : str
-        How times are written, such as ``ms since 1970``.
+        The format of times, such as ``ms since 1970``.
     timezone : str or None
-        The zone that the caller gave.
+        The zone that the caller passed.
     columns : mapping of str to str
         Source name to our name.
     ignored : tuple of str
-        Columns that play no part.
+        Columns that are not used.
     """
 
     path: Path | None
@@ -67,7 +67,7 @@ class Layout:
     ignored: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Tell it in one line."""
+        """Describe the layout in one line."""
         packed = f" in {self.compression}" if self.compression else ""
         symbol = f"{self.symbol} (by {self.symbol_from})" if self.symbol else "symbols by column"
         timeframe = f"{self.timeframe} (by {self.timeframe_from})" if self.timeframe else "timeframes by column"

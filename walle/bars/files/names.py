@@ -1,4 +1,4 @@
-"""What the name of a file says: its symbol and timeframe, by the schemes of freqtrade and Binance."""
+"""Read the symbol and timeframe in the name of a file, by the naming schemes of freqtrade and Binance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FREQTRADE = re.compile(
 )
 _BINANCE = re.compile(r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<timeframe>\d+[a-zA-Z]+)-\d{4}(?:-\d\d){0,2}")
 _PLAIN = re.compile(r"(?P<symbol>[A-Z0-9.]+)-(?P<timeframe>\d+[a-zA-Z]+)")
-# the rule by which freqtrade itself turns the file name of a pair back: the first _ is a slash, the next a colon
+# freqtrade itself restores a pair from a file name by this rule: the first _ is a slash, the next one a colon
 _FREQTRADE_BASE = re.compile(r"^([A-Za-z\d]{1,10}|[A-Za-z\-]{1,6})_")
 _TIMEFRAME = re.compile(r"(\d*)\s*([A-Za-z]+)")
 _UNITS = {
@@ -29,16 +29,16 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class NameFacts:
-    """What a file name says.
+    """The facts in a file name.
 
     Parameters
     ----------
     symbol, timeframe : str or None
     scheme : {"freqtrade", "binance", "plain"} or None
-        Whose names look like this.
+        The naming scheme.
     kind : str or None
-        What the file holds instead of traded prices: freqtrade's ``mark``, ``index``, ``funding_rate``. Such a file
-        gives no symbol: under the pair's own it would pass for its traded prices.
+        What the file holds instead of traded prices: freqtrade's ``mark``, ``index``, ``funding_rate``. The name of
+        such a file gives no symbol, because under that of the pair its values would pass for traded prices.
     """
 
     symbol: str | None = None
@@ -71,7 +71,7 @@ def name_facts(stem: str) -> NameFacts:
 
 
 def timeframe_of(text: str) -> str | None:
-    """Return the timeframe that a usual spelling means, or None.
+    """Return the timeframe that a common spelling stands for, or None.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def timeframe_of(text: str) -> str | None:
     if not found:
         return None
     count, word = int(found[1] or 1), found[2]
-    # a month is M, a minute m: that one letter alone is told apart by its case
+    # only M (month) and m (minute) are case-sensitive
     word = word if word == "M" else word.lower()
     unit = next((unit for unit, words in _UNITS.items() if word in words), None)
     if unit is None:

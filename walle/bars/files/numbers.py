@@ -17,27 +17,27 @@ _FIXED_UNDEFINED = 2**63 - 1
 
 
 def read_numbers(values: pl.Series, label: str, offset: int) -> tuple[pl.Series, list[int]]:
-    """Return a column as Float64 (or as it is where ``parse_bars`` judges it), and the rows that are no numbers.
+    """Return a column as Float64 (or unchanged if ``parse_bars`` handles it), and the rows that are not numbers.
 
     Parameters
     ----------
     values : polars.Series
-        Of any type; a batch whose first row is row ``offset`` of the source.
+        A batch of any type, whose first row is row ``offset`` of the source.
     label : str
-        What the messages call it.
+        The name of the column in messages.
     offset : int
 
     Raises
     ------
     InputError
-        For thousands separators and decimal commas: "1,234" is two numbers, depending on who wrote it. For an integer
-        that float64 would round.
+        For thousands separators and decimal commas, because "1,234" can mean two numbers; for an integer that float64
+        would round.
     """
     kind = values.dtype
     if isinstance(kind, pl.Categorical | pl.Enum):
         values, kind = values.cast(pl.String), pl.String()
     if isinstance(kind, pl.Decimal):
-        # by text: Polars' own cast divides a 128-bit integer as a float and loses the last digit
+        # cast by way of text: Polars divides a 128-bit integer as a float and loses the last digit
         return values.cast(pl.String).cast(pl.Float64), []
     if kind != pl.String:
         return values, []
@@ -76,12 +76,12 @@ def _check_integers(values: pl.Series, numbers: pl.Series, label: str, offset: i
 
 
 def read_fixed(values: pl.Series, label: str, offset: int) -> tuple[pl.Series, list[int]]:
-    """Return Databento's prices, integers that count 1e-9, as Float64.
+    """Return Databento's prices, which are integers in units of 1e-9, as Float64.
 
     Raises
     ------
     InputError
-        For a number with a decimal point among them.
+        If one of them has a decimal point.
     """
     whole = values.cast(pl.Int64, strict=False)
     broken = whole.is_null() & values.is_not_null()
@@ -92,7 +92,7 @@ def read_fixed(values: pl.Series, label: str, offset: int) -> tuple[pl.Series, l
             "count 1e-9. Write them all in one form."
         )
     whole = whole.set(whole == _FIXED_UNDEFINED, None)
-    # by text: Polars divides by a constant as it multiplies by its reciprocal, and 100050000000 / 1e9 is not 100.05
+    # by way of text: Polars divides by a constant by multiplying with its reciprocal, so 100050000000 / 1e9 != 100.05
     digits = whole.abs().cast(pl.String).str.zfill(10)
     sign = pl.when(pl.col("whole") < 0).then(pl.lit("-")).otherwise(pl.lit(""))
     frame = pl.DataFrame({"whole": whole, "digits": digits})

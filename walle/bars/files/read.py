@@ -1,4 +1,4 @@
-"""From a file, or a frame of any layout, to bars frames."""
+"""Read a file, or a frame of any layout, as bars frames."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from walle.validation import check_text
 __all__ = ["BATCH_ROWS", "BarReader", "describe", "read_bars", "read_frame"]
 
 BATCH_ROWS = 65_536
-"""How many rows a frame has at most, unless the caller says otherwise."""
+"""The default for the maximum number of rows in a frame."""
 
 _LEAST_ROWS = 4096
 _NO_SYMBOL = " It says no symbol either: symbol='...'."
 
 
 class BarReader(Iterator[pl.DataFrame]):
-    """Bars frames of one source, read once from the first to the last; :func:`read_bars` makes it.
+    """An iterator of the bars frames of one source, made by :func:`read_bars`; it can be read once.
 
     Each frame has the columns of ``walle.frames.BARS`` - symbol, timeframe, timestamp (UTC, microseconds), open, high,
     low, close, volume (Float64) - and the source's rows in the source's order: row ``n`` of the source is row ``n`` of
-    all frames laid end to end. What cannot be read is null, so that ``check_bars`` refuses its row.
+    the concatenated frames. Values that cannot be read are null, so that ``check_bars`` refuses their rows.
 
-    Leave it with ``with``, or by :meth:`close`: what was unpacked is removed then (also when it was read to the end).
+    Use it in a ``with`` block, or call :meth:`close`, which removes the unpacked file (as does reading to the end).
 
     Attributes
     ----------
     layout : Layout
-        What was recognised.
+        The recognised layout.
     rows : int
-        How many rows were read so far.
+        The number of rows read so far.
     unread : list of Unread
-        Cells that hold something which is no time or number, the first 1,000 of ``unread_cells``.
+        Cells whose text is not a time or number; the first 1,000 of ``unread_cells``.
     unread_cells : int
     """
 
@@ -100,7 +100,7 @@ class BarReader(Iterator[pl.DataFrame]):
         Raises
         ------
         InputError
-            For what cannot be read, naming the file.
+            If the source cannot be read; the message names the file.
         StopIteration
             At the end.
         """
@@ -124,7 +124,7 @@ class BarReader(Iterator[pl.DataFrame]):
 
     @property
     def rows(self) -> int:
-        """How many rows were read so far."""
+        """The number of rows read so far."""
         return self._converter.rows
 
     @property
@@ -134,11 +134,11 @@ class BarReader(Iterator[pl.DataFrame]):
 
     @property
     def unread_cells(self) -> int:
-        """How many cells could not be read so far."""
+        """The number of cells so far that could not be read."""
         return self._converter.unread_cells
 
     def close(self) -> None:
-        """Stop reading, and remove what was unpacked. Closing twice is fine."""
+        """Stop reading and remove the unpacked file; a second call has no effect."""
         self._ahead, self._batches, self._slices = None, iter(()), iter(())
         if self._close is not None:
             self._close()
@@ -150,7 +150,7 @@ class BarReader(Iterator[pl.DataFrame]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the reader."""
         self.close()
 
 
@@ -167,37 +167,38 @@ def read_bars(
     """Read a file of bars in any known layout, in bounded memory.
 
     CSV (also with ``;``, tab or ``|``), JSON, Parquet, Feather and Arrow IPC, also inside gzip, bzip2, xz, zstd or zip;
-    told by the content first, by the ending second.
+    recognised by the content first and by the ending second.
 
     Parameters
     ----------
     path : str or Path
     symbol : str, optional
-        For all rows; else a column says it, else the file name (``ETH_BTC-5m``, ``BTCUSDT-1m-2024-01``).
+        For all rows. By default it comes from a column, else from the file name (``ETH_BTC-5m``,
+        ``BTCUSDT-1m-2024-01``).
     timeframe : str, optional
-        For all rows; else a column or the file name says it, else the distances between the bars.
+        For all rows. By default it comes from a column or the file name, else from the distances between the bars.
     columns : mapping, optional
-        Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then). A file
-        without a header has ``column_1`` and so on.
+        Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}`` means that there is no volume (it is 0
+        then). The columns of a file without a header are ``column_1`` and so on.
     timezone : str, optional
-        The IANA zone of naive times. Where times say their zone: the one in which bars of a day or longer open at
+        The IANA zone of naive times. If the times have a zone, it is the zone in which bars of a day or longer open at
         midnight.
     batch_rows : int
-        How many rows a frame has at most.
+        The maximum number of rows in a frame.
     maximum_bytes : int
-        How large a compressed file may become.
+        The maximum size of an unpacked file.
 
     Returns
     -------
     BarReader
-        An iterator of frames with the columns of ``BARS``; its ``layout`` says what was recognised.
+        An iterator of frames with the columns of ``BARS``; its ``layout`` describes the recognised layout.
 
     Raises
     ------
     InputError
-        When the file cannot be read as bars: at once for what its beginning shows, later for the rest.
+        If the file cannot be read as bars: at once if its beginning shows that, else during iteration.
     UnknownTimeframe
-        For a ``timeframe`` that is none.
+        For an unknown ``timeframe``.
 
     Examples
     --------
@@ -224,7 +225,7 @@ def read_frame(
     Parameters
     ----------
     source : polars, pandas or Arrow frame
-        A pandas frame may have columns of two levels, price and ticker, as yfinance gives for several tickers.
+        A pandas frame may have columns of two levels, price and ticker, as yfinance returns for several tickers.
     symbol, timeframe, columns, timezone, batch_rows
         As in :func:`read_bars`.
 
@@ -235,9 +236,9 @@ def read_frame(
     Raises
     ------
     InputError
-        When the frame cannot be read as bars.
+        If the frame cannot be read as bars.
     UnknownTimeframe
-        For a ``timeframe`` that is none.
+        For an unknown ``timeframe``.
     """
     wanted = _wanted(symbol, timeframe, timezone, batch_rows)
     with naming(None):
@@ -256,7 +257,7 @@ def describe(
     columns: Mapping[str, str | None] | None = None,
     timezone: str | None = None,
 ) -> Layout:
-    """Say what :func:`read_bars` recognises in a file, from its first rows.
+    """Return the layout that :func:`read_bars` recognises from the first rows of a file.
 
     Parameters
     ----------
@@ -266,7 +267,7 @@ def describe(
     Raises
     ------
     InputError
-        When the file cannot be read as bars.
+        If the file cannot be read as bars.
     """
     with read_bars(path, symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone) as bars:
         return bars.layout
@@ -290,7 +291,7 @@ def _read(
 
 
 def _filled(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """Join small batches: forms of times and the timeframe are told from the first one, which must show enough."""
+    """Join small batches: the first one must have enough rows to recognise the time format and the timeframe."""
     held: list[pl.DataFrame] = []
     for batch in batches:
         if held and sum(part.height for part in held) + batch.height > rows:
@@ -332,12 +333,12 @@ def _facts(stems: list[str]) -> NameFacts:
 
 
 def _roles(source: Source, wanted: Wanted, facts: NameFacts, columns: Mapping[str, str | None] | None) -> Roles:
-    """Assign the columns; a missing symbol is told in the same breath as missing columns.
+    """Assign the columns, and report a missing symbol together with missing columns.
 
     Raises
     ------
     InputError
-        When a column or the symbol is missing.
+        If a column or the symbol is missing.
     """
     unnamed = wanted.symbol is None and facts.symbol is None
     try:
@@ -359,7 +360,7 @@ def _roles(source: Source, wanted: Wanted, facts: NameFacts, columns: Mapping[st
 
 
 def _two_levels(source: Any) -> Source:
-    """Tell a pandas frame with columns of two levels, price and ticker, as a long table.
+    """Read a pandas frame with columns of two levels, price and ticker, as a long table.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Look at a file's first bytes, unpack it if it is packed, and say what it holds."""
+"""Recognise the format of a file by its first bytes, and unpack a compressed file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from walle.scratch import Scratch, explained
 __all__ = ["MAXIMUM_BYTES", "Opened", "open_file", "size_text"]
 
 MAXIMUM_BYTES = 8 * 2**30
-"""How large a file may become when it is unpacked, unless the caller says otherwise."""
+"""The default for the maximum size of an unpacked file."""
 
 _CHUNK = 1 << 20
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -37,19 +37,19 @@ _OTHERS = {
 
 @dataclass(slots=True)
 class Opened:
-    """A file that lies open for a reader.
+    """A file that is ready for a reader.
 
     Parameters
     ----------
     path : Path
-        Where plain, unpacked bytes lie.
+        The plain, unpacked file.
     format : {"csv", "json", "parquet", "arrow", "arrow stream", "feather 1"}
     compression : str or None
     stems : list of str
-        Names that may tell symbol and timeframe: of the file, then of the member of its archive.
+        Names that may contain symbol and timeframe: that of the file, then that of the member of its archive.
     maximum_bytes : int
     unpacked : Scratch or None
-        What is to be removed after reading.
+        The temporary file to remove after reading.
     """
 
     path: Path
@@ -60,28 +60,28 @@ class Opened:
     unpacked: Scratch | None = None
 
     def close(self) -> None:
-        """Remove what was unpacked."""
+        """Remove the unpacked file."""
         if self.unpacked is not None:
             self.unpacked.close()
 
 
 def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
-    """Find out what a file is by its content, then by its ending, and unpack it.
+    """Recognise the format of a file by its content, then by its ending, and unpack it.
 
-    Unpacking writes to a temporary file and stops at the limit: a reader never meets half a file, and a bomb costs no
-    more than the limit.
+    Unpacking writes to a temporary file and stops at the limit: a reader never sees half a file, and a decompression
+    bomb costs no more than the limit.
 
     Parameters
     ----------
     path : Path
     maximum_bytes : int
-        How large the unpacked file may be.
+        The maximum size of the unpacked file.
 
     Raises
     ------
     InputError
-        For an empty file, another format, a damaged or too large archive, one with several data files, or when there
-        is no room to unpack it.
+        For an empty file, an unknown format, an archive that is damaged, too large or has several data files, or if
+        there is no space to unpack it.
     """
     if not path.is_file():
         raise InputError("there is no such file." if not path.exists() else "this is no regular file.")
@@ -109,12 +109,12 @@ def open_file(path: Path, maximum_bytes: int = MAXIMUM_BYTES) -> Opened:
 
 
 def _unpack(path: Path, compression: str, target: IO[bytes], stems: list[str], maximum_bytes: int) -> str:
-    """Unpack a file, and return the ending of what was in its archive.
+    """Unpack a file, and return the ending of the file inside.
 
     Raises
     ------
     InputError
-        When there is no room for it.
+        If there is no space for it.
     OSError
         For any other reason.
     """
@@ -135,7 +135,7 @@ def _unpack(path: Path, compression: str, target: IO[bytes], stems: list[str], m
 
 
 def size_text(count: int) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes for people."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -179,7 +179,7 @@ def _stream(path: Path, compression: str) -> Any:
         return bz2.open(path, "rb")
     if compression == "xz":
         return lzma.open(path, "rb")
-    import pyarrow as pa  # it has a zstd codec; Python's own comes with 3.14
+    import pyarrow as pa  # for its zstd codec; Python has one from 3.14 on
 
     return pa.input_stream(str(path), compression="zstd")
 
@@ -197,12 +197,12 @@ def _unzip(path: Path, target: IO[bytes], stems: list[str], maximum_bytes: int) 
         data = [member for member in members if is_known(_base(member))] or members
         if len(data) != 1:
             listed = ", ".join(repr(member.filename) for member in data[:5]) + (", ..." if len(data) > 5 else "")
-            # one file is one unit that goes in whole or not at all, and its name gives symbol and timeframe
+            # a file is ingested whole or not at all, and its one name gives symbol and timeframe
             what = f"{len(data)} data files ({listed}); unpack it and give the folder" if data else "no file"
             raise InputError(f"the archive holds {what}.")
         if data[0].flag_bits & 1:
             raise InputError("the archive is encrypted; unpack it first.")
-        # only the last part of a member's name is looked at, and nothing is ever written under it
+        # only the last part of a member's name is used, and no file is ever written under that name
         stem, _, ending = split_name(_base(data[0]))
         stems.append(stem)
         with archive.open(data[0]) as packed:

@@ -1,4 +1,4 @@
-"""What a reader of bars needs of a file or a frame: names of columns, and batches of rows."""
+"""The interface between bar readers and their sources: column names, and batches of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 __all__ = ["PRICE_WORDS", "FrameSource", "Source", "WideSource"]
 
 PRICE_WORDS = {"open", "high", "low", "close", "adj close", "volume"}
-"""What yfinance calls the columns of a ticker."""
+"""The names that yfinance uses for the columns of a ticker."""
 
 _TICKER = "Ticker"
 
@@ -22,13 +22,13 @@ class Source(Protocol):
     Attributes
     ----------
     names : list of str
-        Its columns; ``column_1`` and so on without a header.
+        The names of its columns; ``column_1`` and so on without a header.
     header : bool
-        Whether it names its columns.
+        Whether the source names its columns.
     first : list of object
-        The cells of its first row, as far as they are known before reading.
+        The cells of the first row, if they are known before reading.
     hint : str or None
-        The layout that its form points to.
+        The layout that the form of the source suggests.
     """
 
     names: list[str]
@@ -37,13 +37,13 @@ class Source(Protocol):
     hint: str | None
 
     def read(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
-        """Yield frames of these columns with at most so many rows each, in the source's order."""
+        """Yield frames of these columns with at most ``rows`` rows each, in the source's order."""
         ...
 
 
 @dataclass(slots=True)
 class FrameSource:
-    """A frame that is in memory already."""
+    """A frame in memory."""
 
     frame: pl.DataFrame
     header: bool = True
@@ -62,9 +62,10 @@ class FrameSource:
 
 @dataclass(slots=True)
 class WideSource:
-    """A table with a group of columns for each ticker, told as a long one.
+    """A table with a group of columns for each ticker, read as a long table.
 
-    A row in which a ticker has no value at all is no bar of it: the table has a row wherever any ticker has one.
+    A row in which a ticker has no value at all is not a bar of that ticker: the table has a row wherever any ticker has
+    a bar.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Read a column of times: epochs, dates, and texts of the usual forms; one form per file."""
+"""Read a column of times: epochs, dates, and texts in common formats; a file has one format."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Times:
     Parameters
     ----------
     instants : polars.Series
-        Aware where the source says which instants they are, else naive; or dates.
+        Aware times if the source gives their zone, else naive times; or dates.
     wall : polars.Series
-        What the source's own clock showed, naive microseconds.
+        The times on the source's own clock, as naive microseconds.
     unread : list of int
-        Rows of the batch whose cell holds something that is no time; they are null.
+        Rows of the batch whose text is not a time; they are null.
     """
 
     instants: pl.Series
@@ -40,14 +40,14 @@ class Times:
 
 
 class TimeReader:
-    """Reads the batches of one time column, and holds them to the form of the first.
+    """Reads the batches of one time column, all in the format of the first.
 
     Parameters
     ----------
     label : str
-        What the messages call it.
+        The name of the column in messages.
     utc : bool
-        Whether its name says that naive times are UTC.
+        Whether the name of the column says that naive times are UTC.
     """
 
     def __init__(self, label: str, *, utc: bool) -> None:
@@ -63,7 +63,7 @@ class TimeReader:
         Raises
         ------
         InputError
-            For another form than before, several forms, a form that can be read in two ways, or times finer than a
+            For a format other than that of the first batch, several formats, an ambiguous format, or times finer than a
             microsecond.
         """
         kind = values.dtype
@@ -173,11 +173,11 @@ class TimeReader:
         else:
             fraction = shape.fraction and bool(base.str.contains(".", literal=True).any())
             unit: Literal["ns", "us"] = "ns" if fraction and bool(base.str.contains(r"\.\d{7,}$").any()) else "us"
-            # without fractions Polars parses four times as fast
+            # Polars parses times without fractions four times as fast
             form = shape.format if fraction else shape.format.replace("%.f", "")
             naive = base.str.to_datetime(form, time_unit=unit, strict=False)
             naive = self._to_microseconds(naive, offset)
-            if shape.seconds:  # chrono takes a leap second for the first of the next minute
+            if shape.seconds:  # chrono reads a leap second as the first second of the next minute
                 naive = naive.set(base.str.contains(":60", literal=True).fill_null(False), None)
         naive = naive.set((naive.dt.year() < 1000).fill_null(False), None)  # %Y reads two digits as the year 24
         unread = (naive.is_null() & texts.is_not_null()).arg_true().to_list()
@@ -206,13 +206,13 @@ def _split_zone(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     first = str(texts.drop_nulls()[0])
     found = re.search(_ZONE, first)
     suffix = found[0] if found else ""
-    if suffix and texts.str.ends_with(suffix).all():  # all in one zone: far faster than by pattern
+    if suffix and texts.str.ends_with(suffix).all():  # if all are in one zone, this is far faster than a pattern
         shift = pl.Series([_offset(suffix)], dtype=pl.Duration("us")).new_from_index(0, texts.len())
         return texts.str.strip_suffix(suffix), shift
     zones = texts.str.extract(f"({_ZONE})")
     known = {zone: _offset(zone) for zone in zones.unique().drop_nulls().to_list()}
     shift = zones.replace_strict(known, return_dtype=pl.Duration("us"), default=None)
-    # a text without a zone among others is left as it is, which the format then refuses
+    # a text without a zone, among others with one, stays as it is, so that the format refuses it
     base = texts.to_frame("text").select(
         pl.when(zones.is_not_null()).then(pl.col("text").str.replace(_ZONE, "")).otherwise(pl.lit("no zone"))
     )
