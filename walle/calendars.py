@@ -22,14 +22,14 @@ __all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instan
 SESSIONS = pl.Schema(
     {"session": pl.Date(), "open": INSTANT, "close": INSTANT, "break_start": INSTANT, "break_end": INSTANT}
 )
-"""One row is one session: its date, when it opens and closes, and its break (null without one); times in UTC."""
+"""One row is one session: its date, its opening and closing time, and its break (null without one); times in UTC."""
 
 _DAY = 86_400_000_000
 _OWN = ("24/7", "24/5")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _date = pl.col("session").cast(pl.Datetime("us")).to_physical()
 PERIODS = {"1d": "1d", "1w": "1w", "1M": "1mo"}  # as Polars spells them
-# exchange_calendars has no limit of its own, but pandas' rules of holidays silently give none before 1970
+# exchange_calendars has no limit of its own, but the holiday rules of pandas silently omit holidays before 1970
 _REACH = (date(1970, 1, 1), date(2049, 12, 31))
 
 Moment = datetime | date | str
@@ -37,26 +37,26 @@ Moment = datetime | date | str
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The opening times at which bars are expected, as stretches of even steps: numbered, and not written out."""
+    """The numbered opening times at which bars are expected, kept as stretches of even steps."""
 
     step: int
-    """From one opening time of a stretch to its next, in microseconds."""
+    """The microseconds from one opening time of a stretch to the next."""
     first: pl.Series
-    """Int64, ascending: where each stretch begins, in microseconds since 1970 UTC."""
+    """Int64, ascending: the first opening time of each stretch, in microseconds since 1970 UTC."""
     count: pl.Series
-    """Int64, each above 0: how many opening times each stretch has."""
+    """Int64, each above 0: the number of opening times in each stretch."""
     before: pl.Series
-    """Int64: how many all the stretches before it have."""
+    """Int64: the number of opening times in all stretches before each one."""
 
     @staticmethod
     def of(step: int, stretches: pl.DataFrame) -> Slots:
-        """Make slots from the columns first and count (Int64); stretches without an opening time are left out."""
+        """Make slots from the columns first and count (Int64), without the stretches whose count is 0."""
         kept = stretches.filter(pl.col("count") > 0)
         return Slots(step, kept["first"], kept["count"], kept["count"].cum_sum() - kept["count"])
 
     @property
     def total(self) -> int:
-        """How many opening times there are."""
+        """The number of opening times."""
         return int(self.count.sum())
 
     def times(self) -> pl.Series:
@@ -66,7 +66,7 @@ class Slots:
         return listed.explode().cast(INSTANT).set_sorted()
 
     def stretches(self) -> pl.DataFrame:
-        """Return from when to when bars last without a pause: open, close (Datetime("us", "UTC")), in order."""
+        """Return the spans that bars cover without a pause: open, close (Datetime("us", "UTC")), in order."""
         ends = pl.DataFrame({"open": self.first, "close": self.first + self.count * self.step})
         return ends.cast({"open": INSTANT, "close": INSTANT})
 
@@ -75,7 +75,7 @@ class Slots:
         given = times.to_physical()
         if self.first.is_empty():
             return (given * 0 - 1).alias("place")
-        # nulls would break the search's order
+        # search_sorted needs values without nulls
         stretch = self.first.search_sorted(given.fill_null(0), "right").cast(pl.Int64) - 1
         known = stretch.clip(0)
         steps = (given - self.first.gather(known)) // self.step
@@ -83,7 +83,7 @@ class Slots:
         return place.clip(-1).alias("place")
 
     def place(self, times: pl.Series) -> pl.Series:
-        """Return the number of the slot at exactly each instant, from 0: Int64, null where no bar is expected."""
+        """Return the number, from 0, of the slot that opens at each instant: Int64, null where no bar is expected."""
         floor = self.floor(times)
         return floor.set((self.at(floor) != times).fill_null(True), None)
 
@@ -98,10 +98,11 @@ class Slots:
 
 
 class Calendar(ABC):
-    """When a market is open. :func:`calendar` and :func:`from_sessions` make one.
+    """The opening hours of a market; :func:`calendar` and :func:`from_sessions` make one.
 
-    Every range is ``[start, end)``; its ends are aware datetimes, dates or ISO texts (midnight UTC). Days without a
-    session are closed. An instant at which a session opens is open, one at which it closes is not.
+    Every range is ``[start, end)``; its ends are aware datetimes, dates or ISO texts (midnight UTC). On a day without a
+    session the market is closed. It is open at the instant at which a session opens, and closed at the instant at which
+    the session closes.
 
     Attributes
     ----------
@@ -109,7 +110,7 @@ class Calendar(ABC):
     continuous : bool
         Whether intraday bars stand on one grid since 1970 UTC (24/7 and 24/5) instead of restarting at each open.
     own : polars.DataFrame or None
-        The sessions of a calendar of one's own (columns of :data:`SESSIONS`); None where the name alone gives it.
+        The sessions of a custom calendar (columns of :data:`SESSIONS`); None for a calendar known by its name.
     """
 
     continuous = False
@@ -128,20 +129,20 @@ class Calendar(ABC):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`SESSIONS`, in order; no row without a session. 24/7 has the days in UTC, 24/5 Monday to
-            Friday, each from 17:00 New York of the day before.
+            Columns of :data:`SESSIONS`, in order; empty when the range has no session. The sessions of 24/7 are the
+            days in UTC; those of 24/5 are Monday to Friday, each from 17:00 in New York on the day before.
         """
         lo, hi = self._range(start, end)
         return self.known(lo, hi).filter((_date >= lo) & (_date < hi))
 
     def segments(self, start: Moment, end: Moment) -> pl.DataFrame:
-        """Return when the market is open without a pause, cut to ``[start, end)``.
+        """Return the spans in which the market is open without a pause, cut to ``[start, end)``.
 
         Returns
         -------
         polars.DataFrame
-            open, close (Datetime("us", "UTC")), in order; no row while it is closed. A break ends a segment, sessions
-            that touch are one.
+            open, close (Datetime("us", "UTC")), in order; empty when the market is closed for the whole range. A break
+            ends a segment; sessions that touch make one segment.
         """
         lo, hi = self._range(start, end)
         new = (pl.col("open") != pl.col("close").shift(1)).fill_null(True).cum_sum()
@@ -156,20 +157,20 @@ class Calendar(ABC):
         ----------
         timeframe : str
         start, end : datetime, date or str
-            Of the opening times; a bar that opens before ``end`` may last longer.
+            The range of the opening times; a bar that opens before ``end`` may last longer.
         phase : timedelta, optional
-            From 0 to below the timeframe. Intraday bars then stand on the grid of the clock since 1970 UTC plus
-            ``phase``, and one is expected where the market is open at some time within it. The default is a phase of
-            0 for 24/7 and 24/5; elsewhere each session has its own.
+            From 0 to below the timeframe. Intraday bars then stand on the clock's grid since 1970 UTC plus ``phase``,
+            and a bar is expected wherever the market is open at some time within it. The default is a phase of 0 for
+            24/7 and 24/5; for other calendars each session has its own phase.
 
         Returns
         -------
         polars.Series
-            Datetime("us", "UTC"), ascending, without repeats; empty when no bar is expected.
+            Datetime("us", "UTC"), ascending, without duplicates; empty when no bar is expected.
 
         Notes
         -----
-        Without a phase, the bars of a session start at its open (09:30, 10:30 ... at XNYS) and again at the end of
+        Without a phase, the bars of a session start at its open (09:30, 10:30 ... at XNYS) and start anew at the end of
         its break; the last one before a break or the close may be cut short. These are the opening times that
         ``exchange_calendars.ExchangeCalendar.trading_index(..., intervals=False, closed="left")`` gives. ``1d`` bars
         carry a session's date at 00:00 UTC, ``1w`` the Monday and ``1M`` the first of a period with a session.
@@ -187,7 +188,7 @@ class Calendar(ABC):
             )
         if offset is None and self.continuous:
             offset = 0
-        # a bar on the clock's grid is expected where the market opens within it, after the range too
+        # a bar on the clock's grid is expected if the market opens within it, even after the end of the range
         stretches = self._stretches(lo, hi + step)
         first, stop = pl.col("open"), pl.col("close")
         if offset is not None:
@@ -200,7 +201,7 @@ class Calendar(ABC):
         return Slots.of(step, bounds.select(first=pl.col("first") + skipped * step, count=count))
 
     def is_open(self, instants: pl.Series) -> pl.Series:
-        """Tell of aware datetimes, in any order, whether the market is open then: Boolean, null for null."""
+        """Return whether the market is open at each aware datetime, in any order: Boolean, null for null."""
         given = check_instants(instants, "instants").to_physical()
         lo, hi = given.min(), given.max()
         if not isinstance(lo, int) or not isinstance(hi, int):
@@ -219,13 +220,13 @@ class Calendar(ABC):
         return lo, hi
 
     def _periods(self, timeframe: str, lo: int, hi: int) -> pl.Series:
-        # the Monday or the first may lie in the range and its first session after it
+        # a Monday or first of the month may lie in the range although its first session comes after the range
         dates = self.known(lo - 31 * _DAY, hi + 31 * _DAY)["session"].cast(pl.Datetime("us"))
         starts = dates.dt.truncate(PERIODS[timeframe]).to_physical().unique().sort()
         return starts.filter((starts >= lo) & (starts < hi))
 
     def _stretches(self, lo: int, hi: int) -> pl.DataFrame:
-        """Return open and close in microseconds of what overlaps the range, uncut, a row for each part of a session."""
+        """Return the uncut parts of sessions that overlap the range: open and close in microseconds."""
         sessions = self.known(lo, hi).select(pl.exclude("session").to_physical())
         morning = sessions.select("open", pl.coalesce("break_start", "close").alias("close"))
         evening = sessions.drop_nulls("break_end").select(pl.col("break_end").alias("open"), "close")
@@ -233,13 +234,13 @@ class Calendar(ABC):
         return parts.sort("open").filter((pl.col("close") > lo) & (pl.col("open") < hi))
 
     def _check(self, lo: int, hi: int) -> None:  # noqa: B027  # 24/7 and 24/5 have no bounds
-        """Refuse a range that the calendar does not reach."""
+        """Raise if the range exceeds the calendar's bounds."""
 
     @abstractmethod
     def known(self, lo: int, hi: int) -> pl.DataFrame:
         """Return at least the sessions that overlap a range of microseconds or whose date lies in it.
 
-        Unlike :meth:`sessions` it does not refuse a range beyond the calendar's bounds: nothing is known there.
+        Unlike :meth:`sessions`, it accepts a range beyond the calendar's bounds, and returns no sessions there.
         """
 
 
@@ -270,7 +271,7 @@ class _Forex(Calendar):
 
 
 class _Listed(Calendar):
-    """A calendar whose sessions are listed: one's own, or those of an exchange between its first and last day."""
+    """A calendar with a list of sessions: a custom one, or an exchange between its first and last known day."""
 
     def __init__(self, name: str, sessions: pl.DataFrame, reach: tuple[date, date] | None = None) -> None:
         super().__init__(name)
@@ -285,7 +286,7 @@ class _Listed(Calendar):
         if self._reach is None:
             return
         (first, last), ends = self._reach, pl.Series([lo, hi]).cast(INSTANT).dt.date()
-        # in UTC the first session may open on the day before its date, and the last one close on the day after
+        # in UTC the first session may open on the day before its date, and the last one may close on the day after
         if ends[0] < first - timedelta(days=1) or hi > (last.toordinal() - _EPOCH_DAY + 2) * _DAY:
             raise InputError(
                 f"calendar {self.name} reaches from {first} to {last}, not from {ends[0]} to {ends[1]}. Ask for a "
@@ -297,25 +298,25 @@ _calendars: dict[str, Calendar] = {"24/7": _AlwaysOpen("24/7"), "24/5": _Forex("
 
 
 def calendar(name: str | Calendar = "24/7") -> Calendar:
-    """Return the calendar of that name.
+    """Return the calendar with that name.
 
     Parameters
     ----------
     name : str or Calendar
         ``24/7``; ``24/5`` for foreign exchange, from Sunday 17:00 to Friday 17:00 America/New_York; or a name or alias
         that exchange_calendars knows, such as ``XNYS`` or ``NASDAQ`` (an alias gives the calendar that it stands for).
-        A calendar is returned as it is.
+        A :class:`Calendar` is returned unchanged.
 
     Raises
     ------
     UnknownCalendar
-        With near names.
+        For an unknown name; the error suggests similar ones.
     ConfigurationError
-        When exchange_calendars is needed and not installed, or cannot make this calendar.
+        If exchange_calendars is needed but is not installed, or cannot make this calendar.
 
     Examples
     --------
-    >>> calendar("24/5").segments("2024-03-10", "2024-03-16")["open"].to_list()  # summer time began on the 10th
+    >>> calendar("24/5").segments("2024-03-10", "2024-03-16")["open"].to_list()  # DST began on the 10th
     [datetime.datetime(2024, 3, 10, 21, 0, tzinfo=zoneinfo.ZoneInfo(key='UTC'))]
     """
     if isinstance(name, Calendar):
@@ -324,7 +325,7 @@ def calendar(name: str | Calendar = "24/7") -> Calendar:
     if name in _calendars:
         return _calendars[name]
     try:
-        import exchange_calendars  # here only: it brings pandas
+        import exchange_calendars  # imported here only, because it imports pandas
     except ModuleNotFoundError:
         raise ConfigurationError(
             f"calendar {name!r} is neither '24/7' nor '24/5', and exchange_calendars, which knows those of exchanges, "
@@ -340,7 +341,7 @@ def calendar(name: str | Calendar = "24/7") -> Calendar:
 
 
 def from_sessions(frame: pl.DataFrame, name: str) -> Calendar:
-    """Make a calendar of your own from its sessions; on all other days the market is closed.
+    """Make a custom calendar from its sessions; on all other days the market is closed.
 
     Parameters
     ----------
@@ -353,8 +354,8 @@ def from_sessions(frame: pl.DataFrame, name: str) -> Calendar:
     Raises
     ------
     InputError
-        Naming the first row that is not ``open < break_start < break_end < close``, overlaps the one before it, or does
-        not follow it; for a missing column or a wrong type.
+        For a row that does not satisfy ``open < break_start < break_end < close``, that overlaps the row before it or
+        does not follow it (the error names the first one); for a missing column or a wrong type.
     """
     if check_text(name, "name", maximum=128) in _OWN:
         raise InputError(f"name={name!r} is one of WallE's own calendars. Choose another.")
@@ -409,20 +410,20 @@ def _refuse(sessions: pl.DataFrame) -> None:
     for what, broken in rules.items():
         rows = sessions.select(broken.fill_null(False)).to_series().arg_true()
         if rows.len():
-            shown = ", ".join(f"{key}={value}" for key, value in sessions.row(rows[0], named=True).items())
+            values = ", ".join(f"{key}={value}" for key, value in sessions.row(rows[0], named=True).items())
             more = f" ({rows.len() - 1} more rows too.)" if rows.len() > 1 else ""
-            raise InputError(f"row {rows[0]} of the sessions {what}: {shown}.{more}")
+            raise InputError(f"row {rows[0]} of the sessions {what}: {values}.{more}")
 
 
 def _sessions(*columns: pl.Series) -> pl.DataFrame:
-    named = dict(zip(SESSIONS, columns, strict=False))  # without breaks where there are none
+    named = dict(zip(SESSIONS, columns, strict=False))  # the columns of breaks may be absent
     absent = [pl.lit(None, kind).alias(name) for name, kind in SESSIONS.items() if name not in named]
     return pl.DataFrame(named).with_columns(absent).cast(SESSIONS)
 
 
 def _exchange(library: Any, name: str) -> Calendar:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it says about pandas is nothing that our caller can mend
+        warnings.simplefilter("ignore")  # our caller cannot act on its warnings about pandas
         try:
             usual = library.get_calendar(name)
             lowest, highest = usual.bound_min(), usual.bound_max()

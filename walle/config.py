@@ -1,4 +1,4 @@
-"""Where the database is: an address from an argument or the environment, checked and normalised."""
+"""The database address, from an argument or the environment, checked and normalised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PUBLIC = (
     *("load_balance_hosts", "port", "requiressl", "sslmode", "sslnegotiation", "ssl_min_protocol_version"),
     *("ssl_max_protocol_version", "target_session_attrs", "tcp_user_timeout"),
 )
-"""The options of an address that hold no secret; of any other the value is never shown."""
+"""The options of an address that hold no secret; the values of all others are never shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +44,18 @@ class DatabaseConfig:
     Parameters
     ----------
     url : str, pathlib.Path, sqlalchemy.engine.URL or None
-        A path of a SQLite file, or a URL with the scheme ``sqlite``, ``postgresql`` or ``postgres`` (a driver such
+        The path of a SQLite file, or a URL with the scheme ``sqlite``, ``postgresql`` or ``postgres`` (a driver such
         as ``+asyncpg`` is accepted and dropped). None means that there is no database.
     pool_size : int
-        Connections that are kept open, 1 to 1000.
+        The number of connections to keep open, 1 to 1000.
     pool_overflow : int
-        Further connections that may be opened for a moment, 0 to 1000.
+        The number of further connections that may be opened for a while, 0 to 1000.
     echo : bool
         Log every statement through the logger ``sqlalchemy.engine``.
     transaction_pooler : bool
-        A pooler hands PostgreSQL's connections from transaction to transaction: no LISTEN, no session locks and no
-        prepared statements then. Events are polled, and consumers hold an expiring lease. A pooler that stands
-        between is noticed, so this is only to be said where it hides.
+        Whether a pooler reassigns PostgreSQL's connections after every transaction. LISTEN, session locks and prepared
+        statements are then not used: events are polled, and consumers hold an expiring lease. WallE detects most
+        poolers; set this only for one that it does not detect.
 
     Raises
     ------
@@ -94,19 +94,19 @@ class DatabaseConfig:
         transaction_pooler: bool | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> DatabaseConfig:
-        """Fill what is not given from ``WALLE_DATABASE_URL``, ``_POOL_SIZE``, ``_POOL_OVERFLOW`` and so on.
+        """Read missing arguments from ``WALLE_DATABASE_URL``, ``WALLE_DATABASE_POOL_SIZE`` and so on.
 
         Parameters
         ----------
         url, pool_size, pool_overflow, echo, transaction_pooler
-            As in the class; None means: from the environment, else the default.
+            As in the class; None takes the value of the environment, else the default.
         environ : mapping, optional
-            Read instead of ``os.environ``.
+            The mapping to read instead of ``os.environ``.
 
         Returns
         -------
         DatabaseConfig
-            Its ``url`` is None when there is none in either place (an empty variable counts as none).
+            Its ``url`` is None if neither the argument nor the variable is set (an empty variable counts as unset).
 
         Raises
         ------
@@ -138,7 +138,7 @@ class DatabaseConfig:
         Raises
         ------
         ConfigurationError
-            When there is none.
+            If no database is configured.
         """
         if not isinstance(self.url, URL):
             raise ConfigurationError(f"no database is configured. Allowed: {_ALLOWED}.")
@@ -159,7 +159,7 @@ def parse_url(target: URL | str | Path) -> URL:
     Parameters
     ----------
     target : URL, str or pathlib.Path
-        ``~`` is expanded and a relative path made absolute. Everything without ``://`` is a path.
+        ``~`` is expanded and a relative path made absolute. A text without ``://`` is a path.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def parse_url(target: URL | str | Path) -> URL:
     Raises
     ------
     ConfigurationError
-        For another scheme, an in-memory SQLite database, an empty or malformed address. Passwords are masked.
+        For another scheme, an in-memory SQLite database, or an empty or malformed address. Passwords are masked.
     """
     if isinstance(target, URL):
         return _normalise(target)
@@ -178,7 +178,7 @@ def parse_url(target: URL | str | Path) -> URL:
         )
     text = str(target)
     if "://" in text and isinstance(target, str):
-        text = text.strip()  # a line of a file of settings; a path may well begin or end with a space
+        text = text.strip()  # URLs come from settings files with spaces around them; a path may contain such spaces
     if "\0" in text:
         raise ConfigurationError("the database address holds a NUL character.")
     if not text.strip():
@@ -205,7 +205,7 @@ def parse_url(target: URL | str | Path) -> URL:
 
 
 def masked(url: URL) -> str:
-    """Write a URL with its password, and every option that is not known to be public, replaced by ``***``."""
+    """Write a URL with ``***`` in place of its password and of every option that is not known to be public."""
     hidden = {key: value if _is_public(key, value) else "***" for key, value in url.query.items()}
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
@@ -213,29 +213,30 @@ def masked(url: URL) -> str:
 
 
 def _is_public(key: str, value: str | Sequence[str]) -> bool:
-    """Tell whether an option may be shown: a known one, with no other in what was meant as its value."""
+    """Return whether an option may be shown: it is a public one, and its value does not contain another option."""
     values = [value] if isinstance(value, str) else value
     return key.lower() in _PUBLIC and not any(re.search("[=&;@]", one) for one in values)
 
 
 def _scheme(text: str) -> str:
-    """Return the scheme of a URL; empty for a path, also one with the letter of a drive."""
+    """Return the scheme of a URL; empty for a path, including one that begins with a drive letter."""
     found = re.match(r"([A-Za-z][\w+.-]*):", text)
     return "" if found is None or re.match(r"[A-Za-z]:[\\/]", text) else found[1]
 
 
 def _path(text: str) -> URL:
-    if _scheme(text).partition("+")[0] in _SCHEMES:  # pathlib has made one slash of two by now
+    if _scheme(text).partition("+")[0] in _SCHEMES:  # pathlib has replaced the two slashes by one
         raise ConfigurationError(f"a URL is given as a text, not as a Path. Allowed: {_ALLOWED}.")
     return _sqlite_file(text)
 
 
 def _refuse_near_misses(text: str) -> None:
-    """Refuse what was meant as a URL and is none; nothing of it is shown, since any part may be a password.
+    """Refuse a text that was meant as a URL but is not one.
 
     Raises
     ------
     ConfigurationError
+        Without the text itself, since any part of it may be a password.
     """
     scheme = _scheme(text)
     if text[0] in _QUOTES or text[-1] in _QUOTES:
@@ -280,7 +281,7 @@ def _normalise(url: URL) -> URL:
     if not url.database:
         raise ConfigurationError(f"'{scheme}://...' names no database. Allowed: {_ALLOWED}.")
     query = dict(url.query)
-    if driver == "asyncpg" and "ssl" in query:  # asyncpg's word for libpq's sslmode
+    if driver == "asyncpg" and "ssl" in query:  # asyncpg's name for libpq's sslmode
         query["sslmode"] = query.pop("ssl")
     return url.set(drivername="postgresql", query=query)
 

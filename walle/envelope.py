@@ -39,27 +39,27 @@ class Event(Record):
     type : str
         ``namespace.PascalCase``, such as ``orders.Filled``.
     payload : dict
-        The content, as JSON. An event that another program wrote may hold any other JSON value, or none: its own
-        document is the payload then.
+        The content, as JSON. An event that another program wrote may hold any JSON value or None; if its document is
+        not a JSON object, the whole document is the payload.
     id, corr_id : str
         New by default.
     kind : EventKind
         ``evt`` or ``cmd``.
     version : int
-        Of the payload's form, from 1.
+        The version of the payload's form, from 1.
     run_id, causation_id, trace_id, producer : str, optional
     ts : datetime
         Aware; now by default.
     headers : dict
-        Further words about the event, as JSON.
+        Metadata, as JSON.
     offset, created_at
-        Its place in the event log and the time when it was stored; None before. Neither is part of the envelope, nor of
-        equality.
+        The event's position in the log and the time when it was stored; None before. They are not part of the envelope,
+        and comparing events ignores them.
 
     Raises
     ------
     InputError
-        For another type name, a naive instant, or a payload that is no JSON.
+        For a type of another form, a naive instant, or a payload that is not JSON.
     """
 
     _enums: ClassVar[Mapping[str, builtins.type[StrEnum]]] = {"kind": EventKind}
@@ -93,16 +93,16 @@ class Event(Record):
             self._set(name, check_json(getattr(self, name), name))
 
     def __repr__(self) -> str:
-        """Show what is set, the place in the log first."""
+        """Show the fields that differ from their defaults, the offset first."""
         usual = {"kind": EventKind.EVENT, "version": 1}
         values = [(name, getattr(self, name)) for name in ("offset", *ENVELOPE) if name != "type"]
-        told = [f"{name}={value!r}" for name, value in values if value and usual.get(name) != value]
-        return f"{type(self).__name__}({self.type!r}, {', '.join(told)})"
+        fields = [f"{name}={value!r}" for name, value in values if value and usual.get(name) != value]
+        return f"{type(self).__name__}({self.type!r}, {', '.join(fields)})"
 
     def envelope(self) -> dict[str, Any]:
         """Return the event as the JSON document that the outbox holds."""
         document = {name: getattr(self, name) for name in ENVELOPE}
-        # a stored event of another program may have a time that is none
+        # an event that another program stored may have a ts that is not a time
         return document | {
             "kind": str(self.kind),
             "ts": self.ts.isoformat() if isinstance(self.ts, datetime) else self.ts,
@@ -119,12 +119,13 @@ class Event(Record):
         Parameters
         ----------
         document : str, bytes or mapping
-            JSON text, or what it was parsed to. ``ts`` is an ISO text with a zone.
+            JSON text, or the parsed object. ``ts`` is an ISO text with a zone.
 
         Raises
         ------
         InputError
-            For what is no JSON object, lacks a type, has an unknown key, or has a field that is not allowed.
+            For a document that is not a JSON object, lacks a type, or has an unknown key or a field that is not
+            allowed.
         """
         try:
             fields = json.loads(document) if isinstance(document, str | bytes) else document
@@ -145,7 +146,7 @@ class Event(Record):
 
     @classmethod
     def stored(cls, offset: int, event_type: str, created_at: datetime, envelope: str) -> Self:
-        """Make an event of a stored row, unchecked; what another program left out is None."""
+        """Make an event from a stored row without checking it; fields that another program left out are None."""
         try:
             document = parse_json(envelope)
         except (ValueError, RecursionError):  # SQLite keeps any text
@@ -157,7 +158,7 @@ class Event(Record):
         return cls.from_row(fields | {"offset": offset, "created_at": created_at})
 
     def caused_by(self, cause: Event) -> Self:
-        """Return this event as a consequence of another.
+        """Return a copy of this event that names another as its cause.
 
         Parameters
         ----------
@@ -166,8 +167,8 @@ class Event(Record):
         Returns
         -------
         Event
-            With ``causation_id`` the cause's id and its ``corr_id``; ``run_id`` and ``trace_id`` are the cause's where
-            this event has none.
+            Its ``causation_id`` is the id of the cause and its ``corr_id`` that of the cause. Where this event has no
+            ``run_id`` or ``trace_id``, it takes the cause's.
 
         Raises
         ------

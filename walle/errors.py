@@ -4,16 +4,16 @@
 WalleError
 ├── ConfigurationError (ValueError)     an address or setting that cannot work
 ├── PersistenceUnavailable              no database is configured (in-memory mode)
-├── StoreClosed                         the store or database was closed before
+├── StoreClosed                         the store or database is closed
 │   └── StoreForked                     it was opened in another process, before a fork
-├── InputError (ValueError)             what was given cannot be stored or asked
-│   ├── InvalidRows                     rows of an ingest that are no orders or fills
-│   │   └── InvalidBars                 rows of an ingest that are not bars
-│   ├── FilesRefused                    some of several files could not be taken in
-│   ├── EventTooLarge                   an event above the limit of bytes
+├── InputError (ValueError)             an argument or input that is not allowed
+│   ├── InvalidRows                     rows of an ingest that are not valid orders or fills
+│   │   └── InvalidBars                 rows of an ingest that are not valid bars
+│   ├── FilesRefused                    some of several files could not be ingested
+│   ├── EventTooLarge                   an event larger than the limit
 │   ├── UnknownTimeframe
 │   ├── UnknownCalendar
-│   └── IllegalTransition               a run cannot go from this status to that
+│   └── IllegalTransition               a run cannot change from this status to that one
 ├── NotFound (LookupError)
 │   ├── UnknownSymbol
 │   ├── UnknownRun
@@ -21,11 +21,11 @@ WalleError
 │   ├── UnknownFill
 │   ├── UnknownEvent
 │   └── UnknownConsumer
-├── IncompleteBars (LookupError)        bars are missing in the range that was asked for
+├── IncompleteBars (LookupError)        bars are missing in the requested range
 ├── Conflict                            the store already holds something else
-│   ├── FillConflict                    the same fill id with another content
+│   ├── FillConflict                    a known fill id with different content
 │   ├── StaleSnapshot                   an order snapshot older than the stored one
-│   ├── LostUpdate                      somebody saved this run in between
+│   ├── LostUpdate                      somebody else saved this run in between
 │   ├── DuplicateKey                    a unique value is taken
 │   ├── ConsumerBusy                    another process consumes under this name
 │   ├── ConsumerFenced                  this consumer was replaced by another
@@ -36,7 +36,7 @@ WalleError
 │   ├── SchemaTooNew                    written by a later WallE
 │   ├── NotAWalleStore                  somebody else's file or database
 │   └── UpgradeRefused                  a migration that would lose something
-└── DatabaseError                       the database did not do it
+└── DatabaseError                       the database failed or refused
     ├── DatabaseUnavailable             not reachable
     │   ├── AuthenticationFailed
     │   └── FileReplaced                another file lies where the store's was
@@ -45,7 +45,7 @@ WalleError
     ├── ReadOnly                        opened read-only, or not writable
     ├── StorageFull
     ├── UnsafeEventSource               events could be skipped here: a standby, or ids in blocks
-    ├── UnreadableRow                   another program wrote a value that is none of its column's
+    ├── UnreadableRow                   another program wrote a value that its column does not allow
     └── PrecisionError                  a stored number does not fit a frame
 ```
 """
@@ -117,7 +117,7 @@ class WalleError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leave ``__init__`` out, which makes the message of other arguments than those that an exception keeps."""
+        """Restore an error without calling ``__init__``, which takes other arguments than an exception keeps."""
         return _again, (type(self), self.args), self.__dict__ or None
 
 
@@ -130,7 +130,7 @@ class ConfigurationError(WalleError, ValueError):
 
 
 class PersistenceUnavailable(WalleError, RuntimeError):
-    """A durable operation was asked of a store that has no database."""
+    """An operation needs a database, and the store has none."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -141,16 +141,18 @@ class PersistenceUnavailable(WalleError, RuntimeError):
 
 
 class StoreClosed(WalleError, RuntimeError):
-    """The store, or the database below it, was closed before this call."""
+    """The store, or its database, was closed before this call."""
 
 
 class StoreForked(StoreClosed):
-    """Connections, and the threads that Polars works in, belong to one process, and this one was forked from it.
+    """The store was opened in another process, from which this one was forked.
+
+    Connections, and the threads in which Polars works, belong to the process that started them.
 
     Attributes
     ----------
     pid : int
-        The process that has them.
+        The process that opened the store.
     """
 
     def __init__(self, pid: int, message: str | None = None) -> None:
@@ -163,16 +165,16 @@ class StoreForked(StoreClosed):
 
 
 class InputError(WalleError, ValueError):
-    """What was given cannot be stored or asked for; nothing was written."""
+    """An argument or input is not allowed; nothing was written."""
 
 
 class InvalidRows(InputError):
-    """Rows of an ingest that are no bars, orders or fills; nothing of the call was written.
+    """Some rows of an ingest are not valid bars, orders or fills; the call wrote nothing.
 
     Attributes
     ----------
     rejected_rows : polars.DataFrame
-        Every refused row with its ``reason`` and its place ``row`` in the source.
+        Every refused row with its ``reason`` and its position ``row`` in the source.
     counts : dict of str to int
         How many rows each reason refused.
     """
@@ -184,7 +186,7 @@ class InvalidRows(InputError):
 
 
 class InvalidBars(InvalidRows):
-    """Rows of an ingest that are not bars; nothing of the call was written."""
+    """Some rows of an ingest are not valid bars; the call wrote nothing."""
 
 
 class FilesRefused(InputError):
@@ -193,17 +195,17 @@ class FilesRefused(InputError):
     Attributes
     ----------
     report : IngestReport
-        What became of each file.
+        The outcome of each file.
     errors : dict of Path to InputError
-        Why a file was refused.
+        Why each refused file was refused.
     """
 
     def __init__(self, report: Any, errors: Mapping[Path, InputError]) -> None:
-        shown = "\n".join(f"- {error}" for error in [*errors.values()][:5])
+        first = "\n".join(f"- {error}" for error in [*errors.values()][:5])
         more = f"\n- and {len(errors) - 5} more" if len(errors) > 5 else ""
         others = ", the others are stored" if len(errors) < len(report.outcomes) else ""
         super().__init__(
-            f"{len(errors)} of {len(report.outcomes)} files were refused{others}:\n{shown}{more}\n"
+            f"{len(errors)} of {len(report.outcomes)} files were refused{others}:\n{first}{more}\n"
             "The error's .errors has them all, and .report says what became of the others."
         )
         self.report = report
@@ -211,7 +213,7 @@ class FilesRefused(InputError):
 
 
 class EventTooLarge(InputError):
-    """An event whose envelope has more bytes as JSON than the log allows; nothing was written.
+    """An event's envelope has more bytes as JSON than the log allows; nothing was written.
 
     Attributes
     ----------
@@ -229,17 +231,17 @@ class EventTooLarge(InputError):
 
 
 class UnknownTimeframe(InputError):
-    """A timeframe that is not one of WallE's."""
+    """A timeframe is not one of WallE's."""
 
 
 class UnknownCalendar(InputError):
-    """A calendar that neither WallE nor exchange_calendars knows.
+    """Neither WallE nor exchange_calendars knows a calendar of that name.
 
     Attributes
     ----------
     name : str
     suggestions : list of str
-        Known names that are spelled alike.
+        Known names with a similar spelling.
     """
 
     def __init__(self, name: str, suggestions: Sequence[str]) -> None:
@@ -253,7 +255,7 @@ class UnknownCalendar(InputError):
 
 
 class IllegalTransition(InputError):
-    """A run cannot go from its stored status to the given one.
+    """A run cannot change from its stored status to the requested one.
 
     Attributes
     ----------
@@ -269,7 +271,7 @@ class IllegalTransition(InputError):
 
 
 class NotFound(WalleError, LookupError):
-    """Nothing of that name is stored."""
+    """Nothing is stored under that name or id."""
 
 
 class UnknownSymbol(NotFound):
@@ -279,7 +281,7 @@ class UnknownSymbol(NotFound):
     ----------
     symbol, timeframe : str
     suggestions : list of str
-        Stored symbols that are spelled alike.
+        Stored symbols with a similar spelling.
     """
 
     def __init__(self, symbol: str, timeframe: str, suggestions: Sequence[str], timeframes: Sequence[str]) -> None:
@@ -296,7 +298,7 @@ class UnknownSymbol(NotFound):
 
 
 class UnknownRun(NotFound):
-    """No run of that id is stored."""
+    """No run with that id is stored."""
 
     def __init__(self, run_id: str, suggestions: Sequence[str] = ()) -> None:
         near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
@@ -306,7 +308,7 @@ class UnknownRun(NotFound):
 
 
 class UnknownOrder(NotFound):
-    """No order of that id is stored."""
+    """No order with that id is stored."""
 
     def __init__(self, order_id: str, field: str = "id") -> None:
         super().__init__(f"no order with {field} {order_id!r}. store.orders.read() lists what is stored.")
@@ -314,7 +316,7 @@ class UnknownOrder(NotFound):
 
 
 class UnknownFill(NotFound):
-    """No fill of that id is stored."""
+    """No fill with that id is stored."""
 
     def __init__(self, fill_id: str) -> None:
         super().__init__(f"no fill with id {fill_id!r}. store.fills.read() lists what is stored.")
@@ -322,7 +324,7 @@ class UnknownFill(NotFound):
 
 
 class UnknownEvent(NotFound):
-    """No event of that id is stored."""
+    """No event with that offset or id is stored."""
 
     def __init__(self, event: int | str) -> None:
         super().__init__(f"no event {event!r}: it was never stored, or its transaction was rolled back.")
@@ -330,13 +332,13 @@ class UnknownEvent(NotFound):
 
 
 class UnknownConsumer(NotFound):
-    """No consumer of that name has ever consumed.
+    """No consumer has ever consumed under that name.
 
     Attributes
     ----------
     consumer_id : str
     suggestions : list of str
-        Known names that are spelled alike.
+        Known names with a similar spelling.
     """
 
     def __init__(self, consumer_id: str, suggestions: Sequence[str] = ()) -> None:
@@ -347,7 +349,7 @@ class UnknownConsumer(NotFound):
 
 
 class IncompleteBars(WalleError, LookupError):
-    """Bars are missing that were to be read whole.
+    """A read that requires complete bars found some of them missing.
 
     Attributes
     ----------
@@ -361,24 +363,24 @@ class IncompleteBars(WalleError, LookupError):
 
 
 class Conflict(WalleError):
-    """The store already holds something else under that name."""
+    """The store already holds something different under that name or id."""
 
 
 class FillConflict(Conflict):
-    """A fill id came again with another content; the stored fill stays.
+    """A fill has the id of a stored fill but different content; the stored fill stays.
 
     Attributes
     ----------
     fill_id : str
     differences : dict of str to tuple
-        For each column that differs: the stored value, and the given one.
+        For each column that differs, the stored value and the new one.
     """
 
     def __init__(self, fill_id: str, differences: Mapping[str, tuple[object, object]], others: int = 0) -> None:
-        shown = ", ".join(f"{name} is {old}, given {new}" for name, (old, new) in differences.items())
+        changes = ", ".join(f"{name} is {old}, given {new}" for name, (old, new) in differences.items())
         more = f" ({others} more fills conflict too.)" if others else ""
         super().__init__(
-            f"fill {fill_id!r} is already stored with another content: {shown}. Fills are an audit trail: the "
+            f"fill {fill_id!r} is already stored with another content: {changes}. Fills are an audit trail: the "
             f"stored one stays, and nothing of this call was written. A correction is a fill with its own id.{more}"
         )
         self.fill_id: str = fill_id
@@ -386,7 +388,7 @@ class FillConflict(Conflict):
 
 
 class StaleSnapshot(Conflict):
-    """An order snapshot that is older than the stored one.
+    """An order snapshot is older than the stored one.
 
     Attributes
     ----------
@@ -406,7 +408,7 @@ class LostUpdate(Conflict):
     ----------
     run_id : str
     given, stored : int
-        The revision that the given run was read at, and the one that is stored.
+        The revision at which the run was read, and the stored one.
     """
 
     def __init__(self, run_id: str, given: int, stored: int) -> None:
@@ -429,7 +431,7 @@ class DuplicateKey(Conflict):
 
 
 class ConsumerBusy(Conflict):
-    """Another process that lives consumes under this name.
+    """Another live process consumes under this name.
 
     Attributes
     ----------
@@ -445,13 +447,13 @@ class ConsumerBusy(Conflict):
 
 
 class ConsumerFenced(Conflict):
-    """Another consumer took this one's name, so nothing was committed; what was handled since may be handled twice.
+    """Another consumer took over this one's name, so nothing was committed; events may be handled twice.
 
     Attributes
     ----------
     consumer_id : str
     epoch : int
-        That of the claim which ended.
+        The epoch of the claim that ended.
     """
 
     def __init__(self, consumer_id: str, epoch: int) -> None:
@@ -464,13 +466,13 @@ class ConsumerFenced(Conflict):
 
 
 class HandlerFailed(WalleError):
-    """A consumer's handler failed as often as it may; the cause is the handler's own last error.
+    """A consumer's handler failed on its last allowed attempt; the cause is the handler's own last error.
 
     Attributes
     ----------
     consumer_id : str
     event : int
-        The offset of the event that was not handled; the offset stays before it.
+        The offset of the event that was not handled; the consumer's committed offset stays before it.
     """
 
     def __init__(self, consumer_id: str, event: int, event_type: str, tries: int, error: BaseException) -> None:
@@ -489,16 +491,16 @@ class ImmutableRecord(Conflict):
 
 
 class SchemaError(WalleError):
-    """The tables in the database are not the ones this WallE works with."""
+    """The tables in the database are not those that this version of WallE works with."""
 
 
 class SchemaOutdated(SchemaError):
-    """Tables are missing, of an older revision, or of the trading engine's own chain; an upgrade makes them ours.
+    """Tables are missing, of an older revision, or of the trading engine's own chain; an upgrade mends that.
 
     Attributes
     ----------
     revision : str or None
-        The revision that the database stands at; None when it has no tables yet.
+        The revision of the database; None when it has no tables yet.
     """
 
     def __init__(self, message: str, revision: str | None) -> None:
@@ -507,7 +509,7 @@ class SchemaOutdated(SchemaError):
 
 
 class SchemaTooNew(SchemaError):
-    """The database stands at a revision that is neither this WallE's nor the trading engine's: a later WallE's."""
+    """A later WallE wrote the database: its revision is neither this version's nor the trading engine's."""
 
 
 class NotAWalleStore(SchemaError):
@@ -515,11 +517,11 @@ class NotAWalleStore(SchemaError):
 
 
 class UpgradeRefused(SchemaError):
-    """A migration that would lose digits, characters or rows, or that needs a yes."""
+    """A migration would lose digits, characters or rows, or needs a confirmation."""
 
 
 class DatabaseError(WalleError):
-    """The database did not do what was asked; the transaction was rolled back."""
+    """The database failed or refused an operation; the transaction was rolled back."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -531,13 +533,13 @@ class AuthenticationFailed(DatabaseUnavailable):
 
 
 class FileReplaced(DatabaseUnavailable):
-    """The file of a SQLite store was replaced, removed or renamed while it was open; the store works no more.
+    """The file of a SQLite store was replaced, removed or renamed while it was open; the store no longer works.
 
     Attributes
     ----------
     path : Path
     written : bool
-        Whether the call had committed: then what it wrote is in the file that lay there before, and nowhere else.
+        Whether the call had committed. If so, its changes are in the original file and nowhere else.
     """
 
     def __init__(self, message: str, path: Path, *, written: bool = False) -> None:
@@ -547,7 +549,7 @@ class FileReplaced(DatabaseUnavailable):
 
 
 class DatabaseBusy(DatabaseError):
-    """Others held a lock for longer than the time-out."""
+    """Another connection held a lock for longer than the timeout."""
 
 
 class ReadOnly(DatabaseError):
@@ -555,7 +557,7 @@ class ReadOnly(DatabaseError):
 
 
 class StatementCancelled(DatabaseError):
-    """The server ended a statement: by its own time limit, or because an administrator asked for that."""
+    """The server cancelled a statement, because of its own time limit or at an administrator's request."""
 
 
 class StorageFull(DatabaseError):
@@ -563,16 +565,16 @@ class StorageFull(DatabaseError):
 
 
 class UnsafeEventSource(DatabaseError):
-    """Events could be skipped on this database, so none is read: a standby, or a sequence that hands out blocks."""
+    """No events are read, because this database could skip some: it is a standby, or its sequence hands out blocks."""
 
 
 class UnreadableRow(DatabaseError):
-    """A row that another program wrote, or was about to, whose value is none of its column's; nothing was made of it.
+    """Another program wrote, or tried to write, a value that its column does not allow; no result was made of it.
 
     Attributes
     ----------
     rows : list of str
-        The first of these values: table, column, key of the row and value; empty where only the column is known.
+        The first such values: table, column, key of the row and value; empty where only the column is known.
     """
 
     def __init__(self, message: str, rows: Sequence[str] = ()) -> None:
@@ -585,4 +587,4 @@ class PrecisionError(DatabaseError):
 
 
 for _name in __all__:
-    globals()[_name].__module__ = "walle"  # so a traceback names what a user catches
+    globals()[_name].__module__ = "walle"  # a traceback then shows the name under which users import the error

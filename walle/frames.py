@@ -44,7 +44,7 @@ BARS = pl.Schema({**_SERIES, "timestamp": INSTANT, **_OHLCV})
 """One row is one bar; ``timestamp`` is its opening time in UTC. No nulls."""
 
 BAR_SERIES = pl.Schema({**_SERIES, "first": INSTANT, "last": INSTANT, "bars": pl.Int64()})
-"""One row per (symbol, timeframe): the opening times of its first and last bar, and how many there are. No nulls."""
+"""One row is one (symbol, timeframe): the opening times of its first and last bar, and its number of bars. No nulls."""
 
 BAR_CONFLICTS = pl.Schema(
     {
@@ -54,16 +54,19 @@ BAR_CONFLICTS = pl.Schema(
         **_OHLCV,
     }
 )
-"""One row is a bar that came again with other values: those stored (they stay), and those refused. No nulls."""
+"""One row is a bar that was ingested again with other values: the stored ones, which stay, and the refused ones. No
+nulls."""
 
 STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
-"""The same, as it is kept: with the provider of the refused version, and the time (UTC) when it came."""
+"""One row is a conflict as it is stored: as above, with the provider of the refused version and the time (UTC) at which
+it was ingested."""
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
-"""One row is a refused input row: its place in the source from 0, what could be read of it, and why."""
+"""One row is a refused input row: its position in the source from 0, the values that could be read, and the reason."""
 
 KEPT_REJECTED = pl.Schema({"ingest": pl.Int64(), "name": pl.String(), **REJECTED_BARS})
-"""The same, as it is kept under quarantine: with the id of the ingest, and the name of the file (null for a frame)."""
+"""One row is a refused row as it is kept under quarantine: as above, with the id of the ingest and the name of the file
+(null for a frame)."""
 
 _COUNTS: dict[str, pl.DataType] = {
     name: pl.Int64() for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")
@@ -83,7 +86,7 @@ INGESTS = pl.Schema(
     }
 )
 """One row is an ingest: ``source`` is file or frame; ``name`` and ``checksum`` (SHA-256) are the file's; ``settings``
-is what was said about its rows, as JSON; ``symbol`` and ``timeframe`` are null where there were several."""
+holds the caller's arguments about its rows, as JSON; ``symbol`` and ``timeframe`` are null where there were several."""
 
 INGESTED_FILES = pl.Schema(
     {
@@ -94,10 +97,10 @@ INGESTED_FILES = pl.Schema(
         "error": pl.String(),
     }
 )
-"""One row is a file of an ingest: ``skipped`` when it was ingested before, ``error`` says why it was refused."""
+"""One row is a file of an ingest: ``skipped`` if it was ingested before; ``error`` says why it was refused."""
 
 CALENDARS = pl.Schema({"symbol": pl.String(), "calendar": pl.String(), "set_at": INSTANT})
-"""One row is a symbol whose calendar is remembered: the calendar's name, and when it was set (UTC). No nulls."""
+"""One row is a symbol with a stored calendar: the calendar's name, and when it was set (UTC). No nulls."""
 
 EXPLANATIONS = pl.Schema(
     {
@@ -109,8 +112,8 @@ EXPLANATIONS = pl.Schema(
         "explained_at": INSTANT,
     }
 )
-"""One row says why bars that open in ``[start, end)`` are missing, who said so and when (UTC). ``timeframe`` is null
-where it holds for all of them; no other nulls."""
+"""One row explains why bars that open in ``[start, end)`` are missing, with the explanation's author and time (UTC).
+``timeframe`` is null where it holds for all timeframes; no other nulls."""
 
 ORDERS = pl.Schema(
     {
@@ -136,7 +139,7 @@ ORDERS = pl.Schema(
         "error_code": pl.String(),
     }
 )
-"""One row is the last snapshot of an order; quantities in units, prices in the quote currency."""
+"""One row is the last snapshot of an order; quantities are in units, prices in the quote currency."""
 
 FILLS = pl.Schema(
     {
@@ -154,26 +157,28 @@ FILLS = pl.Schema(
         "exchange_fill_id": pl.String(),
     }
 )
-"""One row is one fill; where ``run_id`` or ``symbol`` was not written with it, those of its order stand."""
+"""One row is one fill; where it was written without ``run_id`` or ``symbol``, they are those of its order."""
 
 REJECTED_ORDERS = pl.Schema({"row": pl.Int64(), **ORDERS, "reason": pl.String()})
-"""One row is a refused row of an ingest: its place in the source from 0, what could be read of it, and why."""
+"""One row is a refused row of an ingest of orders: its position in the source from 0, the values that could be read,
+and the reason."""
 
 REJECTED_FILLS = pl.Schema({"row": pl.Int64(), **FILLS, "reason": pl.String()})
-"""The same of fills."""
+"""One row is a refused row of an ingest of fills: its position in the source from 0, the values that could be read, and
+the reason."""
 
 
 def _beside(schema: pl.Schema) -> dict[str, pl.DataType]:
-    """Return the columns of a schema as they are stored, then as they were given."""
+    """Return the columns of a schema for the stored values, then for the new ones."""
     columns = {name: kind for name, kind in schema.items() if name != "id"}
     return {f"stored_{name}": kind for name, kind in columns.items()} | columns
 
 
 ORDER_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(ORDERS), "reason": pl.String()})
-"""One row is a snapshot that was refused: what is stored (null where its id is not), what was given, and why."""
+"""One row is a refused snapshot: the stored values (null where its id is not stored), the new ones, and the reason."""
 
 FILL_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(FILLS)})
-"""One row is a fill that was refused because one of its id is there: what is stored and stays, and what was given."""
+"""One row is a fill that was refused because its id is taken: the stored values, which stay, and the new ones."""
 
 RUNS = pl.Schema(
     {
@@ -196,8 +201,8 @@ RUNS = pl.Schema(
 """One row is one run; ``config`` and ``owner`` are JSON texts."""
 
 RUN_SUMMARY = pl.Schema({**RUNS, "duration": pl.Duration("us"), "orders": pl.Int64(), "fills": pl.Int64()})
-"""The same, with ``stopped_at - started_at`` (null until it stopped), and how many orders and fills are of the run: a
-fill that was written without a run is of its order's. The counts are never null."""
+"""One row is one run: as above, with its ``duration``, ``stopped_at - started_at`` (null until it stopped), and the
+numbers of its orders and fills, never null. A fill that was written without a run belongs to the run of its order."""
 
 BACKTEST_RESULTS = pl.Schema(
     {
@@ -213,7 +218,7 @@ BACKTEST_RESULTS = pl.Schema(
         "created_at": INSTANT,
     }
 )
-"""One row is what an engine reports of a backtest; ``final_equity`` is an exact decimal as text, ``stats``,
+"""One row is the result that an engine reports for a backtest; ``final_equity`` is an exact decimal as text; ``stats``,
 ``equity_curve`` and ``fills`` are JSON texts. No nulls."""
 
 HISTORY = pl.Schema(
@@ -232,9 +237,9 @@ HISTORY = pl.Schema(
         "payload": pl.String(),
     }
 )
-"""One row is one moment in a run's life: ``kind`` is run, order, fill or event, and ``what`` says what happened, of an
-event its type. ``offset`` is an event's place in the log, ``payload`` its JSON text; both are null for the other
-kinds."""
+"""One row is one moment in a run's life: ``kind`` is run, order, fill or event, and ``what`` says what happened (for an
+event, its type). ``offset`` is an event's position in the log and ``payload`` its JSON text; both are null for the
+other kinds."""
 
 
 EVENTS = pl.Schema(
@@ -255,9 +260,9 @@ EVENTS = pl.Schema(
         "payload": pl.String(),
     }
 )
-"""One row is one event. ``offset`` is its place in the log and ``id`` the envelope's own, ``created_at`` the time when
-it was stored and ``ts`` its own; headers and payload are JSON texts. Only offset, type and created_at are never null:
-another program may have left out the rest."""
+"""One row is one event. ``offset`` is its position in the log, and ``id`` is the envelope's; ``created_at`` is the time
+when it was stored, and ``ts`` the time in its envelope; headers and payload are JSON texts. Only offset, type and
+created_at are never null: another program may have left out the rest."""
 
 CONSUMERS = pl.Schema(
     {
@@ -279,10 +284,10 @@ CONSUMERS = pl.Schema(
     }
 )
 """One row is one consumer. ``state``: running, stalled (no heartbeat for its lease), dead (its process is gone) or
-stopped. ``offset`` is that of the last event that it settled, -1 before the first; ``lag`` the committed events after
-it, of any type, and ``lag_seconds`` the age of the first of them (0 without). ``held`` of them wait behind a gap in the
-ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay. ``error`` is what the
-handler last failed with, at ``failed_at``; it stays after a later success (``succeeded_at``)."""
+stopped. ``offset`` is that of the last event that it settled, -1 before the first. ``lag`` counts the committed events
+after it, of any type, and ``lag_seconds`` is the age of the first of them (0 if there is none). ``held`` of them wait
+behind a gap in the ids, which the transactions in ``held_by`` may still fill. ``parked`` events wait for a replay.
+``error`` is the handler's last error, raised at ``failed_at``; it stays after a later success (``succeeded_at``)."""
 
 PARKED = pl.Schema(
     {
@@ -297,8 +302,8 @@ PARKED = pl.Schema(
         "envelope": pl.String(),
     }
 )
-"""One row is an event that a consumer set aside: its ``offset`` in the log, what the handler failed with and how often;
-when a replay was asked for, and when the handler took it after all (null before)."""
+"""One row is an event that a consumer set aside: its ``offset`` in the log, the handler's error and the number of
+tries, the time at which a replay was requested, and the time at which the handler succeeded (null before)."""
 
 RESETS = pl.Schema(
     {
@@ -310,4 +315,5 @@ RESETS = pl.Schema(
         "reset_at": INSTANT,
     }
 )
-"""One row is one reset of a consumer's offset: from where to where, why, by whom (user@host) and when. No nulls."""
+"""One row is one reset of a consumer's offset: the old and the new offset, the reason, who did it (user@host) and when.
+No nulls."""

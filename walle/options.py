@@ -1,4 +1,4 @@
-"""The options that calls take as texts, for editors and type checkers; each call checks them itself as well."""
+"""The types of options that are texts, for editors and type checkers; each call also checks its options itself."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = [
 ]
 
 OnInvalid = Literal["raise", "quarantine"]
-"""What becomes of rows that are refused: nothing of the source is stored, or the good rows are."""
+"""How to treat invalid rows: raise and store nothing, or store the valid rows and set the others aside."""
 
 Floats = Literal["refuse", "shortest"]
-"""What money in floats is: an error, or the decimal that the float's shortest text says."""
+"""How to treat money in floats: raise, or take the decimal in the float's shortest text."""
 
 BarField = Literal["close", "open", "high", "low", "volume"]
-"""One number of a bar."""
+"""The name of one number of a bar."""
 
 GridPeriod = Literal["day", "week", "month"]
-"""What coverage is counted by."""
+"""The period by which coverage is counted."""
 
 LotMethod = Literal["fifo", "lifo", "average"]
-"""Which open lot a fill closes."""
+"""How a fill is matched with the open lots: the oldest first, the newest first, or their average."""
 
 CostLevel = Literal["fill", "order", "run"]
-"""What a row of costs stands for."""
+"""The level of a row of costs: a fill, an order or a run."""
 
 ShortfallLevel = Literal["order", "run"]
-"""What a row of shortfall stands for."""
+"""The level of a row of shortfall: an order or a run."""
 
 Returns = Literal["day", "bar"]
-"""What a return is taken over."""
+"""The period of one return: a day or a bar."""
 
 OnPoison = Literal["stop", "park"]
-"""What becomes of an event that a handler cannot handle."""
+"""How a consumer treats an event that its handler cannot handle: stop before it, or park it and go on."""
 
 StartPlace = Literal["first", "latest"]
-"""Where a new consumer begins."""
+"""Where a new consumer begins: at the first event, or after the latest one."""

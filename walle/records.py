@@ -1,7 +1,7 @@
 """The facts that WallE keeps, as frozen records (events: :mod:`walle.envelope`).
 
-A record is checked when it is made, so what exists can be stored. Records that come out of a database are not checked
-again: reading never fails on a word that another program wrote.
+A record is checked when it is made, so every record can be stored. Records that come out of a database are not checked
+again, so that reading never fails on a word that another program wrote.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ __all__ = [
 
 
 class Record:
-    """What all records share: checking the fields, and making one from a stored row without checking it."""
+    """The base of all records: it checks fields, and makes a record from a stored row without checking it."""
 
     __slots__ = ()
     _enums: ClassVar[Mapping[str, type[StrEnum]]] = {}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Make a record of a stored row; an unknown word stays the text it is, and a missing column None."""
+        """Make a record from a stored row; an unknown word stays a text, and a missing column becomes None."""
         record = object.__new__(cls)
         for item in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = row.get(item.name)
@@ -97,7 +97,7 @@ class Bar(Record):
     timeframe : str
         One of :data:`walle.TIMEFRAMES`.
     timestamp : datetime
-        The opening time; aware. For ``1d``, ``1w`` and ``1M`` the date at midnight, in any zone or none.
+        The opening time; aware. For ``1d``, ``1w`` and ``1M`` it is the date at midnight, in any zone or none.
     open, high, low, close : float
         Finite, ``low <= open, close <= high``.
     volume : float
@@ -106,7 +106,7 @@ class Bar(Record):
     Raises
     ------
     InputError
-        For a naive timestamp or numbers that are no bar.
+        For a naive timestamp, or numbers that do not make a bar.
     """
 
     symbol: str
@@ -141,19 +141,19 @@ class Bar(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The process that runs a run.
+    """The process that executes a run.
 
     Parameters
     ----------
     host : str
     pid : int
     started : float
-        The start of the process in seconds since 1970 UTC, as the clock said it then.
+        The start of the process in seconds since 1970 UTC, by the clock at that time.
     ticks : int, optional
-        The same as the kernel counts it, which no setting of the clock moves; tells it from a later process with the
-        same pid.
+        The start of the process as the kernel counts it, which no change of the clock affects; it tells the process
+        from a later one with the same pid.
     boot, machine, namespace : str, optional
-        Where that pid counts: which boot of which machine, and which container.
+        Where that pid is valid: the boot of the machine, the machine, and the container.
     """
 
     host: str
@@ -166,7 +166,7 @@ class Owner:
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
-        """Make one of what a database holds; None for what names no process. Members that nobody knows are left out."""
+        """Make an owner from a stored value, without unknown members; None if the value names no process."""
         if not isinstance(stored, Mapping) or not {"host", "pid", "started"} <= stored.keys():
             return None
         return cls(**{item.name: stored[item.name] for item in dataclasses.fields(cls) if item.name in stored})
@@ -187,7 +187,7 @@ class Run(Record):
         ``pending``, ``running``, ``stopped``, ``completed``, ``error`` or ``lost``.
     symbols : tuple of str, optional
     timeframe : str, optional
-        Where one of the two is None, a read gives what stands under its name in ``config``, if that is a list of texts
+        Where one of the two is None, a read takes the value of the same name in ``config``, if that is a list of texts
         or a text: the trading engine keeps them there.
     config : dict, optional
         The parameters, as JSON.
@@ -196,14 +196,14 @@ class Run(Record):
         Aware; now by default.
     started_at, stopped_at, heartbeat_at : datetime, optional
     owner : Owner, optional
-        Written by the store when a run starts to run.
+        Written by the store when the run becomes ``running``.
     revision : int
-        How often it was saved; 0 before the first save. A save with an old revision raises ``LostUpdate``.
+        How often the run was saved; 0 before the first save. A save with an old revision raises ``LostUpdate``.
 
     Raises
     ------
     InputError
-        For an unknown word, a naive instant, or a config that is no JSON.
+        For an unknown word, a naive instant, or a config that is not JSON.
     """
 
     _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"mode": RunMode, "status": RunStatus}
@@ -311,7 +311,7 @@ class Order(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill(Record):
-    """One execution of an order, for ever.
+    """One execution of an order; it never changes.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ class Fill(Record):
         At most 100 characters; unique.
     order_id : str
     run_id : str, optional
-        Where it is None, the order's run counts.
+        Where it is None, the fill belongs to the run of its order.
     symbol : str, optional
     side : Side
     price : Decimal
@@ -369,30 +369,30 @@ class Fill(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacktestResult(Record):
-    """What an engine reports of one backtest.
+    """The result that an engine reports for one backtest.
 
     Parameters
     ----------
     run_id : str
         At most 100 characters; a run has one result.
     start_time, end_time : datetime
-        Aware; of the simulated time.
+        Aware; the first and last moment of the simulated time.
     timeframe : str
     symbols : tuple of str
     final_equity : Decimal
-        A text that is no number, in a row of another program, stays that text.
+        A text that is not a number, in a row that another program wrote, stays a text.
     simulation_duration_ms, total_bars_processed : int
         From 0 to 2,147,483,647.
     stats : dict
         As JSON, like the two lists.
     equity_curve, fills : list
     created_at : datetime, optional
-        Aware; None: the database's time of the save.
+        Aware; None stands for the database's time of the save.
 
     Raises
     ------
     InputError
-        For a naive instant, a float as final_equity, or what is no JSON.
+        For a naive instant, a float as final_equity, or a value that is not JSON.
     """
 
     run_id: str
