@@ -1,4 +1,4 @@
-"""Fills held against their orders, against the bars, and against time: a registry of rules, and what they find."""
+"""The audit of fills: rules that compare fills with their orders, the bars and time, and their findings."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ FINDINGS = pl.Schema(
         "sentence": pl.String(),
     }
 )
-"""One row is one finding: which rule, how grave (error, warning, info), on which run, order and fill (null where it is
-about none), when the fill happened, what is there and what should be (exact texts), and a sentence that says it."""
+"""One row is one finding: the rule, its severity (error, warning, info), the run, order and fill (null where it
+concerns none), the time of the fill, the actual and the expected value (exact texts), and a sentence that explains
+it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Where the rules draw their lines.
+    """The thresholds of the rules.
 
     Parameters
     ----------
     price_tolerance : Decimal
-        How far an order's average price may be from that of its fills: engines round it.
+        The allowed difference between an order's average price and that of its fills, because engines round it.
     max_volume_share : Decimal
-        How much of its bar's volume a fill may be; 1 is all of it.
+        The largest allowed share of a fill in its bar's volume; 1 is all of it.
     max_commission_rate : Decimal
-        How much of its notional a fill may cost; 0.01 is one per cent.
+        The largest allowed commission as a share of the notional; 0.01 is one per cent.
     """
 
     price_tolerance: Decimal = Decimal("0.00000001")
@@ -57,7 +58,7 @@ class Thresholds:
     max_commission_rate: Decimal = Decimal("0.01")
 
     def __post_init__(self) -> None:
-        """Refuse what is no threshold.
+        """Raise unless every threshold is valid.
 
         Raises
         ------
@@ -73,13 +74,13 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule looks at.
+    """The data that a rule examines.
 
     Parameters
     ----------
     fills, orders : polars.DataFrame
-        Columns of :data:`walle.frames.FILLS` and :data:`walle.frames.ORDERS`. A fill has the run and the symbol of its
-        order where none was written with it.
+        Columns of :data:`walle.frames.FILLS` and :data:`walle.frames.ORDERS`. A fill that was written without a run or
+        a symbol has those of its order.
     markets : mapping of symbol to Market
     thresholds : Thresholds
     """
@@ -91,13 +92,13 @@ class Evidence:
 
     @cached_property
     def known(self) -> pl.DataFrame:
-        """The fills whose order is there, with its columns under names that begin with ``order_``."""
+        """The fills whose order is stored, with the order's columns under names that begin with ``order_``."""
         named = {name: f"order_{name}" for name in ORDERS if name != "id"}
         return self.fills.join(self.orders.rename(named), left_on="order_id", right_on="id", how="inner")
 
     @cached_property
     def sums(self) -> pl.DataFrame:
-        """The orders that have fills: their columns, ``fills`` (how many), ``filled`` and ``average`` of the fills."""
+        """The orders that have fills: their columns, and ``fills`` (the count), ``filled`` and ``average`` of these."""
         numbers = self.orders.select(order_id="id").with_row_index("_n")
         mine = self.fills.select("order_id", "quantity", "price", "filled_at").join(numbers, on="order_id")
         size, count = Exact.of(mine["quantity"]), self.orders.height
@@ -114,7 +115,7 @@ class Evidence:
 
     @cached_property
     def barred(self) -> pl.DataFrame:
-        """The fills of symbols with bars, and what those say: low, high, volume, gap, is_open, covered."""
+        """The fills of symbols with bars, with the bar columns low, high, volume, gap, is_open and covered."""
         parts = []
         for part in self.fills.drop_nulls("symbol").partition_by("symbol", maintain_order=True):
             market = self.markets.get(part["symbol"][0])
@@ -140,12 +141,12 @@ class Evidence:
 Check = Callable[[Evidence], pl.DataFrame]
 
 _AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar"}
-"""Rules that find nothing where there are no bars."""
+"""Rules that need bars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of the audit; :func:`rule` makes one of a function."""
+    """A rule of the audit; :func:`rule` makes one from a function."""
 
     name: str
     severity: str
@@ -153,16 +154,16 @@ class Rule:
 
     @property
     def doc(self) -> str:
-        """What the rule looks for, in a line."""
+        """The first line of the function's docstring, which says what the rule looks for."""
         return (inspect.getdoc(self.check) or "").partition("\n")[0]
 
     def findings(self, evidence: Evidence) -> pl.DataFrame:
-        """Return what the rule finds: columns of :data:`FINDINGS`.
+        """Return the findings of the rule: columns of :data:`FINDINGS`.
 
         Raises
         ------
         InputError
-            When its function returns another thing than such a frame.
+            If its function does not return such a frame.
         """
         found = self.check(evidence)
         allowed = [name for name in FINDINGS if name not in ("rule", "severity")]
@@ -176,10 +177,10 @@ class Rule:
 
 
 def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
-    """Make a rule of a function, to be given to an audit as one of ``extra_rules``.
+    """Make a rule from a function, to pass to an audit in ``extra_rules``.
 
-    The function takes the :class:`Evidence` and returns a frame with ``sentence`` and any other column of
-    :data:`FINDINGS`; it looks at whole columns. Its docstring says what it looks for.
+    The function takes the :class:`Evidence` and returns a frame with ``sentence`` and any other columns of
+    :data:`FINDINGS`; it works on whole columns. Its docstring says what it looks for.
 
     Parameters
     ----------
@@ -190,17 +191,17 @@ def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
     Raises
     ------
     InputError
-        For another severity.
+        For an unknown severity.
 
     Examples
     --------
     >>> @rule("round_lot", "warning")
     ... def odd_lots(evidence):
-    ...     '''The quantity is no whole number.'''
+    ...     '''The quantity is not a whole number.'''
     ...     odd = evidence.fills.filter(pl.col("quantity") % 1 != 0)
     ...     return odd.select(fill_id="id", sentence=pl.format("fill {} is an odd lot.", "id"))
     >>> odd_lots.doc
-    'The quantity is no whole number.'
+    'The quantity is not a whole number.'
     """
     if severity not in SEVERITIES:
         raise InputError(f"severity={severity!r}: allowed are {', '.join(SEVERITIES)}.")
@@ -208,23 +209,23 @@ def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
 
 
 def audit(evidence: Evidence, rules: Iterable[Rule]) -> pl.DataFrame:
-    """Hold fills against rules.
+    """Apply rules to fills.
 
     Parameters
     ----------
     evidence : Evidence
     rules : iterable of Rule
-        :data:`walle.fills.rules.RULES`, and any of one's own.
+        :data:`walle.fills.rules.RULES`, and any custom rules.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`FINDINGS`; errors first, then by run, time, order, fill and rule. No row without a finding.
+        Columns of :data:`FINDINGS`; errors first, then by run, time, order, fill and rule. Empty without findings.
 
     Raises
     ------
     InputError
-        When a rule of one's own returns no findings.
+        If a custom rule does not return a frame of findings.
     """
     found = pl.concat([pl.DataFrame(schema=FINDINGS), *(each.findings(evidence) for each in rules)])
     rank = pl.col("severity").replace_strict({name: n for n, name in enumerate(SEVERITIES)}, return_dtype=pl.Int8)
@@ -232,12 +233,12 @@ def audit(evidence: Evidence, rules: Iterable[Rule]) -> pl.DataFrame:
 
 
 def choose(rules: Sequence[Rule], names: Iterable[str] | None) -> list[Rule]:
-    """Return the rules of these names, or all; beside one that needs bars, the rule that says where there are none.
+    """Return the rules with these names, or all; with one that needs bars, also the rule that reports missing bars.
 
     Raises
     ------
     InputError
-        For a name that no rule has.
+        For an unknown name.
     """
     if names is None:
         return list(rules)
@@ -253,7 +254,7 @@ def choose(rules: Sequence[Rule], names: Iterable[str] | None) -> list[Rule]:
 def about(
     found: pl.DataFrame, sentence: pl.Expr, actual: pl.Expr | None = None, expected: pl.Expr | None = None
 ) -> pl.DataFrame:
-    """Make findings of fills: their ids, symbol and time, and what is to be said."""
+    """Make findings about fills, from their ids, symbols and times, and a sentence."""
     none = pl.lit(None, pl.String)
     return found.rechunk().select(  # Polars 2.1 panics in format() of a conditional text on a frame of several chunks
         "run_id",
@@ -268,7 +269,7 @@ def about(
 
 
 def about_order(found: pl.DataFrame, sentence: pl.Expr, actual: pl.Expr, expected: pl.Expr) -> pl.DataFrame:
-    """Make findings of orders: as of their last fill."""
+    """Make findings about orders, at the time of their last fill."""
     return found.rechunk().select(
         "run_id",
         pl.col("id").alias("order_id"),
@@ -281,5 +282,5 @@ def about_order(found: pl.DataFrame, sentence: pl.Expr, actual: pl.Expr, expecte
 
 
 def shown(value: pl.Expr) -> pl.Expr:
-    """Write an exact number as text."""
+    """Format an exact number as text."""
     return trimmed_text(value)

@@ -1,4 +1,4 @@
-"""Prices that an execution is measured against, out of bars; and why there is none."""
+"""Benchmark prices of executions, taken from bars, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ BENCHMARKS = ("arrival", "vwap", "open", "close")
 
 _DAY = timedelta(days=1)
 _BREAK = timedelta(hours=3)
-"""A longer pause of a market ends its day."""
+"""A longer break ends the day of a market."""
 
 
 class Price(NamedTuple):
-    """What something is measured against.
+    """Benchmark prices, and the reasons why some are missing.
 
     Parameters
     ----------
     value : polars.Series
-        Decimal(38, 18); null where it cannot be measured.
+        Decimal(38, 18); null where no price can be determined.
     reason : polars.Series
-        String: why not; null elsewhere.
+        String: why there is no price; null elsewhere.
     """
 
     value: pl.Series
@@ -44,7 +44,7 @@ def check_benchmarks(names: str | Sequence[str]) -> list[str]:
     Raises
     ------
     InputError
-        For one that there is not, one that comes twice, or none.
+        For an unknown name, a duplicate name, or no name.
     """
     given = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in given if name not in BENCHMARKS]
@@ -54,7 +54,7 @@ def check_benchmarks(names: str | Sequence[str]) -> list[str]:
 
 
 def arrival(market: Market, times: pl.Series, what: str) -> Price:
-    """Return the last close by each instant.
+    """Return the last close at or before each instant.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def arrival(market: Market, times: pl.Series, what: str) -> Price:
     times : polars.Series
         Datetime("us", "UTC").
     what : str
-        What happened then, for the reasons: ``the order was submitted``.
+        The occurrence at these instants, for the reasons: ``the order was submitted``.
     """
     if market.bars.is_empty():
         return _none(times.len(), "no bars of this symbol")
@@ -80,10 +80,10 @@ def arrival(market: Market, times: pl.Series, what: str) -> Price:
 
 
 def interval_vwap(market: Market, starts: pl.Series, ends: pl.Series) -> Price:
-    """Return the volume-weighted average price of the bars that a span touches, both ends in it.
+    """Return the volume-weighted average price of the bars that each span touches, both of its ends included.
 
-    A bar's own average is not known: its typical price (high + low + close) / 3 stands for it. Rounded once, half-even
-    at 18 places.
+    A bar's own average is unknown, so its typical price (high + low + close) / 3 stands for it. The result is rounded
+    once, half-even at 18 places.
     """
     if market.bars.is_empty():
         return _none(starts.len(), "no bars of this symbol")
@@ -131,11 +131,12 @@ def interval_vwap(market: Market, starts: pl.Series, ends: pl.Series) -> Price:
 def daily(market: Market, times: pl.Series, column: str) -> Price:
     """Return the ``open`` or ``close`` of the day that each instant lies in.
 
-    The day is the market's session, with breaks of up to three hours; where it is open for longer, the UTC day.
+    The day is the market's session, including breaks of up to three hours; if the session is longer than a day, it is
+    the UTC day.
     """
     if market.bars.is_empty():
         return _none(times.len(), "no bars of this symbol")
-    if market.step >= _DAY:  # the bar is the day, or more than one
+    if market.step >= _DAY:  # each bar spans a day or more
         place = market.place(times)
         lacking = place.is_null().to_frame("none")
         words = pl.when("none").then(pl.lit("the bar of the day is missing"))
@@ -160,7 +161,7 @@ def daily(market: Market, times: pl.Series, column: str) -> Price:
 
 
 def _days(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
-    """Return when the day of each instant opens and closes, and whether the market was closed."""
+    """Return the open and close of each instant's day, and whether the market was closed."""
     floor = times.dt.truncate("1d")
     if market.sessions is None:
         return floor, floor + _DAY, pl.Series([False]).new_from_index(0, times.len())
@@ -180,7 +181,7 @@ def _days(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series, pl.Se
 
 
 def _between(values: Exact, first: pl.Series, last: pl.Series) -> Exact:
-    """Add up the values of spans, both ends in it."""
+    """Add up the values from ``first`` to ``last``, both included."""
     sums = values.cum_sum()
     before = sums.gather((first - 1).clip(0)).where(first > 0)
     return sums.gather(last) - before

@@ -1,4 +1,4 @@
-"""From records or a frame of orders or fills to a checked frame, whole columns at a time."""
+"""Convert records or a frame of orders or fills to a checked frame, whole columns at a time."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ Record = type[Fill] | type[Order]
 
 
 class Faults:
-    """What is wrong with the rows of a frame: the first stops the call, or each row keeps the first of its own.
+    """The faults in the rows of a frame: either the first one raises, or the first one of each row is kept.
 
     Parameters
     ----------
     noun : str
-        What the rows are.
+        The name of a row in messages.
     rows : int, optional
-        How many there are, when all faults are kept.
+        The number of rows, to keep their faults; None to raise.
     """
 
     def __init__(self, noun: str, rows: int | None = None) -> None:
@@ -50,11 +50,11 @@ class Faults:
         self.reasons = None if rows is None else pl.Series("reason", [None] * rows, dtype=pl.String)
 
     def named(self, column: str) -> str:
-        """Name a column."""
+        """Return the name of a column for messages."""
         return f"column {column!r} of {self.noun}"
 
     def refuse(self, values: pl.Series, broken: pl.Series, rule: str) -> pl.Series:
-        """Take the values that break a rule.
+        """Report the values that break a rule.
 
         Returns
         -------
@@ -64,7 +64,7 @@ class Faults:
         Raises
         ------
         InputError
-            Naming the column, the first bad row and the rule, unless faults are kept.
+            With the column, the first bad row and the rule, unless faults are kept.
         """
         broken = broken.fill_null(False)
         if not broken.any():
@@ -72,21 +72,21 @@ class Faults:
         if self.reasons is None:
             rows = broken.arg_true()
             more = f" ({rows.len()} rows)" if rows.len() > 1 else ""
-            shown = values.slice(rows[0], 1).cast(pl.String)[0]  # by Polars: a far year is no datetime of Python's
-            shown = decimal_text(Decimal(shown)) if isinstance(values.dtype, pl.Decimal) else shown
+            text = values.slice(rows[0], 1).cast(pl.String)[0]  # by Polars, since Python has no years above 9999
+            text = decimal_text(Decimal(text)) if isinstance(values.dtype, pl.Decimal) else text
             raise InputError(
-                f"{self.named(values.name)}, row {rows[0]}: {shown[:80]!r}: {rule}{more}. Nothing was written."
+                f"{self.named(values.name)}, row {rows[0]}: {text[:80]!r}: {rule}{more}. Nothing was written."
             )
         self.keep(broken, f"{values.name}: {rule}")
         return values.to_frame().select(pl.when(~broken).then(values.name)).to_series()
 
     def lacking(self, values: pl.Series) -> None:
-        """Take rows that have no value where one is needed.
+        """Report rows without a required value.
 
         Raises
         ------
         InputError
-            Naming the column and the first such row, unless faults are kept.
+            With the column and the first such row, unless faults are kept.
         """
         if not values.null_count():
             return
@@ -95,7 +95,7 @@ class Faults:
         self.keep(values.is_null(), f"{values.name}: no value")
 
     def keep(self, broken: pl.Series, reason: str) -> None:
-        """Keep a reason for the rows that have none yet."""
+        """Keep a reason for the rows that do not have one yet."""
         assert self.reasons is not None
         frame = pl.DataFrame({"reason": self.reasons, "broken": broken})
         new = pl.when(pl.col("reason").is_null() & pl.col("broken")).then(pl.lit(reason)).otherwise("reason")
@@ -113,7 +113,7 @@ def fills_frame(source: object) -> pl.DataFrame:
     Raises
     ------
     InputError
-        Naming the column, the first bad row and what is allowed.
+        For a bad value; the message has the column, the first bad row and the allowed values.
     """
     return _conform(source, Fill, FILLS)
 
@@ -128,7 +128,7 @@ def orders_frame(source: object) -> pl.DataFrame:
     Raises
     ------
     InputError
-        Naming the column, the first bad row and what is allowed.
+        For a bad value; the message has the column, the first bad row and the allowed values.
     """
     return _conform(source, Order, ORDERS)
 
@@ -153,7 +153,7 @@ def records_frame(source: object, record: Record, schema: pl.Schema) -> pl.DataF
     Raises
     ------
     InputError
-        For what is no such record.
+        For anything but such a record.
     """
     if isinstance(source, record):
         source = [source]
@@ -162,7 +162,7 @@ def records_frame(source: object, record: Record, schema: pl.Schema) -> pl.DataF
         strangers = [item for item in records if not isinstance(item, record)]
         if not strangers:
             columns = [pl.Series(name, [_plain(getattr(item, name)) for item in records]) for name in schema]
-            # decimals as text, cast once: faster than Decimal objects, and exact whatever zeros they carry
+            # casting decimals from text once is faster than passing Decimal objects, and exact with any trailing zeros
             return pl.DataFrame(values.cast(schema[values.name]) for values in columns)
         source = strangers[0]
     name = record.__name__
@@ -181,23 +181,23 @@ def _plain(value: Any) -> Any:
 def check_frame(
     frame: pl.DataFrame, record: Record, schema: pl.Schema, faults: Faults, *, floats: bool = False
 ) -> pl.DataFrame:
-    """Give a frame the columns and types of a schema, row for row.
+    """Convert a frame to the columns and types of a schema, row for row.
 
     Parameters
     ----------
     frame : polars.DataFrame
     record : type
-        What a row is: its defaults stand where a column is missing.
+        The record that a row stands for; its defaults fill missing columns.
     schema : polars.Schema
     faults : Faults
-        Takes what is wrong with single rows.
+        Collects the faults of single rows.
     floats : bool
-        Take a float as the decimal that its shortest text says.
+        Whether to accept a float, as the decimal in its shortest text.
 
     Raises
     ------
     InputError
-        For a column that is missing, unknown, or of another type.
+        For a column that is missing, unknown, or of the wrong type.
     """
     noun = faults.noun
     unknown = [name for name in frame.columns if name not in schema]
@@ -223,7 +223,7 @@ def check_frame(
 
 
 def _is_required(item: dataclasses.Field[Any]) -> bool:
-    # a record's created_at defaults to now; rows of a frame were not all made now
+    # a record's created_at defaults to now, which would be wrong for the rows of a frame
     return item.default is dataclasses.MISSING
 
 
@@ -268,7 +268,7 @@ def _check_decimals(values: pl.Series, faults: Faults, *, floats: bool) -> pl.Se
 
 
 def _too_fine(values: pl.Series) -> pl.Series:
-    """Tell of floats whether their shortest text has more digits than a decimal holds."""
+    """Return whether the shortest text of each float has more digits than a decimal holds."""
     parts = values.cast(pl.String).str.splitn("e", 2).struct
     exponent = parts.field("field_1").cast(pl.Int64).fill_null(0)
     places = parts.field("field_0").str.splitn(".", 2).struct.field("field_1").str.strip_chars_end("0")

@@ -1,4 +1,4 @@
-"""What trading cost: each fill against the market's prices."""
+"""The costs of trading: fills measured against benchmark prices of the market."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ COSTS = pl.Schema(
         "reason": pl.String(),
     }
 )
-"""One row is one fill, order or run (and currency) against one benchmark."""
+"""One row is one fill, order or run (and currency), measured against one benchmark."""
 
 
 def check_level(by: str, allowed: Sequence[str] = LEVELS) -> None:
-    """Do nothing for a level that there is.
+    """Raise unless the level is one of ``allowed``.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def costs(
     by: str = "fill",
     benchmarks: str | Sequence[str] = BENCHMARKS,
 ) -> pl.DataFrame:
-    """Measure fills against the market's prices.
+    """Measure fills against benchmark prices of the market.
 
     Parameters
     ----------
@@ -77,36 +77,36 @@ def costs(
         ``fill``; ``order``: the fills of an order together; ``run``: all fills of a run whose prices are in one
         currency.
     benchmarks : str or sequence of str
-        Of these:
+        One or several of these:
 
-        - ``arrival``: the last close before the order was submitted (created, where that is not known). What it cost to
-          trade at all (Perold, *The Implementation Shortfall: Paper versus Reality*, Journal of Portfolio Management
-          14(3), 1988).
+        - ``arrival``: the last close before the order was submitted (or created, if the submission is unknown). It
+          measures what it cost to trade at all (Perold, *The Implementation Shortfall: Paper versus Reality*, Journal
+          of Portfolio Management 14(3), 1988).
         - ``vwap``: the volume-weighted average price of the bars from the order's submission to its last fill
           (Berkowitz, Logue and Noser, *The Total Cost of Transactions on the NYSE*, Journal of Finance 43(1), 1988); a
           bar's typical price (high + low + close) / 3 stands for its own average.
-        - ``open``, ``close``: of the day of the fill: the market's session, with breaks of up to three hours; where it
-          is open for longer, the UTC day.
+        - ``open``, ``close``: the prices of the day of the fill: the market's session, including breaks of up to three
+          hours, or the UTC day if the session is longer than a day.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`COSTS`. Sorted by run, time, order and fill; the benchmarks of one in the order in which they
-        were given. No row without fills.
+        Columns of :data:`COSTS`, sorted by run, time, order and fill, then in the order of ``benchmarks``. Empty
+        without fills.
 
-        - time: of the fill, else of the first fill. side and symbol are null for a run.
-        - currency: of the prices: what follows the slash of ``BTC/USD``; without one, that of the run's commissions, if
-          there is only one.
-        - quantity, notional: of all fills; ``notional`` is the sum of price x quantity. price: of the fill, of an order
-          the average, of a run null.
-        - benchmark_price: of an order the average by quantity, of a run null; a VWAP is rounded at 18 places first.
-        - cost: the sum of ``(price - benchmark_price) x quantity``, turned for a sale: above 0 is worse than the
-          benchmark. Fees are not in it.
-        - bps: cost by the sum of ``benchmark_price x quantity``, times 10,000.
-        - fees: the commissions; null when they are of several currencies, which ``fees_by_currency`` keeps apart.
-          :func:`walle.currencies.fee_currency` says what a commission without a currency is in.
-        - fills, measured: how many fills there are, and how many of them could be measured. cost, bps and
-          benchmark_price are those of the measured ones; null when there is none.
+        - time: that of the fill, or of the first fill. side and symbol are null for a run.
+        - currency: the currency of the prices: the part after the slash of ``BTC/USD``; for symbols without a slash,
+          the currency of the run's commissions, if there is only one.
+        - quantity, notional: the sums over all fills; ``notional`` is the sum of price x quantity. price: that of the
+          fill; for an order, the average; for a run, null.
+        - benchmark_price: for an order, the average by quantity; for a run, null. A VWAP is rounded at 18 places first.
+        - cost: the sum of ``(price - benchmark_price) x quantity``, with the opposite sign for a sale: above 0 is worse
+          than the benchmark. It does not include fees.
+        - bps: cost divided by the sum of ``benchmark_price x quantity``, times 10,000.
+        - fees: the commissions; null if they are in several currencies, which ``fees_by_currency`` lists separately.
+          :func:`walle.currencies.fee_currency` defines the currency of a commission that names none.
+        - fills, measured: the number of fills, and how many of them could be measured. cost, bps and benchmark_price
+          cover the measured ones; they are null if there is none.
         - reason: why the others could not be measured.
 
         Each decimal is rounded once, half-even at 18 places.
@@ -114,9 +114,9 @@ def costs(
     Raises
     ------
     InputError
-        For another level or benchmark.
+        For an unknown level or benchmark.
     PrecisionError
-        When a result has more than 20 integer digits.
+        If a result has more than 20 integer digits.
     """
     check_level(by)
     names = check_benchmarks(benchmarks)
@@ -159,7 +159,7 @@ def costs(
 
 
 def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl.Series]:
-    """Add up commissions within groups, each currency for itself.
+    """Add up commissions within groups, each currency separately.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
     Returns
     -------
     list of polars.Series
-        fees (null when of several currencies), fee_currency (of the prices, where no other was named) and
+        fees (null if in several currencies), fee_currency (that of the prices, if no other is named) and
         fees_by_currency.
     """
     said = fills.select(fee_currency().alias("currency")).to_series()
@@ -203,7 +203,7 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
 
 
 def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
-    """Return the currency of the prices of each row: where its symbol does not say, that of its run's commissions.
+    """Return the currency of each row's prices: that of its symbol, else that of its run's commissions.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
     Returns
     -------
     polars.Series
-        currency; null where nobody knows.
+        currency; null where it is unknown.
     """
     rows = frame.select("run_id", quote=quote_of(pl.col("symbol"))).with_columns(named.alias("named"))
     said = pl.when(pl.col("quote").is_null()).then("named").drop_nulls()
@@ -224,14 +224,14 @@ def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
 
 
 def _known(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
-    """Add when the order of each fill was submitted, and when it got its last fill."""
+    """Add the times of the submission and of the last fill of each fill's order."""
     times = orders.select(order_id="id", submitted=pl.coalesce("submitted_at", "created_at"))
     last = pl.col("filled_at").max().over("order_id")
     return fills.join(times, on="order_id", how="left").with_columns(last_fill=last)
 
 
 def _grouped(ordered: pl.DataFrame, by: str) -> tuple[pl.Series, pl.DataFrame]:
-    """Return the number of each fill's group, and what each group is."""
+    """Return the number of each fill's group, and a frame that describes the groups."""
     paid = pl.when(pl.col("commission") != 0).then("commission_currency")
     frame = ordered.with_columns(currencies(ordered, ordered.select(paid).to_series())).with_row_index("_row")
     keys = {"fill": ["_row"], "order": ["run_id", "order_id"], "run": ["run_id", "currency"]}[by]
@@ -248,7 +248,7 @@ def _grouped(ordered: pl.DataFrame, by: str) -> tuple[pl.Series, pl.DataFrame]:
 
 
 def _benchmark(name: str, ordered: pl.DataFrame, markets: Markets) -> Price:
-    """Return the benchmark price of each fill, or why there is none."""
+    """Return the benchmark price of each fill, or the reason why there is none."""
     parts = []
     for part in ordered.with_row_index("_row").partition_by("symbol", maintain_order=True):
         symbol = part["symbol"][0]
@@ -275,7 +275,7 @@ def _benchmark(name: str, ordered: pl.DataFrame, markets: Markets) -> Price:
 
 
 def _reasons(reason: pl.Series, groups: pl.Series, count: int) -> pl.Series:
-    """Say why fills of each group could not be measured: each reason once, with how many."""
+    """Return why fills of each group could not be measured: each reason once, with its number of fills."""
     frame = pl.DataFrame({"group": groups.cast(pl.Int64), "reason": reason}).drop_nulls("reason")
     sizes = groups.value_counts(name="size").select(pl.nth(0).cast(pl.Int64).alias("group"), "size")
     counted = (

@@ -1,4 +1,4 @@
-"""What a run was worth, bar by bar: its cash, and what it held at the price of the market."""
+"""The equity of a run, bar by bar: its cash, and its positions at market prices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EQUITY = pl.Schema(
         "unmarked": pl.List(pl.String()),
     }
 )
-"""One row is the end of a bar of any symbol that the run traded, or of a hole in its bars."""
+"""One row is the end of a bar of any symbol that the run traded, or of a gap in its bars."""
 
 
 def equity(
@@ -39,43 +39,44 @@ def equity(
     Parameters
     ----------
     fills : polars.DataFrame
-        Columns of :data:`walle.frames.FILLS`; of one run.
+        Columns of :data:`walle.frames.FILLS`; those of one run.
     markets : mapping of symbol to Market
-        The bars; a symbol without any cannot be marked.
+        The bars; a symbol without bars cannot be marked.
     starting_cash : Decimal
     known_orders : polars.Series, optional
-        The ids of the orders that are stored; a fill of another one is an orphan. None: none is.
+        The ids of the stored orders; a fill of any other order is an orphan. With None, no fill is an orphan.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`EQUITY`, sorted by time; no row without bars.
+        Columns of :data:`EQUITY`, sorted by time; empty without bars.
 
-        - time: the end of a bar, or of the last one that is missing in a hole; UTC. The fills before it count.
+        - time: the end of a bar, or of the last missing bar of a gap; UTC. The fills before it count.
         - cash: ``starting_cash``, plus sales, less purchases and fees.
-        - position_value: what is held, each symbol at the close of its last bar; below 0 for a short. Null where a bar
-          is missing of a symbol that is held: a hole is not bridged. While its market is closed the last close stands.
-        - equity: ``cash + position_value``; null like that.
+        - position_value: the value of the positions, each symbol at the close of its last bar; below 0 for a short.
+          Null where a bar of a held symbol is missing: gaps are not bridged. While its market is closed, the last close
+          stands.
+        - equity: ``cash + position_value``; null where position_value is.
         - fees: the commissions so far, in the currency of the prices; 0 where none is recorded.
-          :func:`walle.currencies.fee_currency` says what a commission without a currency is in.
-        - fills, orphan_fills: how many there were so far, and of how many of them the order is not stored.
-        - foreign_fees: how many fills so far had a commission in another currency, or in one that nobody knows, which
-          is in neither fees nor cash; where the currency of the prices is unknown (:func:`currency_of`), any that is
-          named is another one, and a commission without one is in that of the prices.
-        - unmarked: the symbols that are held and have no price, sorted; null in it stands for fills whose symbol is
-          not known, neither from them nor from an order. They count in cash, and nobody knows what they bought.
+          :func:`walle.currencies.fee_currency` defines the currency of a commission that names none.
+        - fills, orphan_fills: the number of fills so far, and how many of them have an order that is not stored.
+        - foreign_fees: the number of fills so far with a commission in another or an unknown currency, which is
+          included in neither fees nor cash. If the currency of the prices is unknown (:func:`currency_of`), every named
+          currency counts as another one, and a commission without a currency is in that of the prices.
+        - unmarked: the symbols that are held and have no price, sorted. A null in it stands for fills whose symbol is
+          unknown, both from them and from their orders; they count in cash, but what they bought is unknown.
 
         Each decimal is rounded once, half-even at 18 places.
 
     Raises
     ------
     InputError
-        When the symbols are priced in several currencies.
+        If the symbols are priced in several currencies.
     """
     ordered, currency = fills.sort("filled_at", "id"), currency_of(fills)
     symbols = ordered["symbol"].drop_nulls().unique().sort().to_list()
     known = [markets[name] for name in symbols if name in markets]
-    holes = (market.gaps["end"] for market in known)  # a moment in each, so that no line is drawn over it
+    holes = (market.gaps["end"] for market in known)  # a row in each gap, so that charts draw no line across it
     times = (
         pl.concat([pl.Series(dtype=INSTANT), *(market.ends() for market in known), *holes])
         .unique()
@@ -84,7 +85,7 @@ def equity(
     )
     if times.is_empty():
         return pl.DataFrame(schema=EQUITY)
-    seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # how many fills came before
+    seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # the number of fills before each time
     size, buys = Exact.of(ordered["quantity"]), bought(ordered)
     signed = size.where(buys) - size.where(~buys)
     same = _in_currency(ordered, currency)
@@ -118,23 +119,23 @@ def equity(
 
 
 def currency_of(fills: pl.DataFrame) -> str | None:
-    """Return the currency that the prices of a run are in.
+    """Return the currency of the prices of a run.
 
     Parameters
     ----------
     fills : polars.DataFrame
-        Columns of :data:`walle.frames.FILLS`; of one run.
+        Columns of :data:`walle.frames.FILLS`; those of one run.
 
     Returns
     -------
     str or None
-        What follows the slash of its symbols. Where none has one, that of the commissions, if there is only one. None:
-        nobody knows.
+        The part after the slash of its symbols. If none has a slash, the currency of the commissions, if there is only
+        one. None if it is unknown.
 
     Raises
     ------
     InputError
-        When the symbols are priced in several currencies.
+        If the symbols are priced in several currencies.
     """
     quotes = fills.select(quote_of(pl.col("symbol")).drop_nulls().unique().sort()).to_series().to_list()
     if len(quotes) > 1:
@@ -145,19 +146,19 @@ def currency_of(fills: pl.DataFrame) -> str | None:
 
 
 def _in_currency(fills: pl.DataFrame, currency: str | None) -> pl.Series:
-    """Tell of each fill whether its commission is in a currency; in an unknown one for None."""
+    """Return whether each fill's commission is in a currency; None stands for an unknown currency."""
     words = fills.select(fee_currency().alias("currency")).to_series()
     return words.is_null() if currency is None else (words == currency).fill_null(False)
 
 
 def _so_far(values: Exact, seen: pl.Series) -> Exact:
-    """Return the sum of the first so many values."""
+    """Return the sum of the first ``seen`` values, for each number in ``seen``."""
     sums = values.cum_sum()
     return sums.gather((seen - 1).clip(0)).where(seen > 0) if len(sums) else Exact.constant(0, seen.len())
 
 
 def _added(unmarked: pl.Series, name: str | None, missing: pl.Series) -> pl.Series:
-    """Add a symbol where it has no price."""
+    """Add a symbol to the lists of the rows in which it has no price."""
     if not missing.any():
         return unmarked
     named, none = pl.lit([name], unmarked.dtype), pl.lit([], unmarked.dtype)

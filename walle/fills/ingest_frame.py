@@ -1,4 +1,4 @@
-"""What an ingest of orders or fills takes: frames of any layout, and records."""
+"""Read the sources of an ingest of orders or fills: frames of any layout, and records."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _TIMES = ("created_at", "submitted_at", "filled_at", "cancelled_at")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the caller says about the rows of a source.
+    """The caller's arguments about the rows of a source.
 
     Parameters
     ----------
     run_id : str, optional
-        Of all rows.
+        The run of all rows.
     columns : mapping of str to str or None, optional
         Source name to our name; None leaves a column out.
     timezone : str, optional
         The IANA zone of times without one.
     floats : str
-        ``refuse``, or ``shortest``: a float is the decimal that its shortest text says.
+        ``refuse``, or ``shortest`` to read a float as the decimal in its shortest text.
     on_invalid : str
         ``raise`` or ``quarantine``.
 
     Raises
     ------
     InputError
-        For a word that is not allowed.
+        For an option that is not allowed.
     """
 
     run_id: str | None = None
@@ -62,7 +62,7 @@ class Reading:
 
 
 class Facts(NamedTuple):
-    """Orders or fills out of a source.
+    """The orders or fills of a source.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Facts(NamedTuple):
 
 
 def read_fills(source: object, reading: Reading) -> Facts:
-    """Read fills out of a frame or records; of an id that comes with several contents no row is taken.
+    """Read fills from a frame or records; if an id has rows with different contents, all of its rows are refused.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def read_fills(source: object, reading: Reading) -> Facts:
     Raises
     ------
     InvalidRows
-        When rows are refused, unless they go into quarantine.
+        If rows are refused, unless they go into quarantine.
     InputError
         For a source that cannot be read.
     """
@@ -95,7 +95,7 @@ def read_fills(source: object, reading: Reading) -> Facts:
 
 
 def read_orders(source: object, reading: Reading) -> Facts:
-    """Read order snapshots out of a frame or records; the arguments are those of :func:`read_fills`.
+    """Read order snapshots from a frame or records; the arguments are those of :func:`read_fills`.
 
     Raises
     ------
@@ -131,12 +131,12 @@ def _read(
 
 
 def _with_run(frame: pl.DataFrame, run_id: str | None) -> pl.DataFrame:
-    """Give all rows a run, where they have none.
+    """Set the run of all rows that have none.
 
     Raises
     ------
     InputError
-        When some are of another one.
+        If some rows belong to another run.
     """
     if run_id is None:
         return frame
@@ -153,12 +153,12 @@ def _with_run(frame: pl.DataFrame, run_id: str | None) -> pl.DataFrame:
 
 
 def _with_zone(frame: pl.DataFrame, zone: str | None) -> pl.DataFrame:
-    """Say in which zone times without one are.
+    """Set the zone of naive times.
 
     Raises
     ------
     InputError
-        For an unknown zone, a time that it does not have or has twice, or when no column needs one.
+        For an unknown zone, a time that a clock change skips or repeats there, or if no column has naive times.
     """
     if zone is None:
         return frame
@@ -173,7 +173,7 @@ def _with_zone(frame: pl.DataFrame, zone: str | None) -> pl.DataFrame:
 
 
 def _keep_several(rows: pl.DataFrame, faults: Faults, wanted: str) -> None:
-    """Refuse the rows of an id that comes with several contents."""
+    """Refuse all rows of an id that has rows with different contents."""
     contents = rows.filter(pl.col("id").is_not_null()).unique()
     several = contents["id"].filter(contents["id"].is_duplicated()).unique()
     if several.len():

@@ -1,4 +1,4 @@
-"""The bars that fills are held against: which bar an instant lies in, and what is missing."""
+"""The bars that fills are compared with: the bar at an instant, and the gaps."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Market:
     bars : polars.DataFrame
         timestamp (Datetime("us", "UTC"), the opening time), open, high, low, close, volume (Float64); sorted.
     gaps : polars.DataFrame
-        start, end: where expected bars are missing; sorted.
+        start, end: the spans in which expected bars are missing; sorted.
     sessions : polars.DataFrame or None
-        open, close: when the market was open; sorted. None: always.
+        open, close: the spans in which the market was open; sorted. None if it was always open.
     stored : tuple of datetime, optional
-        When the first and the last bar of the symbol open, where ``bars`` are only some of them.
+        The opening times of the first and the last bar of the symbol, if ``bars`` has only some of its bars.
     """
 
     timeframe: str
@@ -45,7 +45,7 @@ class Market:
     stored: tuple[datetime, datetime] | None = None
 
     def reach(self) -> tuple[datetime, datetime]:
-        """Return from when to when the symbol has bars: the opening of the first and the end of the last."""
+        """Return the span in which the symbol has bars: from the opening of the first to the end of the last."""
         if self.stored is not None:
             return self.stored[0], shift(self.stored[1], self.step)
         first, last = self.bars["timestamp"].min(), self.ends().max()
@@ -55,16 +55,16 @@ class Market:
 
     @property
     def step(self) -> timedelta:
-        """How long a bar lasts."""
+        """The length of a bar."""
         return length(self.timeframe)
 
     def ends(self) -> pl.Series:
-        """Return when each bar ends: its opening time and the timeframe, but never after the next one opens."""
+        """Return the end of each bar: its opening time plus the timeframe, but never after the next one opens."""
         opens = self.bars["timestamp"]
         if opens.is_empty():
             return opens.alias("end")
         following = opens.shift(-1).fill_null(opens.max())
-        ends = (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python knows no later one
+        ends = (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python's latest datetime
         return ends.zip_with((following <= opens) | (ends < following), following).alias("end")
 
     def place(self, times: pl.Series) -> pl.Series:
@@ -86,11 +86,11 @@ class Market:
         return found.set((found < 0) | times.is_null(), None).alias("place")
 
     def in_gap(self, times: pl.Series) -> pl.Series:
-        """Tell of each instant whether a bar is missing there: Boolean."""
+        """Return whether a bar is missing at each instant: Boolean."""
         return self.touches_gap(times, times)
 
     def touches_gap(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
-        """Tell of each span, both ends in it, whether a bar is missing within: Boolean."""
+        """Return whether a bar is missing within each span, both of its ends included: Boolean."""
         if self.gaps.is_empty():
             return pl.Series("gap", [False] * starts.len(), dtype=pl.Boolean)
         first = self.gaps["start"]
@@ -99,7 +99,7 @@ class Market:
         return (upto > over).alias("gap")
 
     def is_open(self, times: pl.Series) -> pl.Series:
-        """Tell of each instant whether the market was open: Boolean."""
+        """Return whether the market was open at each instant: Boolean."""
         if self.sessions is None:
             return pl.Series("open", [True] * times.len(), dtype=pl.Boolean)
         if self.sessions.is_empty():
@@ -108,19 +108,19 @@ class Market:
         return ((place >= 0) & (times < self.sessions["close"].gather(place.clip(0)))).alias("open")
 
     def price(self, column: str, places: pl.Series) -> pl.Series:
-        """Return a price of numbered bars as exact decimals: Decimal(38, 18), null for null."""
+        """Return a price of the bars with these numbers as exact decimals: Decimal(38, 18), null for null."""
         if self.bars.is_empty():
             return pl.Series(column, [None] * places.len(), dtype=DECIMAL)
         return shortest(self.bars[column].gather(places))
 
     def last_close(self, times: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Return the last close by each instant, and whether it is no price of that instant.
+        """Return the last close at or before each instant, and whether it is outdated.
 
         Returns
         -------
         tuple of polars.Series
-            The close of the last bar that had ended: Decimal(38, 18), null before the first. Boolean: a bar is missing
-            since then, or the bars do not reach that far; while the market is closed the last close stands.
+            The close of the last bar that had ended: Decimal(38, 18), null before the first. Boolean: whether a bar is
+            missing since then, or the bars do not reach that far; while the market is closed, the last close stands.
         """
         place, moment = self.before(times), times - MICROSECOND
         over = (times > self.reach()[1]) & self.is_open(moment)
@@ -128,12 +128,12 @@ class Market:
         return self.price("close", place), self.touches_gap(ended, moment) | over | place.is_null()
 
     def extremes(self, first: pl.Series, last: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Return the lowest low and the highest high of the bars from ``first`` to ``last``, both in it: Float64."""
+        """Return the lowest low and highest high of the bars from ``first`` to ``last``, both included: Float64."""
         low, high = self.bars["low"], self.bars["high"]
         count = last - first + 1
         lows = pl.Series([None] * first.len(), dtype=pl.Float64)
         highs = lows.clone()
-        width = 1  # every span is covered by two stretches of the same power of two
+        width = 1  # two stretches of the same power of two cover every span
         while width <= (count.max() or 0):  # type: ignore[operator]  # a number, as its column is
             asked = ((count >= width) & (count < 2 * width)).fill_null(False).arg_true()
             if asked.len():

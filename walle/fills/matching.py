@@ -1,4 +1,4 @@
-"""Which fills close which: lots matched first in first out, last in first out, or against their average."""
+"""Match fills that close a position with fills that opened it: first in first out, last in first out, or average."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ METHODS = ("fifo", "lifo", "average")
 
 @dataclass(slots=True)
 class Matches:
-    """Pairs of fills: how much of one closed how much of another, in the order of the closing fills.
+    """Pairs of an opening and a closing fill, with the amount matched, in the order of the closing fills.
 
-    ``closing`` is None for what is still open. Amounts are integers of the quantities' own unit.
+    ``closing`` is None for an amount that is still open. Amounts are integers in the unit of the quantities.
     """
 
     opening: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Matches:
     amount: list[int] = field(default_factory=list)
 
     def add(self, opening: int, closing: int | None, amount: int) -> None:
-        """Note a pair."""
+        """Add a pair."""
         self.opening.append(opening)
         self.closing.append(closing)
         self.amount.append(amount)
@@ -41,10 +41,11 @@ class Matches:
 
 @dataclass(slots=True)
 class Pooled:
-    """What was closed of a position at its average entry, in the order of the closing fills; ``closing`` None: open.
+    """The closed parts of positions at their average entry, in the order of the closing fills.
 
-    ``opening`` is the fill with which the position began. ``price``, and ``fees`` by currency, are averages of one unit
-    of quantity: exact fractions, in the units of the given prices and fees.
+    ``closing`` is None for the part that is still open, and ``opening`` is the fill with which the position began.
+    ``price``, and ``fees`` by currency, are averages per unit of quantity: exact fractions, in the units of the prices
+    and fees that were matched.
     """
 
     opening: list[int] = field(default_factory=list)
@@ -55,16 +56,16 @@ class Pooled:
 
 
 def match_lots(signed: Exact, groups: pl.Series, *, newest_first: bool = False) -> Matches:
-    """Match the fills of each group: each closes the oldest (or newest) lots that are open on the other side.
+    """Match the fills of each group: each closes the oldest (or newest) open lots of the other side.
 
-    A fill that is larger than what is open closes it and opens the rest: a flip is split.
+    A fill that is larger than the open position closes it and opens a position with the rest: a flip is split.
 
     Parameters
     ----------
     signed : Exact
-        The quantities in the order of time: above 0 bought, below 0 sold.
+        The quantities in order of time: above 0 for a purchase, below 0 for a sale.
     groups : polars.Series
-        Equal for fills that are matched with each other, and side by side.
+        Equal for fills that are matched with each other; equal values are adjacent.
     newest_first : bool
 
     Returns
@@ -72,7 +73,7 @@ def match_lots(signed: Exact, groups: pl.Series, *, newest_first: bool = False) 
     Matches
     """
     found, lots, before = Matches(), deque[list[int]](), None
-    # one fill closes what the fills before it have left: there is no way around going from one to the next
+    # each fill closes what the fills before it left open, so this needs a loop
     for place, (group, amount) in enumerate(zip(groups, signed.units(), strict=True)):
         if group != before:
             _leave_open(found, lots)
@@ -95,8 +96,8 @@ def match_lots(signed: Exact, groups: pl.Series, *, newest_first: bool = False) 
 def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Series) -> Pooled:
     """Match each fill of a group with the whole position before it, at the average price of its entries.
 
-    The average of a position that is long never flat has a denominator that grows with every entry: from 1,024 bits on
-    it is rounded at 100 places, 80 more than any result has.
+    While a position stays open, the denominator of its average grows with every entry: beyond 1,024 bits it is rounded
+    at 100 places, 80 more than any result has.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
         As for :func:`match_lots`.
     prices : Exact
     fees : sequence of dict
-        Of one unit of each fill's quantity, by currency.
+        The commission per unit of each fill's quantity, by currency.
 
     Returns
     -------
@@ -151,7 +152,7 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
 
 
 def check_method(method: str) -> str:
-    """Return a method that is known.
+    """Return the method if it is a known one.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def check_method(method: str) -> str:
 
 
 def _bounded(value: Fraction) -> Fraction:
-    """Return a fraction whose numbers stay small enough to go on with."""
+    """Return the fraction, rounded if its denominator has become too large."""
     if value.denominator.bit_length() <= _MOST_BITS:
         return value
     return Fraction(round(value * _GUARD), _GUARD)

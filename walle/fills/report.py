@@ -1,4 +1,4 @@
-"""What a write of orders or fills did."""
+"""The report of a write of orders or fills."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["WriteReport"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteReport:
-    """What became of every record of a write.
+    """The outcome of a write, as numbers of records.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ class WriteReport:
     updated : int
         Order snapshots that replaced an older one; always 0 for fills.
     unchanged : int
-        Records that were there already, with the same content.
+        Records that were already stored with the same content.
     """
 
     inserted: int = 0
@@ -27,7 +27,7 @@ class WriteReport:
 
     @property
     def rows(self) -> int:
-        """How many records were given."""
+        """The number of records in the write."""
         return self.inserted + self.updated + self.unchanged
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""The rules of the audit: fills against orders, against bars, against time, and their commissions."""
+"""The rules of the audit, which check fills against their orders, bars and time, and check commissions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _price, _quantity = shown(pl.col("price")), shown(pl.col("quantity"))
 
 @rule("unknown_order")
 def _unknown_order(evidence: Evidence) -> pl.DataFrame:
-    """Its order is not stored."""
+    """The order of the fill is not stored."""
     found = evidence.fills.join(evidence.orders.select("id"), left_on="order_id", right_on="id", how="anti")
     return about(found, pl.format("fill {} is of order {}, which is not stored.", "id", "order_id"))
 
@@ -33,7 +33,7 @@ def _overfilled(evidence: Evidence) -> pl.DataFrame:
 
 @rule("quantity_differs")
 def _quantity_differs(evidence: Evidence) -> pl.DataFrame:
-    """The fills of an order, though no more than its quantity, do not sum to its filled_qty."""
+    """The fills of an order do not exceed its quantity, but do not sum to its filled_qty."""
     found = evidence.sums.filter(pl.col("filled") != pl.col("filled_qty"), pl.col("filled") <= pl.col("qty"))
     said = "order {} says that {} are filled, but its fills sum to {}."
     words = pl.format(said, "id", shown(pl.col("filled_qty")), shown(pl.col("filled")))
@@ -42,7 +42,7 @@ def _quantity_differs(evidence: Evidence) -> pl.DataFrame:
 
 @rule("fills_missing")
 def _fills_missing(evidence: Evidence) -> pl.DataFrame:
-    """An order says that something is filled, and has no fill at all."""
+    """An order has a filled quantity, but no fill at all."""
     bare = evidence.orders.join(evidence.fills.select("order_id"), left_on="id", right_on="order_id", how="anti")
     found = bare.filter(pl.col("filled_qty") > 0).with_columns(last=pl.coalesce("filled_at", "created_at"))
     words = pl.format("order {} says that {} are filled, but has no fill.", "id", shown(pl.col("filled_qty")))
@@ -51,7 +51,7 @@ def _fills_missing(evidence: Evidence) -> pl.DataFrame:
 
 @rule("incomplete")
 def _incomplete(evidence: Evidence) -> pl.DataFrame:
-    """An order is said to be filled, but its quantity is not reached."""
+    """An order has the status filled, but its fills do not reach its quantity."""
     found = evidence.sums.filter(pl.col("status") == "filled", pl.col("filled") < pl.col("qty"))
     said = "order {} is said to be filled, but only {} of {} are."
     words = pl.format(said, "id", shown(pl.col("filled")), shown(pl.col("qty")))
@@ -71,7 +71,7 @@ def _average_differs(evidence: Evidence) -> pl.DataFrame:
 
 @rule("side_differs")
 def _side_differs(evidence: Evidence) -> pl.DataFrame:
-    """The fill is on the other side than its order."""
+    """The fill is on the opposite side of its order."""
     found = evidence.known.filter(pl.col("side") != pl.col("order_side"))
     words = pl.format("fill {} is a {}, but order {} is a {}.", "id", "side", "order_id", "order_side")
     return about(found, words, pl.col("side"), pl.col("order_side"))
@@ -79,7 +79,7 @@ def _side_differs(evidence: Evidence) -> pl.DataFrame:
 
 @rule("symbol_differs")
 def _symbol_differs(evidence: Evidence) -> pl.DataFrame:
-    """The fill is of another symbol than its order."""
+    """The fill has a different symbol from its order."""
     found = evidence.known.filter(pl.col("symbol") != pl.col("order_symbol"))
     words = pl.format("fill {} is of {}, but order {} is of {}.", "id", "symbol", "order_id", "order_symbol")
     return about(found, words, pl.col("symbol"), pl.col("order_symbol"))
@@ -87,7 +87,7 @@ def _symbol_differs(evidence: Evidence) -> pl.DataFrame:
 
 @rule("run_differs")
 def _run_differs(evidence: Evidence) -> pl.DataFrame:
-    """The fill is of another run than its order."""
+    """The fill belongs to a different run from its order."""
     found = evidence.known.filter(pl.col("run_id") != pl.col("order_run_id"))
     words = pl.format("fill {} is of run {}, but order {} is of run {}.", "id", "run_id", "order_id", "order_run_id")
     return about(found, words, pl.col("run_id"), pl.col("order_run_id"))
@@ -109,7 +109,7 @@ def _before_submission(evidence: Evidence) -> pl.DataFrame:
 
 @rule("after_end")
 def _after_end(evidence: Evidence) -> pl.DataFrame:
-    """The fill is later than the end of its order: its cancellation, or when it is said to have been filled."""
+    """The fill is later than the end of its order: its cancellation, or its recorded time of completion."""
     ended = pl.when(pl.col("order_status") == "filled").then("order_filled_at").otherwise("order_cancelled_at")
     over = evidence.known.filter(pl.col("order_status").is_in(_TERMINAL)).with_columns(ended=ended)
     found = over.filter(pl.col("filled_at") > pl.col("ended"))
@@ -120,7 +120,7 @@ def _after_end(evidence: Evidence) -> pl.DataFrame:
 
 @rule("duplicate_venue_id")
 def _duplicate_venue_id(evidence: Evidence) -> pl.DataFrame:
-    """Another fill of the same run and symbol has the same execution id of the venue."""
+    """Another fill of the same run and symbol has the same execution id from the venue."""
     named = evidence.fills.drop_nulls("exchange_fill_id").sort("filled_at", "id")
     key = ["run_id", "symbol", "exchange_fill_id"]
     first = pl.col("id").first().over(key)
@@ -131,7 +131,7 @@ def _duplicate_venue_id(evidence: Evidence) -> pl.DataFrame:
 
 @rule("limit_violated")
 def _limit_violated(evidence: Evidence) -> pl.DataFrame:
-    """Bought above the limit of its order, or sold below it."""
+    """The fill is a purchase above the limit of its order, or a sale below it."""
     limited = evidence.known.filter(pl.col("order_order_type").is_in(["limit", "stop_limit"]))
     price, limit = pl.col("price"), pl.col("order_limit_price")
     beyond = pl.when(pl.col("side") == "buy").then(price > limit).otherwise(price < limit)
@@ -141,7 +141,7 @@ def _limit_violated(evidence: Evidence) -> pl.DataFrame:
 
 @rule("outside_bar")
 def _outside_bar(evidence: Evidence) -> pl.DataFrame:
-    """The price is above the high or below the low of the bar in which it happened."""
+    """The price is above the high or below the low of the bar in which the fill happened."""
     price, low, high = pl.col("price"), pl.col("low"), pl.col("high")
     found = evidence.barred.filter((price > high) | (price < low))
     said = "fill {} is at {}, but its bar reaches from {} to {}."
@@ -151,7 +151,7 @@ def _outside_bar(evidence: Evidence) -> pl.DataFrame:
 
 @rule("in_hole", "warning")
 def _in_hole(evidence: Evidence) -> pl.DataFrame:
-    """The bar in which it happened is missing."""
+    """The bar in which the fill happened is missing."""
     found = evidence.barred.filter(pl.col("gap") & pl.col("covered"))
     words = pl.format("fill {} is of {}, where the bars have a hole.", "id", _time("filled_at"))
     return about(found, words, _time("filled_at"))
@@ -159,7 +159,7 @@ def _in_hole(evidence: Evidence) -> pl.DataFrame:
 
 @rule("market_closed")
 def _market_closed(evidence: Evidence) -> pl.DataFrame:
-    """The market was closed, as the calendar of the symbol has it."""
+    """The market was closed according to the calendar of the symbol."""
     found = evidence.barred.filter(~pl.col("is_open"))
     words = pl.format("fill {} is of {}, when {} was closed.", "id", _time("filled_at"), "symbol")
     return about(found, words, _time("filled_at"))
@@ -167,7 +167,7 @@ def _market_closed(evidence: Evidence) -> pl.DataFrame:
 
 @rule("large_for_bar", "warning")
 def _large_for_bar(evidence: Evidence) -> pl.DataFrame:
-    """The quantity is more than a share of the volume of its bar (``max_volume_share``)."""
+    """The quantity exceeds a share of the volume of its bar (``max_volume_share``)."""
     barred, share = evidence.barred.drop_nulls("volume"), evidence.thresholds.max_volume_share
     most = Exact.of(barred["volume"]) * share
     found = barred.filter(Exact.of(barred["quantity"]).compare(most) > 0)
@@ -177,7 +177,7 @@ def _large_for_bar(evidence: Evidence) -> pl.DataFrame:
 
 @rule("commission_missing", "warning")
 def _commission_missing(evidence: Evidence) -> pl.DataFrame:
-    """No commission is recorded, or one whose currency neither it nor its symbol names."""
+    """No commission is recorded, or its currency is known neither from the fill nor from its symbol."""
     paid = pl.col("commission")
     found = evidence.fills.filter(paid.is_null() | ((paid != 0) & fee_currency().is_null()))
     lacks = pl.when(paid.is_null()).then(pl.lit("commission")).otherwise(pl.lit("currency of its commission"))
@@ -186,7 +186,7 @@ def _commission_missing(evidence: Evidence) -> pl.DataFrame:
 
 @rule("commission_implausible", "warning")
 def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
-    """The commission, or rebate, is more than a share of the notional (``max_commission_rate``)."""
+    """The commission, or rebate, exceeds a share of the notional (``max_commission_rate``)."""
     same = (fee_currency() == quote_of(pl.col("symbol"))).fill_null(True)  # another currency cannot be compared
     paid = evidence.fills.filter(pl.col("commission").is_not_null() & same)
     notional = Exact.of(paid["price"]) * Exact.of(paid["quantity"])
@@ -200,7 +200,7 @@ def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
 
 @rule("not_checked", "info")
 def _not_checked(evidence: Evidence) -> pl.DataFrame:
-    """Fills that no bar could be held against: of a symbol without bars, or before the first or after the last one."""
+    """No bar covers the fills: their symbol has no bars, or they lie before the first or after the last one."""
     barred = evidence.barred.select("id", "covered")
     told = evidence.fills.join(barred, on="id", how="left", maintain_order="left")
     left = told.filter(~pl.col("covered").fill_null(False)).with_columns(bare=pl.col("covered").is_null())
@@ -235,4 +235,4 @@ RULES = (
     _commission_implausible,
     _not_checked,
 )
-"""Every rule, in the order in which they are run."""
+"""All rules, in the order in which they are applied."""

@@ -1,4 +1,4 @@
-"""Implementation shortfall: what was lost between the decision to trade and the result."""
+"""Implementation shortfall: the loss between the decision to trade and the result."""
 
 from __future__ import annotations
 
@@ -59,52 +59,53 @@ def shortfall(
     by: str = "order",
     ends: Mapping[str, datetime] | None = None,
 ) -> pl.DataFrame:
-    """Split what orders cost into delay, trading, opportunity and fees.
+    """Split the cost of orders into delay, trading, opportunity and fees.
 
-    The paper portfolio trades all that was ordered at the price of the decision, at once and free of charge; the
-    shortfall is what the real one has less (Perold, *The Implementation Shortfall: Paper versus Reality*, Journal of
-    Portfolio Management 14(3), 1988). The split of the executed part into delay and trading is that of Kissell and
-    Glantz, *Optimal Trading Strategies*, 2003.
+    The paper portfolio trades the whole ordered quantity at the decision price, at once and free of charge; the
+    shortfall is the amount by which the real portfolio falls short of it (Perold, *The Implementation Shortfall: Paper
+    versus Reality*, Journal of Portfolio Management 14(3), 1988). The split of the executed part into delay and trading
+    follows Kissell and Glantz, *Optimal Trading Strategies*, 2003.
 
     Parameters
     ----------
     fills, orders : polars.DataFrame
-        Columns of :data:`walle.frames.FILLS` and ``ORDERS``; a fill of an order that is not there is left out.
+        Columns of :data:`walle.frames.FILLS` and ``ORDERS``; fills whose order is not among them are left out.
     markets : mapping of symbol to Market
         The bars.
     by : str
         ``order``, or ``run``: all orders of a run whose prices are in one currency.
     ends : mapping of run to datetime, optional
-        When a run ended: until then an order waited that was neither filled nor cancelled, else to the last bar.
+        When each run ended. An order that was neither filled nor cancelled waits until then, or until the last bar.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`SHORTFALL`. For each order, with ``X`` ordered, ``x`` filled, and above 0 for a loss (turned
-        for a sale):
+        Columns of :data:`SHORTFALL`. For each order, with ``X`` the ordered and ``x`` the filled quantity; a loss is
+        above 0 (for a sale, the differences of prices have the opposite sign):
 
-        - currency: what follows the slash of ``BTC/USD``; without one, that of the run's commissions, if
-          there is only one.
-        - decision_price: the last close when the order was created. arrival_price: when it was submitted.
-          average_price: of its fills. end_price: the last close when it was filled or cancelled, or waited no longer.
+        - currency: the part after the slash of ``BTC/USD``; for symbols without a slash, the currency of the run's
+          commissions, if there is only one.
+        - decision_price: the last close when the order was created. arrival_price: the last close when it was
+          submitted. average_price: the average of its fills. end_price: the last close when it was filled or cancelled,
+          or stopped waiting.
         - delay: ``(arrival_price - decision_price) x``.
         - trading: the sum of ``(price - arrival_price) quantity`` over its fills.
-        - opportunity: ``(end_price - decision_price) (X - x)``; 0 when all was filled.
-        - fees: the commissions; null when they are of several currencies, see ``fees_by_currency``.
-        - total: their sum; null when one is not measurable, or the fees are of another currency than the prices.
-        - bps: total by ``decision_price X``, times 10,000.
+        - opportunity: ``(end_price - decision_price) (X - x)``; 0 if all was filled.
+        - fees: the commissions; null if they are in several currencies, see ``fees_by_currency``.
+        - total: their sum; null if one of them cannot be measured, or the fees are in another currency than the prices.
+        - bps: total divided by ``decision_price X``, times 10,000.
         - reason: why something could not be measured.
 
-        Of a run the sums over those orders of which everything was measurable: ``measured`` of ``orders``. Sorted by
-        run, time and order; no row without orders. Each decimal is rounded once, half-even at 18 places; on the exact
-        values the parts add up to the total.
+        For a run, the sums over the orders that can be measured completely: ``measured`` of ``orders``. Sorted by run,
+        time and order; empty without orders. Each decimal is rounded once, half-even at 18 places; on the exact values
+        the parts add up to the total.
 
     Raises
     ------
     InputError
-        For another level.
+        For an unknown level.
     PrecisionError
-        When a result has more than 20 integer digits.
+        If a result has more than 20 integer digits.
     """
     check_level(by, ("order", "run"))
     ordered = orders.sort("run_id", "created_at", "id")
@@ -117,7 +118,7 @@ def shortfall(
 
 
 class _Measured:
-    """The parts of the shortfall of orders, exact."""
+    """The exact parts of the shortfall of orders."""
 
     def __init__(
         self, fills: pl.DataFrame, ordered: pl.DataFrame, markets: Markets, ends: Mapping[str, datetime]
@@ -128,7 +129,7 @@ class _Measured:
         groups = of_order["order"]
         size, price = Exact.of(of_order["quantity"]), Exact.of(of_order["price"])
         self.filled, spent = size.sum_by(groups, count), (size * price).sum_by(groups, count)
-        # the currency of a commission that names none is that of the order's prices
+        # a commission without a currency is in that of the order's prices
         symbols = ordered["symbol"].gather(groups)
         self.fills = of_order.with_columns(symbols.alias("symbol"))
         self.fees = fees_by_group(self.fills, groups, count)
@@ -151,7 +152,7 @@ class _Measured:
         self.known = pl.select(~pl.any_horizontal(self.lacking.values())).to_series()
 
     def _lacking(self) -> dict[str, pl.Series]:
-        """Tell of each part whether it cannot be measured."""
+        """Return, for each part, whether it cannot be measured."""
         decided, came, ended = (one.value.is_null() for one in self.prices.values())
         none, rest = self.filled.compare(0) == 0, self.open.compare(0) != 0
         fees, named, _ = self.fees
@@ -184,7 +185,7 @@ class _Measured:
         )
 
     def runs(self) -> pl.DataFrame:
-        """Return a row for each run and currency: the sums of what was measurable."""
+        """Return a row for each run and currency: the sums over the orders that can be measured."""
         keys = ["run_id", "currency"]
         frame = self.ordered.with_columns(self.known.alias("known"), self._reasons())
         heads = frame.group_by(keys, maintain_order=True).agg(
@@ -221,7 +222,7 @@ class _Measured:
             .then(
                 pl.when("named")
                 .then(pl.lit("commissions in another currency than the prices"))
-                # walle.currencies.fee_currency: neither they nor their symbol say it
+                # neither the fills nor their symbol name the currency, see walle.currencies.fee_currency
                 .otherwise(pl.lit("commissions in an unknown currency"))
             ),
         ]

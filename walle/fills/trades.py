@@ -1,4 +1,4 @@
-"""Round trips: what was closed, with which profit, and how far it went in between."""
+"""Round trips: the trades that fills opened and closed, with their profits and excursions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from walle.interop import bought
 __all__ = ["FEES", "TRADES", "trades"]
 
 FEES = pl.List(pl.Struct({"currency": pl.String(), "amount": DECIMAL}))
-"""Commissions, an entry for each currency, sorted: they are never added up across currencies."""
+"""Commissions, sorted, with an entry for each currency: they are never added up across currencies."""
 
 TRADES = pl.Schema(
     {
@@ -57,52 +57,54 @@ def trades(
     method: str = "fifo",
     ends: Mapping[str, datetime] | None = None,
 ) -> pl.DataFrame:
-    """Match fills to round trips.
+    """Match fills into round trips.
 
     Parameters
     ----------
     fills : polars.DataFrame
         Columns of :data:`walle.frames.FILLS`. Fills of one run and symbol are matched with each other, in the order of
-        filled_at, then id; a fill without a run belongs to none, one without a symbol to none.
+        filled_at, then id. Fills without a run are matched with each other; fills without a symbol are left out.
     markets : mapping of symbol to Market, optional
-        The bars, for excursions and for the value of what is open.
+        The bars, for excursions and for the value of open positions.
     method : str
-        ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: a part of the whole position, at
-        the average price of its entries (the fill that began it stands as the entry).
+        With ``fifo`` a fill closes the oldest open lot, with ``lifo`` the newest; with ``average`` it closes a part of
+        the whole position, at the average price of its entries (the fill that began the position counts as the entry).
     ends : mapping of run to datetime, optional
-        When a run ended: what is open is worth the close of the last bar that ended by then, else of the last bar.
+        When each run ended. An open position is valued at the close of the last bar that ended by then, or of the last
+        bar.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`TRADES`. ``trade`` counts within run and symbol, from 1, in the order of exits, what is open
-        last. direction: long or short. quantity: above 0. Prices, P&L and fees are in the currency of the symbol's
-        prices (after the slash of ``BTC/USD``).
+        Columns of :data:`TRADES`. ``trade`` counts within run and symbol, from 1, in the order of exits, with open
+        trades last. direction: long or short. quantity: above 0. Prices, P&L and fees are in the currency of the
+        symbol's prices (the part after the slash of ``BTC/USD``).
 
-        - pnl_gross: ``(exit - entry) x quantity``, turned for a short; null while open.
-        - fees: the commissions of both fills, in the share of their quantity that went into this trade; null when they
-          are of several currencies. :func:`walle.currencies.fee_currency` says what a commission without one is in.
-        - pnl_net: ``pnl_gross - fees``; null while open, and when the fees are of another currency than the prices.
-        - unrealised: of what is open, gross, at the last close.
-        - mae, mfe: maximum adverse and favourable excursion (Sweeney, *Maximum Adverse Excursion*, 1996) in money, at
-          most 0 and at least 0: from the lows and highs of the bars from the one of the entry to the one of the exit.
-          So they may hold what happened in these two bars before the entry or after the exit.
-        - reason: why a value is null that a closed trade should have.
+        - pnl_gross: ``(exit - entry) x quantity``, with the opposite sign for a short; null while open.
+        - fees: the share of both fills' commissions that corresponds to this trade's quantity; null if they are in
+          several currencies. :func:`walle.currencies.fee_currency` defines the currency of a commission that names
+          none.
+        - pnl_net: ``pnl_gross - fees``; null while open, and if the fees are in another currency than the prices.
+        - unrealised: the gross profit of an open trade at the last close.
+        - mae, mfe: the maximum adverse (at most 0) and favourable (at least 0) excursion in money (Sweeney, *Maximum
+          Adverse Excursion*, 1996), from the lows and highs of the bars from that of the entry to that of the exit.
+          They may therefore include prices of these two bars from before the entry or after the exit.
+        - reason: why a value that a closed trade should have is null.
 
-        Sorted by run, symbol and trade; no row without fills. Each decimal is rounded once, half-even at 18 places.
+        Sorted by run, symbol and trade; empty without fills. Each decimal is rounded once, half-even at 18 places.
 
     Raises
     ------
     InputError
-        For another method.
+        For an unknown method.
     PrecisionError
-        When a result has more than 20 integer digits.
+        If a result has more than 20 integer digits.
 
     Notes
     -----
-    On the exact values, for every run and symbol: the money that flowed in for sales less what flowed out for
-    purchases, plus the market value of what is open, is the sum of pnl_gross and unrealised; less the fees it is
-    what the run gained.
+    On the exact values, for every run and symbol: the proceeds of sales minus the cost of purchases, plus the market
+    value of the open position, equal the sum of pnl_gross and unrealised; minus the fees, they equal the gain of the
+    run.
     """
     check_method(method)
     ordered = fills.drop_nulls("symbol").sort("run_id", "symbol", "filled_at", "id", nulls_last=True)
@@ -146,7 +148,7 @@ class _Fees:
         return _Fees(Exact.of(ordered["commission"].fill_null(0)), ordered.select(named).to_series())
 
     def of_one(self, size: Exact) -> list[Fees]:
-        """Return the commission of one unit of each fill's quantity."""
+        """Return the commission per unit of each fill's quantity."""
         rows = zip(self.currency, self.amount.units(), size.units(), strict=True)
         return [{currency: Fraction(paid, units)} if paid else {} for currency, paid, units in rows]
 
@@ -182,7 +184,7 @@ def _lots(ordered: pl.DataFrame, pairs: Matches, size: Exact, price: Exact, fees
     long = found["direction"] == "long"
     gained = (price.gather(closing) - price.gather(opening)) * amount
     gained = gained.where(long) - gained.where(~long)
-    # both shares over one denominator, so that their sum is rounded once
+    # both shares have one denominator, so that their sum is rounded once
     first, last = size.gather(opening), size.gather(closing)
     entered = fees.amount.gather(opening) * amount * last
     left = (fees.amount.gather(closing) * amount * first).where(~is_open)
@@ -216,7 +218,7 @@ def _listed(rows: pl.Series, fees: pl.DataFrame) -> pl.Series:
 
 
 def _pooled(ordered: pl.DataFrame, pooled: Pooled, size: Exact, price: Exact, fees: _Fees) -> pl.DataFrame:
-    """Do the same for what was closed at an average: fractions, whose denominators no column holds."""
+    """Return the trades at average entries, which are fractions whose denominators are too large for columns."""
     found = _joined(ordered, pooled)
     scale = 10 ** (size.places + price.places)
     prices, sizes = price.units(), size.units()
@@ -259,7 +261,7 @@ def _pooled(ordered: pl.DataFrame, pooled: Pooled, size: Exact, price: Exact, fe
 def _against_bars(
     part: pl.DataFrame, market: Market, ends: Mapping[str, datetime], costs: Sequence[Fraction] | None
 ) -> pl.DataFrame:
-    """Add what the bars say: excursions, the value of what is open, and why a value is null."""
+    """Add the columns that need bars: excursions, the value of open trades, and why a value is null."""
     count, is_open = market.bars.height, part["is_open"]
     until = pl.Series([ends.get(run) for run in part["run_id"]], dtype=INSTANT)
     final = market.before(until)
@@ -304,7 +306,7 @@ def _against_bars(
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """What trades would gain at other prices; ``costs`` where an entry is an average, which no decimal holds."""
+    """The gains of trades at other prices; ``costs`` is for average entries, which no decimal can hold exactly."""
 
     part: pl.DataFrame
     costs: list[Fraction] | None

@@ -18,7 +18,7 @@ _ORDER_MOMENTS = {
 
 
 def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """Put the moments of runs, orders, fills and events into one order of time.
+    """Merge the moments of runs, orders, fills and events in order of time.
 
     Parameters
     ----------
@@ -32,10 +32,11 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
     polars.DataFrame
         Columns of :data:`walle.frames.HISTORY`: time (UTC), kind (run, order, fill, event), what (created, started,
         submitted, filled, ...; the type of an event), order_id, fill_id, symbol, side, quantity, price, offset (an
-        event's place in the log), corr_id, payload (JSON text). A row is one moment; sorted by time, and at the same
-        instant a run's moments before an order's, a fill's and the events'; a run's end comes last. Events of one
-        instant stand in the order of the log. An order's quantity is what was ordered, and its price the limit, or once
-        filled the average. The time of an event is its own ``ts``, and where it has none that when it was stored.
+        event's position in the log), corr_id, payload (JSON text). A row is one moment. Rows are sorted by time; at the
+        same instant, moments of runs come before those of orders, fills and events, except that the end of a run comes
+        last. Events at the same instant keep the order of the log. The quantity of an order is the ordered one; its
+        price is the limit, or the average once it is filled. The time of an event is its ``ts``, or the time when it
+        was stored if it has none.
     """
     moments = [
         runs.select(time=pl.col(column), kind=pl.lit("run"), what=pl.lit(what)) for column, what in _RUN_MOMENTS.items()
@@ -78,7 +79,7 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
         )
     )
     rank = pl.col("kind").replace_strict({"run": 0, "order": 1, "fill": 2, "event": 4}, return_dtype=pl.Int8)
-    # an order is complete by its last fill: that fill comes first at the same instant
+    # the last fill completes the order, so at the same instant it comes first
     rank = pl.when((pl.col("kind") == "order") & (pl.col("what") == "filled")).then(3).otherwise(rank)
     rank = pl.when((pl.col("kind") == "run") & (pl.col("what") == "stopped")).then(5).otherwise(rank)
     whole = pl.concat([pl.DataFrame(schema=HISTORY), *moments], how="diagonal").filter(pl.col("time").is_not_null())

@@ -1,7 +1,7 @@
-"""What the kernel says of a process: that it lives, and when it started by a count that no setting of the clock moves.
+"""Ask the kernel whether a process lives, and when it started, by a count that clock changes do not affect.
 
-The time of day at which a process started will not do: on Linux it is worked out from the time of the boot, and that
-moves with every setting of the clock (https://github.com/giampaolo/psutil/issues/2526).
+The time of day at which a process started is not reliable: on Linux it is derived from the time of the boot, which
+moves whenever the clock is set (https://github.com/giampaolo/psutil/issues/2526).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ PROC = Path("/proc")
 MACHINE = Path("/etc/machine-id")
 
 _CTL_KERN, _KERN_PROC, _KERN_PROC_PID = 1, 14, 1
-_ZOMBIE = 5  # SZOMB of macOS
+_ZOMBIE = 5  # SZOMB on macOS
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A process that is there.
+    """An existing process.
 
     Parameters
     ----------
     ended : bool
-        It has ended, and waits for its parent to ask how (a zombie).
+        Whether it has ended and waits for its parent to collect its exit status (a zombie).
     ticks : int or None
-        When it started: clock ticks since the boot on Linux, microseconds on macOS and Windows. None: it may not be
-        looked at, or the platform has no such count.
+        When it started: clock ticks since the boot on Linux, microseconds on macOS and Windows. None if access is
+        denied, or if the platform has no such count.
     """
 
     ended: bool = False
@@ -41,21 +41,21 @@ class Seen:
 
 
 INITIAL = "pid:[4026531836]"
-"""The namespace of process ids of a Linux system itself, which is no container (PROC_PID_INIT_INO)."""
+"""The pid namespace of a Linux system outside any container (PROC_PID_INIT_INO)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process id counts; None for what cannot be known.
+    """Where a process id is valid; unknown parts are None.
 
     Parameters
     ----------
     boot : str or None
-        Of the kernel that runs now.
+        The id of the current boot.
     machine : str or None
-        The same after a boot.
+        The id of the machine, which stays the same after a reboot.
     namespace : str or None
-        That of process ids, and of the time since the boot: a container has its own.
+        The namespaces of process ids and of the time since the boot: a container has its own.
     """
 
     boot: str | None = None
@@ -64,13 +64,13 @@ class Place:
 
 
 def look(pid: int, proc: Path = PROC) -> Seen | None:
-    """Look at a process; None when there is none.
+    """Look up a process; return None if it does not exist.
 
     Parameters
     ----------
     pid : int
     proc : Path
-        Where Linux shows its processes.
+        The folder of the proc file system on Linux.
     """
     if sys.platform == "linux":
         return _of_linux(pid, proc)
@@ -80,7 +80,7 @@ def look(pid: int, proc: Path = PROC) -> Seen | None:
 
 
 def place(proc: Path = PROC, machine: Path = MACHINE) -> Place:
-    """Tell where this process is."""
+    """Return the place of this process."""
     if sys.platform == "linux":
         return Place(_text(proc / "sys/kernel/random/boot_id"), _text(machine), _namespace(proc))
     if sys.platform == "darwin":
@@ -98,7 +98,7 @@ def _text(path: Path) -> str | None:
 def _namespace(proc: Path) -> str | None:
     names = []
     for kind in ("pid", "time"):
-        with contextlib.suppress(OSError):  # an old kernel has none of time
+        with contextlib.suppress(OSError):  # old kernels have no time namespaces
             names.append(str((proc / "self/ns" / kind).readlink()))
     return " ".join(names) or None
 
@@ -108,9 +108,9 @@ def _of_linux(pid: int, proc: Path) -> Seen | None:
         stat = (proc / str(pid) / "stat").read_bytes()
     except PermissionError:
         return Seen()
-    except OSError:  # also where the processes of others are hidden (hidepid)
+    except OSError:  # raised too if the processes of other users are hidden (hidepid)
         return Seen() if _answers(pid) else None
-    # the second field, the name, may hold blanks and brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    # the second field, the name, may contain blanks and brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     fields = stat[stat.rindex(b")") + 1 :].split()
     return Seen(ended=fields[0] in (b"Z", b"X", b"x"), ticks=int(fields[19]))
 
@@ -134,7 +134,7 @@ def _of_macos(pid: int) -> Seen | None:
 
 
 def decode_kinfo(answer: bytes) -> Seen | None:
-    """Read the start of macOS's ``struct kinfo_proc``: the time of the fork, which stays as it was written then."""
+    """Decode the start of macOS's ``struct kinfo_proc``: the time of the fork, which never changes afterwards."""
     if len(answer) < 40:
         return None
     seconds, microseconds = struct.unpack_from("<qi", answer)
@@ -157,7 +157,7 @@ def _of_others(pid: int) -> Seen | None:
 
     try:
         process = psutil.Process(pid)
-        # Windows keeps the moment as it was; elsewhere it moves with the clock
+        # on Windows the start time never changes; on other systems it moves with the clock
         ticks = round(process.create_time() * 1_000_000) if sys.platform == "win32" else None
         return Seen(ended=process.status() == psutil.STATUS_ZOMBIE, ticks=ticks)
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
-"""Which process runs a run, and whether it still lives.
+"""Find out which process executes a run, and whether it is still alive.
 
-Of a process of this machine the kernel decides, by counts that no setting of the clock moves. Of any other only its
-last sign of life can be judged, by the clock of the database alone.
+For a process of this machine the kernel decides, by counts that clock changes do not affect. Any other process can only
+be judged by its last heartbeat, on the clock of the database.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from walle.runs.kernel import INITIAL, Place, look, place
 
 __all__ = ["is_alive", "is_this_process", "this_process"]
 
-_START_TOLERANCE = 2.0  # seconds; the clock may have been set a little between the two readings
+_START_TOLERANCE = 2.0  # seconds; the clock may have been adjusted slightly between the two readings
 
 
 def this_process() -> Owner:
-    """Return the owner that this process is."""
+    """Return this process as an owner."""
     import psutil
 
     seen, here = look(os.getpid()), place()
@@ -34,7 +34,7 @@ def this_process() -> Owner:
 
 
 def is_this_process(owner: Owner) -> bool:
-    """Tell whether an owner is this process; by its pid alone where nothing else was written down."""
+    """Return whether an owner is this process, by its pid alone if nothing else was recorded."""
     if (owner.host, owner.pid) != (socket.gethostname(), os.getpid()):
         return False
     seen, here = look(owner.pid), place()
@@ -44,7 +44,7 @@ def is_this_process(owner: Owner) -> bool:
 
 
 def is_alive(owner: Owner) -> bool | None:
-    """Tell whether a process lives.
+    """Return whether a process is alive.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def is_alive(owner: Owner) -> bool | None:
     Returns
     -------
     bool or None
-        None for a process that cannot be told from here, so that its signs of life decide: one of another host, of
-        another container or machine that calls itself the same, or one of which only a time of day was written down
-        that is not the start of the process that has its pid now. That process may be another one, or the clock was
-        set; to take a living one for dead would be worse.
+        None if it cannot be determined from here, so that heartbeats decide: for a process of another host, or of
+        another container or machine with the same name; and if only a time of day was recorded that differs from the
+        start of the process that has the pid now. That may be a different process, or the clock was set; it would be
+        worse to take a live process for a dead one.
     """
     if owner.host != socket.gethostname():
         return None
@@ -69,14 +69,14 @@ def is_alive(owner: Owner) -> bool | None:
     if seen is None or seen.ended:
         return False
     if owner.ticks is not None:
-        return seen.ticks is None or seen.ticks == owner.ticks  # one that may not be looked at is there
+        return seen.ticks is None or seen.ticks == owner.ticks  # a process to which access is denied exists
     return _started_then(owner)
 
 
 def _same_machine(owner: Owner, here: Place) -> bool:
     if owner.machine is None or owner.machine != here.machine or owner.namespace != here.namespace:
         return False
-    # an image may carry its machine id into many containers, which are then none of the system itself
+    # an image may give many containers the same machine id; only the system outside containers can rely on it
     return owner.namespace is None or INITIAL in owner.namespace
 
 
@@ -85,7 +85,7 @@ def _started_then(owner: Owner) -> bool | None:
 
     try:
         started = psutil.Process(owner.pid).create_time()
-    except psutil.NoSuchProcess:  # also one that is hidden from us
+    except psutil.NoSuchProcess:  # raised for hidden processes too
         return look(owner.pid) is not None
     except psutil.AccessDenied:
         return True

@@ -1,4 +1,4 @@
-"""What bringing a run in did."""
+"""The report of an ingest of a whole run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["RunReport"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What became of a run that was brought in whole.
+    """The outcome of an ingest of a run with its orders and fills.
 
     Parameters
     ----------
     run : Run
-        As it is stored.
+        The run as it is stored.
     inserted : bool
-        Whether it is new; else it was there already, with the same content.
+        Whether the run is new; if not, it was already stored with the same content.
     orders, fills : IngestReport
     """
 
@@ -29,6 +29,6 @@ class RunReport:
     fills: IngestReport
 
     def __repr__(self) -> str:
-        """Tell what was new."""
+        """Show what was new."""
         state = "inserted" if self.inserted else "was there"
         return f"RunReport({self.run.id!r} {state}, orders={self.orders!r}, fills={self.fills!r})"

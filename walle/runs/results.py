@@ -1,4 +1,4 @@
-"""A run with all that it did, from the results of a backtest."""
+"""Convert the results of a backtest to a run with its orders and fills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from walle.validation import check_text, decimal_text
 __all__ = ["Commission", "Results", "from_backtesting"]
 
 Commission = float | tuple[float, float] | Callable[[float, float], float]
-"""As ``Backtest`` takes it: a share of the value, a fixed amount with a share, or a function of size and price."""
+"""A commission as ``Backtest`` takes it: a share of the value, a fixed amount and a share, or a function of size and
+price."""
 
 _COLUMNS = ["Size", "EntryBar", "ExitBar", "EntryPrice", "ExitPrice"]
 _OPEN = pl.Schema(
@@ -54,7 +55,7 @@ class Results:
     fills: pl.DataFrame
 
     def __repr__(self) -> str:
-        """Name the run and count."""
+        """Show the run, and the numbers of its orders and fills."""
         return f"Results({self.run.id!r}: {self.orders.height:,} orders, {self.fills.height:,} fills)"
 
 
@@ -72,45 +73,45 @@ def from_backtesting(
     config: Mapping[str, Any] | None = None,
     created_at: datetime | None = None,
 ) -> Results:
-    """Make a run with its orders and fills of what ``Backtest.run()`` of backtesting.py (0.6) returned.
+    """Make a run with its orders and fills from the result of ``Backtest.run()`` of backtesting.py (0.6).
 
-    Each trade becomes a fill that opens and one that closes; the parts of a trade that was closed in several steps
-    share the one that opened it. Trades that are open at the end are there too, though the package's list of trades
-    leaves them out. Fills stand at the opening of their bar, and those of ``trade_on_close`` a microsecond before its
-    end. The package keeps no filled orders: each fill has a market order of its own. Floats become the decimals that
-    their shortest text says, commissions rounded at 18 places.
+    Each trade becomes an opening and a closing fill; the parts of a trade that was closed in several steps share the
+    opening fill. Trades that are open at the end are included, though the package's list of trades leaves them out. A
+    fill has the opening time of its bar, and with ``trade_on_close`` a time one microsecond before its end. The package
+    does not keep filled orders, so each fill gets a market order of its own. Floats become the decimals in their
+    shortest text; commissions are rounded at 18 places.
 
-    ``store.runs.equity`` of it equals the package's equity at every bar, except that the package books the commission
-    of a fill at the close one bar late, and forgives the debt of a ruined account. ``store.fills.trades`` by fifo are
-    the package's trades where it closed the oldest first, as it does unless a strategy closes one of several.
+    ``store.runs.equity`` then equals the package's equity at every bar, except that the package books the commission of
+    a fill at the close one bar late, and forgives the debt of a ruined account. ``store.fills.trades`` by fifo equal
+    the package's trades if it closed the oldest first, as it does unless a strategy closes one of several.
 
     Parameters
     ----------
     stats : pandas.Series
-        What ``Backtest.run()`` returned.
+        The result of ``Backtest.run()``.
     run_id, symbol : str
     timeframe : str
-        Of its bars, such as ``1d``.
+        The timeframe of the bars, such as ``1d``.
     strategy_id : str, optional
-        None: the name of the strategy's class.
+        By default the name of the strategy's class.
     currency : str, optional
-        Of the commissions. None: that of the prices.
+        The currency of the commissions; by default that of the prices.
     timezone : str
-        The IANA zone of its index, where that has none.
+        The IANA zone of the index, if that has none.
     commission : float, tuple or callable, optional
-        As it was given to ``Backtest``. None: that of the strategy in ``stats``.
+        The commission that was passed to ``Backtest``; by default that of the strategy in ``stats``.
     starting_cash : Decimal or int, optional
-        None: the first value of the equity curve.
+        By default the first value of the equity curve.
     config : mapping, optional
-        More to keep with the run, as JSON, beside the parameters of the strategy and ``starting_cash``.
+        Further values to keep with the run, as JSON, beside the parameters of the strategy and ``starting_cash``.
     created_at : datetime, optional
-        Of the run; None: now.
+        The creation time of the run; by default now.
 
     Raises
     ------
     InputError
-        For anything else than such results, and when the fills do not add up to the last equity that it reports:
-        another commission, or cash that was not the first equity.
+        For anything but such results, and if the fills do not add up to the last equity that they report: because the
+        commission was another one, or because the starting cash was not the first equity.
     """
     check_text(run_id, "run_id", maximum=80)
     backtest = _Backtest(stats, check_timeframe(timeframe), timezone, commission)
@@ -134,7 +135,7 @@ def from_backtesting(
 
 
 class _Backtest:
-    """What is read out of the results."""
+    """The values read from the results."""
 
     def __init__(self, stats: Any, timeframe: str, timezone: str, commission: Commission | None) -> None:
         try:
@@ -162,7 +163,7 @@ class _Backtest:
         self.commission = _callable(commission if commission is not None else getattr(broker, "_commission", 0.0))
 
     def _unit(self, closed: pl.DataFrame) -> float:
-        """Return what one unit of the engine is: FractionalBacktest scales its results, but not what it keeps."""
+        """Return the size of one unit of the engine: FractionalBacktest scales results, but not the kept trades."""
         kept = list(getattr(self.strategy, "closed_trades", ()))
         return float(closed["Size"][0]) / float(kept[0].size) if kept and closed.height == len(kept) else 1.0
 
@@ -184,7 +185,7 @@ class _Backtest:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of the strategy: what its class says and the run was given; values of other types as texts."""
+        """The parameters of the strategy, from its class and from the run; values of other types become texts."""
         own = [kind for kind in type(self.strategy).__mro__[::-1] if kind.__module__.partition(".")[0] != "backtesting"]
         said = {name: value for kind in own for name, value in vars(kind).items() if not name.startswith("_")}
         plain = (str, bool, int, float)
@@ -194,7 +195,7 @@ class _Backtest:
         }
 
     def moves(self) -> pl.DataFrame:
-        """Return what was bought and sold: time, size (signed Decimal), price (Decimal), fee (Decimal); in order."""
+        """Return purchases and sales in order: time, size (signed Decimal), price (Decimal), fee (Decimal)."""
         frame = self.trades.with_columns(_exact(self.trades["Size"])).with_row_index("trade")
         opened = frame.group_by("EntryBar", "EntryPrice", pl.col("Size") > 0).agg(pl.min("trade"), size=pl.sum("Size"))
         entries = opened.select(bar="EntryBar", price="EntryPrice", size="size", phase=pl.lit(1), trade="trade")
@@ -202,14 +203,14 @@ class _Backtest:
             bar="ExitBar",
             price="ExitPrice",
             size=-pl.col("Size"),
-            # what was opened in this bar is closed after that, all else before
+            # a trade that was opened in this bar is closed after that; others are closed before
             phase=pl.when(pl.col("ExitBar") == pl.col("EntryBar")).then(2).otherwise(0),
             trade="trade",
         )
         both = pl.concat([entries, exits.cast(entries.schema)])
         at_close = self._at_close(both)
         times = (self.ends.gather(both["bar"]) - _TICK).zip_with(at_close, self.opens.gather(both["bar"]))
-        # called for each fill, as the package does: it may be any function
+        # the commission may be any function, so it is called for each fill, as the package does
         fees = [
             float(self.commission(float(size) / self.unit, price * self.unit))
             for size, price in both.select("size", "price").iter_rows()
@@ -220,7 +221,7 @@ class _Backtest:
         return whole.sort("time", "bar", "phase", "trade")
 
     def _at_close(self, moves: pl.DataFrame) -> pl.Series:
-        """Tell of each whether it is at the close of its bar."""
+        """Return whether each of them happened at the close of its bar."""
         if not self.on_close or self.closes is None:
             return pl.Series([False] * moves.height, dtype=pl.Boolean)
         close = self.closes.gather(moves["bar"])
@@ -229,12 +230,11 @@ class _Backtest:
         return (moves["price"] - asked).abs() <= asked.abs() * 1e-12
 
     def reconcile(self, moves: pl.DataFrame, cash: Decimal) -> None:
-        """Do nothing when cash and the moves add up to the last equity.
+        """Raise unless cash and the moves add up to the last equity.
 
         Raises
         ------
         InputError
-            When they do not.
         """
         size = Exact.of(moves["size"])
         paid = (size * Exact.of(moves["price"])).sum() + Exact.of(moves["fee"]).sum()
@@ -273,7 +273,7 @@ def _instants(curve: Any, timezone: str) -> pl.Series:
     Raises
     ------
     InputError
-        When they are no times, or not of this zone.
+        If they are not times, or do not exist in this zone.
     """
     frame = frame_of(curve.index.to_frame(index=False, name="time"), "equity")
     assert frame is not None
@@ -330,6 +330,6 @@ def _orders(fills: pl.DataFrame) -> pl.DataFrame:
 
 
 def _whole(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Add the columns that have no value."""
+    """Add the missing columns of a schema as nulls."""
     lacking = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in frame.columns]
     return frame.with_columns(lacking).select(list(schema)).cast(schema)

@@ -1,4 +1,4 @@
-"""Runs out of records or frames."""
+"""Read runs from records or frames."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def runs_of(source: object) -> list[Run]:
     ----------
     source : iterable of Run, or a Polars, pandas or Arrow frame
         A frame has columns of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others; ``config``
-        and ``owner`` are JSON texts or structs. What :data:`walle.frames.RUN_SUMMARY` has beyond them is left out.
+        and ``owner`` are JSON texts or structs. The additional columns of :data:`walle.frames.RUN_SUMMARY` are ignored.
 
     Raises
     ------
     InputError
-        For anything else, with the row that is no run, and for an id that stands there twice.
+        For any other source, for a row that is not a run (the message has its number), and for a duplicate id.
     """
     frame = frame_of(source, "runs")
     if frame is None:
