@@ -1,4 +1,4 @@
-"""Bars as candles, with fills and findings on them."""
+"""Candlestick charts of bars, with fills and findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from walle.timeframe import TIMEFRAMES
 
 __all__ = ["candles"]
 
-_CANDLES = 400  # more stand closer than two pixels
+_CANDLES = 400  # more would be closer than two pixels
 _FILLS = 300
 _NEEDED = ("timestamp", *PRICES)
 
@@ -44,35 +44,36 @@ def candles(
     width: int = 760,
     height: int = 320,
 ) -> LayerChart:
-    """Draw bars as candles: filled blue where the price rose, filled orange where it fell.
+    """Draw bars as candles: blue where the price rose, orange where it fell.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        Bars of one series, as ``store.bars.read`` gives them. More than 400 are joined to bars of a longer
-        timeframe, and the subtitle says which. Where no bar is, none is drawn.
+        Bars of one series, as ``store.bars.read`` returns them. More than 400 are joined into bars of a longer
+        timeframe, which the subtitle names. Missing bars leave a space.
     fills : polars.DataFrame, optional
-        As ``store.fills.read`` gives them: a triangle up is bought, one down is sold. Those before the first bar and
-        after the last one are left out, and counted; more than 300 are joined, by candle and side.
+        As ``store.fills.read`` returns them: a triangle points up for a purchase and down for a sale. Fills before the
+        first or after the last bar are left out, and the subtitle counts them; more than 300 are joined by candle and
+        side.
     findings : polars.DataFrame, optional
-        As ``store.fills.audit`` gives them: a ring marks each fill that one is about. It needs ``fills``.
+        As ``store.fills.audit`` returns them: a ring marks each fill that a finding concerns. Requires ``fills``.
     gaps : polars.DataFrame, optional
-        As ``store.bars.gaps`` gives them: a band marks each.
+        As ``store.bars.gaps`` returns them: a band marks each gap.
     title : str, optional
     theme : str
         ``light`` or ``dark``.
     width, height : int
-        Of the drawing, in pixels.
+        The size of the plot, in pixels.
 
     Returns
     -------
     altair.LayerChart
-        Times in UTC. In a notebook it shows itself as a picture.
+        Times are in UTC. A notebook displays it as a picture.
 
     Raises
     ------
     InputError
-        When a column is missing, or the frame holds several symbols.
+        If a column is missing, or the frame holds several symbols.
     """
     colours = theme_of(theme)
     bars = _checked(frame)
@@ -132,7 +133,7 @@ def _timeframe(step: timedelta) -> str:
 
 
 def _joined(bars: pl.DataFrame, step: timedelta) -> tuple[pl.DataFrame, timedelta, str]:
-    """Join bars until there are few enough: whole timeframes as long as there is one."""
+    """Join bars until there are few enough, into whole timeframes where possible."""
     if bars.height <= _CANDLES:
         return bars, step, ""
     longer = [length for name, length in TIMEFRAMES.items() if length > step and name != "1M"]
@@ -163,7 +164,7 @@ def _bands(gaps: pl.DataFrame, bars: pl.DataFrame, step: timedelta, colours: The
 
 
 def _fills(fills: pl.DataFrame, bars: pl.DataFrame, step: timedelta) -> tuple[pl.DataFrame, int]:
-    """Return what to draw of the fills (timestamp, price, side, id, order_id, words), and how many lie outside."""
+    """Return the fills to draw (timestamp, price, side, id, ids, words), and how many lie outside the bars."""
     check_columns(fills, ("id", "order_id", "filled_at", "price", "quantity", "side"), "the frame of fills")
     inside = fills.filter(pl.col("filled_at").is_between(bars["timestamp"][0], bars["timestamp"][-1] + step))
     left = fills.height - inside.height
@@ -178,8 +179,8 @@ def _fills(fills: pl.DataFrame, bars: pl.DataFrame, step: timedelta) -> tuple[pl
         )
         return joined.with_columns(pl.col("timestamp") + step / 2), left
     done = inside["side"].replace({"buy": "bought", "sell": "sold"})
-    told = trim_zeros(inside.select("quantity", "price"))
-    words = told.select(pl.concat_str(done, pl.lit(" "), "quantity", pl.lit(" at "), "price")).to_series()
+    amounts = trim_zeros(inside.select("quantity", "price"))
+    words = amounts.select(pl.concat_str(done, pl.lit(" "), "quantity", pl.lit(" at "), "price")).to_series()
     return shown.with_columns(words.alias("words")), left
 
 

@@ -1,4 +1,4 @@
-"""What trading cost against the market's prices, over time."""
+"""Charts of trading costs over time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXTS = ("run_id", "order_id", "fill_id", "symbol", "side", "currency")
 _NUMBERS = ("quantity", "price", "notional", "cost", "bps")
 _NEEDED = (*_TEXTS, "time", *_NUMBERS, "benchmark", "fills", "measured")
 _LINEAR = 5  # basis points
-_BESIDE = 3  # the lines at 0 and at the median, and its words
+_BESIDE = 3  # the line at 0, the line at the median, and its label
 
 
 def costs(
@@ -42,34 +42,34 @@ def costs(
     width: int = 760,
     height: int = 120,
 ) -> VConcatChart | LayerChart:
-    """Draw what each fill, order or run cost over time, in basis points, a drawing for each benchmark.
+    """Draw the cost of each fill, order or run over time in basis points, in one plot per benchmark.
 
-    A dot above the line at 0 is worse than the benchmark, and orange; one below it is better, and blue. A dashed line
-    marks the median. All have one scale, linear to 5 basis points and logarithmic beyond: most of what is traded
-    costs little, and a single error much.
+    An orange dot above the line at 0 is worse than the benchmark; a blue dot below it is better. A dashed line marks
+    the median. All plots have the same scale, linear up to 5 basis points and logarithmic beyond, because most trades
+    cost little and a single error may cost a lot.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        As ``store.fills.costs`` gives it. What could not be measured is not drawn, but counted in the subtitle, and so
-        are those of which only a part of the fills could be measured. Where there are more than about 2,000 dots in
-        all, those of a stretch of time are joined: a dot is then their median, and a line reaches from the least to
-        the largest.
+        As ``store.fills.costs`` returns it. Rows that could not be measured are not drawn, but the subtitle counts
+        them, as well as rows of which only some fills could be measured. If there are more than about 2,000 dots in
+        total, neighbouring ones are joined: a dot is then their median, and a line spans from the smallest to the
+        largest.
     title : str, optional
     theme : str
         ``light`` or ``dark``.
     width, height : int
-        Of the drawing of one benchmark, in pixels.
+        The size of the plot of one benchmark, in pixels.
 
     Returns
     -------
     altair.VConcatChart or altair.LayerChart
-        The second where there is nothing to draw. Times in UTC. In a notebook it shows itself as a picture.
+        A LayerChart if there is nothing to draw. Times are in UTC. A notebook displays it as a picture.
 
     Raises
     ------
     InputError
-        When a column is missing, or a benchmark is none of :data:`walle.fills.BENCHMARKS`.
+        If a column is missing, or a benchmark is not one of :data:`walle.fills.BENCHMARKS`.
     """
     colours = theme_of(theme)
     check_columns(frame, _NEEDED, "the frame")
@@ -106,26 +106,26 @@ def costs(
 
 
 def _level(frame: pl.DataFrame) -> str:
-    """Tell what the rows are."""
+    """Return what a row stands for: a fill, an order or a run."""
     if frame["fill_id"].null_count() < frame.height:
         return "fills"
     return "orders" if frame["order_id"].null_count() < frame.height else "runs"
 
 
 def _most(frame: pl.DataFrame) -> int:
-    """Count the fills, orders or runs: each comes once for each benchmark."""
+    """Count the fills, orders or runs, each of which has one row per benchmark."""
     return max(frame.group_by("benchmark").len()["len"].to_list())
 
 
 def _counted(what: str, frame: pl.DataFrame, names: list[str]) -> str:
-    """Say how many rows of each benchmark there are; nothing where there are none."""
+    """Return a text with the number of rows of each benchmark; empty if there are none."""
     counts = {name: int((frame["benchmark"] == name).sum()) for name in names}
-    told = ", ".join(f"{count:,} against {name}" for name, count in counts.items() if count)
-    return f"; {what}: {told}" if told else ""
+    parts = ", ".join(f"{count:,} against {name}" for name, count in counts.items() if count)
+    return f"; {what}: {parts}" if parts else ""
 
 
 def _each(part: pl.DataFrame) -> pl.DataFrame:
-    """Return a dot for each row, with its exact numbers as text."""
+    """Return one dot per row, with its exact numbers as text."""
     done = pl.col("side").replace({"buy": "bought", "sell": "sold"})
     exact = trim_zeros(part.select(*_TEXTS, *_NUMBERS))
     money = pl.concat_str("cost", "currency", separator=" ", ignore_nulls=True)
@@ -143,7 +143,7 @@ def _each(part: pl.DataFrame) -> pl.DataFrame:
 
 
 def _joined(part: pl.DataFrame, count: int, what: str) -> pl.DataFrame:
-    """Return a dot for each stretch of rows in order of time: their median, their least and their largest."""
+    """Return one dot per group of consecutive rows in order of time: their median, smallest and largest value."""
     stretch = pl.int_range(pl.len()) * count // pl.len()
     return (
         to_float(part.select("time", "bps"))
@@ -160,7 +160,7 @@ def _joined(part: pl.DataFrame, count: int, what: str) -> pl.DataFrame:
 
 
 def _axis(values: pl.Series) -> alt.Y:
-    """Return the axis of basis points, which 0 is on."""
+    """Return the axis of basis points, which includes 0."""
     floats = [0.0, *to_float(values.to_frame())["bps"].to_list()]
     low, high = min(floats) * 1.25, max(floats) * 1.25
     far = max(high, -low)
@@ -168,13 +168,13 @@ def _axis(values: pl.Series) -> alt.Y:
     powers = powers[:: len(powers) // 4 + 1]
     ticks = [-power for power in powers if -power >= low][::-1] + [0.0] + [power for power in powers if power <= high]
     scale = alt.Scale(type="symlog", constant=_LINEAR, domain=[low, high] if high > low else [-1, 1], nice=False)
-    # without the count, Vega leaves ticks out
+    # without a count, Vega leaves out ticks
     axis = alt.Axis(values=ticks, tickCount=len(ticks), format=",~f", labelOverlap=False)
     return alt.Y("bps:Q", scale=scale, axis=axis)
 
 
 def _panel(name: str, dots: pl.DataFrame, time: alt.X, y: alt.Y, colours: Theme) -> alt.LayerChart:
-    """Draw the dots of one benchmark, and the line of their median."""
+    """Draw the dots of one benchmark and the line at their median."""
     median = dots["median"][0]
     drawn = dots.drop("median").with_columns(
         worse=pl.col("bps") > 0, when=pl.col("time").dt.strftime("%Y-%m-%d %H:%M:%S UTC")

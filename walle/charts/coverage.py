@@ -1,4 +1,4 @@
-"""What is there of the bars, and what is missing."""
+"""Charts of the coverage of bars."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ def coverage(
     theme: Themed = "light",
     width: int = 640,
 ) -> LayerChart:
-    """Draw from when to when each series reaches, how much of it is there, and where it has gaps.
+    """Draw the time span, the coverage and the gaps of each series.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        As ``store.bars.coverage`` gives it. Of more than 60 series those of the least coverage are drawn, and the
-        subtitle says so.
+        As ``store.bars.coverage`` returns it. Of more than 60 series only those with the lowest coverage are drawn, and
+        the subtitle says so.
     gaps : polars.DataFrame, optional
-        Columns symbol, timeframe, start, end, missing. Each is drawn at least a pixel wide; beyond 1,900, the longest.
+        Columns symbol, timeframe, start, end, missing. Each gap is drawn at least a pixel wide; of more than 1,900 gaps
+        only the longest are drawn.
     title : str, optional
     theme : str
         ``light`` or ``dark``.
     width : int
-        Of the drawing, in pixels.
+        The width of the plot, in pixels.
 
     Returns
     -------
     altair.LayerChart
-        Times in UTC. In a notebook it shows itself as a picture.
+        Times are in UTC. A notebook displays it as a picture.
 
     Raises
     ------
     InputError
-        When a column is missing.
+        If a column is missing.
     """
     colours = theme_of(theme)
     check_columns(frame, _NEEDED, "the frame")
@@ -56,16 +57,16 @@ def coverage(
         series = series.sort("coverage", "symbol").head(_SERIES)
         note += f"; the {_SERIES} of the least coverage are shown"
     name = pl.format("{} {}", "symbol", "timeframe")
-    share = (pl.col("coverage") * 10_000).floor().cast(pl.Int64)  # down: 100 % only when nothing is missing
+    share = (pl.col("coverage") * 10_000).floor().cast(pl.Int64)  # rounded down: 100 % only if nothing is missing
     parts = (share // 100, (share % 100).cast(pl.String).str.zfill(2), "missing", "gaps")
-    told = pl.format("{}.{} %, {} missing in {} gaps", *parts)
-    told = pl.when(pl.col("missing") == 0).then(pl.lit("complete")).otherwise(told)
-    shown = series.select(name.alias("series"), "first", "last", "coverage", "bars", words=told)
-    order = shown["series"].to_list()
+    words = pl.format("{}.{} %, {} missing in {} gaps", *parts)
+    words = pl.when(pl.col("missing") == 0).then(pl.lit("complete")).otherwise(words)
+    listed = series.select(name.alias("series"), "first", "last", "coverage", "bars", words=words)
+    order = listed["series"].to_list()
     y = alt.Y("series:N", title=None, sort=order, axis=alt.Axis(ticks=False, domain=False, labelLimit=260))
     ends = series["first"].min(), series["last"].max()
     tips = [alt.Tooltip("series:N"), alt.Tooltip("bars:Q", format=","), alt.Tooltip("words:N", title="coverage")]
-    base = alt.Chart(rows(shown)).encode(y=y)
+    base = alt.Chart(rows(listed)).encode(y=y)
     layers = [
         base.mark_bar(height=14, color=colours.rise, opacity=0.85).encode(
             x=time_axis("first", *ends), x2="last:T", tooltip=tips
@@ -86,5 +87,5 @@ def coverage(
             x=time_axis("last", *ends), text="words:N"
         )
     )
-    chart = LayerChart(layer=layers).properties(width=width, height=34 * shown.height)
+    chart = LayerChart(layer=layers).properties(width=width, height=34 * listed.height)
     return chart_of(chart, colours, f"coverage of {note}", title=title, below=note)

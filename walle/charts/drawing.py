@@ -1,4 +1,4 @@
-"""What the charts share: colours, sizes, labels, and the picture that a notebook shows."""
+"""The shared parts of the charts: colours, sizes, labels, and the picture that a notebook displays."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ Themed = Literal["light", "dark"]
 ChartKind = TypeVar("ChartKind", bound="alt.TopLevelMixin")
 
 MARKS = 2_000
-"""How many marks a chart holds at most; a picture of more is slow to draw, and no screen shows them."""
+"""The maximum number of marks in a chart; more would be slow to draw and finer than any screen."""
 
 _LABEL = 60
-_RESOLUTION = 2.0  # pixels of the picture for one of the page: sharp on a dense screen
+_RESOLUTION = 2.0  # pixels of the picture per pixel of the page, to look sharp on high-density screens
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """The colours of a chart, told apart also by those who do not tell red from green."""
+    """The colours of a chart, chosen so that people with red-green colour blindness can tell them apart."""
 
     paper: str
     ink: str
@@ -77,7 +77,7 @@ _THEMES: Mapping[str, Theme] = MappingProxyType(
 
 
 class Chart:
-    """What makes an Altair chart show itself as a picture: no script, no network, the same in every viewer."""
+    """A mixin that displays an Altair chart as a picture: without a script or network, and the same in every viewer."""
 
     _summary = "chart"
 
@@ -88,7 +88,7 @@ class Chart:
         return {"image/png": data, "text/plain": repr(self)}, {"image/png": size}
 
     def __repr__(self) -> str:
-        """Tell what is drawn."""
+        """Return the summary of the chart."""
         return f"<Chart: {self._summary}>"
 
 
@@ -97,13 +97,13 @@ class LayerChart(Chart, alt.LayerChart):
 
 
 class VConcatChart(Chart, alt.VConcatChart):
-    """Charts below each other."""
+    """Charts stacked vertically."""
 
 
 def picture(
     chart: alt.TopLevelMixin, format: Literal["png", "svg"] = "png", *, scale: float = _RESOLUTION, effort: int = 9
 ) -> bytes:
-    """Draw a chart without a browser; the same chart gives the same bytes.
+    """Render a chart without a browser; the same chart gives the same bytes.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def picture(
     format : str
         ``png`` or ``svg``.
     scale : float
-        Pixels of a PNG for each of the chart's.
+        The number of PNG pixels per pixel of the chart.
     effort : int
-        How hard a PNG is compressed, 1 to 9: a notebook keeps what is large, and a screen waits for what takes long.
+        The compression level of a PNG, 1 to 9: higher levels save space in notebooks, lower ones are faster.
 
     Returns
     -------
@@ -122,9 +122,9 @@ def picture(
     Raises
     ------
     InputError
-        For another format or effort.
+        For an unknown format or effort.
     ConfigurationError
-        Without vl-convert.
+        If vl-convert is not installed.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def picture(
         raise ConfigurationError(
             'a picture needs vl-convert-python; install it: pip install "walle[notebook]".'
         ) from error
-    # chart.save checks each row against the schema of a chart, which takes longer than to draw them
+    # chart.save validates each row against the schema of a chart, which takes longer than drawing
     with alt.data_transformers.enable("default"), alt.data_transformers.disable_max_rows():
         drawing = chart.to_dict(validate=False)
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -170,7 +170,7 @@ def theme_of(name: str) -> Theme:
 def chart_of(
     chart: ChartKind, colours: Theme, summary: str, *, title: str | None = None, below: str | None = None
 ) -> ChartKind:
-    """Give a chart its colours, its title and its summary; the summary is what a reader without the picture gets."""
+    """Set the colours, the title and the summary of a chart; the summary is its text form."""
     quiet = {"labelColor": colours.ink, "titleColor": colours.ink, "domainColor": colours.faint}
     lined = {"gridColor": colours.faint, "tickColor": colours.faint, "gridOpacity": 0.6}
     if title is not None:
@@ -195,7 +195,7 @@ def chart_of(
 
 
 def empty(words: str, colours: Theme, *, title: str | None, width: int, height: int) -> LayerChart:
-    """Draw a chart that says why there is nothing to see."""
+    """Return a chart that says why there is nothing to see."""
     text = alt.Chart(alt.Data(values=[{"words": label(words, 200)}])).mark_text(
         color=colours.ink, fontSize=13, opacity=0.8
     )
@@ -204,7 +204,7 @@ def empty(words: str, colours: Theme, *, title: str | None, width: int, height: 
 
 
 def check_columns(frame: pl.DataFrame, needed: Iterable[str], what: str) -> None:
-    """Refuse a frame without the columns that a chart draws, or with times that cannot be shown.
+    """Raise if a frame lacks columns that a chart needs, or has times that cannot be drawn.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def check_columns(frame: pl.DataFrame, needed: Iterable[str], what: str) -> None
 
 
 def label(text: str, length: int = _LABEL) -> str:
-    """Return a text that can stand in a chart: of bounded length, and without characters that steer the writing."""
+    """Return a text for a chart, of limited length and without control characters."""
     shown = text if len(text) <= length else f"{text[: length - 1]}\u2026"
     return "".join("\ufffd" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co") else sign for sign in shown)
 
@@ -236,9 +236,9 @@ def rows(frame: pl.DataFrame) -> alt.Data:
 
 
 def thinned(frame: pl.DataFrame, most: int, keep: str) -> pl.DataFrame:
-    """Return at most ``most`` rows of a frame in order: of each stretch the last, and the one where ``keep`` is least.
+    """Return at most ``most`` rows in order: the last row of each stretch, and the one with the smallest ``keep``.
 
-    The ends stay, and so does a row without a value, so that a hole in a line is seen.
+    The first and last rows stay, and so do rows without a value, so that gaps in a line remain visible.
     """
     if frame.height <= most:
         return frame
@@ -254,29 +254,29 @@ def thinned(frame: pl.DataFrame, most: int, keep: str) -> pl.DataFrame:
 
 
 def time_axis(field: str, first: object, last: object) -> alt.X:
-    """Return an axis of time in UTC: clock times within days, dates with their year where there are many."""
+    """Return a time axis in UTC: with times of day for a few days, or with dates and years for many."""
     lasts = last - first if isinstance(first, datetime) and isinstance(last, datetime) else timedelta(0)
     long = lasts > timedelta(days=200)
-    # of ticks every twelve hours those at midnight, which have the dates, would be left out where labels are many
+    # with ticks every twelve hours, crowded labels would drop those at midnight, which show the dates
     ticks = 8 if long else "day" if timedelta(days=7) < lasts <= timedelta(days=31) else alt.Undefined
     day = "%Y-%m-%d" if long else "%b %d"
-    told = (
+    expression = (
         "utchours(datum.value) == 0 && utcminutes(datum.value) == 0"
         f" ? utcFormat(datum.value, '{day}') : utcFormat(datum.value, '%H:%M')"
     )
-    axis = alt.Axis(labelExpr=told, labelOverlap=True, tickCount=ticks)
+    axis = alt.Axis(labelExpr=expression, labelOverlap=True, tickCount=ticks)
     return alt.X(f"{field}:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
 
 
 def step_of(times: pl.Series) -> timedelta:
-    """Return the most frequent distance of sorted instants; a day when there are not two."""
+    """Return the most frequent distance between sorted instants; a day if there are fewer than two."""
     steps = times.diff().drop_nulls()
     common = steps.mode().min() if steps.len() else None
     return common if isinstance(common, timedelta) and common > timedelta(0) else timedelta(days=1)
 
 
 def lasting(moments: Sequence[Any]) -> str:
-    """Say from when to when, as a subtitle does."""
+    """Return the span of instants as text for a subtitle."""
     first, last = (moment for moment in (moments[0], moments[-1]))
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return ""
@@ -284,7 +284,7 @@ def lasting(moments: Sequence[Any]) -> str:
 
 
 def _packed(png: bytes, effort: int) -> bytes:
-    """Compress the pixels of a PNG well: a fifth of what vl-convert makes, and a notebook keeps every picture."""
+    """Recompress a PNG to a fifth of the size that vl-convert makes, because a notebook keeps every picture."""
     parts, pixels, place = [png[:8]], b"", 8
     while place < len(png):
         size = int.from_bytes(png[place : place + 4], "big")

@@ -1,4 +1,4 @@
-"""What a run was worth, and how far it fell."""
+"""Charts of equity and drawdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from walle.decimals import to_float
 
 __all__ = ["equity"]
 
-_POINTS = 600  # each is a mark in both drawings
+_POINTS = 600  # each is a mark in both plots
 
 
 def equity(
@@ -33,28 +33,28 @@ def equity(
     width: int = 760,
     height: int = 220,
 ) -> VConcatChart | LayerChart:
-    """Draw what a run was worth, and below it the drawdown: how far it stood under its peak so far.
+    """Draw the equity of a run, and below it the drawdown: how far it was below its previous peak.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        As ``store.runs.equity`` gives it: time and equity; a null is a hole, over which no line is drawn. Of more than
-        600 rows the last of each stretch is drawn, and the one of the least equity.
+        As ``store.runs.equity`` returns it: time and equity; a null is a gap, across which no line is drawn. Of more
+        than 600 rows the last row of each stretch is drawn, and the one with the lowest equity.
     title : str, optional
     theme : str
         ``light`` or ``dark``.
     width, height : int
-        Of the upper drawing, in pixels.
+        The size of the upper plot, in pixels.
 
     Returns
     -------
     altair.VConcatChart or altair.LayerChart
-        The second where there is nothing to draw. Times in UTC. In a notebook it shows itself as a picture.
+        A LayerChart if there is nothing to draw. Times are in UTC. A notebook displays it as a picture.
 
     Raises
     ------
     InputError
-        When a column is missing.
+        If a column is missing.
     """
     colours = theme_of(theme)
     check_columns(frame, ("time", "equity"), "the frame")

@@ -1,6 +1,6 @@
 """The interactive parts that are drawn on a canvas: the heat map of coverage, and the candles around a gap.
 
-Importing this module needs ipywidgets and anywidget; views import it when they are shown.
+This module requires ipywidgets and anywidget; views import it when they are displayed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _NAME = 60
 
 
 def packed_levels(cells: CoverageGrid) -> bytes:
-    """Return the levels of cells as the page takes them: a byte a cell, row after row, compressed."""
+    """Return the levels of cells in the form for the page: one byte per cell, row after row, compressed."""
     if not cells.expected.len():
         return b""
     raw = levels(cells).to_arrow().buffers()[1].to_pybytes()
-    # level 1 of zlib: a higher one takes ten times as long for a few percent
+    # higher levels of zlib take ten times as long to save a few percent
     return zlib.compress(raw[: cells.expected.len()], 1)
 
 
 class HeatMap(Messages):
-    """Series by time, coloured by coverage, moved and zoomed by mouse and keyboard.
+    """A heat map of series by time, coloured by coverage; mouse and keyboard move and zoom it.
 
-    Its messages are ``hover`` and ``open`` (``row`` and ``column`` of a cell; no ``column`` where a series was meant)
-    and ``span`` (``days``: how many are seen). :meth:`answer` gives the words for a ``hover``.
+    Its messages are ``hover`` and ``open`` (``row`` and ``column`` of a cell; without ``column`` for a whole series)
+    and ``span`` (``days``: the number of visible days). :meth:`answer` sends the text for a ``hover``.
     """
 
     _esm = script("map.js")
@@ -54,34 +54,34 @@ class HeatMap(Messages):
     light: Any = traitlets.List(list(COLOURS)).tag(sync=True)
     dark: Any = traitlets.List(list(DARK)).tag(sync=True)
 
-    def show(self, cells: CoverageGrid, told: pl.DataFrame, data: bytes, label: str) -> None:
+    def show(self, cells: CoverageGrid, sums: pl.DataFrame, data: bytes, label: str) -> None:
         """Show cells.
 
         Parameters
         ----------
         cells : CoverageGrid
-        told : polars.DataFrame
+        sums : polars.DataFrame
             The totals of their series.
         data : bytes
-            Of :func:`packed_levels`.
+            The result of :func:`packed_levels`.
         label : str
-            What a screen reader says of the whole.
+            The description for screen readers.
         """
-        names = told.select("symbol", "timeframe").iter_rows()
+        names = sums.select("symbol", "timeframe").iter_rows()
         with self.hold_sync():
             self.names = [[text_of(symbol, _NAME), text_of(timeframe, _NAME)] for symbol, timeframe in names]
-            self.shares = [share(*pair) for pair in told.select("expected", "missing").iter_rows()]
+            self.shares = [share(*pair) for pair in sums.select("expected", "missing").iter_rows()]
             self.columns, self.period, self.label = cells.starts.len(), cells.period, text_of(label)
             self.first = to_microseconds(cells.starts[0]) / 1000 if cells.starts.len() else 0.0
             self.data, self.selected = data, -1
 
     def answer(self, row: int, column: int, text: str) -> None:
-        """Tell the page what a cell holds."""
+        """Send the page the text for a cell."""
         self.send({"kind": "told", "row": row, "column": column, "text": text})
 
 
 class Candles(Messages):
-    """The candles before and after a gap, which stands between them as a band."""
+    """The candles before and after a gap, with a band for the gap between them."""
 
     _esm = script("candles.js")
     before: Any = traitlets.List().tag(sync=True)
@@ -96,13 +96,13 @@ class Candles(Messages):
         Parameters
         ----------
         before, after : polars.DataFrame
-            As ``store.bars.read`` gives them.
+            As ``store.bars.read`` returns them.
         missing : int
-            How many bars are missing in between.
+            The number of missing bars between them.
         band : str
-            What is said of them.
+            The text on the band.
         label : str
-            What a screen reader says of the whole.
+            The description for screen readers.
         """
         with self.hold_sync():
             self.before, self.after = _candles(before), _candles(after)
@@ -110,6 +110,6 @@ class Candles(Messages):
 
 
 def _candles(bars: pl.DataFrame) -> list[list[Any]]:
-    """Return what is drawn of each bar: its time as text, open, high, low and close; JSON knows no infinity."""
+    """Return the drawn values of each bar: time as text, open, high, low and close, without infinities for JSON."""
     prices = bars.select("timestamp", *PRICES).iter_rows()
     return [[moment(time), *values] for time, *values in prices if all(math.isfinite(value) for value in values)]

@@ -1,4 +1,4 @@
-"""``CoverageView``: which bars are there, and where some are missing."""
+"""``CoverageView``: the present and missing bars of a store."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["CoverageView"]
 
 SERIES = 2_000
-"""Series that are drawn at once; of more, those of the least coverage."""
+"""The number of series drawn at once; of more series, those with the lowest coverage are drawn."""
 
 MESSAGE = 1_800_000
-"""Bytes of the cells in one message; cells of a longer period are drawn when it would be more."""
+"""The maximum number of bytes for the cells in one message; beyond it, cells of a longer period are drawn."""
 
 _AROUND = 60
 _ORDERS = ("by name", "least coverage first")
@@ -41,11 +41,11 @@ _TITLES = ("from", "to", "missing", "lasts", "cause", "reason")
 
 
 class CoverageView(View):
-    """A heat map of the stored series by time: which bars are there, and where some are missing.
+    """A heat map of the stored series by time, which shows where bars are missing.
 
-    A cell is a day, a week or a month of a series, coloured by the share of its expected bars that is there. A cell in
-    which a single bar is missing is never drawn as complete; where cells are finer than the screen, their mean is drawn
-    by the same rule. A click opens the gaps of a series, and a click on a gap shows the candles around it.
+    A cell is a day, a week or a month of a series, coloured by the share of its expected bars that is present. A cell
+    with a missing bar is never drawn as complete; where cells are finer than the screen, their mean is drawn by the
+    same rule. A click opens the gaps of a series, and a click on a gap shows the candles around it.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ class CoverageView(View):
     symbol : str or sequence of str, optional
         Only these symbols.
     timeframe : str, optional
-        The timeframe that is shown at first; by default all.
+        The initially selected timeframe; by default all.
     start, end : datetime, date or str, optional
-        Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. By default from each series' first
-        bar to its last one.
+        The range ``[start, end)`` of opening times: ``end="2024-01-31"`` leaves that day out. By default from each
+        series' first bar to its last one.
     calendar : str or Calendar, optional
-        When bars are expected, as in ``store.bars.coverage``; by default the calendar of each symbol.
+        The calendar that says when bars are expected, as in ``store.bars.coverage``; by default that of each symbol.
     period : str
-        What a cell is: ``day``, ``week``, ``month``, or ``auto``, which goes by how much time is seen.
+        The period of a cell: ``day``, ``week``, ``month``, or ``auto``, which depends on the visible time span.
 
     Raises
     ------
     UnknownSymbol
-        When no bar of a named symbol is stored; near names are offered.
+        If no bar of a named symbol is stored; the error suggests similar names.
     UnknownCalendar, UnknownTimeframe, InputError
     PersistenceUnavailable
         For a store in memory, which has no bars.
@@ -104,7 +104,7 @@ class CoverageView(View):
         self._period = _fitting(self._days()) if self._auto else check_period(period)
         self._pick()
 
-    # what is shown, without any widget
+    # the content, which needs no widgets
 
     def frame(self) -> pl.DataFrame:
         """Return the cells that the view shows.
@@ -112,8 +112,8 @@ class CoverageView(View):
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, start (when the day, week or month begins, UTC), expected, missing, coverage (0 to 1);
-            sorted, as ``store.bars.coverage_by`` gives them. No row when no series passes the filters.
+            symbol, timeframe, start (of the day, week or month, UTC), expected, missing, coverage (0 to 1); sorted, as
+            ``store.bars.coverage_by`` returns them. Empty if no series passes the filters.
         """
         cells = self._cells()
         return cells.take(self._matching(cells)).frame()
@@ -151,24 +151,24 @@ class CoverageView(View):
         return series["row"].to_list()
 
     def _pick(self) -> None:
-        """Choose what is drawn: the series that pass the filters, in order, and not too many."""
+        """Choose the series to draw: those that pass the filters, in order, and not too many."""
         cells = self._cells()
         rows = self._matching(cells)
         mine = cells if len(rows) == cells.series.height else cells.take(rows)
-        told = totals(mine)
-        worst = told.sort("coverage", "symbol", "timeframe", nulls_last=True)
+        chosen = totals(mine)
+        worst = chosen.sort("coverage", "symbol", "timeframe", nulls_last=True)
         self._chosen, self._worst = mine, worst
         if self._order != _ORDERS[0]:
-            told = worst.head(SERIES)
-        elif told.height > SERIES:
-            told = worst.head(SERIES).sort("row")
-        self._told = told
+            chosen = worst.head(SERIES)
+        elif chosen.height > SERIES:
+            chosen = worst.head(SERIES).sort("row")
+        self._totals = chosen
         self._shown = (
-            mine if told["row"].is_sorted() and told.height == worst.height else mine.take(told["row"].to_list())
+            mine if chosen["row"].is_sorted() and chosen.height == worst.height else mine.take(chosen["row"].to_list())
         )
 
     def _days(self) -> int:
-        """Return how many days the series last."""
+        """Return the length of the series in days."""
         return self._cells("week").starts.len() * 7
 
     def _summary(self) -> str:
@@ -211,7 +211,7 @@ class CoverageView(View):
         return ipywidgets.VBox([row_of(*self.controls.values()), self.summary, self.map, self.details])
 
     def _draw(self) -> None:
-        """Show what was picked, in cells of a longer period when the message would be too large."""
+        """Draw the chosen series, in cells of a longer period if the message would be too large."""
         from walle.widgets.canvas import packed_levels
 
         data = packed_levels(self._shown)
@@ -222,8 +222,8 @@ class CoverageView(View):
             data = packed_levels(self._shown)
         summary = self._summary()
         self.summary.value = text_of(f"{summary[0].upper()}{summary[1:]}.{self._note}")
-        self.map.show(self._shown, self._told, data, f"Coverage by {self._period}: {summary}")
-        self.map.layout.display = None if self._told.height else "none"
+        self.map.show(self._shown, self._totals, data, f"Coverage by {self._period}: {summary}")
+        self.map.layout.display = None if self._totals.height else "none"
         self._series = None
         self.details.layout.display = "none"
 
@@ -233,14 +233,14 @@ class CoverageView(View):
         self._draw()
 
     def _filter(self, change: dict[str, Any]) -> None:
-        """Go by the text, the timeframe and the order that were chosen."""
+        """Apply the chosen text, timeframe and order."""
         self._text = self.controls["symbol"].value.strip()
         self._timeframe = self.controls["timeframe"].value
         self._order = self.controls["order"].value
         self._redraw()
 
     def _change_calendar(self, change: dict[str, Any]) -> None:
-        """Count by another calendar; the old one stays when there is none of that name, or it does not reach."""
+        """Count with another calendar; keep the old one if the new one is unknown or does not reach far enough."""
         name, before = change["new"].strip(), (self._calendar, self._loaded)
         try:
             self._calendar = None if not name else self._given.get(name) or find_calendar(name)
@@ -251,13 +251,13 @@ class CoverageView(View):
             raise
 
     def _change_period(self, change: dict[str, Any]) -> None:
-        """Draw days, weeks or months; or what goes by the zoom."""
+        """Draw days, weeks or months, or the period that fits the zoom."""
         self._auto = change["new"] == "auto"
         self._period = _fitting(self._days()) if self._auto else check_period(change["new"])
         self._redraw()
 
     def _zoomed(self, message: dict[str, Any]) -> None:
-        """Draw shorter cells where fewer days are seen."""
+        """Draw cells of the period that fits the number of visible days."""
         period = _fitting(float(message["days"]))
         if self._auto and period != self._period:
             self._period = period
@@ -273,18 +273,18 @@ class CoverageView(View):
         self._redraw()
 
     def _hover(self, message: dict[str, Any]) -> None:
-        """Tell what a cell holds."""
+        """Send the text for a cell."""
         row, column = self._place(message)
         cells = self._shown
         place = row * cells.starts.len() + column
         expected, missing = int(cells.expected[place]), int(cells.missing[place])
         symbol, timeframe, market, *_ = cells.series.row(row)
-        told = f"no bar is expected ({text_of(market, 60)})"
+        words = f"no bar is expected ({text_of(market, 60)})"
         if expected:
             lost = f", {missing:,} missing" if missing else ""
-            told = f"{expected - missing:,} of {expected:,} bars, {share(expected, missing)}{lost}"
+            words = f"{expected - missing:,} of {expected:,} bars, {share(expected, missing)}{lost}"
         when = {"day": "", "week": "week of ", "month": "month of "}[cells.period] + moment(cells.starts[column])
-        self.map.answer(row, column, f"{text_of(symbol, 60)} {text_of(timeframe, 20)}, {when}: {told}")
+        self.map.answer(row, column, f"{text_of(symbol, 60)} {text_of(timeframe, 20)}, {when}: {words}")
 
     def _open(self, message: dict[str, Any]) -> None:
         """Show the gaps of a series, and mark the first one of the cell."""
@@ -297,16 +297,16 @@ class CoverageView(View):
             inside = (gaps["end"] > begins) & (gaps["start"] < end_of(begins, self._shown.period))
             at = inside.arg_max() if inside.any() else None
         self._series, self.map.selected = (symbol, timeframe), row
-        told = f"{gaps.height:,} gap{'s' if gaps.height != 1 else ''}, {int(gaps['missing'].sum()):,} bars missing"
+        count = f"{gaps.height:,} gap{'s' if gaps.height != 1 else ''}, {int(gaps['missing'].sum()):,} bars missing"
         name = f"{text_of(symbol, 60)} {text_of(timeframe, 20)}"
-        self.title.value = f"{name}: {told if gaps.height else 'nothing is missing'}"
+        self.title.value = f"{name}: {count if gaps.height else 'nothing is missing'}"
         self.table.label = f"gaps of {name}"
         self.gaps.show(gaps.select("start", "end", "missing", "duration", "cause", "reason"), at=at)
         self.candles.layout.display = "none"
         self.details.layout.display = None
 
     def _turn(self, message: dict[str, Any]) -> None:
-        """Turn the pages of the gaps."""
+        """Turn to another page of the gaps."""
         self.gaps.turn(message)
 
     def _around(self, message: dict[str, Any]) -> None:
@@ -337,14 +337,14 @@ class CoverageView(View):
 
 
 def _fitting(days: float) -> GridPeriod:
-    """Return the shortest period of which not much more than a thousand cells are seen."""
+    """Return the shortest period with not many more than a thousand visible cells."""
     return "day" if days <= 1_100 else "week" if days <= 7_700 else "month"
 
 
 def _near(
     read: Callable[[datetime, datetime], pl.DataFrame], timeframe: str, start: datetime, end: datetime
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the bars before and after a gap; over closed hours it looks further."""
+    """Return the bars before and after a gap, looking further if the market was closed there."""
     reaches = (length(timeframe) * (_AROUND + 20), max(timedelta(days=8), length(timeframe) * 4 * _AROUND))
     before = after = pl.DataFrame()
     for reach in reaches:
@@ -392,7 +392,7 @@ def _controls(view: CoverageView) -> dict[str, ipywidgets.Widget]:
 
 
 def _sessions(name: str, own: pl.DataFrame) -> list[str]:
-    """Return the lines that make a calendar of one's own again."""
+    """Return the lines of Python that recreate a custom calendar."""
     kept = own.select(column for column in own if column.null_count() < column.len())
     numbers = kept.select(pl.all().to_physical()).to_dict(as_series=False)
     kinds = {column: "pl.Date" if column == "session" else 'pl.Datetime("us", "UTC")' for column in kept.columns}

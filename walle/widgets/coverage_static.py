@@ -23,12 +23,12 @@ _KEY = (
 )
 
 
-def summary_of(told: pl.DataFrame) -> str:
-    """Say in a sentence what series hold; ``told`` are their totals."""
-    expected, missing = int(told["expected"].sum()), int(told["missing"].sum())
-    holed = told.filter(pl.col("missing") > 0).height
-    parts = [f"{told.height:,} series"]
-    first, last = told["first"].min(), told["last"].max()
+def summary_of(sums: pl.DataFrame) -> str:
+    """Summarise series in a sentence; ``sums`` are their totals."""
+    expected, missing = int(sums["expected"].sum()), int(sums["missing"].sum())
+    holed = sums.filter(pl.col("missing") > 0).height
+    parts = [f"{sums.height:,} series"]
+    first, last = sums["first"].min(), sums["last"].max()
     if isinstance(first, datetime) and isinstance(last, datetime):
         parts.append(f"{moment(first)} to {moment(last)}")
     parts.append(f"{share(expected, missing)} there")
@@ -43,7 +43,7 @@ def static_of(summary: str, worst: pl.DataFrame, cells: CoverageGrid) -> Static:
     ----------
     summary : str
     worst : polars.DataFrame
-        The totals of the series, those of the least coverage first; ``row`` is their place in ``cells``.
+        The totals of the series, those with the lowest coverage first; ``row`` is their row in ``cells``.
     cells : CoverageGrid
     """
     head = f"CoverageView: {summary}"
@@ -54,22 +54,22 @@ def static_of(summary: str, worst: pl.DataFrame, cells: CoverageGrid) -> Static:
     if few.is_empty() or not width:
         return Static(head, titled)
     shares = [share(*pair) for pair in few.select("expected", "missing").iter_rows()]
-    told = few.with_columns(share=pl.Series(shares, dtype=pl.String)).select(list(_TITLES))
+    table = few.with_columns(share=pl.Series(shares, dtype=pl.String)).select(list(_TITLES))
     flat = bytes(levels(mine).to_list())
     strips = [
         strip(flat[at * width : (at + 1) * width], f"{symbol} {timeframe}: {there} there, {missing:,} missing")
-        for at, (symbol, timeframe, there, missing, _) in enumerate(told.iter_rows())
+        for at, (symbol, timeframe, there, missing, _) in enumerate(table.iter_rows())
     ]
     span = f"{moment(mine.starts[0])} to {moment(end_of(mine.starts[-1], mine.period))}, by {mine.period}"
-    page = html_table(told, _TITLES, pictures={span: strips})
+    page = html_table(table, _TITLES, pictures={span: strips})
     most = f"Of {worst.height:,} series the {_ROWS} of the least coverage are shown. " if worst.height > _ROWS else ""
-    text = text_table(told.head(_LINES), list(_TITLES.values()))
+    text = text_table(table.head(_LINES), list(_TITLES.values()))
     rest = f"\n... and {worst.height - _LINES:,} more" if worst.height > _LINES else ""
     return Static(f"{head}\n{text}{rest}", f"{titled}{page}<p><small>{most}{_KEY}</small></p>")
 
 
 def end_of(start: datetime, period: str) -> datetime:
-    """Return when a day, week or month ends that begins at ``start``."""
+    """Return the end of the day, week or month that begins at ``start``."""
     ends = pl.Series([start], dtype=pl.Datetime("us", "UTC")).dt.offset_by(GRID_PERIODS[period])
     end: datetime = ends[0]
     return end

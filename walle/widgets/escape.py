@@ -1,4 +1,4 @@
-"""Values as text and HTML that no reader has to fear: bounded, escaped, and without signs that steer the writing."""
+"""Safe text and HTML for values: of limited length, escaped, and without control characters."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PLAIN = {ord("\n"): " ", ord("\t"): " ", ord("\r"): " "}
 
 
 def text_of(text: str, most: int = _MOST) -> str:
-    """Return a text of bounded length, on one line, with signs that steer the writing replaced.
+    """Return a text of limited length, on one line, with control characters replaced.
 
     Parameters
     ----------
     text : str
     most : int
-        Characters; a longer text ends with how many there are.
+        The maximum number of characters; a longer text is cut and ends with its full length.
     """
     kept = text[:most]
     if not kept.isprintable():
@@ -39,7 +39,7 @@ def text_of(text: str, most: int = _MOST) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as it stands in a table: instants in UTC, counts with separators, null as nothing."""
+    """Format a value for a table: instants in UTC, counts with separators, null as an empty text."""
     match value:
         case None:
             return ""
@@ -61,7 +61,7 @@ def shown(value: object) -> str:
 
 
 def moment(value: datetime) -> str:
-    """Return an instant in UTC, as short as it can be: without a time at midnight, without seconds at full minutes."""
+    """Format an instant in UTC as short as possible: without a time at midnight, without seconds at full minutes."""
     there = value.astimezone(UTC)
     if there.microsecond:
         return there.isoformat(" ", "milliseconds" if there.microsecond % 1000 == 0 else "microseconds")[:-6]
@@ -71,17 +71,17 @@ def moment(value: datetime) -> str:
 
 
 def duration(value: timedelta) -> str:
-    """Return how long something lasts, in its two largest units."""
+    """Format a duration in its two largest units."""
     seconds = abs(value) // timedelta(seconds=1)
     if not seconds:
         return f"{value // timedelta(milliseconds=1)} ms"
     parts = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    told = []
+    texts = []
     for unit, size in parts:
         count, seconds = divmod(seconds, size)
         if count:
-            told.append(f"{count:,} {unit}")
-    return ("-" if value < timedelta(0) else "") + " ".join(told[:2])
+            texts.append(f"{count:,} {unit}")
+    return ("-" if value < timedelta(0) else "") + " ".join(texts[:2])
 
 
 def rows_of(frame: pl.DataFrame) -> list[list[str]]:
@@ -100,7 +100,7 @@ def html_table(
     titles : mapping of a column to its title, optional
         By default the column's name.
     pictures : mapping of a title to images, optional
-        Further columns: an ``img`` element of :func:`picture` for each row.
+        Further columns, with an ``img`` element from :func:`picture` for each row.
     """
     images = pictures or {}
     numeric = [kind.is_numeric() for kind in frame.dtypes]
@@ -118,15 +118,15 @@ def html_table(
 
 
 def picture(pixels: Sequence[bytes], palette: Sequence[tuple[int, int, int, int]], words: str) -> str:
-    """Return an ``img`` element with a PNG in it.
+    """Return an ``img`` element with an embedded PNG.
 
     Parameters
     ----------
     pixels : sequence of bytes
-        A row of pixels each, one byte a pixel: its place in the palette.
+        The rows of pixels, with one byte per pixel: its index in the palette.
     palette : sequence of (red, green, blue, alpha)
     words : str
-        What a reader gets who does not see it.
+        The alternative text.
     """
     width, height = len(pixels[0]), len(pixels)
     head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
@@ -139,8 +139,8 @@ def picture(pixels: Sequence[bytes], palette: Sequence[tuple[int, int, int, int]
         _chunk(b"IEND", b""),
     ]
     data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(parts)).decode()
-    told = html.escape(text_of(words))
-    return f'<img width="{width}" height="{height}" alt="{told}" title="{told}" src="data:image/png;base64,{data}">'
+    label = html.escape(text_of(words))
+    return f'<img width="{width}" height="{height}" alt="{label}" title="{label}" src="data:image/png;base64,{data}">'
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -148,7 +148,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def text_table(frame: pl.DataFrame, heads: Iterable[str] | None = None) -> str:
-    """Return a short frame as lines of text, its columns one below the other."""
+    """Return a short frame as lines of text with aligned columns."""
     rows = [[text_of(head) for head in heads or frame.columns], *rows_of(frame)]
     widths = [max(len(row[place]) for row in rows) for place in range(frame.width)]
     numeric = [kind.is_numeric() for kind in frame.dtypes]

@@ -1,4 +1,4 @@
-"""``Findings``: what an audit found, in whole sentences."""
+"""``Findings``: the findings of an audit, in whole sentences."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _LONG = 1_000
 
 
 class Findings:
-    """The findings of an audit, shown as a summary by rule and a sentence for each; the gravest come first.
+    """The findings of an audit: a summary by rule and a sentence for each finding, the most severe first.
 
-    It needs nothing but the frame, and shows the same without a kernel or a script.
+    It needs only the frame, and looks the same without a kernel or scripts.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        As ``store.fills.audit`` gives it, whole or filtered.
+        As ``store.fills.audit`` returns it, whole or filtered.
     rows : int
-        How many sentences are shown at most; how many more there are is said.
+        The maximum number of sentences; a note counts the others.
 
     Raises
     ------
     InputError
-        When a column is missing, or for a number of rows below 1.
+        If a column is missing, or for a number of rows below 1.
 
     Examples
     --------
@@ -59,12 +59,12 @@ class Findings:
         Returns
         -------
         polars.DataFrame
-            The columns of the frame that was given; all of its rows.
+            All columns and rows of the frame that was passed.
         """
         return self._frame
 
     def __repr__(self) -> str:
-        """Tell the findings as lines of text."""
+        """Return the findings as lines of text."""
         lines = [f"Findings: {findings_words(self._frame)}"]
         for severity, rule, count in self._counts().iter_rows():
             lines.append(f"  {text_of(severity, 20)}  {text_of(rule, 60)}: {count:,}")
@@ -88,7 +88,7 @@ class Findings:
         return f"{page}<ul>{''.join(cells)}</ul>{more}"
 
     def _counts(self) -> pl.DataFrame:
-        """Return how often each rule found something."""
+        """Return the number of findings of each rule."""
         return self._frame.group_by("severity", "rule", maintain_order=True).agg(findings=pl.len())
 
     def _told(self) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Coverage as colours: the level of each cell, and strips of them that need no script."""
+"""Coverage as colours: the level of each cell, and strips of cells that need no script."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ LEVELS = (
     "below 50 %",
     "nothing there",
 )
-"""What a level means. A cell in which one bar is missing is never complete."""
+"""The meaning of each level. A cell with a missing bar is never complete."""
 
 WEIGHTS = (0.0, 1.0, 0.995, 0.95, 0.75, 0.25, 0.0)
-"""The share that stands for a level where cells share a spot: it has the level of their mean, and is never complete
-when one of them is not."""
+"""The share that stands for a level when several cells share a spot. The spot has the level of their mean, and is never
+complete if one of them is not."""
 
-# from calm to loud, each darker than the one before: told apart in grey too
+# from calm to loud, each darker than the previous one, so that they differ in greyscale too
 COLOURS = ("#00000000", "#6aa5cc", "#f0c53c", "#e69012", "#d55e00", "#ad2750", "#6f1a63")
 DARK = ("#00000000", "#2f6489", "#f7d154", "#f2a33a", "#ee6c2e", "#e64572", "#c77dff")
 
 _HIGH = 12
 _WIDE = 360
-_SPOTS = 180  # of two pixels each: a single one is hardly seen
+_SPOTS = 180  # of two pixels each, since a single pixel is hardly visible
 
 
 def levels(cells: CoverageGrid) -> pl.Series:
-    """Return the level of each cell: UInt8, row after row, a place in :data:`LEVELS`."""
+    """Return the level of each cell: UInt8, row after row, an index into :data:`LEVELS`."""
     counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing})
     expected, missing = pl.col("expected").cast(pl.Int64), pl.col("missing").cast(pl.Int64)
     worse = [missing > 0, missing * 100 > expected, missing * 10 > expected, missing * 2 > expected]
@@ -50,22 +50,22 @@ def totals(cells: CoverageGrid) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        row (its place in the matrix), the columns of ``CoverageGrid.series``, expected, missing, coverage (0 to 1; null
-        when nothing is expected); in the order of the matrix.
+        row (its index in the matrix), the columns of ``CoverageGrid.series``, expected, missing, coverage (0 to 1; null
+        if nothing is expected); in the order of the matrix.
     """
     width = max(1, cells.starts.len())
     counted = pl.DataFrame({"expected": cells.expected, "missing": cells.missing}).cast(pl.Int64)
     placed = counted.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64) // width)
     sums = placed.group_by("row").agg(pl.col("expected", "missing").sum())
     series = cells.series.with_row_index("row").cast({"row": pl.Int64()})
-    told = series.join(sums, on="row", how="left", maintain_order="left")
-    told = told.with_columns(pl.col("expected", "missing").fill_null(0))
+    found = series.join(sums, on="row", how="left", maintain_order="left")
+    found = found.with_columns(pl.col("expected", "missing").fill_null(0))
     there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
-    return told.with_columns(coverage=pl.when(pl.col("expected") > 0).then(there))
+    return found.with_columns(coverage=pl.when(pl.col("expected") > 0).then(there))
 
 
 def share(expected: int, missing: int) -> str:
-    """Return how much is there in percent, rounded down: ``100 %`` only when nothing is missing."""
+    """Return the share of present bars in percent, rounded down: ``100 %`` only if nothing is missing."""
     if not expected:
         return "\u2013"
     if not missing:
@@ -75,7 +75,7 @@ def share(expected: int, missing: int) -> str:
 
 
 def together(cells: bytes) -> int:
-    """Return the level of a spot in which several cells stand."""
+    """Return the level of a spot that several cells share."""
     counts = [(cells.count(level), WEIGHTS[level]) for level in range(1, len(LEVELS))]
     total = sum(count for count, _ in counts)
     if total == counts[0][0]:
@@ -92,7 +92,7 @@ def strip(row: bytes, words: str) -> str:
     if width > _SPOTS:
         ends = [at * width // _SPOTS for at in range(_SPOTS + 1)]
         row = bytes(together(row[start:end]) for start, end in pairwise(ends))
-    # pixels are repeated by a whole factor: a viewer that enlarges a picture blurs it
+    # pixels are repeated by a whole factor, because viewers blur pictures that they enlarge
     line = b"".join(bytes([level]) * (_WIDE // len(row)) for level in row)
     return picture([line] * _HIGH, [_rgba(colour) for colour in COLOURS], words)
 

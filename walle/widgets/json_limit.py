@@ -1,4 +1,4 @@
-"""JSON in a size that a page can take."""
+"""Limit the size of JSON documents for a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from walle.events.mask import Raw, loaded
 __all__ = ["NUMBER", "bounded"]
 
 NUMBER = "\0number"
-"""The only member of an object that stands for a number that a page would not write as it stands in the document."""
+"""The only key of an object that stands for a number which JavaScript would not write as it is in the document."""
 
 _PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?")
 _TEXT = 2_000
@@ -21,10 +21,10 @@ _RAW = 20_000
 
 
 def bounded(text: str) -> tuple[str, int]:
-    """Return a JSON document of bounded size, and how many of its values were shortened.
+    """Return a JSON document of limited size, and the number of values that were shortened.
 
-    Texts keep 2,000 characters, the document 5,000 values and 100 levels. A text that is no JSON is cut at 20,000
-    characters.
+    Texts keep 2,000 characters; the document keeps 5,000 values and 100 levels. A text that is not JSON is cut at
+    20,000 characters.
     """
     try:
         value = loaded(text)
@@ -60,7 +60,7 @@ class _Bounded:
         return made if isinstance(value, dict) else list(made.values())
 
     def number(self, text: str) -> Any:
-        # a page writes these as they stand here; of others it would round the value, or drop the last zeros
+        # JavaScript writes these unchanged; it would round other numbers, or drop their trailing zeros
         if _PLAIN.fullmatch(text) and len(text) <= 15 and (text == "0" or abs(float(text)) >= 1e-6):
             return float(text) if "." in text else int(text)
         return {NUMBER: self.short(text, _TEXT)}

@@ -1,6 +1,6 @@
-"""A JSON document in a bounded size, its tree on a page, and files for the page's reader.
+"""The interactive parts for a JSON tree of limited size, and for files to download.
 
-Importing this module needs ipywidgets and anywidget; views import it when they are shown.
+This module requires ipywidgets and anywidget; views import it when they are displayed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Files", "Tree"]
 
 
 class Tree(Messages):
-    """A JSON document as a tree that is opened on demand."""
+    """A JSON document as a tree whose branches open on demand."""
 
     _esm = script("tree.js")
     label = traitlets.Unicode("").tag(sync=True)
@@ -22,14 +22,14 @@ class Tree(Messages):
     note = traitlets.Unicode("").tag(sync=True)
 
     def show(self, text: str | None, *, label: str = "") -> None:
-        """Show a document; what is too long is cut, and the note says so.
+        """Show a document; values that are too long are cut, and the note says so.
 
         Parameters
         ----------
         text : str or None
-            JSON; what is none is shown as it is.
+            JSON; any other text is shown as it is.
         label : str
-            For a screen reader.
+            The description for screen readers.
         """
         kept, cut = ("", 0) if text is None else bounded(text)
         with self.hold_sync():
@@ -38,10 +38,10 @@ class Tree(Messages):
 
 
 class Files(Messages):
-    """Hands files to the reader of the page."""
+    """Sends files to the browser for download."""
 
     _esm = script("file.js")
 
     def give(self, name: str, data: bytes, told: str) -> None:
-        """Have the browser save a file, and say so."""
+        """Have the browser save a file and show a text about it."""
         self.send({"kind": "file", "name": name, "told": told}, buffers=[data])

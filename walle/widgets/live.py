@@ -1,4 +1,4 @@
-"""A thread that looks for something new."""
+"""A thread that polls for changes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["Live"]
 T = TypeVar("T")
 
 PAUSE = 0.3
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 
 class Live:
-    """Looks every moment, and tells when what it sees has changed; it ends with :meth:`stop`.
+    """Polls a value and reports changes, until :meth:`stop` is called.
 
-    It goes on through an outage of the database, with growing pauses.
+    It continues through an outage of the database, with growing pauses.
 
     Parameters
     ----------
     look : callable
-        Returns what is seen.
+        Returns the current value.
     tell : callable
-        Is given what is seen, in this thread; also the error of a look that ends it.
+        Called in this thread with each changed value, and with an error that ends the polling.
     outage : callable
-        Is given the first error of an outage, and None at its end.
+        Called with the first error of an outage, and with None at its end.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Live:
 
     @property
     def running(self) -> bool:
-        """Whether it looks."""
+        """Whether the thread is polling."""
         return self._thread is not None and self._thread.is_alive() and not self._stopped.is_set()
 
     def start(self, seen: int | None) -> None:
-        """Begin to look; a second call does nothing. None: nothing could be seen so far, for an outage."""
+        """Start polling; a second call has no effect. ``seen`` is the last known value, None during an outage."""
         if self.running:
             return
         self._stopped = threading.Event()
@@ -57,11 +57,11 @@ class Live:
         self._thread.start()
 
     def not_shown(self, error: DatabaseError) -> None:
-        """Have what was told last be told again after a pause, because the database failed meanwhile."""
+        """Report the last value again after a pause, because the database failed before it could be shown."""
         self._not_shown = error
 
     def stop(self) -> None:
-        """End it, and wait until it has."""
+        """Stop polling, and wait for the thread to end."""
         self._stopped.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

@@ -1,4 +1,4 @@
-"""``OutboxView``: the event log, its consumers, and what they could not handle."""
+"""``OutboxView``: the event log, its consumers, and the events that they could not handle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OutboxView"]
 
 ROWS = (15, 50, 200, 1_000)
-"""Events of a page."""
+"""The default number of events on a page."""
 
 _LINEAGE = ("relation", "steps", "offset", "type", "time (UTC)")
 
@@ -34,34 +34,34 @@ _LINEAGE = ("relation", "steps", "offset", "type", "time (UTC)")
 class OutboxView(View):
     """The events of a store, the newest first, and the consumers that read them.
 
-    Filters find events among millions, a page at a time; a search that takes longer than a moment stops, says how far
-    it came, and goes on with the next page. A click on an event shows its payload as a tree, what caused it, and what
-    it caused. ``live`` follows the log. The second tab tells of every consumer how far it lags, whether it lives and
-    what it failed with; its offset is moved only after a preview and with a reason.
+    Filters find events among millions, a page at a time; a search that takes too long stops, shows how far it got, and
+    continues with the next page. A click on an event shows its payload as a tree, its causes and its consequences.
+    ``live`` follows the log. The second tab shows the lag, the state and the last error of every consumer; the offset
+    of a consumer can be moved only after a preview and with a reason.
 
     Parameters
     ----------
     store : Store
-        Also one in memory.
+        A store with a database, or one in memory.
     types : str or sequence of str, optional
         Types such as ``orders.Filled`` or patterns such as ``orders.*``.
     run_id, corr_id : str, optional
     start, end : datetime, date or str, optional
         Events with ``ts`` in ``[start, end)``.
     where : str, optional
-        A path in the payload, ``order.side``, or with what stands there, ``order.side = buy``.
+        A path that the payload must have, ``order.side``, or a path and its value, ``order.side = buy``.
     text : str, optional
-        What the payload holds somewhere.
+        A text that the payload must contain.
     mask : str or sequence of str
-        What is hidden before anything reaches the page: names of members (``password``), or paths in the payload
+        Values to hide before anything reaches the page: names of members (``password``), or paths in the payload
         (``$.account.number``, ``$.fills[*].price``).
     rows : int
-        Events of a page.
+        The number of events on a page.
 
     Raises
     ------
     InputError
-        For a filter or a rule that cannot be read.
+        For a filter or a masking rule that cannot be read.
 
     Examples
     --------
@@ -101,13 +101,13 @@ class OutboxView(View):
             "where": where,
             "text": text,
         }
-        self._lock = threading.RLock()  # the live thread shows events, too
+        self._lock = threading.RLock()  # the live thread shows events too
         self._starts: list[int] = []
         self._page, self._newest = EventPage(), -1
         self._opened = -1
         self._first()
 
-    # what is shown, without any widget
+    # the content, which needs no widgets
 
     def frame(self) -> pl.DataFrame:
         """Return the events of the page that the view shows, masked.
@@ -120,13 +120,13 @@ class OutboxView(View):
         return self._mask.apply(self._page.events)
 
     def export(self, path: str | Path) -> Path:
-        """Write what the view shows, masked, into a file.
+        """Write the events that the view shows, masked, to a file.
 
         Parameters
         ----------
         path : str or Path
-            Its ending says how: ``.csv``, ``.jsonl`` or ``.parquet``. In a CSV a text that a spreadsheet would take for
-            a formula gets an apostrophe in front.
+            Its ending selects the format: ``.csv``, ``.jsonl`` or ``.parquet``. In a CSV file, a text that a
+            spreadsheet would read as a formula gets a leading apostrophe.
 
         Returns
         -------
@@ -135,7 +135,7 @@ class OutboxView(View):
         Raises
         ------
         InputError
-            For another ending.
+            For an unknown ending.
         """
         target = Path(path)
         target.write_bytes(exported(self.frame(), format_of(target)))
@@ -160,7 +160,7 @@ class OutboxView(View):
         self._newest = newest
 
     def _go_to(self, starts: list[int]) -> None:
-        """Show the page that begins below the last of some ids; those before it are the pages before."""
+        """Show the page that begins below the last of these offsets; the others are the starts of newer pages."""
         self._page = self._store.events.search(starts[-1], limit=self._rows, **self._asked)
         self._starts = starts
 
@@ -172,10 +172,10 @@ class OutboxView(View):
             asked = any(value is not None for value in self._asked.values())
             return "no event passes the filters" if asked else "the log is empty"
         first, last = int(events["offset"][0]), int(events["offset"][-1])
-        told = f"{events.height:,} events, offset {first:,} to {last:,}, the newest is {self._newest:,}"
+        words = f"{events.height:,} events, offset {first:,} to {last:,}, the newest is {self._newest:,}"
         if self._page.before is not None and events.height < self._rows:
-            told += f"; looked down to offset {self._page.looked_to:,}, the next page looks on"
-        return told
+            words += f"; looked down to offset {self._page.looked_to:,}, the next page looks on"
+        return words
 
     def _static(self) -> Static:
         consumers = consumers_table(self._mask.apply(self._store.events.consumers()))
@@ -236,7 +236,7 @@ class OutboxView(View):
         self.summary.value = text_of(f"{summary[0].upper()}{summary[1:]}.")
 
     def _draw(self, *, details: bool = False) -> None:
-        """Show the page; what is open below it stays open only with ``details``."""
+        """Show the page; the details below it stay open only with ``details``."""
         self._say()
         turns = (len(self._starts) > 1, self._page.before is not None)
         note = f"page {len(self._starts):,}"
@@ -254,7 +254,7 @@ class OutboxView(View):
             self._draw()
 
     def _filter(self, change: dict[str, Any]) -> None:
-        """Look for what the filters say; the old page stays when one of them cannot be read."""
+        """Apply the filters; keep the old page if one of them cannot be read."""
         before = self._asked
         self._asked = {name: self.controls[name].value.strip() or None for name in before}
         kinds = self._asked["types"]
@@ -267,7 +267,7 @@ class OutboxView(View):
             raise
 
     def _resize(self, change: dict[str, Any]) -> None:
-        """Show so many events on a page."""
+        """Change the number of events on a page."""
         self._rows = int(change["new"])
         self._again()
 
@@ -281,7 +281,7 @@ class OutboxView(View):
         Raises
         ------
         InputError
-            For the last page: nobody has counted the events that pass the filters.
+            For the last page, because the events that pass the filters are not counted.
         """
         to = str(message.get("to"))
         if to == "last":
@@ -303,12 +303,12 @@ class OutboxView(View):
         Raises
         ------
         LookupError
-            When the page has no such row.
+            If the page has no such row.
         """
         row = int(message["row"])
         with self._lock:
             events = self.frame()
-            # live, the page may have moved on since the hand saw it: what the row said counts
+            # in live mode the page may have changed since the click, so the text of the clicked row counts
             said = str(message.get("said", "")).replace(",", "")
             at = events["offset"].index_of(int(said)) if said.isdecimal() else row
             if at is None:
@@ -325,7 +325,7 @@ class OutboxView(View):
         Raises
         ------
         LookupError
-            When the table has no such row.
+            If the table has no such row.
         """
         row = int(message["row"])
         if not 0 <= row < self._related.height:
@@ -333,7 +333,7 @@ class OutboxView(View):
         self._read(int(self._related["offset"][row]))
 
     def _read(self, offset: int) -> None:
-        """Show an event that need not be on the page."""
+        """Show an event, which may be on another page."""
         found = self._mask.apply(self._store.events.read(offset - 1, limit=1))
         if found.height and found["offset"][0] == offset:
             at = self._page.events["offset"].index_of(offset)
@@ -346,8 +346,8 @@ class OutboxView(View):
         self.title.value = f"{event['offset']:,} {text_of(event['type'], 80)}, {moment(when)} UTC"
         self.tree.show(event["payload"], label=f"payload of event {event['offset']}")
         self._related = self._store.events.lineage(event["offset"])
-        told = self._related.select("relation", "steps", "offset", "type", pl.coalesce("ts", "created_at"))
-        self.lineage.show(told, titles=_LINEAGE)
+        related = self._related.select("relation", "steps", "offset", "type", pl.coalesce("ts", "created_at"))
+        self.lineage.show(related, titles=_LINEAGE)
         self.details.layout.display = None
 
     def _follow(self, change: dict[str, Any]) -> None:
@@ -358,17 +358,17 @@ class OutboxView(View):
                 self._again()
                 shown = self._newest
             finally:
-                self.live.start(shown)  # it waits for a database that is away, and ends where that is of no use
+                self.live.start(shown)  # it waits while the database is unavailable, and ends if waiting is useless
         else:
             self.live.stop()
 
     def _arrived(self, seen: int | Exception) -> None:
-        """Show what is new, while the first page is shown.
+        """Show new events if the view is on the first page.
 
         Raises
         ------
         Exception
-            What the look failed with.
+            The error that ended the polling.
         """
         if isinstance(seen, Exception):
             self.controls["live"].value = False
@@ -390,20 +390,20 @@ class OutboxView(View):
         self._draw(details=True)
 
     def _outage(self, error: DatabaseError | None) -> None:
-        """Say that the database is away, or back."""
+        """Show that the database is unavailable, or available again."""
         if error is None:
             self._tell("The database is back; the view follows it again.")
         else:
             self._tell(f"The database is away, and the view waits for it. {type(error).__name__}: {error}", "error")
 
     def _export(self, button: object) -> None:
-        """Give the page's reader what is shown, as a file."""
+        """Send the shown events to the browser as a file."""
         format = self.controls["format"].value
         events = self.frame()
         data = exported(events, format)
         self.files.give(f"events.{format}", data, f"{events.height:,} events, {len(data):,} bytes")
 
     def _tabbed(self, change: dict[str, Any]) -> None:
-        """Look at the consumers when they are shown."""
+        """Refresh the consumers when their tab opens."""
         if change["new"] == 1:
             self.consumers.refresh()

@@ -1,4 +1,4 @@
-"""The consumers of a log: how they do, what they set aside, and where they go on."""
+"""The consumers of a log: their state, their parked events, and resets of their offsets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _ROWS = 15
 class Consumers:
     """The tab of the consumers.
 
-    An offset is moved in two steps: a preview says what would be handled again or passed, and only what was previewed
-    can be confirmed.
+    An offset is moved in two steps: a preview says which events would be handled again or skipped, and only a previewed
+    reset can be confirmed.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Consumers:
         Makes a callback that shows its errors in the view.
     mask : Mask
     tell : callable
-        Says something in the view.
+        Shows a message in the view.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Consumers:
             part.observe(guarded(self.forget), "value")
 
     def refresh(self, *_: object) -> None:
-        """Look at the consumers again."""
+        """Read the consumers again."""
         self.rows = self._mask.apply(self._store.events.consumers())
         names = self.rows["consumer_id"].to_list()
         marked = names.index(self.chosen) if self.chosen in names else -1
@@ -109,26 +109,26 @@ class Consumers:
         self.form.layout.display = None
 
     def show_parked(self) -> None:
-        """Show what the consumer set aside."""
+        """Show the parked events of the consumer."""
         self.waiting = self._mask.apply(self._store.events.parked(self.chosen))
         names = ["offset", "type", "error", "tries", "parked_at", "requested_at", "replayed_at"]
-        told = self.waiting.select(names)
-        more = f"{_ROWS} of {told.height:,}" if told.height > _ROWS else ""
-        self.parked.show(told.head(_ROWS), titles=_PARKED, note=more)
+        waiting = self.waiting.select(names)
+        more = f"{_ROWS} of {waiting.height:,}" if waiting.height > _ROWS else ""
+        self.parked.show(waiting.head(_ROWS), titles=_PARKED, note=more)
         self.replay.disabled = self.waiting["replayed_at"].null_count() == 0
 
     def forget(self, *_: object) -> None:
-        """Let go of a preview: something that it was about has changed."""
+        """Discard a preview, because something that it depends on has changed."""
         self._previewed, self.confirm.disabled, self.told.value = None, True, ""
         self.events.layout.display = "none"
 
     def look(self, *_: object) -> None:
-        """Say what a reset would do.
+        """Preview a reset.
 
         Raises
         ------
         InputError
-            For no consumer, place or reason.
+            If no consumer, target or reason was entered.
         """
         self.forget()
         name, place, reason = self._name(), self._place(), self.reason.value.strip()
@@ -136,29 +136,29 @@ class Consumers:
             raise InputError("give a reason: it is kept with who moved the offset, and when.")
         report = self._store.events.reset_offset(name, **place, reason=reason, preview=True)
         self._previewed, self.confirm.disabled = (name, place, reason), False
-        self.told.value = text_of(_told(report, "would go"))
+        self.told.value = text_of(_sentence(report, "would go"))
         shown = report.events.select("offset", "type", "created_at").head(_ROWS)
         self.events.show(shown, note=f"{shown.height} of {report.events.height:,}")
         self.events.layout.display = None
 
     def move(self, *_: object) -> None:
-        """Do what was previewed.
+        """Carry out the previewed reset.
 
         Raises
         ------
         InputError
-            When nothing was.
+            If there is no preview.
         """
         if self._previewed is None:
             raise InputError("look at a preview first.")
         name, place, reason = self._previewed
         report = self._store.events.reset_offset(name, **place, reason=reason)
         self.forget()
-        self.told.value = text_of(_told(report, "went"))
+        self.told.value = text_of(_sentence(report, "went"))
         self.refresh()
 
     def replay_all(self, *_: object) -> None:
-        """Ask that the parked events be handled again."""
+        """Request a replay of the parked events."""
         count = self._store.events.replay(self._name())
         self.told.value = f"{count:,} parked events are handled again when the consumer runs."
         self.show_parked()
@@ -180,7 +180,7 @@ class Consumers:
         return {"to": int(text.replace(",", ""))} if digits.isdecimal() else {"since": text}
 
 
-def _told(report: ResetReport, verb: str) -> str:
+def _sentence(report: ResetReport, verb: str) -> str:
     again = f"{report.replayed:,} events are handled again" if report.replayed else ""
     passed = f"{report.passed:,} events are passed" if report.passed else ""
     what = again or passed or "nothing changes"

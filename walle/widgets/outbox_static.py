@@ -18,7 +18,7 @@ _PAYLOAD = 120
 
 
 def events_table(events: pl.DataFrame) -> pl.DataFrame:
-    """Return what a table of events shows."""
+    """Return the columns of a table of events."""
     return events.select(
         "offset",
         time=pl.coalesce("ts", "created_at"),
@@ -30,7 +30,7 @@ def events_table(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def consumers_table(consumers: pl.DataFrame) -> pl.DataFrame:
-    """Return what a table of consumers shows."""
+    """Return the columns of a table of consumers."""
     return consumers.select(
         "consumer_id",
         "state",
@@ -50,7 +50,7 @@ def static_of(summary: str, events: pl.DataFrame, consumers: pl.DataFrame) -> St
     ----------
     summary : str
     events, consumers : polars.DataFrame
-        As :func:`events_table` and :func:`consumers_table` make them.
+        As :func:`events_table` and :func:`consumers_table` return them.
     """
     few = events.head(_ROWS)
     pages, texts = [f"<p><strong>Outbox</strong>: {html.escape(text_of(summary))}</p>"], [f"OutboxView: {summary}"]

@@ -1,6 +1,6 @@
-"""The interactive parts that the views share: what shows data takes it as text, never as HTML.
+"""The interactive parts that the views share; they take data as text, never as HTML.
 
-Importing this module needs ipywidgets and anywidget; views import it when they are shown.
+This module requires ipywidgets and anywidget; views import it when they are displayed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["Messages", "Notice", "Pages", "Table", "frame_of", "heading", "row_o
 
 _STATIC = Path(__file__).parent / "static"
 PAGE = 12
-"""Rows of a table at once."""
+"""The number of rows on a page of a table."""
 
 Callback = Callable[[dict[str, Any]], None]
 
 
 def script(name: str) -> str:
-    """Return the script of a part, behind the functions that all parts share."""
+    """Return the script of a part, preceded by the functions that all parts share."""
     return (_STATIC / "common.js").read_text(encoding="utf-8") + (_STATIC / name).read_text(encoding="utf-8")
 
 
@@ -34,7 +34,7 @@ STYLE = (_STATIC / "view.css").read_text(encoding="utf-8")
 
 
 class Messages(anywidget.AnyWidget):
-    """A part whose page sends messages: each has a ``kind``, and is given to the callback of that kind."""
+    """A part that receives messages from the page; each has a ``kind``, which selects its callback."""
 
     _css = STYLE
 
@@ -44,18 +44,18 @@ class Messages(anywidget.AnyWidget):
         self.on_msg(_dispatch)
 
     def on(self, kind: str, callback: Callback) -> None:
-        """Call something with every message of a kind, the message itself as its argument."""
+        """Call a function with every message of a kind."""
         self._callbacks[kind] = callback
 
 
 def _dispatch(part: Messages, message: object, buffers: object) -> None:
-    """Give a message to its callback; whatever else a page sends is dropped."""
+    """Pass a message to its callback; drop anything else that a page sends."""
     if isinstance(message, dict) and (callback := part._callbacks.get(str(message.get("kind")))) is not None:
         callback(message)
 
 
 class Notice(anywidget.AnyWidget):
-    """Where a view says what went wrong, or why there is nothing to see."""
+    """A message of a view: what went wrong, or why there is nothing to see."""
 
     _esm = script("notice.js")
     _css = STYLE
@@ -63,30 +63,30 @@ class Notice(anywidget.AnyWidget):
     kind = traitlets.Unicode("info").tag(sync=True)
 
     def tell(self, text: str, kind: str = "info") -> None:
-        """Show a text; an empty one takes the notice away.
+        """Show a text; an empty text hides the notice.
 
         Parameters
         ----------
         text : str
         kind : str
-            ``info``, or ``error``, which a screen reader says at once.
+            ``info``, or ``error``, which screen readers announce at once.
         """
         with self.hold_trait_notifications():
             self.text, self.kind = text, kind
 
 
 class Table(Messages):
-    """Rows of text of which one can be selected, by mouse or keyboard, and buttons to turn the pages.
+    """A table of text with buttons to turn pages; one row can be selected by mouse or keyboard.
 
-    Its messages are ``select`` (``row``: the place in the page, ``said``: the first text of it) and ``page`` (``to``:
+    Its messages are ``select`` (``row``: the row's index on the page, ``said``: its first text) and ``page`` (``to``:
     first, previous, next or last).
 
     Parameters
     ----------
     label : str
-        What the table is, for a screen reader.
+        The description for screen readers.
     endless : bool
-        There is no last page to go to: nobody has counted the rows.
+        Whether there is no button for the last page, because the rows are not counted.
     """
 
     _esm = script("table.js")
@@ -117,11 +117,11 @@ class Table(Messages):
         frame : polars.DataFrame
             The rows of this page; each value is shown as text of at most 300 characters.
         titles : sequence of str, optional
-            Of the columns; by default their names.
+            The titles of the columns; by default their names.
         note : str
-            Below the table, such as ``1 to 12 of 400``.
+            The text below the table, such as ``1 to 12 of 400``.
         selected : int
-            The row that is marked; -1: none.
+            The row to mark; -1 for none.
         turns : tuple of bool, bool
             Whether there are pages before and after this one.
         """
@@ -141,9 +141,9 @@ class Pages:
     ----------
     table : Table
     titles : sequence of str, optional
-        Of the columns; by default their names.
+        The titles of the columns; by default their names.
     rows : int
-        Of a page.
+        The number of rows on a page.
     """
 
     def __init__(self, table: Table, *, titles: Sequence[str] | None = None, rows: int = PAGE) -> None:
@@ -153,22 +153,22 @@ class Pages:
 
     @property
     def page(self) -> int:
-        """The page that is shown, from 0."""
+        """The number of the shown page, from 0."""
         return self._page
 
     def show(self, frame: pl.DataFrame, *, at: int | None = None) -> None:
-        """Show a frame from its first page on, or the page of the row ``at``, which is marked."""
+        """Show the first page of a frame, or the page of the row ``at``, with that row marked."""
         self.frame, self._selected = frame, at
         self._page = (at or 0) // self._rows
         self._draw()
 
     def select(self, message: dict[str, Any]) -> int:
-        """Mark the row of a ``select`` message; return its place in the frame.
+        """Mark the row of a ``select`` message; return its index in the frame.
 
         Raises
         ------
         LookupError
-            When the page has no such row.
+            If the page has no such row.
         """
         place, row = self._page * self._rows, int(message["row"])
         if not 0 <= row < min(self._rows, self.frame.height - place):
@@ -178,7 +178,7 @@ class Pages:
         return place + row
 
     def turn(self, message: dict[str, Any]) -> None:
-        """Go where a ``page`` message says."""
+        """Go to the page that a ``page`` message asks for."""
         last = max(0, (self.frame.height - 1) // self._rows)
         to = {"first": 0, "previous": self._page - 1, "next": self._page + 1, "last": last}
         self._page = min(max(0, to.get(str(message.get("to")), self._page)), last)
@@ -200,7 +200,7 @@ class Pages:
 
 
 def frame_of(notice: Notice, inner: ipywidgets.Widget) -> ipywidgets.Widget:
-    """Return the outermost part of a view: its notice above what it shows."""
+    """Return the outermost part of a view: its notice above its content."""
     box = ipywidgets.VBox([notice, inner])
     box.add_class("walle-view")
     return box

@@ -1,6 +1,6 @@
-"""The interactive part that shows a chart: a picture drawn in the kernel, moved in time by keys.
+"""The interactive part that shows a chart as a picture drawn in the kernel; keys move it in time.
 
-Importing this module needs ipywidgets and anywidget; views import it when they are shown.
+This module requires ipywidgets and anywidget; views import it when they are displayed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _WORDS = 600
 
 
 class Picture(Messages):
-    """A picture of a chart, or words where there is none.
+    """A picture of a chart, or a text if there is none.
 
-    Its messages are ``move`` (``to``: earlier, later, closer, wider or whole; only where it ``moves``) and ``theme``
-    (``dark``: whether the page is).
+    Its messages are ``move`` (``to``: earlier, later, closer, wider or whole; only if ``moves`` is set) and ``theme``
+    (``dark``: whether the page is dark).
     """
 
     _esm = script("picture.js")
@@ -41,9 +41,9 @@ class Picture(Messages):
         data : bytes
             A PNG.
         label : str
-            What a reader gets who does not see it.
+            The alternative text.
         scale : float
-            Its pixels for one of the page.
+            The pixels of the picture per pixel of the page.
         dark : bool
             Whether it was drawn for a dark page.
         """
@@ -54,7 +54,7 @@ class Picture(Messages):
             self.drawn += 1
 
     def say(self, words: str) -> None:
-        """Show words in place of a picture."""
+        """Show a text in place of a picture."""
         with self.hold_sync():
             self.data, self.label, self.words = b"", "", text_of(words, _WORDS)
             self.drawn += 1

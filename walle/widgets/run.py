@@ -1,4 +1,4 @@
-"""``RunView``: what a run did, whether it can be true, and what it was worth."""
+"""``RunView``: the fills, the audit and the results of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["RunView"]
 _log = logging.getLogger("walle.widgets")
 _SCALE = 2.0
 _AROUND = 40
-"""Bars on each side of what a selected row is about."""
+"""The number of bars on each side of the time of a selected row."""
 
 _EMPTY = {
     "fills": "no fills: nothing was traded, or store.fills.append has not written it",
@@ -45,32 +45,34 @@ _EMPTY = {
 
 
 class RunView(View):
-    """A run: its fills on candles with what the audit found, its equity, trades, figures and history.
+    """A run: candles with its fills and audit findings, its equity, trades, metrics and history.
 
-    A row of a table that is selected moves the candles to the time that it is about: a trade from its entry to its
-    exit, a finding to its fill. Rings mark the fills that a finding is about.
+    Selecting a row of a table moves the candles to its time: for a trade from its entry to its exit, for a finding to
+    its fill. Rings mark the fills that a finding concerns.
 
     Parameters
     ----------
     store : Store
     run_id : str
     symbol : str, optional
-        Of the candles and the tables; by default the tables are of all, and the candles of what was traded most.
+        The symbol of the candles and the tables; by default the tables cover all symbols, and the candles show the one
+        that was traded most.
     start, end : datetime, date or str, optional
-        What the candles show at first: opening times in ``[start, end)``; by default the whole run. The tables are of
-        the whole run in any case.
+        The initial range ``[start, end)`` of opening times for the candles; by default the whole run. The tables always
+        cover the whole run.
     timeframe : str, optional
-        Of the candles; by default the shortest that is stored and has not too many bars in that time. More than 400
-        bars are joined, and the picture says so.
+        The timeframe of the candles; by default the shortest stored one that does not have too many bars in that range.
+        More than 400 bars are joined, and the picture says so.
     tab : str
-        What the table shows: ``fills``, ``trades``, ``findings``, ``costs``, ``metrics``, ``equity`` or ``history``.
+        The content of the table: ``fills``, ``trades``, ``findings``, ``costs``, ``metrics``, ``equity`` or
+        ``history``.
 
     Raises
     ------
     UnknownRun
-        When nothing at all is stored of the run; near ids are offered.
+        If nothing at all is stored for the run; the error suggests similar ids.
     InputError
-        For a symbol that the run has not, another tab, or a range that ends before it starts.
+        For a symbol that the run did not trade, an unknown tab, or a range that ends before it starts.
     UnknownTimeframe
     PersistenceUnavailable
         For a store in memory, which has no runs.
@@ -110,24 +112,24 @@ class RunView(View):
         self._focus, self._dark, self._telling = "", False, False
         self._window = self._whole()
 
-    # what is shown, without any widget
+    # the content, which needs no widgets
 
     def frame(self) -> pl.DataFrame:
-        """Return what the chosen tab shows.
+        """Return the content of the chosen tab.
 
         Returns
         -------
         polars.DataFrame
-            All columns, as the store gives them: of ``fills`` those of ``store.fills.read``, of ``trades`` those of
-            ``store.fills.trades``, of ``findings`` those of ``store.fills.audit``, of ``costs`` those of
-            ``store.fills.costs``, and of ``metrics``, ``equity`` and ``history`` those of ``store.runs.metrics``,
-            ``equity`` and ``history``; in the same order. With a symbol its rows, and of ``metrics`` and ``equity``
-            what is reckoned of it alone.
+            All columns, as the store returns them: for ``fills`` those of ``store.fills.read``, for ``trades`` those of
+            ``store.fills.trades``, for ``findings`` those of ``store.fills.audit``, for ``costs`` those of
+            ``store.fills.costs``, and for ``metrics``, ``equity`` and ``history`` those of ``store.runs.metrics``,
+            ``equity`` and ``history``; in the same order. If a symbol is chosen, only its rows; ``metrics`` and
+            ``equity`` are then computed for that symbol alone.
 
         Raises
         ------
         WalleError
-            When it cannot be reckoned: the view says so in the table's place.
+            If it cannot be computed; the view then shows the reason in place of the table.
         """
         return self._data.part(self._tab, self._symbol)
 
@@ -138,7 +140,7 @@ class RunView(View):
         return static_of(self._data, self._symbol)
 
     def _whole(self) -> tuple[datetime, datetime] | None:
-        """Return what was given, and for what was not given the ends of the run."""
+        """Return the requested range, with the start and end of the run in place of missing ends."""
         start, end = self._given
         span = self._data.span()
         if span is None:
@@ -149,7 +151,7 @@ class RunView(View):
 
     @property
     def _drawn_symbol(self) -> str:
-        """Of which symbol candles are drawn; empty when the run has none."""
+        """The symbol of the candles; empty if the run has none."""
         if self._symbol or self._focus:
             return self._symbol or self._focus
         return self._data.symbols[0] if self._data.symbols else ""
@@ -203,7 +205,7 @@ class RunView(View):
         )
 
     def _draw(self) -> None:
-        """Show everything anew."""
+        """Redraw everything."""
         self.title.value = text_of(f"Run {self._data.run_id}", 120)
         self._draw_price()
         self._draw_worth()
@@ -213,7 +215,7 @@ class RunView(View):
         self.summary.value = text_of(f"{words}.", 600)
 
     def _part(self, tab: str) -> pl.DataFrame | None:
-        """Return what a tab shows; None, and a line in the log, when it cannot be reckoned."""
+        """Return the content of a tab; None, with an entry in the log, if it cannot be computed."""
         try:
             return self._data.part(tab, self._symbol)
         except WalleError as error:
@@ -238,7 +240,7 @@ class RunView(View):
         inside = pl.col("filled_at").is_between(*window, closed="left")
         fills = self._data.fills.filter(pl.col("symbol") == symbol, inside)
         found = self._part("findings")
-        self.caption.value = self._told(name, fills, found)
+        self.caption.value = self._caption(name, fills, found)
         if bars.is_empty():
             self.price.say(
                 f"No {timeframe} bars of {name} are stored from {moment(window[0])} to {moment(window[1])} UTC."
@@ -252,8 +254,8 @@ class RunView(View):
 
         self._paint(self.price, chart, self.caption.value)
 
-    def _told(self, name: str, fills: pl.DataFrame, found: pl.DataFrame | None) -> str:
-        """Say what the candles show."""
+    def _caption(self, name: str, fills: pl.DataFrame, found: pl.DataFrame | None) -> str:
+        """Return the caption of the candles."""
         count = fills.height
         parts = [f"{name}: {count:,} fill{'s' if count != 1 else ''} in this window"]
         if found is None:
@@ -266,7 +268,7 @@ class RunView(View):
         return f"{about}{'; '.join(parts)}."
 
     def _draw_worth(self) -> None:
-        """Draw the equity and the drawdown of the run, or of the symbol."""
+        """Draw the equity and the drawdown of the run, or of the chosen symbol."""
         try:
             frame = self._data.part("equity", self._symbol)
         except WalleError as error:
@@ -286,7 +288,7 @@ class RunView(View):
         self._paint(self.worth, chart, title)
 
     def _paint(self, part: Picture, chart: Callable[[Themed], Any], label: str) -> None:
-        """Show a chart as a picture; what hinders it is said in its place."""
+        """Show a chart as a picture, or the reason why it cannot be drawn."""
         try:
             from walle.charts.drawing import picture
 
@@ -298,7 +300,7 @@ class RunView(View):
             part.say(str(error))
 
     def _draw_table(self) -> None:
-        """Show the rows of the tab from the first page on."""
+        """Show the first page of the tab's rows."""
         tab = self._tab
         self.table.label = f"{tab} of run {text_of(self._data.run_id, 80)}"
         try:
@@ -311,17 +313,17 @@ class RunView(View):
             self.table.empty = _EMPTY[tab]
         self.pages.show(frame)
 
-    # what is chosen
+    # the user's choices
 
     def _choose_symbol(self, change: dict[str, Any]) -> None:
-        """Show one symbol, or all."""
+        """Show one symbol or all symbols."""
         if self._telling:
             return
         self._symbol, self._focus, self._about = change["new"], "", ""
         self._draw()
 
     def _choose_timeframe(self, change: dict[str, Any]) -> None:
-        """Draw other candles."""
+        """Draw candles of another timeframe."""
         if self._telling:
             return
         self._timeframe = change["new"]
@@ -333,12 +335,12 @@ class RunView(View):
         self._draw_table()
 
     def _choose_window(self, change: dict[str, Any]) -> None:
-        """Draw from and to the instants that were typed; empty is the end of the run.
+        """Move the window to the instants that were typed; an empty field stands for the start or end of the run.
 
         Raises
         ------
         InputError
-            When the window would end before it starts.
+            If the window would end before it starts.
         """
         if self._telling:
             return
@@ -356,7 +358,7 @@ class RunView(View):
         self._draw_price()
 
     def _pushed(self, button: Any) -> None:
-        """Move the window as a button says."""
+        """Move the window in the direction of a button."""
         self._move({"to": button.description.lower()})
 
     def _move(self, message: dict[str, Any]) -> None:
@@ -365,7 +367,7 @@ class RunView(View):
         Raises
         ------
         InputError
-            For any other way.
+            For any other direction.
         """
         to = str(message.get("to"))
         if to not in MOVES:
@@ -379,7 +381,7 @@ class RunView(View):
         self._draw_price()
 
     def _select(self, message: dict[str, Any]) -> None:
-        """Move the candles to what a row is about."""
+        """Move the candles to the time of a row."""
         number = self.pages.select(message)
         row = self._data.part(self._tab, self._symbol).row(number, named=True)
         place = self._data.place(self._tab, row)
@@ -398,11 +400,11 @@ class RunView(View):
         self._draw_price()
 
     def _turn(self, message: dict[str, Any]) -> None:
-        """Turn the pages of the table."""
+        """Turn to another page of the table."""
         self.pages.turn(message)
 
     def _change_theme(self, message: dict[str, Any]) -> None:
-        """Draw for a dark or a light page."""
+        """Redraw for a dark or a light page."""
         dark = bool(message["dark"])
         if dark != self._dark:
             self._dark = dark
@@ -416,7 +418,7 @@ class RunView(View):
         if was_whole:
             self._window = self._whole()
         choices = {"symbol": symbols_of(self._data), "timeframe": timeframes_of(self._data, self._timeframe)}
-        self._telling = True  # new choices choose the first one before the old one comes back
+        self._telling = True  # setting the options selects the first one before the old choice is restored
         try:
             for name, options in choices.items():
                 control = self.controls[name]
@@ -427,7 +429,7 @@ class RunView(View):
         self._draw()
 
     def _tell_window(self) -> None:
-        """Write the window into its controls, without hearing of it again."""
+        """Write the window into its controls without triggering their callbacks."""
         self._telling = True
         try:
             for name, time in zip(("from", "to"), self._window or (None, None), strict=True):

@@ -1,4 +1,4 @@
-"""What ``RunView`` is steered by: its controls, its buttons, and how they move what is seen."""
+"""The controls and buttons of ``RunView``, and how they move its window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ICONS = {"earlier": "arrow-left", "later": "arrow-right", "closer": "search-plu
 
 
 def moved(window: tuple[datetime, datetime], to: str, least: timedelta) -> tuple[datetime, datetime]:
-    """Return a window half its length away, or half or twice as long around its middle."""
+    """Return the window moved by half its length, or half or twice as long around its middle."""
     start, end = window
     long = end - start
     try:
@@ -34,12 +34,12 @@ def moved(window: tuple[datetime, datetime], to: str, least: timedelta) -> tuple
                 half = long
         middle = start + long / 2
         return middle - half, middle + half
-    except OverflowError:  # the calendar has an end
+    except OverflowError:  # the years of datetime are limited
         return window
 
 
 def about(tab: str, row: dict[str, Any], start: datetime, end: datetime) -> str:
-    """Say what a selected row is about."""
+    """Return a text about a selected row."""
     match tab:
         case "fills" | "costs":
             return f"Around fill {text_of(row['id' if tab == 'fills' else 'fill_id'], 80)} of {moment(start)} UTC"
@@ -54,12 +54,12 @@ def about(tab: str, row: dict[str, Any], start: datetime, end: datetime) -> str:
 
 
 def symbols_of(data: RunData) -> list[tuple[str, str]]:
-    """Return the choices of a symbol."""
+    """Return the options for the symbol."""
     return [("all", ""), *((text_of(symbol, 60), symbol) for symbol in data.symbols)]
 
 
 def timeframes_of(data: RunData, chosen: str) -> list[tuple[str, str]]:
-    """Return the choices of the candles."""
+    """Return the options for the timeframe of the candles."""
     known = {name for names in data.timeframes.values() for name in names} | {chosen} - {""}
     return [("by the window", ""), *((name, name) for name in sorted(known, key=length))]
 

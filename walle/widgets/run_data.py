@@ -1,4 +1,4 @@
-"""What is known of a run, read once for ``RunView``: its record, its fills, and what they add up to."""
+"""The data of a run for ``RunView``, read once: its record, its fills, and the results computed from them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from walle.widgets.escape import moment, text_of
 __all__ = ["TABS", "RunData", "told"]
 
 TABS = ("fills", "trades", "findings", "costs", "metrics", "equity", "history")
-"""What the table of a ``RunView`` can show."""
+"""The tabs of a ``RunView``."""
 
 BARS = 50_000
-"""Bars that are read for a picture; where there are more, those of a longer stored timeframe are taken."""
+"""The maximum number of bars read for a picture; beyond it, a longer stored timeframe is used."""
 
 _PLACES = 8
 
@@ -34,7 +34,7 @@ _READ = {
     "history": "store.runs.history",
 }
 _WHOLE = ("metrics", "equity")
-"""What is reckoned of a symbol anew; of the others the rows of the symbol are taken."""
+"""The tabs that are computed anew for a symbol; the others show the rows of the symbol."""
 
 _COLUMNS = {
     "fills": {
@@ -68,7 +68,7 @@ _COLUMNS = {
 
 
 class RunData:
-    """A run, each part of it read when it is first asked for.
+    """A run whose parts are read when they are first needed.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class RunData:
     Raises
     ------
     UnknownRun
-        When nothing at all is stored of the run; near ids are offered.
+        If nothing at all is stored for the run; the error suggests similar ids.
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -89,7 +89,7 @@ class RunData:
         self.run: Run | None
         try:
             self.run = store.runs.get(run_id)
-        except UnknownRun:  # orders and fills may be there without a record of their run
+        except UnknownRun:  # orders and fills may be stored without a record of their run
             self.run = None
         counted = self.fills["symbol"].drop_nulls().value_counts(sort=True)
         self.traded: list[str] = counted.sort("count", "symbol", descending=[True, False])["symbol"].to_list()
@@ -102,17 +102,17 @@ class RunData:
 
     @property
     def symbols(self) -> list[str]:
-        """What the run traded, and then what its record names besides."""
+        """The symbols that the run traded, followed by further ones in its record."""
         named = () if self.run is None or self.run.symbols is None else self.run.symbols
         return list(dict.fromkeys([*self.traded, *named]))
 
     def part(self, tab: str, symbol: str) -> pl.DataFrame:
-        """Return what a tab shows, of a symbol or (empty) of all.
+        """Return the content of a tab for a symbol, or for all symbols if it is empty.
 
         Raises
         ------
         WalleError
-            When it cannot be reckoned.
+            If it cannot be computed.
         """
         key = (tab, symbol)
         if key not in self._parts:
@@ -138,14 +138,14 @@ class RunData:
                 return store.runs.history(run_id)
 
     def statements(self, tab: str, symbol: str) -> list[str]:
-        """Return the lines of Python that read what :meth:`part` returns."""
+        """Return the lines of Python that read the same as :meth:`part`."""
         if symbol and tab in _WHOLE:
             return [f"frame = {_READ[tab]}({self.run_id!r}, symbol={symbol!r})"]
         lines = [f"frame = {_READ[tab]}({self.run_id!r})"]
         return [*lines, f'frame = frame.filter(pl.col("symbol") == {symbol!r})'] if symbol else lines
 
     def span(self) -> tuple[datetime, datetime] | None:
-        """Return when the run did its first and its last thing; None when nothing tells."""
+        """Return the time span of the run's activity; None if it is unknown."""
         run, times = self.run, self.fills["filled_at"]
         known = [times.min(), times.max()]
         if run is not None:
@@ -156,7 +156,7 @@ class RunData:
         return min(moments), max(moments)
 
     def timeframe(self, symbol: str, start: datetime, end: datetime, wanted: str = "") -> str | None:
-        """Return the timeframe of the candles: the one that is wanted, or the shortest that has not too many."""
+        """Return the timeframe of the candles: the wanted one, or the shortest without too many bars."""
         stored = self.timeframes.get(symbol, [])
         if wanted in stored:
             return wanted
@@ -164,12 +164,12 @@ class RunData:
         return fitting[0] if fitting else stored[-1] if stored else None
 
     def step(self, symbol: str) -> timedelta:
-        """Return how long the shortest bars of a symbol are; a minute without any."""
+        """Return the length of the shortest bars of a symbol; a minute without bars."""
         stored = self.timeframes.get(symbol)
         return length(stored[0]) if stored else TIMEFRAMES["1m"]
 
     def place(self, tab: str, row: dict[str, object]) -> tuple[str | None, datetime, datetime] | None:
-        """Return what a row of a tab is about: symbol, start and end; None when it is about no moment."""
+        """Return the symbol, start and end that a row of a tab concerns; None if it has no time."""
         first, last = {"fills": ("filled_at",) * 2, "trades": ("entry_time", "exit_time")}.get(tab, ("time",) * 2)
         start, end = row.get(first), row.get(last)
         if not isinstance(start, datetime):
@@ -181,7 +181,7 @@ class RunData:
         return symbol if isinstance(symbol, str) else None, start, end
 
     def summary(self) -> str:
-        """Say in a sentence what the run is."""
+        """Return a sentence about the run."""
         parts = []
         if self.run is None:
             parts.append("no record of this run is stored, only what it did")
@@ -202,15 +202,15 @@ class RunData:
 
 
 def told(tab: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns of a tab as its table shows them: money to eight places, where the frame has all.
+    """Return the columns of a tab for display: with money at eight places, whereas the frame has all places.
 
     Raises
     ------
     InputError
-        For another tab.
+        For an unknown tab.
     """
     if tab == "metrics":
-        # a figure of one column: exact where it is money, as short as a reader needs where it is not
+        # both kinds of values in one column: money exactly, others as short as a reader needs
         figures = pl.Series([None if value is None else f"{value:,.6g}" for value in frame["value"]], dtype=pl.String)
         unit = pl.when(pl.col("unit") == "money").then(pl.col("currency")).otherwise(pl.col("unit")).fill_null("")
         figure = pl.coalesce(trimmed_text(pl.col("amount").round(_PLACES)), figures).alias("figure")

@@ -33,14 +33,14 @@ _FIGURES = (
 
 
 def worth_of(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return time, equity and drawdown (0 to -1) as floats; rows that cannot be marked are null."""
+    """Return time, equity and drawdown (0 to -1) as floats; rows that cannot be marked to market are null."""
     worth = to_float(frame.select("time", "equity"))
     peak = pl.col("equity").cum_max().forward_fill()
     return worth.with_columns(drawdown=pl.when(peak > 0).then(pl.col("equity") / peak - 1))
 
 
 def equity_words(worth: pl.DataFrame) -> str:
-    """Say in a sentence how a run's worth went; ``worth`` is of :func:`worth_of`."""
+    """Return a sentence about the equity of a run; ``worth`` comes from :func:`worth_of`."""
     known = worth.drop_nulls("equity")
     if known.is_empty():
         return "no bars of what the run traded: its worth is not known" if worth.height else "no bars, and no worth"
@@ -53,7 +53,7 @@ def equity_words(worth: pl.DataFrame) -> str:
 
 
 def findings_words(findings: pl.DataFrame) -> str:
-    """Say what the audit found."""
+    """Return a text about the findings of the audit."""
     if findings.is_empty():
         return "the audit found nothing"
     counts = findings["severity"].value_counts()
@@ -67,7 +67,7 @@ def findings_words(findings: pl.DataFrame) -> str:
 
 
 def static_of(data: RunData, symbol: str) -> Static:
-    """Return the static form of a run, or of a symbol of it."""
+    """Return the static form of a run, or of one of its symbols."""
     of = f" of {text_of(symbol, 60)}" if symbol else ""
     head = f"{text_of(data.run_id, 80)}{of}: {data.summary()}"
     text = [f"RunView: {head}"]
@@ -83,7 +83,7 @@ def static_of(data: RunData, symbol: str) -> Static:
 
 
 def _parts(data: RunData, symbol: str) -> list[tuple[str, pl.DataFrame | None, str]]:
-    """Return words, a table and a picture of each section; what cannot be reckoned says why."""
+    """Return the text, table and picture of each section; the text says why one cannot be computed."""
     made: list[tuple[str, pl.DataFrame | None, str]] = []
     for name, make in (("equity", _equity), ("metrics", _metrics), ("findings", _findings), ("trades", _trades)):
         try:
@@ -124,7 +124,7 @@ def _trades(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
 
 
 def _line(worth: pl.DataFrame, words: str) -> str:
-    """Draw the equity as a line, and below it the drawdown; nothing where it is not known."""
+    """Draw the equity as a line, with the drawdown below it; leave a gap where it is unknown."""
     known = worth.filter(pl.col("equity").is_finite())
     if known.height < 2:
         return ""
@@ -146,7 +146,7 @@ def _line(worth: pl.DataFrame, words: str) -> str:
     before: tuple[int, float, float] | None = None
     for column, opens, closes, least, most, fall in columns.sort("column").iter_rows():
         if before is not None and not lost.intersection(range(before[0] + 1, column)):
-            for between in range(before[0] + 1, column):  # worth changes at the close of a bar only
+            for between in range(before[0] + 1, column):  # equity changes only at the close of a bar
                 _draw(pixels, between, before[1], before[1], low, high)
                 _sink(pixels, between, before[2], deepest)
             least, most = min(least, before[1], opens), max(most, before[1], opens)

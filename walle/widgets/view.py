@@ -1,4 +1,4 @@
-"""What every view has: its frame, its code, its two faces, its errors, and its end."""
+"""The base class of the views: frame, code, static and interactive form, errors, and closing."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 __all__ = ["INSTALL", "Static", "View", "interactive"]
 
 INSTALL = 'pip install "walle[notebook]"'
-"""How to get the interactive parts."""
+"""How to install the interactive parts."""
 
 _HINT = f"<p><small>Interactive with ipywidgets and anywidget: <code>{html.escape(INSTALL)}</code></small></p>"
 _log = logging.getLogger("walle.widgets")
 _ERROR = 2_000
-"""Characters of an error that are shown; the log has all of it."""
+"""The number of characters of an error that are shown; the log has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """What a view shows without a kernel or a script.
+    """The static form of a view, which needs neither a kernel nor a script.
 
     Parameters
     ----------
     text : str
-        For a terminal, and for whoever reads the saved notebook as text.
+        The form for terminals, and for readers of the saved notebook as text.
     html : str
-        The same with tables and pictures: small, every value escaped, without a script, an address or a random id.
+        The form with tables and pictures: small, with every value escaped, without scripts, addresses or random ids.
     """
 
     text: str
@@ -56,9 +56,9 @@ class Static:
 class View(ABC):
     """A view of a store.
 
-    A view is shown by putting it last in a cell, or by ``display``. What is saved with the notebook is readable without
-    a kernel. A view that is shown lives until its cell is run again or :meth:`close` is called; it is freed as soon as
-    nothing holds it.
+    A view is displayed as the last expression in a cell, or by ``display``. The saved notebook is readable without a
+    kernel. A displayed view lives until its cell is run again or :meth:`close` is called; it is freed as soon as no
+    reference to it is left.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class View(ABC):
     Attributes
     ----------
     name : str
-        Of the class, for messages.
+        The name of the class, for messages.
     """
 
     name: ClassVar[str] = "View"
@@ -83,29 +83,29 @@ class View(ABC):
 
     @abstractmethod
     def frame(self) -> pl.DataFrame:
-        """Return what the view shows."""
+        """Return the data that the view shows."""
 
     @abstractmethod
     def _statements(self) -> list[str]:
-        """Return the lines of Python that make ``frame`` from ``store``; ``pl`` is Polars."""
+        """Return the lines of Python that compute ``frame`` from ``store``; ``pl`` is Polars."""
 
     @abstractmethod
     def _make(self) -> Widget:
-        """Make the interactive part. Callbacks go through :meth:`_guarded`, what has to end through :meth:`_on_end`."""
+        """Make the interactive part, with callbacks from :meth:`_guarded` and clean-up through :meth:`_on_end`."""
 
     @abstractmethod
     def _static(self) -> Static:
         """Return the static form."""
 
-    def _left(self) -> None:  # noqa: B027  # most views have nothing that runs on
-        """Stop what goes on by itself: the cell that showed the view is run again."""
+    def _left(self) -> None:  # noqa: B027  # most views have no background activity
+        """Stop background activity, because the cell that showed the view is run again."""
 
     @property
     def code(self) -> str:
-        """Python that gives :meth:`frame` in a new kernel.
+        """Python code that returns the same as :meth:`frame` in a new kernel.
 
-        It opens the store at ``WALLE_DATABASE_URL``, or else, for SQLite, at the path of this store, read-only. A
-        password does not stand in it.
+        It opens the store read-only at ``WALLE_DATABASE_URL`` or, for SQLite, at the path of this store. It never
+        contains a password.
         """
         lines = [*_connecting(self._store), *self._statements()]
         text = "\n".join(lines)
@@ -119,12 +119,12 @@ class View(ABC):
 
     @property
     def widget(self) -> Widget:
-        """The interactive part, made when it is first asked for.
+        """The interactive part, created on first access.
 
         Raises
         ------
         ConfigurationError
-            Without ipywidgets and anywidget.
+            If ipywidgets or anywidget is not installed.
         StoreClosed
             After :meth:`close`.
         """
@@ -143,21 +143,21 @@ class View(ABC):
         return self._widget
 
     def close(self) -> None:
-        """End the view: its comms, timers and threads. A second call does nothing."""
+        """Close the view with its comms, timers and threads; a second call has no effect."""
         _let_go(self)
         self._held.free()
         self._finalizer.detach()
         self._widget = self._notice = None
 
     def _guarded(self, method: Callable[..., object], *, quiet: bool = False) -> Callable[..., None]:
-        """Return a callback that shows and logs what goes wrong, and does not keep the view alive.
+        """Return a callback that shows and logs errors, and does not keep the view alive.
 
         Parameters
         ----------
         method : callable
             A method of this view, or of one of its parts.
         quiet : bool
-            Leave what the view says as it is when nothing goes wrong: for what nobody did with a hand.
+            Whether to keep the current message of the view on success: for callbacks that no user action triggered.
         """
         weak, mine = weakref.WeakMethod(method), weakref.ref(self)
 
@@ -176,16 +176,16 @@ class View(ABC):
         return call
 
     def _on_end(self, function: Callable[[], object]) -> None:
-        """Have a function called when the view ends. It must not hold the view."""
+        """Register a function to call when the view ends; it must not hold a reference to the view."""
         self._held.ending(function)
 
     def _failed(self, error: Exception, doing: str) -> None:
-        """Show an error in the view, and log it."""
+        """Show an error in the view and log it."""
         _log.error("%s: %s failed", self.name, doing.strip("_"), exc_info=error)
         self._tell(f"{type(error).__name__}: {error}", "error")
 
     def _tell(self, text: str, kind: str = "info") -> None:
-        """Say something above the view; an empty text takes it away."""
+        """Show a message above the view; an empty text removes it."""
         if self._notice is not None and not self.closed:
             self._notice.tell(text_of(text, _ERROR), kind)
 
@@ -201,7 +201,7 @@ class View(ABC):
             return {"text/plain": static.text, "text/html": static.html + _HINT}, {}
         try:
             shown = self.widget._repr_mimebundle_()
-        except Exception as error:  # it must not take the static form away
+        except Exception as error:  # the static form must be shown even so
             self._failed(error, "show")
             return {"text/plain": static.text, "text/html": static.html + _alert(error)}, {}
         data, told = shown if isinstance(shown, tuple) else (shown, {})
@@ -209,7 +209,7 @@ class View(ABC):
         return {**data, "text/plain": static.text, "text/html": static.html}, told or {}
 
     def _faces(self) -> tuple[Static, bool]:
-        """Return the static form and True; or what is wrong with it and False."""
+        """Return the static form and True, or an error message in its place and False."""
         if self.closed:
             return Static(f"{self.name}: closed", f"<p>{self.name}: closed</p>"), False
         try:
@@ -221,7 +221,7 @@ class View(ABC):
 
 
 def interactive() -> bool:
-    """Tell whether what the interactive parts need is installed."""
+    """Return whether the packages for the interactive parts are installed."""
     return all(_found(name) for name in ("ipywidgets", "anywidget"))
 
 
@@ -233,15 +233,15 @@ def _found(name: str) -> bool:
 
 
 class _Held:
-    """What a view has to free. It knows nothing of the view, so that a forgotten view can be collected."""
+    """The resources of a view to free, without a reference to the view, so that it can be garbage-collected."""
 
     def __init__(self) -> None:
         self.freed = False
-        self._lock = threading.RLock()  # a finalizer may run in a thread that is in here
+        self._lock = threading.RLock()  # a finalizer may run in a thread that already holds the lock
         self._ends: list[Callable[[], object]] = []
 
     def own(self, widget: Widget) -> None:
-        """Close a widget and all that belongs to it at the end."""
+        """Register a widget to close at the end, with everything that belongs to it."""
         self.ending(lambda: _close_all(widget))
 
     def ending(self, function: Callable[[], object]) -> None:
@@ -257,12 +257,12 @@ class _Held:
         for function in reversed(ends):
             try:
                 function()
-            except Exception as error:  # the others have to end too
+            except Exception as error:  # the other resources must be freed too
                 _log.error("closing a view failed", exc_info=error)
 
 
 def _close_all(widget: Widget) -> None:
-    """Close a widget with its children, layouts and styles: closing only it would leave their comms open."""
+    """Close a widget with its children, layouts and styles; closing it alone would leave their comms open."""
     from ipywidgets import Widget
 
     waiting: list[Widget] = [widget]
@@ -285,7 +285,7 @@ def _alert(error: Exception) -> str:
 
 
 def _connecting(store: Store) -> list[str]:
-    """Return the lines that open a store again."""
+    """Return the lines of Python that open the store again."""
     config = store.config
     if config is None:
         return ["# this store is in memory: what it holds is gone with its process", "store = walle.connect()"]
@@ -296,18 +296,19 @@ def _connecting(store: Store) -> list[str]:
             "store = walle.connect(read_only=True)",
         ]
     path = Path(str(address.database))
-    # a notebook's kernel starts in its folder: a path from there says nothing of the machine
+    # a kernel starts in the folder of its notebook, and a path relative to it reveals nothing about the machine
     near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return [f'store = walle.connect(os.environ.get("WALLE_DATABASE_URL") or {str(near)!r}, read_only=True)']
 
 
 _LOCK = threading.RLock()
 _shown: dict[str, list[View]] = {}
-"""The views that a cell shows, by its id. A front end holds only their models: without this they would be collected."""
+"""The views that each cell shows, by its id. A front end holds only their models, so without this they would be
+garbage-collected."""
 
 
 def _hold(view: View) -> None:
-    """Keep a view that is shown, until its cell is run again."""
+    """Keep a displayed view until its cell is run again."""
     cell = _cell()
     with _LOCK:
         views = _shown.setdefault(cell, [])
@@ -324,7 +325,7 @@ def _let_go(view: View) -> None:
 
 
 def _cell() -> str:
-    """Return the id of the cell that runs; empty where there is none."""
+    """Return the id of the running cell; empty if there is none."""
     if "IPython" not in sys.modules:
         return ""
     from IPython import get_ipython
@@ -339,7 +340,7 @@ def _cell() -> str:
 
 
 def _run_again(info: Any) -> None:
-    """Let go of what a cell has shown before it is run again."""
+    """Release the views of a cell before it is run again."""
     cell = str(getattr(info, "cell_id", None) or "")
     if not cell:
         return
