@@ -1,4 +1,4 @@
-"""``walle audit``: what is wrong with fills."""
+"""``walle audit``: audit fills."""
 
 from __future__ import annotations
 

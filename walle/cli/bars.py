@@ -1,4 +1,4 @@
-"""``walle ingest``, ``coverage``, ``gaps``, ``calendar`` and ``explain``: bars in, and what is known of the others."""
+"""``walle ingest``, ``coverage``, ``gaps``, ``calendar`` and ``explain``: ingest bars, and examine missing ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _add_ingest(commands: Any) -> None:
 
 
 def _timeframe(text: str) -> str:
-    """Refuse a database where the timeframe was forgotten: else it is the database that is said to be missing.
+    """Return a timeframe; a forgotten one would otherwise be reported as a missing database.
 
     Raises
     ------

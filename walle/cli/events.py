@@ -1,4 +1,4 @@
-"""``walle events``: follow the log, look after its consumers."""
+"""``walle events``: follow the event log, and manage its consumers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``events`` and what stands below it.
+    """Add ``events`` and its subcommands.
 
     Parameters
     ----------

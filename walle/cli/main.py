@@ -1,6 +1,6 @@
 """The ``walle`` command.
 
-Exit codes: 0 done, 1 the database or the data said no, 2 the command was given wrongly.
+Exit codes: 0 for success, 1 for a problem of the database or the data, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("walle: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away; nothing to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the pipe is gone
         return 0
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: opening a store, and printing without moving a terminal's cursor."""
+"""The shared parts of the commands: opening a store, and printing without terminal control characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from walle.store import Store
 __all__ = ["ADDRESS", "open_store", "printable", "safe", "show", "to_json"]
 
 ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
-"""What the commands say of the address that they take."""
+"""The help text of the commands for the address of the database."""
 
 
 def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
@@ -24,7 +24,7 @@ def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
     Raises
     ------
     ConfigurationError
-        When none is named, neither there nor in WALLE_DATABASE_URL.
+        If neither the command nor WALLE_DATABASE_URL names one.
     """
     if DatabaseConfig.from_environment(options.url).url is None:
         raise ConfigurationError(
@@ -35,7 +35,7 @@ def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
 
 
 def show(title: str, frame: pl.DataFrame) -> None:
-    """Print a title and a frame, as wide as it is."""
+    """Print a title and a frame in its full width."""
     with pl.Config(
         tbl_rows=30,
         tbl_cols=-1,
@@ -49,18 +49,18 @@ def show(title: str, frame: pl.DataFrame) -> None:
 
 
 def safe(text: str) -> str:
-    """Show what could move a terminal's cursor as an escape."""
+    """Escape the control characters of a text."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
 
 
 def printable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame whose texts cannot move a terminal's cursor."""
+    """Return a frame whose texts have no control characters."""
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(pl.col(texts).map_elements(safe, return_dtype=pl.String))
 
 
 def to_json(frame: pl.DataFrame) -> str:
-    """Write a frame as JSON, a list of objects; instants as ISO texts in UTC."""
+    """Return a frame as JSON, a list of objects with instants as ISO texts in UTC."""
     instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
     return json.dumps(texts.to_dicts(), indent=2)

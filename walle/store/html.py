@@ -1,4 +1,4 @@
-"""What a store shows of itself in a notebook."""
+"""The HTML form of a store in a notebook."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TEXT = 120
 
 
 def html_of(store: Store) -> str:
-    """Return what a store is and holds: its address without a password, its revision, its series and its latest runs.
+    """Return a summary of a store: its address without a password, its revision, its series and its latest runs.
 
-    Whatever stands in the database is text in it. What cannot be read says why.
+    Values from the database appear only as escaped text. A part that cannot be read shows the reason.
     """
     title = f"<p><b>{_text(repr(store))}</b></p>"
     if not store.durable or store.closed:
@@ -72,16 +72,16 @@ def _table(frame: pl.DataFrame) -> str:
 
 def _cells(row: Sequence[object], numeric: list[bool]) -> str:
     return "".join(
-        f'<td style="text-align: {"right" if right else "left"}">{_text(_told(value))}</td>'
+        f'<td style="text-align: {"right" if right else "left"}">{_text(_formatted(value))}</td>'
         for value, right in zip(row, numeric, strict=True)
     )
 
 
-def _told(value: object) -> str:
+def _formatted(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _text(text: str, most: int = _TEXT) -> str:
-    """Return a text of bounded length in which nothing is markup and nothing steers the writing."""
+    """Return an escaped text of limited length, without control characters."""
     kept = text if len(text) <= most else f"{text[: most - 1]}\u2026"
     return html.escape("".join(sign if sign.isprintable() else "\ufffd" for sign in kept))

@@ -1,4 +1,4 @@
-"""What the parts of a store share: the way to the async repository of the same name."""
+"""The base class of the parts of a store, which call the async repository of the same name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Part(Generic[R]):
     Parameters
     ----------
     repository : repository or None
-        None: the store is in memory, and every call raises ``PersistenceUnavailable``.
+        None for a store in memory, in which every call raises ``PersistenceUnavailable``.
     portal : Portal
     progress : bool, optional
-        Whether slow calls show a bar. None: as ``WALLE_PROGRESS`` says, else in a terminal or a notebook.
+        Whether slow calls show a progress bar. With None, ``WALLE_PROGRESS`` decides; if it is not set, only terminals
+        and notebooks show one.
     """
 
     _name: ClassVar[str]
@@ -33,12 +34,12 @@ class Part(Generic[R]):
         self._repository, self._portal, self._progress = repository, portal, progress
 
     def _call(self, name: str, work: Callable[[R], Coroutine[Any, Any, T]]) -> T:
-        """Call a method of the repository, and show how long it takes when it takes long."""
+        """Call a method of the repository, with a meter of the elapsed time if it is slow."""
         with Meter(Progress.waiting(f"store.{self._name}.{name}"), self._progress) as meter:
             return self._portal.call(work, self._core(name), meter=meter)
 
     def _call_long(self, name: str, shown: bool | None, work: Callable[[R, Progress], Coroutine[Any, Any, T]]) -> T:
-        """Call a method of the repository that counts what it has done, and show how far it has come."""
+        """Call a method of the repository that reports its progress, with a progress bar."""
         progress = Progress("rows")
         with Meter(progress, self._progress if shown is None else shown) as meter:
             return self._portal.call(work, self._core(name), progress, meter=meter)
@@ -49,6 +50,6 @@ class Part(Generic[R]):
         return self._repository
 
     def __repr__(self) -> str:
-        """Name the part and its methods."""
+        """Show the part and its methods."""
         methods = sorted(name for name in dir(type(self)) if not name.startswith("_"))
         return f"store.{self._name}: {', '.join(methods)}"

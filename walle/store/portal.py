@@ -1,4 +1,4 @@
-"""One event loop in one thread: how a synchronous caller, also one inside a running loop, uses the async core."""
+"""An event loop in a thread, through which synchronous callers use the async core, even inside a running loop."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Portal"]
 T = TypeVar("T")
 
 SLICE = 0.1
-"""Seconds between two looks for an interrupt; importing Polars makes an unsliced wait deaf to Ctrl-C."""
+"""Seconds between two checks for an interrupt; once Polars is imported, Ctrl-C does not end a single long wait."""
 
 
 _CLOSED = "this store was closed. Open it again with walle.connect(...)."
 
 
 class _Work(Generic[T]):
-    """One coroutine on its way into the loop; started and dropped only there."""
+    """A coroutine to run in the loop; only the loop starts and drops it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -> None:
         self._running = running
@@ -53,14 +53,14 @@ class _Work(Generic[T]):
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
-            task.exception()  # seen: after an interrupt nobody asks for it
-        self.coroutine.close()  # when it was cancelled before its first step: else "was never awaited"
+            task.exception()  # mark it as retrieved, because after an interrupt no caller retrieves it
+        self.coroutine.close()  # if cancelled before its first step, it would warn "was never awaited"
         self._running.discard(task)
         self.done.set()
 
 
 class _Server:
-    """The thread and its loop. It knows nothing of the portal, so that a forgotten portal can be collected."""
+    """The thread and its loop, without a reference to the portal, so that the portal can be garbage-collected."""
 
     def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None) -> None:
         self.home = Home()
@@ -81,7 +81,7 @@ class _Server:
 
     def _serve(self) -> None:
         try:
-            # psycopg needs a selector loop; python -X dev would print every step of a large write as slow
+            # psycopg needs a selector loop; with python -X dev, asyncio would report each step of a large write as slow
             with asyncio.Runner(debug=False, loop_factory=asyncio.SelectorEventLoop) as runner:
                 runner.run(self._until_stopped())
         except BaseException as error:
@@ -95,7 +95,7 @@ class _Server:
         stop = asyncio.Event()
         self._ready.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
-        work = tuple(self.work)  # not all tasks: a statement that is cancelled directly is not interrupted but awaited
+        work = tuple(self.work)  # not all tasks, because cancelling a statement's own task would not interrupt it
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -103,13 +103,13 @@ class _Server:
             await self._last()
 
     def before_fork(self) -> None:
-        """Do nothing."""
+        """Nothing to prepare."""
 
     def busy_elsewhere(self) -> bool:
         return False
 
     def forked(self) -> None:
-        _running.discard(self)  # its thread stayed in the parent
+        _running.discard(self)  # its thread exists only in the parent
 
     def stop(self) -> None:
         if self.home.left:
@@ -138,21 +138,21 @@ def _end_all() -> None:
 
 
 class Portal:
-    """A thread with an event loop, and the door into it.
+    """A thread with an event loop, and the way to call into it.
 
-    A portal that nobody holds any more ends by itself, and so do those that are left when the interpreter exits.
+    A portal ends by itself when no reference to it is left, and when the interpreter exits.
 
     Parameters
     ----------
     name : str
-        Of the thread.
+        The name of the thread.
     last : callable, optional
         A coroutine function that runs in the loop before it ends.
     """
 
     def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, object]] | None = None) -> None:
         self._server = _Server(name, last)
-        # only told, not waited for: the collector may run in the loop's thread, or in one that the loop waits for
+        # stop without waiting: the collector may run in the loop's thread, or in one that the loop waits for
         weakref.finalize(self, self._server.stop).atexit = False
 
     def call(
@@ -164,17 +164,17 @@ class Portal:
     ) -> T:
         """Run a coroutine function in the loop and return its result, or raise its own error.
 
-        A meter is drawn while the caller waits.
+        While the caller waits, the meter is drawn.
 
-        An interrupt (Ctrl-C, a stopped cell) cancels the work, waits until it has rolled back, and only then goes on.
+        An interrupt (Ctrl-C, a stopped cell) cancels the work and is raised once the work has rolled back.
 
         Raises
         ------
         StoreClosed
-            After :meth:`close`, when another thread closes the portal meanwhile, and in a forked child.
+            After :meth:`close`, if another thread closes the portal meanwhile, and in a forked child.
         KeyboardInterrupt
         WalleError
-            When it is called from the loop's own thread, where it could only wait for itself.
+            If it is called from the loop's own thread, where it would wait for itself forever.
         """
         server = self._server
         server.home.check()
@@ -186,7 +186,7 @@ class Portal:
     def _run(self, work: _Work[T], meter: Meter | None) -> T:
         server, handed = self._server, False
         try:
-            with server.lock:  # a loop that was told to stop takes nothing more: it would never be done
+            with server.lock:  # a stopping loop would never run new work
                 if server.stopped:
                     raise StoreClosed(_CLOSED)
                 handed = True
@@ -194,19 +194,19 @@ class Portal:
             self._wait(work, meter)
             if work.task is None or work.task.cancelled():
                 if server.stopped:
-                    raise StoreClosed(_CLOSED)  # another thread closed the store meanwhile
+                    raise StoreClosed(_CLOSED)  # by another thread, while this one waited
                 raise KeyboardInterrupt
             return work.task.result()
         except BaseException:
             if handed and not work.done.is_set():
-                with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the work
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the work
                     server.loop.call_soon_threadsafe(work.drop)
                 self._wait(work)
             raise
         finally:
             if work.task is None:
                 work.coroutine.close()
-            del work  # an error's traceback holds this frame, and the task the error
+            del work  # breaks a cycle: the traceback of an error refers to this frame, and the task to the error
 
     def check_process(self) -> None:
         """Raise in a process that was forked from the portal's own.
@@ -223,7 +223,7 @@ class Portal:
                 meter.draw(SLICE)
 
     def close(self) -> None:
-        """Stop what runs, and end the thread; a second call does nothing, nor does one in a forked child."""
+        """Cancel running work and end the thread; a second call, or one in a forked child, has no effect."""
         self._server.stop()
         if threading.current_thread() is not self._server.thread:
             self._server.wait()

@@ -1,4 +1,4 @@
-"""What a store is, at a glance."""
+"""The status of a store."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ class StoreStatus:
     Parameters
     ----------
     address : str or None
-        With the password masked; None for a store in memory.
+        The address with the password masked; None for a store in memory.
     database : str
         ``sqlite``, ``postgresql`` or ``memory``.
     durable : bool
-        Whether anything is kept.
+        Whether the store keeps data.
     read_only : bool
     revision, head : str or None
-        The revision of the tables, and the one that this WallE works with.
+        The revision of the tables, and the one that this version of WallE works with.
     pending : tuple of str
         Revisions that ``walle upgrade`` would run.
     guards : str
-        ``in place``; ``missing``: some are; ``none``: the revision has none yet; ``not checked``: WallE does not know
-        the revision, so that nobody can tell what should be there.
+        ``in place``; ``missing`` if some are missing; ``none`` if the revision has no guards yet; ``not checked`` if
+        the revision is unknown, and so are the guards that it should have.
     missing_guards : tuple of str
-        Guards of immutability that should be there and are not.
+        Guards of immutability that should exist but do not.
     checked : tuple of str
-        What a deep look has checked; empty after any other.
+        The subjects of a deep check; empty without one.
     not_checked : tuple of str
-        What it could not check, and why.
+        The subjects that a deep check could not cover, and why.
     problems : tuple of str
-        What is wrong: tables and columns that the revision has and the database has not, and what a deep look found.
+        The problems: tables and columns of the revision that the database lacks, and the findings of a deep check.
     """
 
     address: str | None
@@ -57,7 +57,7 @@ class StoreStatus:
     def ok(self) -> bool:
         """Whether the store is durable, at the head revision, with every guard in place and no problem found.
 
-        What was not checked counts for nothing: only a deep look (``checked``) looks at the rows.
+        It says nothing about parts that were not checked: only a deep check (``checked``) examines the rows.
         """
         return self.durable and self.revision == self.head and self.guards == "in place" and not self.problems
 
@@ -72,7 +72,7 @@ class StoreStatus:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        """Tell the state in a few lines."""
+        """Return the state in a few lines."""
         if not self.durable:
             return (
                 "in memory, durable=False: events work and are gone with this process; bars, orders, fills, runs and\n"
