@@ -1,10 +1,10 @@
-"""The trading engine's own chain of revisions (the backend's): taking its databases over, and reading its runs.
+"""The trading engine's own chain of revisions (the backend's): adopt its databases, and read its runs.
 
-The backend's chain and ours share the four base revisions and part after them. Its later revisions move the symbols and
-the timeframe of a run into ``config``, under these names. So wherever runs are read, one rule holds: a run's symbols
-and timeframe are what their columns hold; where a column is null (or missing), they are those in the config, if those
-are what they should be: a text, or a list of texts (a number counts as its text). Anything else in the config is the
-strategy's own business, and the column stays null. The config itself is never changed.
+The backend's chain and ours share the four base revisions and diverge after them. Its later revisions move the symbols
+and the timeframe of a run into ``config``, under these names. So wherever runs are read, one rule holds: a run's
+symbols and timeframe are those in their columns; where a column is null (or missing), they are those in the config, if
+these are valid: a text, or a list of texts (a number counts as its text). Any other value in the config belongs to the
+strategy, and the column stays null. The config itself is never changed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from walle.types import Json, listed_member, plain_member
 __all__ = ["FORK", "REVISIONS", "adopt", "as_read", "symbols_in", "timeframe_in"]
 
 REVISIONS = ("e7f8a9b0c1d2", "f1a2b3c4d5e6", "a1b2c3d4e5f6", "b2c3d4e5f6a7")
-"""What follows the base revisions in the backend's own chain, from the oldest to the newest."""
+"""The revisions after the base revisions in the backend's own chain, from the oldest to the newest."""
 
 FORK = BASE_REVISIONS[-1]
-"""The last revision that both chains have."""
+"""The last revision that both chains share."""
 
 
 def adopt(connection: Connection) -> None:
-    """Bring a PostgreSQL database at one of :data:`REVISIONS` into the shape from which our own chain goes on.
+    """Convert a PostgreSQL database at one of :data:`REVISIONS` to the form from which our own chain continues.
 
-    What the backend has and the base revision has not stays where it is, with its rows: the revisions of our own that
-    add the same columns and tables find them and widen them. Runs in the caller's transaction.
+    Tables and columns that the backend added to the base revision stay in place, with their rows: our own revisions
+    that add the same columns and tables find them and widen them. It runs in the caller's transaction.
 
     Parameters
     ----------
@@ -55,17 +55,17 @@ def adopt(connection: Connection) -> None:
 
 
 def symbols_in(config: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[str]:
-    """Return the symbols that the config of a run holds, as the text of a JSON list; null without."""
+    """Return the symbols in the config of a run, as the text of a JSON list; null if there are none."""
     return listed_member(config, "symbols", dialect)
 
 
 def timeframe_in(config: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[str]:
-    """Return the timeframe that the config of a run holds; null without."""
+    """Return the timeframe in the config of a run; null if there is none."""
     return plain_member(config, "timeframe", dialect)
 
 
 def as_read(run: Run) -> Run:
-    """Return a run with the symbols and the timeframe that a read gives it; nothing is checked.
+    """Return a run with the symbols and the timeframe that a read returns, without checking it.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def as_read(run: Run) -> Run:
     Returns
     -------
     Run
-        The same run where both are said, or its config holds neither.
+        The same run if it has both, or if its config has neither.
     """
     config = run.config
     if not isinstance(config, dict) or not ("symbols" in config or "timeframe" in config):

@@ -1,4 +1,4 @@
-"""Which currency prices and commissions are in: one meaning, wherever money is added up or judged."""
+"""The currencies of prices and commissions, defined once for all sums and checks of money."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ __all__ = ["fee_currency", "quote_of"]
 
 
 def quote_of(symbol: pl.Expr) -> pl.Expr:
-    """Return the currency of a symbol's prices: what follows its last slash, null without one."""
+    """Return the currency of a symbol's prices: the part after its last slash, null without a slash."""
     return pl.when(symbol.str.contains("/", literal=True)).then(symbol.str.split("/").list.last())
 
 
 def fee_currency() -> pl.Expr:
     """Return the currency of each fill's commission.
 
-    It is the one that was written with the commission. A commission that names none is in the currency of its fill's
-    own prices, as the trading engine's are, whose fills have no column for it: what follows the slash of the symbol.
-    Where the symbol does not say that either, it is null: nobody knows. An unknown currency is never taken for that of
-    other fills of the run which name one; what is unknown is added up by itself.
+    It is the currency that was written with the commission. A commission without one is in the currency of its fill's
+    prices, the part after the slash of the symbol, as in fills of the trading engine, which have no such column. If the
+    symbol has no slash, the currency is unknown, and null. An unknown currency is never assumed to be that of other
+    fills of the run; commissions in it are added up separately.
 
     Returns
     -------
     polars.Expr
-        Over the columns commission_currency and symbol of :data:`walle.frames.FILLS`.
+        An expression over the columns commission_currency and symbol of :data:`walle.frames.FILLS`.
     """
     return pl.coalesce("commission_currency", quote_of(pl.col("symbol")))

@@ -1,4 +1,4 @@
-"""The database: a lazy engine, sessions, and the two ways data moves (transactions in, columns out)."""
+"""The database: a lazy engine, sessions, transactions that write, and reads that return columns."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ log: logging.Logger = logging.getLogger("walle")
 class Database:
     """A lazy connection to one SQLite file or PostgreSQL database.
 
-    Nothing is opened before the first use. The tables must stand at the current revision: :func:`walle.connect`
-    and :mod:`walle.migrate` see to that.
+    Nothing is opened before the first use. The tables must be at the current revision, which :func:`walle.connect` and
+    :mod:`walle.migrate` ensure.
 
     Parameters
     ----------
     config : DatabaseConfig, str, Path or URL
     read_only : bool
-        Make the database itself refuse writes.
+        Whether to make the database itself refuse writes.
     columns : mapping of str to set of str, optional
-        The columns that are really there, for a database at another revision; None: those of the models.
+        The existing columns of a database at another revision; None stands for those of the models.
 
     Examples
     --------
@@ -92,14 +92,14 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine that writes; made at the first use.
+        """The engine for writes, made at the first use.
 
         Raises
         ------
         StoreClosed
             After :meth:`close`, and in a forked child.
         """
-        self._home.check()  # first: a thread that is no more may hold the lock
+        self._home.check()  # before taking the lock, which after a fork may be held by a thread that no longer exists
         with self._lock:
             self._check_open()
             if self._engine is None:
@@ -109,11 +109,11 @@ class Database:
 
     @property
     def session_factory(self) -> async_sessionmaker[AsyncSession]:
-        """The factory of sessions; they expire nothing on commit."""
+        """The factory of sessions; their objects do not expire on commit."""
         return async_sessionmaker(self.engine, expire_on_commit=False)
 
     def has(self, table: sa.Table, column: str | None = None) -> bool:
-        """Tell whether a table (and column) is really in the database."""
+        """Return whether a table (and column) exists in the database."""
         if self._columns is None:
             return True
         present = self._columns.get(table.name)
@@ -121,10 +121,10 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """Open a session; it rolls back on an error, and what is not committed at the end.
+        """Open a session; on an error, and at the end, it rolls back everything that is not committed.
 
-        On SQLite a session holds the file's one write lock from its first statement on, also when it only reads: pass
-        it to every repository call inside it, or they wait for each other.
+        On SQLite a session holds the file's one write lock from its first statement on, even if it only reads. Pass it
+        to every repository call inside it; otherwise they wait for each other.
 
         Yields
         ------
@@ -158,16 +158,16 @@ class Database:
         Parameters
         ----------
         session : AsyncSession, optional
-            The caller's: then this call is a savepoint in it, and nothing is committed here.
+            The caller's session, in which this call is then a savepoint; it does not commit.
         before : callable, optional
-            Run first; outside the write transaction where the database can stage rows there.
+            Work to run first, outside the write transaction if the database can stage rows there.
         wait : bool
-            Wait for another writer's lock of the whole database; False: raise ``DatabaseBusy`` at once.
+            Whether to wait for another writer's lock of the whole database; if False, raise ``DatabaseBusy`` at once.
 
         Raises
         ------
         ReadOnly
-            When the database was opened read-only.
+            If the database was opened read-only.
         """
         if self.read_only:
             raise ReadOnly(f"{self.dialect.label} was opened with read_only=True; open it without to write.")
@@ -200,7 +200,7 @@ class Database:
                     await writer.commit(transaction)
 
     async def check_writable(self, session: AsyncSession | None = None) -> None:
-        """Do nothing where :meth:`write` would begin; for work that reads much, or makes frames, before it writes.
+        """Raise unless :meth:`write` could begin; for work that reads much, or makes frames, before it writes.
 
         Raises
         ------
@@ -231,11 +231,11 @@ class Database:
         Parameters
         ----------
         statement : Select
-            Its columns in the order of the schema, each in its wire form.
+            A statement with its columns in the order of the schema, each in its wire form.
         schema : mapping of str to DataType
             The wire types.
         session : AsyncSession, optional
-            Read what its transaction sees; without, a connection of the reader's own is used.
+            A session in whose transaction to read; by default a separate connection for reads is used.
         """
         async with self._errors():
             if session is not None:
@@ -249,18 +249,18 @@ class Database:
                 self._jobs.discard(job)
 
     async def in_thread(self, work: Callable[[], T], job: ReadJob | None = None) -> T:
-        """Run blocking work in a thread of this database's own, so that the caller's loop goes on.
+        """Run blocking work in one of this database's threads, so that the caller's loop is not blocked.
 
         Parameters
         ----------
         work : callable
         job : ReadJob, optional
-            Told to stop on a cancellation, and waited for; without one, the work is soon left alone.
+            A job that a cancellation stops and waits for; without one, the work is soon abandoned.
 
         Raises
         ------
         CancelledError
-            When the caller was cancelled.
+            If the caller was cancelled.
         """
         self._home.check()
         forks.check_polars()
@@ -273,8 +273,8 @@ class Database:
         try:
             return await cancelled_by_interrupt(asyncio.shield(future))
         except asyncio.CancelledError:
-            queued.cancel()  # when it still waits for a thread; what runs is stopped by its job
-            future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen: nobody waits for it
+            queued.cancel()  # if it still waits for a thread; running work is stopped by its job
+            future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # retrieves the error
             await to_the_end(_stopped(future, job))
             raise
 
@@ -290,7 +290,7 @@ class Database:
                     self._home.check()
         finally:
             if self._home.left:
-                forks.keep_for_ever(rows)  # its end would read from the parent's connection
+                forks.keep_for_ever(rows)  # finalising it would read from the parent's connection
             else:
                 rows.close()
 
@@ -299,17 +299,17 @@ class Database:
     ) -> Generator[pl.DataFrame, None, None]:
         try:
             yield from self.dialect.frames(statement, schema, job)
-        except OSError as error:  # ADBC's, for a connection that ends between two batches
+        except OSError as error:  # raised by ADBC if a connection ends between two batches
             raise DatabaseUnavailable(f"{self.dialect.label} ended in the middle of a read: {error}.") from error
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn a driver's error into one of :mod:`walle.errors`, keeping it as the cause.
+        """Turn a driver's error into one of :mod:`walle.errors`, with the original as its cause.
 
         Raises
         ------
         DatabaseError
-            Or one of its kind.
+            Or one of its subclasses.
         """
         try:
             yield
@@ -327,21 +327,21 @@ class Database:
             with self.errors():
                 yield
         except FileReplaced:
-            # a file that lies there no more is held open by nobody: its log would be taken for the other one's
+            # close connections to a replaced file, whose log would otherwise be taken for that of the new one
             self.dialect.close_readers()
             if self._engine is not None:
                 await self.dialect.release(self._engine)
             raise
 
     def before_close(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Have a method awaited before the connections are closed, such as the end of a background task.
+        """Register a method to await before the connections are closed, such as the end of a background task.
 
-        Its object is not kept alive for it.
+        This does not keep the method's object alive.
         """
         self._before_close = [*(known for known in self._before_close if known() is not None), weakref.WeakMethod(work)]
 
     async def close(self) -> None:
-        """Close every connection; a second call does nothing, nor does one in a forked child."""
+        """Close every connection; a second call, or one in a forked child, has no effect."""
         if self._home.left:
             self._closed = True
             return
@@ -359,23 +359,23 @@ class Database:
             engine, self._engine = self._engine, None
             threads, self._threads = self._threads, None
         for job in tuple(self._jobs):
-            job.stop()  # the loop stands still until the last read has ended
+            job.stop()  # shutting down below blocks the loop until the last read has ended
         if threads is not None:
-            threads.shutdown()  # not in the loop's executor: at the interpreter's exit that starts no thread any more
-        self.dialect.close_readers()  # first: SQLite folds the -wal into the file when the last to leave may write
+            threads.shutdown()  # the loop's executor starts no threads at the interpreter's exit
+        self.dialect.close_readers()  # first, because SQLite checkpoints the -wal only if the last connection may write
         if engine is not None:
             await self.dialect.release(engine)
 
     def before_fork(self) -> None:
-        """Note what a forked child has to know."""
+        """Record the state that a forked child needs."""
         self.dialect.before_fork(busy=self._gate.busy)
 
     def busy_elsewhere(self) -> bool:
-        """Tell whether another thread is in the middle of what a forked child could not live with."""
+        """Return whether another thread is doing work during which a fork would break the child."""
         return self._gate.busy_elsewhere()
 
     def forked(self) -> None:
-        """Put every connection out of this process's reach: they are the parent's."""
+        """Make every connection unusable in this process, because they belong to the parent."""
         self._connections.leave(StoreForked(self._home.pid))
         self.dialect.forked()
 
@@ -388,7 +388,7 @@ class Database:
 
 
 async def _stopped(future: asyncio.Future[T], job: ReadJob | None) -> None:
-    if job is None:  # Polars raises the same interrupt again elsewhere while one of its calls has not seen it
+    if job is None:  # while a call of Polars has not seen an interrupt, Polars raises it again elsewhere
         await asyncio.wait([future], timeout=LET_GO)
     while job is not None and not future.done():
         job.stop()
@@ -401,12 +401,12 @@ _global: Database | None = None
 async def init_database(
     config: DatabaseConfig | str | Path | URL | None = None, *, read_only: bool = False
 ) -> Database:
-    """Make the process's one database; close the one before.
+    """Open the process-wide database, and close the previous one.
 
     Parameters
     ----------
     config : DatabaseConfig, str, Path or URL, optional
-        None: from ``WALLE_DATABASE_URL``.
+        By default taken from ``WALLE_DATABASE_URL``.
     read_only : bool
 
     Returns
@@ -416,7 +416,7 @@ async def init_database(
     Raises
     ------
     ConfigurationError
-        When there is no address in either place, or it cannot work.
+        If neither names an address, or it cannot work.
     """
     global _global
     if config is None:
@@ -428,7 +428,7 @@ async def init_database(
 
 
 def get_database() -> Database:
-    """Return the process's one database.
+    """Return the process-wide database.
 
     Raises
     ------
@@ -441,7 +441,7 @@ def get_database() -> Database:
 
 
 async def close_database() -> None:
-    """Close the process's one database; does nothing when there is none."""
+    """Close the process-wide database, if there is one."""
     global _global
     database, _global = _global, None
     if database is not None:

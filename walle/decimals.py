@@ -1,4 +1,4 @@
-"""Exact decimals of a frame in other forms: as floats for charts and numpy, as texts for showing and exporting."""
+"""Convert the exact decimals of a frame: to floats for charts and numpy, to texts for display and export."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def to_float(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.Da
         for name, kind in frame.schema.items()
         if isinstance(kind, pl.Decimal) and (columns is None or name in columns)
     ]
-    # by text: Polars' own cast divides a 128-bit integer as a float and loses the last digit
+    # cast by way of text: Polars divides a 128-bit integer as a float and loses the last digit
     return frame.with_columns(pl.col(chosen).cast(pl.String).cast(pl.Float64)) if chosen else frame
 
 
 def trim_zeros(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame with its decimals as text without trailing zeros, for showing and exporting.
+    """Return a frame with its decimals as text without trailing zeros, for display and export.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The sample data as a store: two crypto pairs and two stocks, three runs, and what they did. All of it synthetic."""
+"""The synthetic sample data: bars of two crypto pairs and two stocks, and three runs with orders, fills and events."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ SERIES = {"BTC_USD": "BTC/USD", "ETH_USD": "ETH/USD", "ACME": "ACME", "GLOBEX": 
 STOCKS = ("ACME", "GLOBEX")
 DAYS = [*(date(2025, 11, day) for day in (18, 19, 20, 21, 24, 25, 26, 28)), date(2025, 12, 1), date(2025, 12, 2)]
 EARLY = date(2025, 11, 28)
-"""After Thanksgiving the stocks close early."""
+"""The day after Thanksgiving, on which the stock market closes early."""
 
 
 def data_folder() -> Path:
-    """Return the folder of the sample data: the repository's, or the one inside an installed wheel."""
+    """Return the folder of the sample data, in the repository or in an installed wheel."""
     package = Path(__file__).parent
     installed = package / "_data"
     return installed if installed.is_dir() else package.parent / "data"
 
 
 def sample_bars() -> dict[str, pl.DataFrame]:
-    """Return one minute bars by symbol: timestamp (UTC), open, high, low, close, volume."""
+    """Return one-minute bars by symbol: timestamp (UTC), open, high, low, close, volume."""
     return {symbol: pl.read_parquet(data_folder() / "bars" / f"{name}-1m.parquet") for name, symbol in SERIES.items()}
 
 
 def sample_calendar() -> Calendar:
-    """Return when the stocks trade: the ten regular sessions of XNYS, without a need of exchange_calendars."""
+    """Return the calendar of the stocks: the ten sessions of XNYS, without requiring exchange_calendars."""
     sessions = [
         (datetime.combine(day, time(14, 30), UTC), datetime.combine(day, time(18 if day == EARLY else 21), UTC))
         for day in DAYS
@@ -57,7 +57,7 @@ def sample_calendar() -> Calendar:
 
 
 def sample_runs() -> list[Run]:
-    """Return a finished backtest, a paper run, and one that died."""
+    """Return a finished backtest, a paper run, and a run whose process died."""
     times = ("created_at", "started_at", "stopped_at", "heartbeat_at")
     runs = []
     for row in json.loads((data_folder() / "runs.json").read_text()):
@@ -89,7 +89,7 @@ def _read_csv(name: str, schema: pl.Schema) -> pl.DataFrame:
 
 
 def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
-    """Store the sample data and the calendar of its stocks; what is there already stays.
+    """Store the sample data and the calendar of its stocks; data that is already stored stays.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def load(store: Store) -> tuple[IngestReport, WriteReport, int]:
     Returns
     -------
     tuple of IngestReport, WriteReport and int
-        What became of the bars and of the fills, and how many events were new.
+        The reports for the bars and the fills, and the number of new events.
     """
     bars = store.bars.ingest(data_folder() / "bars", provider="synthetic")
     unset = set(STOCKS).difference(store.bars.calendars()["symbol"])

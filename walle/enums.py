@@ -1,4 +1,4 @@
-"""The words that records use: one enumeration for every column that holds one of a few texts."""
+"""The enumerations of records: one for every column that holds one of a few texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALENDAR_TIMEFRAMES = ("1d", "1w", "1M")
 
 
 class RunMode(StrEnum):
-    """What a run trades with."""
+    """The mode of a run: real money, simulated money, or past data."""
 
     LIVE = "live"
     PAPER = "paper"
@@ -37,7 +37,7 @@ class RunMode(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. ``lost``: it ran, and its process is gone."""
+    """The status of a run; ``lost`` means that it was running and its process is gone."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -48,7 +48,7 @@ class RunStatus(StrEnum):
 
     @property
     def next(self) -> tuple[RunStatus, ...]:
-        """The statuses that may follow; empty when this one is final."""
+        """The statuses that may follow; empty if this one is final."""
         return _TRANSITIONS[self]
 
 
@@ -88,7 +88,7 @@ class TimeInForce(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands."""
+    """The status of an order."""
 
     PENDING = "pending"
     SUBMITTING = "submitting"
@@ -102,7 +102,7 @@ class OrderStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing follows: filled, cancelled, rejected or expired."""
+        """Whether the status is final: filled, cancelled, rejected or expired."""
         return self in _TERMINAL
 
 
@@ -110,14 +110,14 @@ _TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.RE
 
 
 class Liquidity(StrEnum):
-    """Whether a fill made or took the market."""
+    """Whether a fill added liquidity (maker) or removed it (taker)."""
 
     MAKER = "maker"
     TAKER = "taker"
 
 
 class EventKind(StrEnum):
-    """An event tells what happened, a command what shall happen."""
+    """The kind of a message: an event reports what happened, a command requests an action."""
 
     EVENT = "evt"
     COMMAND = "cmd"

@@ -10,19 +10,19 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 
 
 def flag(variable: str, text: str) -> bool:
-    """Return what a variable with a truth value says.
+    """Return the value of a Boolean environment variable.
 
     Parameters
     ----------
     variable : str
-        Its name, for the error.
+        The name of the variable, for the error.
     text : str
         1, true, yes, on, 0, false, no or off, in upper or lower case.
 
     Raises
     ------
     ConfigurationError
-        For another text.
+        For any other text.
     """
     if text.lower() not in _WORDS:
         raise ConfigurationError(f"{variable}={text!r} is neither true nor false. Allowed: {', '.join(_WORDS)}.")

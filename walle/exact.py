@@ -1,4 +1,4 @@
-"""Exact arithmetic on columns of money: integers of a power of ten, in Polars while they provably fit."""
+"""Exact arithmetic on columns of money: integers in units of a power of ten, in Polars while they provably fit."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Number = int | Decimal | Fraction
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """A column of exact numbers, without nulls: ``column`` counts units of ``10 ** -places``.
+    """A column of exact numbers without nulls: ``column`` counts units of ``10 ** -places``.
 
-    Sums and products are exact and never wrap: the integers are Polars' 128-bit ones while the result provably fits,
-    and Python's own from then on. A number is rounded once, when it leaves as a decimal.
+    Sums and products are exact and never overflow: the integers are Polars' 128-bit ones while the result provably
+    fits, and Python's own after that. A number is rounded once, when it is returned as a decimal.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Exact:
 
     @staticmethod
     def of(values: pl.Series) -> Exact:
-        """Take a column of decimals or integers, with the fewest places that hold all of it.
+        """Make one from a column of decimals or integers, with the fewest places that represent it exactly.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Exact:
         Raises
         ------
         InputError
-            For nulls, or another type: floats are not exact, see :func:`shortest`.
+            For nulls, or any other type. Floats are not exact, see :func:`shortest`.
         """
         kind = values.dtype
         if values.null_count():
@@ -84,7 +84,7 @@ class Exact:
         Raises
         ------
         InputError
-            For a fraction that no decimal equals.
+            For a fraction that is not a finite decimal.
         """
         number, places = Fraction(value), 0
         while number.denominator != 1:
@@ -101,7 +101,7 @@ class Exact:
         return len(self.column)
 
     def units(self) -> list[int]:
-        """Return the integers, for an algorithm that goes from one to the next."""
+        """Return the integers, for algorithms that loop over them."""
         return self.column.to_list() if isinstance(self.column, pl.Series) else list(self.column)
 
     def fractions(self) -> list[Fraction]:
@@ -126,17 +126,17 @@ class Exact:
         return Exact(list(map(mul, self.units(), second.units())), places)
 
     def __neg__(self) -> Exact:
-        """Turn the signs."""
+        """Negate the numbers."""
         return Exact.constant(0, len(self)) - self
 
     def __abs__(self) -> Exact:
-        """Drop the signs."""
+        """Return the absolute values."""
         if isinstance(self.column, pl.Series):
             return Exact(self.column.abs(), self.places)
         return Exact(list(map(abs, self.column)), self.places)
 
     def where(self, mask: pl.Series) -> Exact:
-        """Put 0 where a Boolean column is not true."""
+        """Replace the numbers by 0 where a Boolean column is not true."""
         return self * Exact(mask.fill_null(False).cast(pl.Int128))
 
     def filter(self, mask: pl.Series) -> Exact:
@@ -144,13 +144,13 @@ class Exact:
         return self.gather(mask.fill_null(False).arg_true())
 
     def gather(self, places: pl.Series) -> Exact:
-        """Take numbers by their place, from 0."""
+        """Take numbers by their index, from 0."""
         if isinstance(self.column, pl.Series):
             return Exact(self.column.gather(places), self.places)
         return Exact([self.column[place] for place in places], self.places)
 
     def sum_by(self, groups: pl.Series, count: int) -> Exact:
-        """Add up within groups.
+        """Add up the numbers within groups.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Exact:
         return Exact(totals, self.places).narrowed()
 
     def sum(self) -> Fraction:
-        """Add everything up."""
+        """Add up all numbers."""
         return Fraction(sum(self.units()), 10**self.places)
 
     def cum_sum(self) -> Exact:
@@ -185,7 +185,7 @@ class Exact:
         return Exact(list(accumulate(self.units())), self.places).narrowed()
 
     def compare(self, other: Exact | Number) -> pl.Series:
-        """Tell element by element whether it is smaller (-1), equal (0) or larger (1): Int8."""
+        """Compare element by element: -1 if smaller, 0 if equal, 1 if larger (Int8)."""
         difference = self - other
         if isinstance(difference.column, pl.Series):
             column = difference.column
@@ -198,19 +198,19 @@ class Exact:
         Raises
         ------
         PrecisionError
-            When a number has more than 20 integer digits.
+            If a number has more than 20 integer digits.
         """
         if self.places <= DECIMAL_PLACES:
             return _decimal(name, (self * 10 ** (DECIMAL_PLACES - self.places)).column)
         return Exact(self.column).over(10 ** (self.places - DECIMAL_PLACES), name, _scale=0)
 
     def over(self, other: Exact | Number, name: str = "", *, _scale: int = DECIMAL_PLACES) -> pl.Series:
-        """Divide element by element: a column of decimals, rounded half-even at 18 places; null where ``other`` is 0.
+        """Divide element by element into decimals, rounded half-even at 18 places; null where ``other`` is 0.
 
         Raises
         ------
         PrecisionError
-            When a quotient has more than 20 integer digits.
+            If a quotient has more than 20 integer digits.
         """
         above, below = self._aligned(self._lift(other))
         quotient = _quotient(above, below, _scale)
@@ -218,7 +218,7 @@ class Exact:
         return _decimal(name, quotient).set(zero, None).alias(name)
 
     def narrowed(self) -> Exact:
-        """Return the same numbers as a column of Polars where they fit."""
+        """Return the same numbers as a column of Polars if they fit."""
         return Exact(self._series(), self.places) if self._wide and self._bound() < _WIDE else self
 
     @property
@@ -264,7 +264,7 @@ def decimals(name: str, values: Iterable[Fraction | int | None]) -> pl.Series:
     Raises
     ------
     PrecisionError
-        When a number has more than 20 integer digits.
+        If a number has more than 20 integer digits.
     """
     given = list(values)
     units = [0 if value is None else round(value * _UNIT) for value in given]
@@ -272,7 +272,7 @@ def decimals(name: str, values: Iterable[Fraction | int | None]) -> pl.Series:
 
 
 def shortest(values: pl.Series) -> pl.Series:
-    """Return floats as the decimals that their shortest text says: 3255.3 is 3255.3, as the file said.
+    """Return floats as the decimals in their shortest texts: 3255.3 becomes 3255.3, as in a file.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def shortest(values: pl.Series) -> pl.Series:
     Returns
     -------
     polars.Series
-        Decimal(38, 18), rounded at 18 places; null for null, NaN, infinity, and from 1e20 on.
+        Decimal(38, 18), rounded at 18 places; null for null, NaN, infinity, and absolute values from 1e20 on.
     """
     fits = (values.is_finite() & (values.abs() < 10.0**DECIMAL_INTEGER_DIGITS)).fill_null(False)
     kept = values.set(~fits, None)
@@ -291,7 +291,7 @@ def shortest(values: pl.Series) -> pl.Series:
 
 
 def _one(value: int) -> pl.Series:
-    """Return a number that broadcasts; Polars takes no Python integer of more than 64 bits."""
+    """Return a number that broadcasts; Polars does not accept Python integers of more than 64 bits."""
     return pl.Series([value], dtype=pl.Int128)
 
 
@@ -300,7 +300,7 @@ def _divides(units: pl.Series, divisor: int) -> bool:
 
 
 def _step(units: pl.Series, places: int) -> int:
-    """Return how many decimal places to try to drop: as many as most do, else one."""
+    """Return how many decimal places to try to drop: as many as most numbers allow, else one."""
     for step in (places, 10, 6, 3):
         if step <= places and _divides(units, 10**step):
             return step
@@ -319,7 +319,7 @@ def _quotient(above: Exact, below: Exact, scale: int) -> Units:
     quotient, rest = left._series() // divisor, left._series() % divisor
     if Exact(quotient)._bound() >= 10**DECIMAL_INTEGER_DIGITS * (_UNIT if not scale else 1):
         return _quotient_wide(above.units(), below.units(), scale)
-    while scale > 0:  # long division, as many digits at a time as fit
+    while scale > 0:  # long division with as many digits at a time as fit
         part = min(digits, scale)
         grown = rest * _one(10**part)
         quotient, rest, scale = quotient * _one(10**part) + grown // divisor, grown % divisor, scale - part

@@ -1,11 +1,11 @@
-"""A fork of a process that has a store open: the child neither uses nor closes what is its parent's.
+"""Forks of a process with an open store: the child neither uses nor closes the resources of its parent.
 
-A connection that came through a fork is shared with the parent: what the child reads from its socket is lost to the
-parent, and what it closes is closed for both. So everything that is open says in the child what to do instead, and is
-kept for ever: nothing may close it, not even the interpreter at its exit.
+After a fork, parent and child share each connection: the parent loses whatever the child reads from the socket, and if
+the child closes the connection, it is closed for both. So every open resource raises an error in the child that says
+what to do instead, and is kept forever: nothing may close it, not even the interpreter at its exit.
 
-No fork brings threads along. Polars would wait in the child for those it had in the parent, for ever; so what works in
-them says so there, too.
+A fork copies no threads. Polars would wait forever in the child for its threads in the parent, so calls that need them
+raise too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PAUSE = 0.001
 
 _generation = 0
 _forking = 0
-_turnstile = threading.RLock()  # a signal's handler may fork while its thread stands in it
+_turnstile = threading.RLock()  # re-entrant, because a signal handler may fork while its thread holds it
 _polars_ran_in: int | None = None
 _without_polars: int | None = None
 _opened: dict[int, weakref.ref[Opened]] = {}
@@ -43,16 +43,16 @@ _kept: list[object] = []
 
 
 class Opened(Protocol):
-    """What holds connections, threads or loops."""
+    """An object that holds connections, threads or loops."""
 
     def before_fork(self) -> None:
-        """Note what the child has to know; in the parent, in the thread that forks."""
+        """Record the state that the child needs; called in the parent, in the thread that forks."""
 
     def busy_elsewhere(self) -> bool:
-        """Tell whether another thread is in the middle of what a child could not live with."""
+        """Return whether another thread is doing work during which a fork would break the child."""
 
     def forked(self) -> None:
-        """Become unusable; in the child, where locks may be held by threads that are no more."""
+        """Become unusable; called in the child, where threads that no longer exist may hold locks."""
 
 
 class Home:
@@ -66,7 +66,7 @@ class Home:
 
     @property
     def left(self) -> bool:
-        """Whether this is another process, forked from that one."""
+        """Whether the current process is a fork of that one."""
         return self._generation != _generation
 
     def check(self) -> None:
@@ -81,12 +81,12 @@ class Home:
 
 
 class Gate:
-    """The transactions that are under way, by their threads; a fork waits a moment for those of other threads.
+    """The running transactions, by their threads; a fork waits a moment for those of other threads.
 
     Parameters
     ----------
     closes : bool
-        Let nothing in while a thread waits to fork; False: nobody waits for anybody.
+        Whether new transactions wait while a thread waits to fork; if False, nothing waits.
     """
 
     def __init__(self, *, closes: bool = True) -> None:
@@ -95,9 +95,9 @@ class Gate:
 
     @contextmanager
     def passed(self) -> Iterator[None]:
-        """Count what is done inside; who comes while a thread waits to fork waits for that, in this thread.
+        """Count the work inside the block; while another thread waits to fork, block this thread until it has.
 
-        A thread that is inside already goes on: the fork waits for it anyway.
+        A thread that is already inside continues, because the fork waits for it anyway.
         """
         while (mark := self._enter(again=True)) is None:
             time.sleep(PAUSE)
@@ -108,7 +108,7 @@ class Gate:
 
     @asynccontextmanager
     async def passed_by_task(self) -> AsyncIterator[None]:
-        """Count what is done inside, for a task: who waits lets the loop go on."""
+        """Count the work inside the block, for a task: waiting does not block the loop."""
         while (mark := self._enter(again=False)) is None:
             await asyncio.sleep(PAUSE)
         try:
@@ -117,7 +117,7 @@ class Gate:
             self._under_way.pop(mark, None)
 
     def _enter(self, *, again: bool) -> object | None:
-        """Go in, unless a thread waits to fork; one step for that thread, which sees who is inside and nobody else."""
+        """Enter, unless a thread waits to fork; atomically, so that this thread sees everyone who is inside."""
         mark, me = object(), threading.get_ident()
         if self._closes:
             with alone():
@@ -128,27 +128,27 @@ class Gate:
 
     @property
     def busy(self) -> bool:
-        """Whether one is under way."""
+        """Whether a transaction is running."""
         return bool(self._under_way)
 
     def busy_elsewhere(self) -> bool:
-        """Tell whether one is under way in another thread."""
+        """Return whether a transaction is running in another thread."""
         me = threading.get_ident()
         return any(thread != me for thread in tuple(self._under_way.values()))
 
 
 def under_way() -> bool:
-    """Tell whether another thread waits to fork, so that nothing new should begin."""
+    """Return whether another thread waits to fork, so that no new work should begin."""
     return bool(_forking)
 
 
 def alone() -> AbstractContextManager[object]:
-    """Return the lock of what a fork sees either before or after, and never half done."""
+    """Return the lock for work that a fork must never interrupt halfway."""
     return _turnstile
 
 
 def check_polars() -> None:
-    """Raise where Polars would wait for threads that are no more; before any call that works in them.
+    """Raise if Polars would wait for threads that do not exist in this process; call it before any use of them.
 
     Raises
     ------
@@ -164,22 +164,22 @@ def check_polars() -> None:
 
 
 def watch(thing: Opened) -> None:
-    """Have a thing told of forks for as long as it lives."""
+    """Notify an object of forks for as long as it lives."""
     key = id(thing)
     _opened[key] = weakref.ref(thing, lambda _: _opened.pop(key, None))
 
 
 def keep_for_ever(thing: object) -> None:
-    """Never finalise a thing, nor what it holds; modules are emptied at the exit, so a list of ours is not enough."""
+    """Never finalise an object and what it refers to; a list would not do, since modules are cleared at the exit."""
     _kept.append(thing)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 @contextmanager
 def ending_a_child() -> Iterator[None]:
-    """End a process that was forked inside, at the end of the block: what called the block went on in the parent alone.
+    """End a process that was forked inside the block, at the end of the block: the rest runs only in the parent.
 
-    Its code is that of a SystemExit, 1 for another error, which is shown, and 0 without.
+    The exit code is that of a SystemExit, 1 for any other error, which is printed, and 0 without an error.
     """
     home, code = Home(), 0
     try:
@@ -207,7 +207,7 @@ def _alive() -> list[Opened]:
 
 
 def _runs_polars() -> bool:
-    """Tell whether Polars has its threads in this process; where that cannot be seen, it is taken to have them."""
+    """Return whether Polars has its threads in this process; True if that cannot be determined."""
     name = os.environ.get("POLARS_THREAD_NAME", "polars")
     known = re.compile(re.escape(f"{name}-"[:15]) + r"\d*|async-executor-?\d*")  # the kernel keeps 15 characters
     try:
@@ -220,7 +220,7 @@ def _runs_polars() -> bool:
 def _name(thread: Path) -> str:
     try:
         return (thread / "comm").read_text(errors="replace").rstrip("\n")
-    except OSError:  # it has ended
+    except OSError:  # the thread has ended
         return ""
 
 
@@ -245,7 +245,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     global _forking, _generation, _turnstile, _without_polars
     _forking, _generation, _turnstile = 0, _generation + 1, threading.RLock()
-    if _without_polars is None:  # else they were lost in an earlier fork
+    if _without_polars is None:  # otherwise an earlier fork has already lost them
         _without_polars = _polars_ran_in
     for thing in _alive():
         keep_for_ever(thing)
@@ -253,5 +253,5 @@ def _in_child() -> None:
     _opened.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+if hasattr(os, "register_at_fork"):  # absent on Windows, which does not fork
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,7 +1,7 @@
-"""The form of stored values: what each column must hold so that every reader can read it, as SQL of each database.
+"""The form of stored values: conditions in SQL, for each database, that make a column readable for every reader.
 
-The same conditions make the guards that refuse other values, find the rows that are there all the same, and tell which
-row stopped a reader.
+The same conditions define the guards that refuse other values, find stored rows that break them, and identify the row
+that stopped a reader.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ LAST_INSTANT = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
 LAST_ID = 1 << 62
-"""The highest id that a guard lets in: a foreign row with the last one there is would leave none to be given out."""
+"""The highest id that a guard accepts: a foreign row with the largest possible id would leave none for new rows."""
 
 SPENT_ID = (1 << 63) - (1 << 32)
-"""Above it SQLite has soon no id to give out; what it has given out since a foreign row came lies between the two."""
+"""Above it SQLite soon runs out of ids; ids that it assigned after accepting a foreign row lie between the two."""
 
 _LISTS = {("runs", "symbols"), ("backtest_results", "symbols")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
@@ -63,9 +63,9 @@ class Found(NamedTuple):
     ----------
     table, column : str
     key : str
-        Which row, such as ``id='f1'``.
+        The key of the row, such as ``id='f1'``.
     value : str
-        Its beginning, as SQL writes it.
+        The beginning of the value, as SQL writes it.
     reason : str
     """
 
@@ -76,22 +76,22 @@ class Found(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        """Name the value and its row."""
+        """Show the value and its row."""
         return f"{self.table}.{self.column} of {self.key} holds {self.value}, which is {self.reason}"
 
 
 def is_list(column: sa.Column[Any]) -> bool:
-    """Tell whether a column of JSON is read as a list of texts."""
+    """Return whether a column of JSON is read as a list of texts."""
     return (column.table.name, column.name) in _LISTS
 
 
 def only_finite(table: sa.Table) -> bool:
-    """Tell whether no number of a table may be infinite; rejected rows keep what could be read of them."""
+    """Return whether all numbers of a table must be finite; rejected rows keep whatever could be read."""
     return table.name != "rejected_bars"
 
 
 def told(column: sa.Column[Any]) -> str:
-    """Return what a value of another form is, in words."""
+    """Return a description of values that do not have the form of a column."""
     if is_list(column):
         return "no plain JSON list"
     if _is_id(column):
@@ -102,19 +102,19 @@ def told(column: sa.Column[Any]) -> str:
 def forms(
     table: sa.Table, dialect: str, *, prefix: str = "", only: Collection[str] | None = None, guard: bool = False
 ) -> dict[str, str]:
-    """Return SQL for each column that is true (or null) where its value can be read.
+    """Return, for each column, SQL that is true (or null) if its value can be read.
 
     Parameters
     ----------
     table : Table
     dialect : str
-        ``sqlite`` or ``postgresql``; there the column types leave little to say.
+        ``sqlite`` or ``postgresql``, whose column types already ensure most of it.
     prefix : str
-        Before each column, such as ``NEW.``.
+        The prefix of each column, such as ``NEW.``.
     only : collection of str, optional
-        The columns that are really there.
+        The existing columns.
     guard : bool
-        For what goes in, not for what is there.
+        Whether the conditions are for new rows, rather than for stored ones.
     """
     found = {}
     for column in table.columns:
@@ -127,7 +127,7 @@ def forms(
 
 
 def condition(table: sa.Table, dialect: str, only: Collection[str] | None = None) -> sa.ColumnElement[bool] | None:
-    """Return what is true for the rows that no reader can read; None where the column types leave nothing to say."""
+    """Return a condition for rows that no reader can read; None if the column types rule them out."""
     checked = forms(table, dialect, prefix=f"{table.name}.", only=only)
     if not checked:
         return None
@@ -139,9 +139,9 @@ def _is_id(column: sa.Column[Any]) -> bool:
 
 
 def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
-    """Compare rather than ask for the type, which costs three times as much for each row that goes in.
+    """Return the condition of a column on SQLite, by comparisons: typeof() would cost three times as much per row.
 
-    Numbers sort before texts, and these before bytes; the column's affinity has made a number of what is one.
+    Numbers sort before texts, and texts before bytes; the column's affinity has converted texts that are numbers.
     """
     kind = column.type
     if isinstance(kind, UtcInstant):
@@ -149,7 +149,7 @@ def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
     elif isinstance(kind, ExactDecimal):
         places = f"instr({value}, '.') = 0 OR length(rtrim({value}, '0')) - instr({value}, '.') <= {DECIMAL_PLACES}"
         digits = f"instr({value} || '.', '.') - ({value} GLOB '-*') <= {DECIMAL_INTEGER_DIGITS + 1}"
-        form = (  # GLOB and length end at a NUL
+        form = (  # GLOB and length stop at a NUL
             f"{value} < X'' AND instr({value}, char(0)) = 0 AND {value} GLOB '[0-9.-]*' "
             f"AND {value} NOT GLOB '?*[^0-9.]*' AND {value} NOT GLOB '*.*.*' AND {value} GLOB '*[0-9]' "
             f"AND (length({value}) <= {DECIMAL_PLACES + 1} OR {digits} AND ({places}))"
@@ -163,10 +163,10 @@ def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
             f"AND ({_whole_characters(value)}) END"
         )
     elif (column.table.name, column.name) == ("outbox", "payload"):
-        # an event of another program is read as far as it goes, also when it is no JSON; only its members become texts
+        # an event of another program is read as far as possible, even if it is not JSON; only its members become texts
         form = _whole_characters(value, members=True)
     elif isinstance(kind, Json):
-        # json_valid of older versions says no to a null, and ends at a NUL
+        # json_valid of older versions returns 0 for null, and stops at a NUL
         document = f"{value} < X'' AND json_valid({value}) AND instr({value}, char(0)) = 0"
         form = f"{value} IS NULL OR {document} AND {_whole_characters(value)}"
     elif isinstance(kind, sa.Double):
@@ -184,10 +184,10 @@ def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
 
 
 def _whole_characters(value: str, *, members: bool = False) -> str:
-    """Tell that no text in JSON holds half a surrogate pair, or only that no member of the document itself is such one.
+    """Return a condition that no text in JSON has a lone surrogate, or with ``members`` no direct member of it.
 
-    PostgreSQL's jsonb refuses those, and no UTF-8 can hold them. GLOB takes such a half for U+FFFD, as it does U+FFFE
-    and U+FFFF. Only documents with an escape of one are parsed.
+    PostgreSQL's jsonb refuses lone surrogates, and UTF-8 cannot encode them. GLOB reads them as U+FFFD, as it does
+    U+FFFE and U+FFFF. Only documents with an escaped surrogate are parsed.
     """
     text = f"CAST({value} AS TEXT)"
     key, atom = (f"{_without(part)} GLOB '*' || char({0xFFFD}) || '*'" for part in ("key", "atom"))
@@ -210,7 +210,7 @@ def _postgresql(column: sa.Column[Any], value: str) -> str | None:
     kind = column.type
     if _is_id(column):
         return f"({value} <= {LAST_ID})"
-    if is_list(column):  # another program's column may be json, whose texts may hold what jsonb has no place for
+    if is_list(column):  # another program's column may be json, whose texts may hold what jsonb refuses
         none = "" if column.nullable else f" AND ({value})::text <> 'null'"
         return f"({value} IS NULL OR ({value})::text ~ '{JSON_LIST}'{none})"
     if isinstance(kind, UtcInstant):
@@ -218,13 +218,13 @@ def _postgresql(column: sa.Column[Any], value: str) -> str | None:
     if isinstance(kind, ExactDecimal):  # NaN is above every number
         exact = f"({value})::numeric"
         return f"(abs({exact}) < 1e{DECIMAL_INTEGER_DIGITS} AND {exact} = round({exact}, {DECIMAL_PLACES}))"
-    if isinstance(kind, sa.Double) and only_finite(column.table):  # a float8 less itself is 0, or NaN
+    if isinstance(kind, sa.Double) and only_finite(column.table):  # a float8 minus itself is 0, or NaN
         return f"(({value})::float8 - ({value})::float8 = 0)"
     return None
 
 
 def key_of(table: sa.Table) -> list[str]:
-    """Return the columns by which people know a row."""
+    """Return the columns that identify a row for people."""
     if table.name == "bars":
         return ["symbol", "timeframe", "timestamp"]
     return [column.name for column in table.primary_key.columns]
@@ -238,23 +238,23 @@ def search(
     within: sa.Select[Any] | None = None,
     limit: int = 5,
 ) -> sa.Select[Any] | None:
-    """Select the first rows of a table that no reader can read; None where the column types leave nothing to look for.
+    """Select the first rows of a table that no reader can read; None if the column types rule them out.
 
     Parameters
     ----------
     table : Table
     dialect : str
     only : collection of str, optional
-        The columns that are really there.
+        The existing columns.
     within : Select, optional
-        Look only at the rows that this statement reads; the table must stand in its FROM.
+        A statement that limits the search to the rows that it reads; the table must be in its FROM clause.
     limit : int
-        How many rows are selected at most.
+        The maximum number of rows.
 
     Returns
     -------
     Select or None
-        Texts, for :func:`findings`.
+        A statement that returns texts for :func:`findings`.
     """
     checked = forms(table, dialect, prefix=f"{table.name}.", only=only)
     if not checked:
@@ -276,7 +276,7 @@ def search(
 def findings(
     table: sa.Table, dialect: str, rows: Iterable[Sequence[Any]], only: Collection[str] | None = None
 ) -> list[Found]:
-    """Return what the rows of a :func:`search` tell."""
+    """Return the findings in the rows of a :func:`search`."""
     checked, keys = list(forms(table, dialect, only=only)), key_of(table)
     width = len(checked)
     found = []
@@ -292,7 +292,7 @@ def findings(
 
 
 def _text(table: sa.Table, name: str, dialect: str) -> str:
-    if dialect == "sqlite":  # quote() ends at a NUL, of bytes it does not
+    if dialect == "sqlite":  # quote() stops at a NUL in a text, but not in bytes
         value = f'{table.name}."{name}"'
         whole = f"CASE WHEN instr({value}, char(0)) THEN CAST({value} AS BLOB) ELSE {value} END"
         return f"substr(quote({whole}), 1, {_SHOWN})"

@@ -1,7 +1,7 @@
-"""Write the synchronous facade: for each method of the async core one with the same arguments and the same text.
+"""Generate the synchronous facade: a method with the same arguments and docstring for each method of the async core.
 
 ``python -m walle.generate`` writes the files of ``walle.store``; with ``--check`` it only compares them, and ends
-with exit code 1 when one is not what it would write.
+with exit code 1 if one differs from what it would write.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class _Method:
 
     @property
     def counts(self) -> bool:
-        """Whether it tells how far it has come."""
+        """Whether it reports its progress."""
         return any(argument.arg == "progress" for argument in self.node.args.kwonlyargs)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the facade, or compare it.
+    """Write the facade, or compare it with the files.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def _imports(method: _Method) -> Iterator[str]:
 
 
 def _signature(method: _Method) -> ast.AsyncFunctionDef:
-    """Return a method as the facade has it: without a session, and with progress as a yes or no."""
+    """Return the signature of a method in the facade: without a session, and with progress as a Boolean."""
     signature = copy.deepcopy(method.node)
     arguments = signature.args
     kept = [
@@ -216,7 +216,7 @@ def _written(method: _Method, face: Face) -> str:
 
 
 def _text(method: _Method) -> str:
-    """Return a method's documentation, as it stands in the file."""
+    """Return a method's docstring as it is in the file."""
     first = method.node.body[0]
     lines = method.source.splitlines(keepends=True)[first.lineno - 1 : first.end_lineno]
     text = _SESSION.sub("", "".join(lines))

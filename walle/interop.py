@@ -1,4 +1,4 @@
-"""Tables of other libraries as Polars frames."""
+"""Convert tables of other libraries to Polars frames."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from walle.forks import check_polars
 __all__ = ["REACH", "beyond_years", "bought", "foreign", "frame_of", "renamed", "within_reach"]
 
 REACH = 20_000 * 31_557_600
-"""Seconds from 1970: far outside the years 1 to 9999, and well inside what Polars can take apart."""
+"""Seconds from 1970: far outside the years 1 to 9999, and well inside the range that Polars can convert to dates."""
 
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
 
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
-    """Turn a panic of Polars, which is no Exception, into an error about the input that it met.
+    """Turn a panic of Polars, which is not an ``Exception``, into an error about the input.
 
     Raises
     ------
     InputError
-        Naming what was read.
+        With the name of the input.
     """
     try:
         yield
     except pl.exceptions.PanicException as error:
-        said = str(error).splitlines()[0][:200] if str(error) else "a panic"
-        raise InputError(f"{what} cannot be read: Polars gave up on its values ({said}).") from error
+        reason = str(error).splitlines()[0][:200] if str(error) else "a panic"
+        raise InputError(f"{what} cannot be read: Polars gave up on its values ({reason}).") from error
 
 
 def within_reach(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a foreign frame in which every time can be taken apart: Polars panics beyond the year 262142.
+    """Return a foreign frame with times that Polars can convert to dates: it panics beyond the year 262142.
 
-    What lies further out than 20,000 years from 1970 stands at that distance; there it is refused like any time outside
-    the years 1 to 9999.
+    Times more than 20,000 years from 1970 are moved to that distance, where they are refused like all times outside the
+    years 1 to 9999.
     """
     far = [values.name for values in frame if _outside(values, -REACH, REACH)]
     return frame.with_columns(_clipped(frame[name]) for name in far) if far else frame
 
 
 def beyond_years(values: pl.Series) -> bool:
-    """Tell whether a time in a column lies outside the years 1 to 9999 in UTC; without taking it apart."""
+    """Return whether a time in a column lies outside the years 1 to 9999 in UTC, without converting it to a date."""
     return _outside(values, _FIRST, _LAST)
 
 
@@ -64,10 +64,10 @@ def _clipped(values: pl.Series) -> pl.Series:
 
 
 def _ends(kind: pl.DataType, first: int, last: int) -> tuple[int, int | None]:
-    """Return two instants, given in seconds, as a column of times counts them; no end for what is no time."""
+    """Return two instants in seconds in the unit of a column of times; other columns have no upper end."""
     if isinstance(kind, pl.Date):
         return first // 86_400, last // 86_400
-    if not isinstance(kind, pl.Datetime) or kind.time_unit == "ns":  # these end in 2262
+    if not isinstance(kind, pl.Datetime) or kind.time_unit == "ns":  # nanoseconds end in 2262
         return 0, None
     unit = 1_000_000 if kind.time_unit == "us" else 1_000
     return first * unit, last * unit + unit - 1
@@ -80,17 +80,17 @@ def frame_of(source: object, noun: str) -> pl.DataFrame | None:
     ----------
     source : object
     noun : str
-        What the rows are, for messages.
+        The name of a row in messages.
 
     Returns
     -------
     polars.DataFrame or None
-        None when the source is no frame. A named index of pandas, or one of times, becomes a column.
+        None if the source is not a frame. A named index of pandas, or one of times, becomes a column.
 
     Raises
     ------
     InputError
-        For a pandas object that is no plain table.
+        For a pandas object that is not a plain table.
     """
     check_polars()
     with foreign(f"the frame of {noun}"):
@@ -123,17 +123,17 @@ def _from_pandas(source: Any, noun: str) -> pl.DataFrame:
         )
     try:
         return pl.from_pandas(source)
-    except (ValueError, TypeError) as error:  # columns of mixed types, or two of one name
+    except (ValueError, TypeError) as error:  # columns of mixed types, or two with the same name
         raise InputError(f"the pandas frame cannot be read in columns: {error}") from error
 
 
 def bought(rows: pl.DataFrame, noun: str = "fill") -> pl.Series:
-    """Tell of each fill or order whether it bought; another program may have written a side of its own.
+    """Return whether each fill or order is a purchase; another program may have written a side of its own.
 
     Raises
     ------
     InputError
-        Naming the first row that says neither buy nor sell.
+        For a side that is neither buy nor sell; the message names the first such row.
     """
     sides = rows["side"]
     other = sides.is_null() | ~sides.is_in(["buy", "sell"])
@@ -148,20 +148,20 @@ def bought(rows: pl.DataFrame, noun: str = "fill") -> pl.Series:
 
 
 def renamed(frame: pl.DataFrame, columns: Mapping[str, str | None], allowed: Sequence[str]) -> pl.DataFrame:
-    """Rename columns of a source; one that takes the name of another replaces it.
+    """Rename columns of a source; a column that takes the name of another one replaces it.
 
     Parameters
     ----------
     frame : polars.DataFrame
     columns : mapping
-        Source name to our name; None leaves a column as it is called.
+        Source name to our name; None keeps the name of a column.
     allowed : sequence of str
         Our names.
 
     Raises
     ------
     InputError
-        For a column that the source does not have, a name that is not ours, or one name for two columns.
+        For a column that the source does not have, a name that is not ours, or the same name for two columns.
     """
     for source_name, name in columns.items():
         if source_name not in frame.columns:

@@ -1,6 +1,6 @@
-"""Ctrl-C and cancellations: where they arrive, and what they must not cut off.
+"""Handle Ctrl-C and cancellations, and protect work that they must not cut off.
 
-``asyncio.wait_for`` is used nowhere: on Python 3.11 it loses a cancellation that comes when its future is just done.
+``asyncio.wait_for`` is never used: on Python 3.11 it loses a cancellation that arrives just as its future is done.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ __all__ = ["LET_GO", "cancelled_by_interrupt", "check_cancelled", "end", "to_the
 T = TypeVar("T")
 
 LET_GO = 0.5
-"""Seconds that interrupted work in a thread has to end before it is left alone."""
+"""Seconds that interrupted work in a thread has to end before it is abandoned."""
 
 AGAIN = 0.1
 """Seconds after which a task that did not end is cancelled again."""
 
 
 async def cancelled_by_interrupt(work: Awaitable[T]) -> T:
-    """Await work that may meet Ctrl-C: Polars raises KeyboardInterrupt in any thread that it works in.
+    """Await work that Ctrl-C may interrupt: Polars raises KeyboardInterrupt in any thread in which it works.
 
-    Out of a task that error would end the whole event loop; the thread that shall hear of Ctrl-C hears of it anyway.
+    If a task raised that error, it would end the whole event loop; the main thread receives Ctrl-C anyway.
 
     Raises
     ------
     CancelledError
-        For a KeyboardInterrupt.
+        In place of a KeyboardInterrupt.
     """
     try:
         return await work
@@ -37,12 +37,12 @@ async def cancelled_by_interrupt(work: Awaitable[T]) -> T:
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Await work that no cancellation may cut off; one that came meanwhile is raised afterwards.
+    """Await work that no cancellation may cut off; raise a cancellation that arrives meanwhile afterwards.
 
     Raises
     ------
     CancelledError
-        When the caller was cancelled; it counts for more than an error of the work.
+        If the caller was cancelled; it takes precedence over an error of the work.
     """
     task, cancelled = asyncio.ensure_future(work), False
     while not task.done():
@@ -51,13 +51,13 @@ async def to_the_end(work: Awaitable[T]) -> T:
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
-        task.cancelled() or task.exception()  # seen: nobody else asks for it
+        task.cancelled() or task.exception()  # mark the error as retrieved
         raise asyncio.CancelledError
     return task.result()
 
 
 async def end(task: asyncio.Task[object]) -> None:
-    """Cancel a task until it has ended: a driver may answer a cancellation with an error of its own."""
+    """Cancel a task, again if necessary, until it has ended: a driver may turn a cancellation into an error."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=AGAIN)
@@ -65,12 +65,12 @@ async def end(task: asyncio.Task[object]) -> None:
 
 
 def check_cancelled(before: int) -> None:
-    """Raise when this task was cancelled, and somebody else's code kept that to itself.
+    """Raise if this task was cancelled and other code suppressed the cancellation.
 
     Parameters
     ----------
     before : int
-        What ``Task.cancelling()`` said at first.
+        The value of ``Task.cancelling()`` at the start.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The life of the schema: what a database is, and bringing it to another revision.
+"""Create, upgrade, downgrade and check the schema of a database.
 
-Alembic is imported only when something is migrated. A migration is one transaction on both databases: a killed one
-leaves the old schema.
+Alembic is imported only for migrations. A migration is one transaction on both databases: if it is killed, the old
+schema stays.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ log: logging.Logger = logging.getLogger("walle")
 
 
 def script_location() -> Path:
-    """Return the folder of the migrations: the repository's, or the one inside an installed wheel."""
+    """Return the folder of the migrations, in the repository or in an installed wheel."""
     package = Path(__file__).parent
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
-    """See to it that a database can be worked with; make the schema of a new SQLite file.
+    """Raise unless WallE can work with a database; create the schema of a new SQLite file.
 
     Parameters
     ----------
     config : DatabaseConfig
     read_only : bool
-        Then any database that WallE or the backend wrote will do, at any revision.
+        Whether to accept any database that WallE or the backend wrote, at any revision.
 
     Returns
     -------
@@ -71,11 +71,11 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     Raises
     ------
     SchemaOutdated, SchemaTooNew, NotAWalleStore
-        When it is not at this WallE's revision; the message says what to do.
+        If it is not at the revision of this WallE; the message says what to do.
     UpgradeRefused
         For a SQLite file at a revision of the trading engine's own chain.
     DatabaseUnavailable, AuthenticationFailed, ReadOnly
-        When it cannot be opened.
+        If it cannot be opened.
     """
     dialect = dialect_for(config, read_only=read_only)
     if dialect.is_absent() and not read_only:
@@ -83,7 +83,7 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     # not read-only when writes follow: a read-only connection would leave a -shm file behind
     schema = inspect(config, read_only=read_only)
     if schema.empty and dialect.name == "sqlite" and not read_only:
-        # a crash between the making of the file and its schema leaves an empty database: it is made whole here
+        # a crash between creating the file and its schema leaves an empty database, which gets its schema here
         dialect.prepare_creation()
         upgrade(config)
         log.info("made a new store: %s", dialect.label)
@@ -95,12 +95,12 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
 
 
 def current(config: DatabaseConfig) -> str | None:
-    """Return the revision that a database stands at; None for an empty one."""
+    """Return the revision of a database; None for an empty one."""
     return inspect(config).revision
 
 
 def aside(config: DatabaseConfig) -> int:
-    """Count the rows that were set aside in a database, which may lack the table of them."""
+    """Count the rows that were set aside in a database; 0 if it does not have that table."""
     if dialect_for(config).is_absent():
         return 0
     schema = inspect(config, read_only=False)  # a read-only look would leave a -shm file behind
@@ -116,7 +116,7 @@ def pending(config: DatabaseConfig) -> list[str]:
     Raises
     ------
     SchemaTooNew
-        When the database stands at a revision of another chain.
+        If the revision of the database belongs to another chain.
     """
     return _pending(inspect(config), masked(config.address))
 
@@ -139,7 +139,7 @@ def upgrade(
     allow_rounding: bool = False,
     set_aside: bool = False,
 ) -> list[str]:
-    """Bring a database to a later revision; make the schema of an empty one.
+    """Upgrade a database to a later revision; create the schema of an empty one.
 
     Parameters
     ----------
@@ -147,26 +147,26 @@ def upgrade(
     revision : str
         ``head``, or one of :data:`walle.models.REVISIONS`.
     confirmed : bool
-        Yes to upgrading a filled database at one of the base revisions, or taking over one at a later revision of the
-        backend's own chain: that chain will not know ours. Its rows and tables stay, and the symbols and the timeframe
-        of its runs become columns again.
+        Whether to upgrade a filled database at one of the base revisions, or to adopt one at a later revision of the
+        backend's own chain, which will not recognise our revisions. Its rows and tables stay, and the symbols and the
+        timeframe of its runs become columns again.
     allow_rounding : bool
-        Let bars that float64 cannot hold be rounded to the nearest float64.
+        Whether bars that float64 cannot hold may be rounded to the nearest float64.
     set_aside : bool
-        Move rows that no reader can read, which another program wrote, whole into the table ``set_aside_rows``; also
-        when no revision is to be run.
+        Whether to move rows of other programs that no reader can read, unchanged, into the table ``set_aside_rows``;
+        this happens even if there is no revision to run.
 
     Returns
     -------
     list of str
-        The revisions that were run; empty when there was nothing to do.
+        The revisions that were run; empty if there was nothing to do.
 
     Raises
     ------
     UpgradeRefused
-        When a yes is needed, values would be lost, or rows cannot be read.
+        If a confirmation is needed, values would be lost, or rows cannot be read.
     NotAWalleStore, SchemaTooNew
-        When the database is not ours to upgrade.
+        If the database is not ours to upgrade.
     """
     dialect = dialect_for(config)
     if dialect.is_absent():
@@ -178,7 +178,7 @@ def upgrade(
     if schema.adoptable:
         _refuse_file(dialect, schema.revision)
     if schema.adoptable and not confirmed:
-        raise UpgradeRefused(f"{label} {_told(schema.revision)} walle.upgrade(address, confirmed=True).")
+        raise UpgradeRefused(f"{label} {_adoption(schema.revision)} walle.upgrade(address, confirmed=True).")
     if schema.revision in BASE_REVISIONS and schema.populated and not confirmed and ran:
         raise UpgradeRefused(
             f"{label} holds rows and stands at the base revision {schema.revision!r}. After this upgrade the "
@@ -186,15 +186,15 @@ def upgrade(
             "or walle.upgrade(address, confirmed=True)."
         )
     if revision == "head" and not (ran or schema.missing_guards or set_aside):
-        return []  # without a look for a lock
-    said = {"allow-rounding": allow_rounding, "adopt": confirmed, "set-aside": set_aside}
-    _alembic(config, "upgrade", revision, _options(said))
+        return []  # without waiting for a lock
+    allowed = {"allow-rounding": allow_rounding, "adopt": confirmed, "set-aside": set_aside}
+    _alembic(config, "upgrade", revision, _options(allowed))
     after = inspect(config, read_only=False).revision  # a read-only look would leave a -shm file behind
     return ran[: ran.index(after) + 1] if after in ran else []
 
 
 def downgrade(config: DatabaseConfig, revision: str, *, discard: bool = False) -> None:
-    """Bring a database back to an earlier revision.
+    """Downgrade a database to an earlier revision.
 
     Parameters
     ----------
@@ -202,14 +202,14 @@ def downgrade(config: DatabaseConfig, revision: str, *, discard: bool = False) -
     revision : str
         One of :data:`walle.models.REVISIONS`, or ``base`` for no tables at all.
     discard : bool
-        Allow the loss of digits, characters and rows that the earlier revision cannot hold.
+        Whether to allow the loss of digits, characters and rows that the earlier revision cannot hold.
 
     Raises
     ------
     UpgradeRefused
-        Naming what would be lost, or what the earlier revision cannot hold in any form.
+        If something would be lost, or the earlier revision cannot hold it in any form; the message names it.
     NotAWalleStore, DatabaseUnavailable
-        When there is nothing of ours to downgrade.
+        If there is nothing of ours to downgrade.
     """
     if inspect(config).empty:
         return
@@ -222,7 +222,7 @@ def check(config: DatabaseConfig) -> list[str]:
     Returns
     -------
     list of str
-        A line for every difference; empty when there is none.
+        A line for every difference; empty if there is none.
     """
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -238,29 +238,29 @@ def check(config: DatabaseConfig) -> list[str]:
 
 
 def given(option: str) -> bool:
-    """Tell whether the caller of a migration allows something by an ``-x`` option."""
+    """Return whether the caller of a migration passed an ``-x`` option that allows something."""
     from alembic import context
 
     return option in context.get_x_argument(as_dictionary=True)
 
 
 def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], option: str | None, hint: str) -> None:
-    """Raise when any of the queries finds values that a migration would lose, naming the first of them.
+    """Raise if any of the queries finds values that a migration would lose, naming the first of them.
 
     Parameters
     ----------
     connection : Connection
     losses : sequence of (what, query)
-        A query gives one text per lost value.
+        Each query returns one text per lost value.
     option : str or None
-        The ``-x`` option by which a user allows the loss; None: nothing allows it.
+        The ``-x`` option that allows the loss; None if nothing allows it.
     hint : str
         How to allow it.
 
     Raises
     ------
     UpgradeRefused
-        When something would be lost and the option was not given.
+        If something would be lost and the option was not passed.
     """
     if option is not None and given(option):
         return
@@ -275,21 +275,21 @@ def refuse_loss(connection: Connection, losses: Sequence[tuple[str, str]], optio
 
 
 def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True) -> None:
-    """Run the migrations that Alembic's context asks for, in one transaction, and set the guards right.
+    """Run the migrations of Alembic's context in one transaction, and recreate the guards.
 
     Parameters
     ----------
     connection : Connection
     dialect : Dialect
     changes : bool
-        False for a command that only looks: then nothing is locked and no guard is touched.
+        False for a command that only reads: it takes no lock and changes no guard.
 
     Raises
     ------
     NotAWalleStore
-        When the tables are somebody else's; the ``alembic`` command comes here without a look at them before.
+        If the tables belong to somebody else; the ``alembic`` command does not check that earlier.
     UpgradeRefused
-        When they are the backend's, and nobody said that they are to be taken over.
+        If they belong to the backend, and their adoption was not requested.
     """
     from alembic import context
 
@@ -301,7 +301,7 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
         if changes and schema.adoptable:
             _refuse_file(dialect, schema.revision)
             if "adopt" not in context.get_x_argument(as_dictionary=True):
-                raise UpgradeRefused(f"{dialect.label} {_told(schema.revision)} alembic -x adopt=yes upgrade head.")
+                raise UpgradeRefused(f"{dialect.label} {_adoption(schema.revision)} alembic -x adopt=yes upgrade head.")
             backend.adopt(connection)
         context.configure(
             connection=connection,
@@ -313,20 +313,20 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
         )
         migrations = context.get_context()
         if changes:
-            # a batch rebuild drops triggers without a word, and a dropped column may stand in one
+            # a batch rebuild silently drops triggers, and a trigger may use a dropped column
             dialect.remove_guards(connection)
         with context.begin_transaction():
             context.run_migrations()
         if changes and given("set-aside") and FORMED_BY in sa.inspect(connection).get_table_names():
             move_aside(connection)
         elif changes and schema.missing_guards and schema.revision == HEAD == migrations.get_current_revision():
-            refuse_unreadable(connection)  # a check of PostgreSQL would refuse them too, and name no row
+            refuse_unreadable(connection)  # PostgreSQL's checks would refuse them too, but without naming a row
         if changes and guarded(migrations.get_current_revision()):
             dialect.install_guards(connection)
 
 
 def _refuse_file(dialect: Dialect, revision: str | None) -> None:
-    """Raise for a SQLite file that names a revision of the backend's own chain.
+    """Raise for a SQLite file at a revision of the backend's own chain.
 
     Raises
     ------
@@ -340,7 +340,7 @@ def _refuse_file(dialect: Dialect, revision: str | None) -> None:
         )
 
 
-def _told(revision: str | None) -> str:
+def _adoption(revision: str | None) -> str:
     return (
         f"stands at revision {revision!r} of the trading engine's own chain (the backend's). It can be taken over: all "
         "rows stay, backtest_results and other tables of the engine's too; symbols and timeframe of the runs become "
@@ -371,8 +371,8 @@ def _alembic(config: DatabaseConfig, action: str, revision: str, options: Mappin
         raise ours from error
 
 
-def _options(said: Mapping[str, bool]) -> dict[str, str]:
-    return {name: "yes" for name, yes in said.items() if yes}
+def _options(allowed: Mapping[str, bool]) -> dict[str, str]:
+    return {name: "yes" for name, yes in allowed.items() if yes}
 
 
 def _settings(config: DatabaseConfig, options: Mapping[str, str]) -> Config:

@@ -1,4 +1,4 @@
-"""Every table, as SQLAlchemy knows it. The migrations build the same schema; ``alembic check`` compares the two."""
+"""All tables as SQLAlchemy models; the migrations build the same schema, and ``alembic check`` compares the two."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ REVISIONS = (
     "d1f6b5c7e9a3",
     "e2a7c6d8f0b4",
 )
-"""The chain from the oldest revision to the newest; a test holds it against the migrations."""
+"""The chain from the oldest revision to the newest; a test compares it with the migrations."""
 
 BASE_REVISIONS = REVISIONS[:4]
-"""Those that the backend's own chain has too."""
+"""The revisions that the backend's own chain shares."""
 
 GUARDED_SINCE = "a8c3e2f4b6d0"
 """The first revision at which the database itself keeps facts immutable."""
 
 FORMED_BY = "set_aside_rows"
-"""The table that came with the guards of form: where it is, the database refuses what no reader could read."""
+"""The table that was added with the guards of form: a database that has it refuses values that no reader can read."""
 
 HEAD = REVISIONS[-1]
 

@@ -1,4 +1,4 @@
-"""Warnings that point at the line of who called WallE, wherever in it they arise."""
+"""Warnings that point at the caller's line, wherever in WallE they arise."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_wa
 
 
 class EmptySeriesWarning(UserWarning):
-    """Of several symbols that were read together, some have no bar in the range."""
+    """Some of the symbols that were read together have no bars in the range."""
 
-    __module__ = "walle"  # as its users know it
+    __module__ = "walle"  # the name under which users import it
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn in the name of the nearest caller outside the package."""
+    """Issue a warning at the line of the nearest caller outside the package."""
     held = _held.get()
     if held is not None:
         held.append((message, category))
@@ -33,7 +33,7 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 class holding:
-    """Hold the warnings of work that another thread does in this context, and give them at the end in this one."""
+    """Collect warnings of work that another thread does in this context, and issue them here at the end."""
 
     def __enter__(self) -> None:
         self._warnings: list[tuple[str, type[Warning]]] = []

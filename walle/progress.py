@@ -1,4 +1,4 @@
-"""How far long work has come: counted where it runs, drawn where its caller waits."""
+"""The progress of long work, counted where it runs and drawn where its caller waits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from walle.environment import flag
 __all__ = ["Meter", "Progress"]
 
 DELAY = 1.0
-"""Seconds before a bar is shown: what is done sooner shows none."""
+"""Seconds before a bar is shown; faster work shows none."""
 
 
 def _forked() -> None:
-    # a thread that is no more may have drawn a bar, and held the lock
+    # the lock of the bars may be held by a thread that does not exist in the child
     if (tqdm := sys.modules.get("tqdm")) is not None:
         tqdm.tqdm.set_lock(threading.RLock())
 
@@ -27,22 +27,22 @@ if hasattr(os, "register_at_fork"):
 
 
 def _is_watched() -> bool:
-    """Tell whether standard error is a terminal or a notebook's; in a file or a pipe bars are noise."""
+    """Return whether standard error is a terminal or a notebook's; in a file or a pipe, bars are noise."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
 
 
 class Progress:
-    """What has been done so far; one thread counts and another one looks.
+    """The progress of a piece of work; one thread counts and another one reads it.
 
     Attributes
     ----------
     label : str
-        What is being done.
+        The name of the current work.
     done : int
     total : int or None
-        None: nobody knows yet.
+        None while it is unknown.
     """
 
     def __init__(self, unit: str) -> None:
@@ -53,33 +53,33 @@ class Progress:
 
     @staticmethod
     def waiting(label: str) -> Progress:
-        """Return the progress of something that cannot be counted: only its time is shown."""
+        """Return the progress of work that cannot be measured; only its elapsed time is shown."""
         made = Progress("")
         made.label = label
         return made
 
     def begin(self, label: str, total: int | None = None) -> None:
-        """Start to count anew."""
+        """Start a new count."""
         self.label, self.done, self.total = label, 0, total
 
     def advance(self, count: int) -> None:
-        """Count."""
+        """Add to the count."""
         self.done += count
 
 
 class Meter:
-    """Draws a :class:`Progress` as a bar of tqdm, in the thread of the caller and from the second second on.
+    """Draws a :class:`Progress` as a tqdm bar, in the thread of the caller, once a second has passed.
 
     Parameters
     ----------
     progress : Progress
     shown : bool, optional
-        None: as ``WALLE_PROGRESS`` says, and without it where somebody looks: in a terminal or a notebook.
+        With None, ``WALLE_PROGRESS`` decides; if it is not set, the bar is shown only in a terminal or a notebook.
 
     Raises
     ------
     ConfigurationError
-        When ``WALLE_PROGRESS`` is neither true nor false.
+        If ``WALLE_PROGRESS`` is neither true nor false.
     """
 
     def __init__(self, progress: Progress, shown: bool | None = None) -> None:
@@ -92,15 +92,15 @@ class Meter:
         self._waited = 0.0
 
     def draw(self, seconds: float) -> None:
-        """Look at the progress; ``seconds`` have passed since the last look."""
+        """Update the bar; ``seconds`` have passed since the last call."""
         self._waited += seconds
         if not self._shown or self._waited < DELAY:
             return
         progress = self._progress
         if self._bar is None:
-            from tqdm.auto import tqdm  # slow to import, and most work is done sooner
+            from tqdm.auto import tqdm  # imported here because it is slow, and most work ends sooner
 
-            # what was done before the bar is shown is no part of its rate
+            # work done before the bar appears does not count in its rate
             self._bar = tqdm(
                 total=progress.total,
                 initial=progress.done,

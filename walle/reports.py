@@ -1,4 +1,4 @@
-"""What an ingest did."""
+"""The report of an ingest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FileOutcome", "IngestReport"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """What became of one file: a row of :attr:`IngestReport.files`, with its columns."""
+    """The outcome of one file: a row of :attr:`IngestReport.files`, with its columns."""
 
     path: str
     symbol: str | None = None
@@ -33,7 +33,7 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """What became of every row of an ingest: ``rows == inserted + updated + duplicates + conflicts + rejected``.
+    """The outcome of an ingest: ``rows == inserted + updated + duplicates + conflicts + rejected``.
 
     Parameters
     ----------
@@ -42,17 +42,18 @@ class IngestReport:
     updated : int
         Order snapshots that replaced an older one; always 0 for bars and fills.
     duplicates : int
-        Rows that were there already, with the same values.
+        Rows that were already stored with the same values.
     conflicts : int
-        Rows that were there already with other values; the stored ones stay.
+        Rows that were already stored with other values; the stored ones stay.
     rejected : int
-        Rows that are no bars, orders or fills.
+        Rows that are not valid bars, orders or fills.
     rejected_rows : polars.DataFrame
-        Of bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. Of orders and fills the
+        For bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. For orders and fills: the
         columns of :data:`walle.frames.REJECTED_ORDERS` and ``REJECTED_FILLS``.
     conflict_rows : polars.DataFrame
-        Of bars: symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused);
-        sorted. Of orders and fills the columns of :data:`walle.frames.ORDER_CONFLICTS` and ``FILL_CONFLICTS``.
+        For bars: symbol, timeframe, timestamp, stored_open..stored_volume (the stored values, which stay), open..volume
+        (the refused values); sorted. For orders and fills: the columns of :data:`walle.frames.ORDER_CONFLICTS` and
+        ``FILL_CONFLICTS``.
     outcomes : tuple of FileOutcome
         One for each file; see :attr:`files`.
     """
@@ -68,34 +69,34 @@ class IngestReport:
 
     @property
     def files(self) -> pl.DataFrame:
-        """What became of each file.
+        """The outcome of each file.
 
-        path, symbol, timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, skipped (it was
-        ingested before), error (why it was refused); no row for an ingest of a frame.
+        path, symbol, timeframe (null for several), rows, inserted, duplicates, conflicts, rejected, skipped (whether it
+        was ingested before), error (why it was refused); empty for an ingest of a frame.
         """
         rows = [dataclasses.asdict(outcome) for outcome in self.outcomes]
         return pl.DataFrame(rows, schema=INGESTED_FILES)
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What became of the rows of bars, as it is kept: rows, inserted, duplicates, conflicts, rejected."""
+        """The numbers of bars as they are stored with an ingest: rows, inserted, duplicates, conflicts, rejected."""
         return {name: getattr(self, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
 
     @property
     def skipped(self) -> int:
-        """How many files were ingested before."""
+        """The number of files that were ingested before."""
         return sum(outcome.skipped for outcome in self.outcomes)
 
     @property
     def rows(self) -> int:
-        """How many rows were given."""
+        """The number of rows in the source."""
         return self.inserted + self.updated + self.duplicates + self.conflicts + self.rejected
 
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
-        """Add reports up.
+        """Add up reports.
 
-        Their rows stand below each other: of bars, orders and fills together with the columns of all of them.
+        Their frames are concatenated; those of bars, orders and fills together have the columns of all of them.
         """
         given = list(reports)
         parts = [report for report in given if report.rows or report.outcomes] or given[:1]
@@ -113,7 +114,7 @@ class IngestReport:
         )
 
     def __repr__(self) -> str:
-        """Tell the counts in one line."""
+        """Show the counts in one line."""
         files, updated = "", f"{self.updated:,} updated, " if self.updated else ""
         if self.outcomes:
             refused = sum(outcome.error is not None for outcome in self.outcomes)

@@ -1,4 +1,4 @@
-"""What a database holds: whose tables they are, at which revision, and whether WallE can work with them."""
+"""Inspect a database: the owner of its tables, their revision, and whether WallE can work with them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "nobodys", "ref
 
 _VERSION_TABLE = "alembic_version"
 _TRIES = 3
-_MARKS = {"outbox", "consumer_offsets"}  # both stand from the first revision on
+_MARKS = {"outbox", "consumer_offsets"}  # both exist from the first revision on
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What was found in a database.
+    """The schema found in a database.
 
     Parameters
     ----------
     revision : str or None
-        As it stands in the database; None when nothing was migrated there.
+        The revision recorded in the database; None if it was never migrated.
     columns : dict of str to frozenset of str
-        WallE's tables that are there, with their columns.
+        The existing tables of WallE, with their columns.
     foreign : tuple of str
         Tables that are not WallE's.
     populated : bool
-        Whether any of WallE's tables holds a row.
+        Whether any of WallE's tables has a row.
     missing_guards : tuple of str
-        Guards of immutability that should be there and are not.
+        Guards of immutability that should exist but do not.
     """
 
     revision: str | None
@@ -50,17 +50,17 @@ class Schema:
 
     @property
     def empty(self) -> bool:
-        """Whether the database has no table at all."""
+        """Whether the database has no tables at all."""
         return self.revision is None and not self.columns and not self.foreign
 
     @property
     def ours(self) -> bool:
-        """Whether WallE, or the backend, made the tables."""
+        """Whether WallE or the backend created the tables."""
         return self.revision is not None and set(self.columns) >= _MARKS
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Tables and columns that the head revision has and this database, which says it stands there, has not."""
+        """Tables and columns of the head revision that are missing, although the database claims to be at it."""
         if self.revision != HEAD:
             return ()
         lacking = [name for name in metadata.tables if name not in self.columns]
@@ -70,7 +70,7 @@ class Schema:
 
     @property
     def guards(self) -> str:
-        """What is known of the guards: ``in place``, ``missing``, ``none`` (too early), or ``not checked``."""
+        """The state of the guards: ``in place``, ``missing``, ``none`` (too old a revision), or ``not checked``."""
         if self.revision is not None and not self.known:
             return "not checked"
         if not guarded(self.revision):
@@ -79,23 +79,23 @@ class Schema:
 
     @property
     def known(self) -> bool:
-        """Whether the revision is one of this WallE's chain."""
+        """Whether the revision belongs to the chain of this WallE."""
         return self.revision in REVISIONS
 
     @property
     def adoptable(self) -> bool:
-        """Whether the revision is one of the backend's own, from which a database is taken over."""
+        """Whether the revision is one of the backend's own, from which a database can be adopted."""
         return self.revision in backend.REVISIONS
 
 
 def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
-    """Look at a database without changing it.
+    """Inspect a database without changing it.
 
     Parameters
     ----------
     config : DatabaseConfig
     read_only : bool
-        How to open it.
+        Whether to open it read-only.
 
     Returns
     -------
@@ -104,9 +104,9 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
     Raises
     ------
     DatabaseUnavailable
-        When it cannot be opened.
+        If it cannot be opened.
     NotAWalleStore
-        When the file is no database.
+        If the file is not a database.
     """
     dialect = dialect_for(config, read_only=read_only)
     if dialect.is_absent():
@@ -116,25 +116,25 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
             raise DatabaseUnavailable(f"there is no file {path.resolve() if link else path}{link}.")
         return Schema(None, {}, (), False, ())
     for _ in range(_TRIES - 1):
-        with suppress(DatabaseBusy), looking(dialect) as connection:  # the file was changed beside who cannot hold it
+        with suppress(DatabaseBusy), looking(dialect) as connection:  # the file changed, and is not locked
             return look_at(connection, dialect)
     with looking(dialect) as connection:
         return look_at(connection, dialect)
 
 
 def require(schema: Schema, label: str, *, read_only: bool) -> None:
-    """Raise when WallE cannot work with what was found.
+    """Raise if WallE cannot work with a schema.
 
     Raises
     ------
     SchemaOutdated
-        When tables are missing or older.
+        If tables are missing or older.
     SchemaTooNew
-        When the revision is not known here.
+        If the revision is unknown.
     SchemaError
-        When the database lacks what its revision has.
+        If the database lacks tables or columns of its revision.
     """
-    # a masked password cannot be pasted back, so the address is not shown as a command there
+    # an address with a masked password cannot be pasted, so the message then shows no command with it
     how = "walle upgrade --yes" if schema.adoptable else "walle upgrade"
     how += f" '{label}'" if "***" not in label else ", with its address in WALLE_DATABASE_URL"
     upgrade = f"{how} (in Python: walle.upgrade(address))"
@@ -170,7 +170,7 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
 
 
 def nobodys(revision: str | None, label: str) -> str:
-    """Tell of a revision that is neither ours nor the backend's, and what to do about it."""
+    """Return a message about a revision that is neither ours nor the backend's, and what to do about it."""
     return (
         f"{label} stands at revision {revision!r}, which is neither one of this WallE's nor of the trading engine's "
         "(the backend's): a later WallE made it. Install a newer WallE, or open it with read_only=True."
@@ -178,12 +178,12 @@ def nobodys(revision: str | None, label: str) -> str:
 
 
 def refuse_foreign(schema: Schema, label: str) -> None:
-    """Raise when somebody else's tables were found.
+    """Raise if the tables belong to somebody else.
 
     Raises
     ------
     NotAWalleStore
-        Naming some of them.
+        With the names of some of them.
     """
     if schema.ours or schema.empty:
         return
@@ -195,14 +195,14 @@ def refuse_foreign(schema: Schema, label: str) -> None:
 
 
 def guarded(revision: str | None) -> bool:
-    """Tell whether the database keeps facts immutable itself at a revision (an unknown one counts as later)."""
+    """Return whether the database itself keeps facts immutable at a revision (an unknown one counts as later)."""
     if revision is None or revision in backend.REVISIONS:
         return False
     return revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
 
 
 def look_at(connection: Connection, dialect: Dialect) -> Schema:
-    """Look at the tables that a connection sees."""
+    """Inspect the tables that a connection sees."""
     inspector = sa.inspect(connection)
     names = set(inspector.get_table_names())
     ours = {name for name in metadata.tables if name in names}
@@ -210,7 +210,7 @@ def look_at(connection: Connection, dialect: Dialect) -> Schema:
         item["name"] for item in inspector.get_columns(_VERSION_TABLE)
     }
     known = ours | {_VERSION_TABLE} if versioned else ours
-    # WallE's helpers carry its name; everything else is somebody else's
+    # WallE's helper tables begin with its name; all other tables belong to somebody else
     foreign = {name for name in names - known if not name.startswith("walle_")}
     columns = {name: frozenset(item["name"] for item in inspector.get_columns(name)) for name in ours}
     revision = None

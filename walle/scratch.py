@@ -1,4 +1,4 @@
-"""Temporary files: where they lie, what is left of them, and what is said when there is no room for them."""
+"""Temporary files: their location, their removal, and the errors when there is no space for them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Scratch:
-    """A temporary file of which a killed process leaves nothing.
+    """A temporary file that does not outlive a killed process.
 
-    On Linux it has no name in any folder, and is read again by its descriptor's; elsewhere its name tells the process,
-    and the next scratch file removes those of processes that are gone.
+    On Linux it has no name in any folder, and is read through the path of its descriptor; elsewhere its name contains
+    the process, and the next scratch file removes those of processes that are gone.
 
     Attributes
     ----------
     file : file object
-        To write it.
+        The file object for writing.
     path : Path
-        To read it, in this process, until it is closed.
+        The path for reading, in this process, until the file is closed.
     """
 
     def __init__(self) -> None:
@@ -48,8 +48,8 @@ class Scratch:
             self.file, self.path, self._named = os.fdopen(handle, "wb"), Path(name), True
 
     def close(self) -> None:
-        """Remove the file; a second call does nothing."""
-        with contextlib.suppress(OSError):  # a full disk refuses once more what could not be written
+        """Remove the file; a second call has no effect."""
+        with contextlib.suppress(OSError):  # on a full disk, closing fails again to write what is buffered
             self.file.close()
         if self._named:
             self.path.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def full(folder: Path, what: str, variables: str) -> StorageFull:
 
 
 def roomier(path: Path, other: Path) -> bool:
-    """Tell whether the disk of a path has more room left than that of another; False where nothing tells."""
+    """Return whether the disk of a path has more free space than that of another; False if it is unknown."""
     try:
         return shutil.disk_usage(path).free > shutil.disk_usage(other).free
     except OSError:
@@ -89,12 +89,12 @@ def roomier(path: Path, other: Path) -> bool:
 
 
 def explained(error: OSError) -> str | None:
-    """Return what to say of a full disk below Python's temporary folder; None for any other error.
+    """Return a message about a full disk of Python's temporary folder; None for any other error.
 
     Parameters
     ----------
     error : OSError
-        Of work that writes there and nowhere else.
+        An error of work that writes only there.
     """
     if error.errno not in _FULL:
         return None

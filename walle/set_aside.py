@@ -1,4 +1,4 @@
-"""Rows that another program wrote and no reader can read: found, named, and moved aside whole."""
+"""Find rows of other programs that no reader can read, report them, and set them aside unchanged."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _BATCH = 1_000
 
 
 def refuse_unreadable(connection: Connection) -> None:
-    """Look at every table, and refuse to go on where no reader could read it.
+    """Raise if any table has rows that no reader can read.
 
     Raises
     ------
     UpgradeRefused
-        Naming the first values: table, column, key of the row and value.
+        With the first values: table, column, key of the row and value.
     """
     found: list[Found] = []
     for table, present in _tables(connection):
@@ -67,7 +67,7 @@ def set_aside(connection: Connection) -> int:
 
 
 def _move(connection: Connection, table: sa.Table, present: set[str], wrong: sa.ColumnElement[bool]) -> int:
-    if table in (bar_index, bars):  # the index of a series can be made anew
+    if table in (bar_index, bars):  # the index of a series can be rebuilt
         of = sa.select(table.c.symbol, table.c.timeframe).where(wrong)
         series = sa.tuple_(bar_index.c.symbol, bar_index.c.timeframe)
         connection.execute(sa.delete(bar_index).where(series.in_(of)))
@@ -83,7 +83,7 @@ def _move(connection: Connection, table: sa.Table, present: set[str], wrong: sa.
 
 
 def _conditions(connection: Connection, table: sa.Table, present: set[str]) -> Iterator[sa.ColumnElement[bool]]:
-    """Yield what is true for rows that no reader can read; the rows of one are moved before the next is asked for."""
+    """Yield conditions for rows that no reader can read; the rows of one are moved before the next is computed."""
     wrong = condition(table, connection.dialect.name, present)
     if wrong is not None:
         yield wrong
@@ -139,7 +139,7 @@ def _document(names: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what SQLite keeps as JSON; as SQL writes it what JSON has not: bytes, texts that are none, infinities."""
+    """Return a value for JSON; bytes, texts that are not UTF-8 and infinities, which it lacks, as SQL writes them."""
     if isinstance(value, Undecodable):
         return {"sql": f"CAST(X'{value.hex().upper()}' AS TEXT)"}
     if isinstance(value, bytes):
@@ -160,7 +160,7 @@ def _mark_again(connection: Connection) -> None:
 
 
 def _count_again(connection: Connection) -> None:
-    """Take back SQLite's counters of ids that a foreign row has driven to the end, to what is there without it."""
+    """Reset SQLite's counters of ids that a foreign row has exhausted to the highest remaining id."""
     spent = "SELECT name FROM sqlite_sequence WHERE CAST(seq AS INTEGER) > :last"
     for name in connection.scalars(sa.text(spent), {"last": SPENT_ID}).all():
         if name in metadata.tables:
@@ -172,9 +172,10 @@ def _count_again(connection: Connection) -> None:
 
 
 def _take_back(connection: Connection) -> None:
-    """Let no consumer stand at an event that was moved aside from the end of all ids: it would skip all that comes.
+    """Reset consumers whose offset is that of a set-aside event with a huge id, because they would skip new events.
 
-    It goes on behind what had been stored when it settled that one, and that is written down as any other reset.
+    Such a consumer continues after the last event that was stored when it settled that one, and the reset is recorded
+    like any other.
     """
     offsets = consumer_offsets.c
     last = SPENT_ID if connection.dialect.name == "sqlite" else LAST_ID

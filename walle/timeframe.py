@@ -1,4 +1,4 @@
-"""The timeframes of bars: their names, lengths, and where a bar may open."""
+"""The timeframes of bars: their names and lengths, and where bars may open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEFRAMES: Mapping[str, timedelta] = MappingProxyType(
         "1M": timedelta(days=31),
     }
 )
-"""Every timeframe with its (for ``1M``, longest) length."""
+"""Every timeframe with its length (for ``1M``, the longest month)."""
 
 _SPELLINGS = {
     "m": ("min", "minute", "t"),
@@ -46,7 +46,7 @@ _SPELLINGS = {
 
 
 def check_timeframe(value: object) -> str:
-    """Return a timeframe that WallE knows.
+    """Return the timeframe if WallE knows it.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def check_timeframe(value: object) -> str:
     Raises
     ------
     UnknownTimeframe
-        Naming the allowed ones, and the one that was probably meant.
+        For any other value; the message lists the allowed ones and suggests a similar one.
     """
     if isinstance(value, str) and value in TIMEFRAMES:
         return value
@@ -66,12 +66,12 @@ def check_timeframe(value: object) -> str:
 
 
 def is_calendar(timeframe: str) -> bool:
-    """Tell whether bars of this timeframe carry a date instead of a time."""
+    """Return whether bars of this timeframe carry a date instead of a time."""
     return timeframe in CALENDAR_TIMEFRAMES
 
 
 def length(timeframe: str) -> timedelta:
-    """Return how long a bar lasts (the longest month for ``1M``)."""
+    """Return the length of a bar (the longest month for ``1M``)."""
     return TIMEFRAMES[check_timeframe(timeframe)]
 
 

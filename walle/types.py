@@ -1,8 +1,8 @@
 """Column types that mean the same on SQLite and PostgreSQL.
 
-SQLAlchemy's own types lose the zone of a datetime and the digits of a decimal on SQLite. Here an instant is an integer
-of microseconds since 1970 UTC there, an exact decimal canonical text (never compared or summed in SQL), and a JSON
-document compact text.
+SQLAlchemy's own types lose the zone of a datetime and the digits of a decimal on SQLite. With these types, SQLite
+stores an instant as an integer of microseconds since 1970 UTC, an exact decimal as canonical text (never compared or
+summed in SQL), and a JSON document as compact text.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class UtcInstant(TypeDecorator[datetime]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Refuse naive datetimes, whatever their column."""
+        """Raise for naive datetimes."""
         if value is None:
             return None
         instant = check_instant(value, "instant")
         return to_microseconds(instant) if dialect.name == "sqlite" else instant
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        """Write instants into the statement itself, for readers without bound parameters."""
+        """Return a function that writes instants as literals, for readers without bound parameters."""
 
         def write(value: Any) -> str:
             instant = check_instant(value, "instant")
@@ -89,7 +89,8 @@ class ExactDecimal(TypeDecorator[Decimal]):
     Parameters
     ----------
     precision, scale : int, optional
-        Of the numeric column; without, it has no ceiling and the check is ``Decimal(38, 18)``'s.
+        The precision and scale of the numeric column. Without them it is unlimited, and values are checked against
+        ``Decimal(38, 18)``.
     """
 
     impl = sa.Numeric
@@ -106,7 +107,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Refuse what does not fit instead of rounding it."""
+        """Raise for a value that does not fit instead of rounding it."""
         if value is None:
             return None
         exact = check_decimal(value, "decimal")
@@ -129,7 +130,7 @@ class Json(TypeDecorator[Any]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Refuse what is not JSON on every store."""
+        """Raise for a value that is not JSON on every store."""
         if value is None:
             return None
         document = check_json(value, "document")
@@ -141,16 +142,16 @@ class Json(TypeDecorator[Any]):
 
 
 def big_key() -> TypeEngine[int]:
-    """Return a 64-bit autoincrement key; INTEGER on SQLite, which knows no other."""
+    """Return a 64-bit autoincrement key; INTEGER on SQLite, which supports no other type."""
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def bounded_text(length: int) -> TypeEngine[str]:
-    """Return varchar(length), as the base revisions have it; TEXT on SQLite, which ignores the length anyway."""
+    """Return varchar(length), as in the base revisions; TEXT on SQLite, which ignores the length anyway."""
     return sa.String(length).with_variant(sa.Text(), "sqlite")
 
 
-class utc_now(FunctionElement[datetime]):  # a function in SQL, lower case like sqlalchemy.func's
+class utc_now(FunctionElement[datetime]):  # an SQL function, in lower case like those of sqlalchemy.func
     """The database's clock as a column default."""
 
     type: UtcInstant = UtcInstant()
@@ -164,15 +165,16 @@ def _now(element: utc_now, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(utc_now, "sqlite")
 def _now_in_microseconds(element: utc_now, compiler: SQLCompiler, **options: Any) -> str:
-    # unixepoch('subsec') came with SQLite 3.42; strftime's %f has milliseconds in every version
+    # unixepoch('subsec') requires SQLite 3.42; %f of strftime has milliseconds in every version
     seconds = "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
     return f"({seconds} + CAST(substr(strftime('%f', 'now'), 4, 3) AS INTEGER) * 1000)"
 
 
 def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
-    """Return the expression by which a column travels into a frame.
+    """Return the expression that reads a column in its wire form.
 
-    Instants travel as integers on SQLite, decimals and JSON as text everywhere, so a whole column is parsed at once.
+    On the wire, instants are integers on SQLite, and decimals and JSON are text everywhere, so that a whole column can
+    be parsed at once.
 
     Parameters
     ----------
@@ -186,7 +188,7 @@ def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
     if isinstance(kind, ExactDecimal | Json):
         return sa.type_coerce(column, sa.Text()) if dialect == "sqlite" else sa.cast(column, sa.Text())
     if isinstance(kind, sa.Double):
-        # float8 cast to numeric keeps 15 digits, so the cast only ever goes this way; a no-op on our own tables
+        # always cast to float8, since a float8 cast to numeric keeps only 15 digits; no effect on our own tables
         return column if dialect == "sqlite" else sa.cast(column, sa.Double())
     return column
 
@@ -197,28 +199,28 @@ def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: b
     Parameters
     ----------
     column : ColumnElement
-        Of the type :class:`Json`.
+        A column of the type :class:`Json`.
     key : str
     dialect : str
         ``sqlite`` or ``postgresql``.
     document : bool
-        As a JSON document; else a text without its quotes.
+        Whether to return a JSON document, in which a text has its quotes.
     """
     if dialect == "sqlite":
-        # not the operators -> and ->>, which came with SQLite 3.38
+        # the operators -> and ->> require SQLite 3.38
         text = sa.type_coerce(column, sa.Text)
         found = sa.func.json_extract(text, f'$."{key}"')
-        # what another program wrote may be no JSON: that row has no members, and the others are read
+        # a value of another program may not be JSON: its row has no members, and the others are read
         value: sa.ColumnElement[Any] = sa.case((sa.func.json_valid(text) == 1, found))
         if document:
             return sa.func.nullif(sa.func.json_quote(value), "null")
         return sa.cast(value, sa.Text)
-    raw = sa.cast(column, postgresql.JSONB)  # another program's column may be json; of jsonb the cast is nothing
+    raw = sa.cast(column, postgresql.JSONB)  # another program's column may be json; for jsonb the cast has no effect
     return sa.func.nullif(sa.cast(raw.op("->")(key), sa.Text), "null") if document else raw[key].astext
 
 
 def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:
-    """Return one member of a JSON object as text where it is a text or a number, else null; arguments as above."""
+    """Return one member of a JSON object as text if it is a text or a number, else null; see :func:`member`."""
     if dialect == "sqlite":
         text, path = sa.type_coerce(column, sa.Text), f'$."{key}"'
         plain = sa.func.json_type(text, path).in_(["text", "integer", "real"])
@@ -232,7 +234,7 @@ def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.Co
 def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:
     """Return one member of a JSON object as the text of a JSON list without lists or objects in it, else null.
 
-    A text or a number counts as a list of one; arguments as above.
+    A text or a number counts as a list of one; for the arguments see :func:`member`.
     """
     if dialect == "sqlite":
         text, path = sa.type_coerce(column, sa.Text), f'$."{key}"'
@@ -252,13 +254,13 @@ def listed_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.C
 
 
 def _may_have(text: sa.ColumnElement[Any], key: str) -> sa.ColumnElement[bool]:
-    # first a look for the letters, because most documents have no such member and need not be parsed then; and what
-    # another program wrote may be no JSON, which has no members
+    # search for the letters first, because most documents have no such member and need no parsing; a value of another
+    # program may not be JSON, and then has no members
     return sa.and_(sa.func.instr(text, f'"{key}"') > 0, sa.func.json_valid(text) == 1)
 
 
 def resembles(column: sa.ColumnElement[str], pattern: str, dialect: str) -> sa.ColumnElement[bool]:
     """Compare a text with a pattern in which ``*`` stands for any characters; upper and lower case differ."""
-    if dialect == "sqlite":  # its LIKE knows no case
+    if dialect == "sqlite":  # its LIKE ignores case
         return column.op("GLOB", is_comparison=True)(re.sub(r"[\[?]", r"[\g<0>]", pattern))
     return column.like(re.sub(r"[!%_]", r"!\g<0>", pattern).replace("*", "%"), escape="!")

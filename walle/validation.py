@@ -1,4 +1,4 @@
-"""The rules of a single value: what an instant, an exact decimal, a text and a JSON document may be."""
+"""The rules for single values: instants, exact decimals, texts and JSON documents."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DECIMAL_INTEGER_DIGITS = 20
 DECIMAL_PLACES = 18
 JSON_DEPTH = 200
-"""How deep a JSON document may be nested; SQLite's functions stop at 1,000, Python's recursion before."""
+"""The maximum nesting of a JSON document; SQLite's functions stop at 1,000, and Python's recursion earlier."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON_INTEGER_BITS = 13_000
 _JSON_DIGITS = 4_000
-_EXPONENT = re.compile(r"(?:[\[:,]|\A)-?[0-9.]+e[+-][0-9]+(?=[,\]}]|\Z)")  # a JSON number; a text may hold one
+_EXPONENT = re.compile(r"(?:[\[:,]|\A)-?[0-9.]+e[+-][0-9]+(?=[,\]}]|\Z)")  # a JSON number, or one in a text
 _IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e[+-][0-9]+', re.DOTALL)
-_CHARACTER = (  # no half of a surrogate pair
+_CHARACTER = (  # without lone surrogates
     r'[^"\\]|\\[^u]|\\u([0-9a-cA-CeEfF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
     r"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
@@ -53,7 +53,7 @@ _SCALAR = f'("({_CHARACTER})*"|-?[0-9][0-9.eE+-]*|true|false|null)'
 MICROSECOND = timedelta(microseconds=1)
 
 JSON_LIST = rf"^\s*(null|\[\s*({_SCALAR}(\s*,\s*{_SCALAR})*)?\s*\])\s*$"
-"""A regular expression, of Polars and of PostgreSQL, for a JSON list without lists or objects in it, or null."""
+"""A regular expression, for Polars and PostgreSQL, that matches null or a JSON list without nested lists or objects."""
 
 
 def to_microseconds(instant: datetime) -> int:
@@ -62,12 +62,12 @@ def to_microseconds(instant: datetime) -> int:
 
 
 def from_microseconds(value: int) -> datetime:
-    """Turn microseconds since 1970 UTC into an aware instant; the inverse of :func:`to_microseconds`."""
+    """Convert microseconds since 1970 UTC to an aware datetime; the inverse of :func:`to_microseconds`."""
     return EPOCH + timedelta(microseconds=value)
 
 
 def shift(instant: datetime, by: timedelta) -> datetime:
-    """Add to an aware instant, as far as the years 1 to 9999 go."""
+    """Add to an aware datetime, limited to the years 1 to 9999."""
     try:
         return instant + by
     except OverflowError:
@@ -83,7 +83,7 @@ def check_instant(value: object, field: str) -> datetime:
     value : datetime
         Must be aware; years 1 to 9999 in UTC.
     field : str
-        What to call it in the error.
+        The name of the value in the error.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def parse_range(
     Raises
     ------
     InputError
-        For a naive datetime, a text that is no ISO date, or an end before the start.
+        For a naive datetime, a text that is not an ISO date, or an end before the start.
     """
     first, last = parse_time(start, "start"), parse_time(end, "end")
     if first is not None and last is not None and last < first:
@@ -134,12 +134,12 @@ def parse_range(
 
 
 def parse_time(value: datetime | date | str | None, field: str) -> datetime | None:
-    """Read one time as :func:`parse_range` reads an end; errors name the field.
+    """Read one time as :func:`parse_range` reads an end of a range; errors name the field.
 
     Raises
     ------
     InputError
-        For a naive datetime, and for a text that is no ISO date.
+        For a naive datetime, and for a text that is not an ISO date.
     """
     if value is None:
         return None
@@ -164,16 +164,16 @@ def check_decimal(value: object, field: str, *, positive: bool = False, minimum:
     value : Decimal or int
         Finite, at most 20 integer digits and 18 places.
     field : str
-        What to call it in the error.
+        The name of the value in the error.
     positive : bool
-        Refuse zero and below.
+        Whether the number must be above 0.
     minimum : int, optional
-        Refuse what is below.
+        The smallest allowed number.
 
     Raises
     ------
     InputError
-        For a float, another type, or a number that does not fit. It is never rounded.
+        For a float, any other type, or a number that does not fit; numbers are never rounded.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         value = Decimal(value)
@@ -184,7 +184,7 @@ def check_decimal(value: object, field: str, *, positive: bool = False, minimum:
     if not value.is_finite():
         raise InputError(f"{field}={value} is not a finite number.")
     _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)  # only infinities and NaN have a letter here
+    assert isinstance(exponent, int)  # only infinities and NaN have a letter as exponent
     trailing = 0
     while trailing < len(digits) - 1 and digits[len(digits) - 1 - trailing] == 0:
         trailing += 1
@@ -204,7 +204,7 @@ def check_decimal(value: object, field: str, *, positive: bool = False, minimum:
 
 
 def decimal_text(value: Decimal) -> str:
-    """Write a decimal canonically: no exponent, no trailing zeros, no ``-0``.
+    """Return the canonical text of a decimal: no exponent, no trailing zeros, no ``-0``.
 
     Examples
     --------
@@ -224,16 +224,16 @@ def check_text(value: object, field: str, *, maximum: int, empty: bool = False) 
     ----------
     value : str
     field : str
-        What to call it in the error.
+        The name of the value in the error.
     maximum : int
-        The most characters.
+        The maximum number of characters.
     empty : bool
         Whether an empty text is allowed.
 
     Raises
     ------
     InputError
-        For NUL characters, lone surrogates, an empty, padded or too long text, or another type.
+        For NUL characters, lone surrogates, an empty, padded or too long text, or any other type.
     """
     if not isinstance(value, str):
         raise InputError(f"{field}={value!r} is a {type(value).__name__}, not a text.")
@@ -255,8 +255,8 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
     Raises
     ------
     InputError
-        Naming the key whose value is not JSON: NaN, an infinity, NUL, a lone surrogate, a key that is no text, or
-        another type.
+        For a value that is not JSON: NaN, an infinity, NUL, a lone surrogate, a key that is not a text, or any other
+        type; the message names its key.
     """
     if depth > JSON_DEPTH:
         raise InputError(f"{field[:200]} is nested deeper than {JSON_DEPTH} levels, which not every store can hold.")
@@ -274,7 +274,7 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
     if isinstance(value, numbers.Real):
         if not math.isfinite(value):
             raise InputError(f"{field}={value} is not JSON: NaN and infinities have no form there. Use null.")
-        return float(value) + 0.0  # -0.0 is 0.0: no decimal of PostgreSQL keeps the sign of a zero
+        return float(value) + 0.0  # -0.0 becomes 0.0, because decimals of PostgreSQL do not keep the sign of a zero
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -288,10 +288,10 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
 
 
 def json_text(value: object) -> str:
-    """Write a checked JSON document compactly.
+    """Return the compact text of a checked JSON document.
 
-    A float is written without an exponent: PostgreSQL keeps JSON numbers as decimals, and would give ``1e+22`` back as
-    an integer. ``10000000000000000000000.0`` stays a float on every store, and its text is the same on all of them.
+    Floats are written without an exponent: PostgreSQL keeps JSON numbers as decimals, and would return ``1e+22`` as an
+    integer. ``10000000000000000000000.0`` stays a float on every store, and its text is the same on all of them.
     """
     text = _ENCODER.encode(value)
     if ("e+" in text or "e-" in text) and _EXPONENT.search(text):
@@ -300,15 +300,16 @@ def json_text(value: object) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Read what :func:`json_text`, or another program, wrote.
+    """Parse JSON that :func:`json_text`, or another program, wrote.
 
-    A number that float64 cannot hold, such as ``1e400``, is the integer that PostgreSQL makes of it, or its own text
-    where that would have thousands of digits; it is never infinite. So is an integer of more digits than Python reads.
+    A number that float64 cannot hold, such as ``1e400``, becomes the integer that PostgreSQL makes of it, or its own
+    text if that would have thousands of digits; it is never infinite. An integer with more digits than Python reads
+    also becomes its text.
 
     Raises
     ------
     ValueError
-        For what is no JSON.
+        For a text that is not JSON.
     """
     return json.loads(text, parse_float=_float, parse_int=_integer)
 

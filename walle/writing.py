@@ -1,4 +1,4 @@
-"""One open transaction, as the repositories use it."""
+"""The open transaction that the repositories write through."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log: logging.Logger = logging.getLogger("walle")
 
 
 class Writer:
-    """One open transaction, as the repositories use it: statements that an interrupt stops, and bulk loads."""
+    """An open transaction for the repositories: statements that an interrupt can stop, and bulk loads."""
 
     def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
         self.connection = connection
@@ -48,7 +48,7 @@ class Writer:
         Raises
         ------
         UnreadableRow
-            Naming the row, where another program wrote a value that is none.
+            For a value of another program that its column does not allow; the message names the row.
         """
         forks.check_polars()
         with self.dialect.telling(statement):
@@ -65,7 +65,7 @@ class Writer:
         return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
 
     async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
-        """Run an insert of rows whose keys are not in the table, and return how many went in."""
+        """Run an insert of rows whose keys are not in the table, and return the number of inserted rows."""
         bulk = rows >= BULK_ROWS
         if bulk:
             await self.dialect.begin_bulk_insert(self.connection, table)
@@ -79,15 +79,15 @@ class Writer:
         return await self._interruptible(self.dialect.outbox.insert(self.connection, types, envelopes))
 
     async def append(self, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Load a frame straight into a table where that is faster; False when nothing was written."""
+        """Load a frame straight into a table if that is faster; return False if nothing was written."""
         return await self._interruptible(self.dialect.append(self.connection, table, frame))
 
     async def commit(self, transaction: AsyncTransaction) -> None:
-        """Commit; a cancellation waits until it is known whether that went through."""
+        """Commit; a cancellation waits until the outcome is known."""
         await self._interruptible(transaction.commit())
 
     async def _interruptible(self, work: Awaitable[T]) -> T:
-        # a cancellation in mid-statement would leave SQLAlchemy waiting behind the running statement
+        # cancelling SQLAlchemy in mid-statement would leave it waiting for the running statement
         task = asyncio.ensure_future(cancelled_by_interrupt(work))
         try:
             return await asyncio.shield(task)
@@ -99,25 +99,25 @@ class Writer:
         while not task.done():
             try:
                 await self.dialect.interrupt(self.connection)
-            except Exception as error:  # of a connection that is gone; the statement's own end is what counts
+            except Exception as error:  # the connection may be gone; the end of the statement itself counts
                 log.debug("cannot interrupt a statement: %r", error)
             await asyncio.wait([task], timeout=0.05)
         task.cancelled() or task.exception()
 
 
 def concat(parts: Iterator[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return frames as one; an empty one of the schema where there is none."""
+    """Concatenate frames; without any, return an empty frame of the schema."""
     frames = list(parts)
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
 
 
 async def require_head(connection: AsyncConnection, label: str) -> None:
-    """Refuse to write to a schema that is not this WallE's.
+    """Raise unless the schema is at the revision of this WallE.
 
     Raises
     ------
     SchemaOutdated
-        An older one would take the rows and round them: numeric(18, 8) keeps eight places.
+        For an older schema, which would accept the rows and round them: numeric(18, 8) keeps eight places.
     """
     present = await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version"))
     query = sa.text("SELECT version_num FROM alembic_version")
