@@ -1,4 +1,4 @@
-"""The port: what WallE asks of a database beyond the SQL that both speak."""
+"""The port to a database: everything that WallE needs beyond the SQL that both databases share."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from walle.models import metadata
 __all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
 
 BATCH_ROWS = 65_536
-"""Rows that are moved at once: large enough for speed, small enough to be interrupted within a blink."""
+"""The number of rows moved at once: large enough to be fast, small enough for a quick interrupt."""
 
 
 _OPEN = Gate(closes=False)
 
 BULK_ROWS = 4_096
-"""Rows from which an insert is spared the guards that look at each row: to put them back costs some 200 looks."""
+"""The number of rows from which an insert drops the per-row guards: recreating them costs as much as some 200 rows."""
 
 
 class ReadJob:
-    """One blocking read in a worker thread, and how to stop it from outside."""
+    """A blocking read in a worker thread that can be stopped from outside."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,12 +44,12 @@ class ReadJob:
         self.stopped: bool = False
 
     def interruptible_by(self, interrupt: Callable[[], object] | None) -> None:
-        """Name the driver's interrupt for as long as its statement runs; None when it has ended."""
+        """Set the function that interrupts the running statement; None once it has ended."""
         with self._lock:
             self._interrupt = interrupt
 
     def stop(self) -> None:
-        """Interrupt the running statement; safe from any thread, and when nothing runs."""
+        """Interrupt the running statement, if any; safe to call from any thread."""
         with self._lock:
             self.stopped = True
             if self._interrupt is not None:
@@ -58,7 +58,7 @@ class ReadJob:
 
 @dataclass(slots=True)
 class Examined:
-    """What a thorough look at a database has checked, what it could not check and why, and what is wrong."""
+    """The result of a deep check of a database: what was checked, what could not be and why, and the problems."""
 
     checked: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Dialect(ABC):
     ----------
     config : DatabaseConfig
     read_only : bool
-        Open every connection so that the database itself refuses writes.
+        Whether to open every connection so that the database itself refuses writes.
     """
 
     name: str
@@ -90,25 +90,25 @@ class Dialect(ABC):
 
     @abstractmethod
     def async_engine(self) -> AsyncEngine:
-        """Make the engine that the repositories write through; it opens nothing yet."""
+        """Make the engine that the repositories write through, without opening a connection."""
 
     @abstractmethod
     def sync_engine(self, *, create: bool = False) -> Engine:
-        """Make an engine without a pool, for looking at the schema and for migrations.
+        """Make an engine without a pool, for inspecting the schema and for migrations.
 
         Parameters
         ----------
         create : bool
-            Make the file when it is absent.
+            Whether to create the file if it is absent.
         """
 
     @abstractmethod
     def prepare_creation(self) -> None:
-        """Check that a database can be made at the address, and prepare the place."""
+        """Check that a database can be created at the address, and prepare for it."""
 
     @abstractmethod
     def is_absent(self) -> bool:
-        """Tell whether there is nothing at the address yet that could be opened."""
+        """Return whether there is no database at the address yet."""
 
     @abstractmethod
     def begin_migration(self, connection: Connection) -> None:
@@ -116,39 +116,39 @@ class Dialect(ABC):
 
     @abstractmethod
     def verify(self) -> None:
-        """Raise when the address names another database by now than the one that was opened; a file may be replaced."""
+        """Raise if the address now names another database than the one that was opened, since files can be replaced."""
 
     @abstractmethod
     def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
-        """Let the database check its own pages and indexes, as far as it can and allows it.
+        """Have the database check its own pages and indexes, as far as it can and permits.
 
         Parameters
         ----------
         connection : Connection
-            Of :meth:`sync_engine`.
+            A connection of :meth:`sync_engine`.
         tables : sequence of str
-            Those that are there.
+            The existing tables.
         found : Examined
-            Gets what was found.
+            Collects the results.
         """
 
     @abstractmethod
     def check_read(self, connection: Connection) -> None:
-        """Raise when what a connection of :meth:`sync_engine` has read may be half old and half new."""
+        """Raise if a connection of :meth:`sync_engine` may have read a mixture of old and new data."""
 
     @abstractmethod
     async def release(self, engine: AsyncEngine) -> None:
-        """Close the connections of an engine that :meth:`async_engine` has made."""
+        """Close the connections of an engine that :meth:`async_engine` made."""
 
     # processes
 
     @property
     def gate(self) -> Gate:
-        """What every transaction passes, so that a fork can wait for those that are under way; open by default."""
+        """The gate that every transaction passes, so that a fork can wait for running ones; open by default."""
         return _OPEN
 
     def before_fork(self, *, busy: bool) -> None:
-        """Note what a forked child has to know; ``busy`` when a transaction is under way all the same."""
+        """Record the state that a forked child needs; ``busy`` if a transaction is running nonetheless."""
         return
 
     def forked(self) -> None:
@@ -156,7 +156,7 @@ class Dialect(ABC):
         return
 
     def check_process(self) -> None:
-        """Raise where a fork has left this process unable to open this database.
+        """Raise if a fork has left this process unable to open this database.
 
         Raises
         ------
@@ -175,29 +175,29 @@ class Dialect(ABC):
         Parameters
         ----------
         statement : Select
-            Its columns in the order of the schema, each in its wire form.
+            A statement with its columns in the order of the schema, each in its wire form.
         schema : mapping of str to DataType
             The types of the frames.
         job : ReadJob
-            Told how to interrupt the statement.
+            Receives the function that interrupts the statement.
         """
 
     def frames(
         self, statement: sa.Select[Any], schema: Mapping[str, pl.DataType], job: ReadJob
     ) -> Iterator[pl.DataFrame]:
-        """Yield what :meth:`read` does, once it is known that every value can be read.
+        """Yield the frames of :meth:`read`, after checking that every value can be read.
 
         Raises
         ------
         UnreadableRow
-            Naming the row.
+            With the name of the row.
         """
         frames = self.read(wired(statement, schema, self.name), schema, job)
         with self.telling(statement), closing(frames):
             yield from self.certain(frames, statement)
 
     def certain(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
-        """Yield the frames of a statement, none of which holds what no reader can read.
+        """Yield the frames of a statement; raise before a frame that holds unreadable values.
 
         Raises
         ------
@@ -208,21 +208,21 @@ class Dialect(ABC):
             while (doubt := doubtful(frame, finite=finite)) is not None:
                 found = self.unreadable(statement)
                 if not found and doubt.kind == "number":
-                    finite = False  # reckoned, or of rejected rows, and not stored otherwise
+                    finite = False  # such numbers are computed, or come from rejected rows
                     continue
                 raise self.explained(statement, UnreadableRow(doubt.told), found)
             yield frame
 
     @contextmanager
     def telling(self, statement: sa.Select[Any]) -> Iterator[None]:
-        """Let an error about a stored value name its row.
+        """Turn an error about a stored value into one that names its row.
 
         Raises
         ------
         UnreadableRow
-            For what is no value of its column's.
+            For a value that its column does not allow.
         PrecisionError
-            For a number with more digits than a frame holds.
+            For a number with more digits than a frame can hold.
         """
         try:
             yield
@@ -239,7 +239,7 @@ class Dialect(ABC):
     def explained(
         self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[Found] | None = None
     ) -> UnreadableRow:
-        """Return an error that names the rows which a statement cannot read, where they can be found."""
+        """Return an error that names the rows that a statement cannot read, if they can be found."""
         found = self.unreadable(statement) if found is None else found
         shown = [str(one) for one in found[:5]]
         among = ", ".join(table.name for table in _tables(statement))
@@ -251,21 +251,21 @@ class Dialect(ABC):
         )
 
     def unreadable(self, statement: sa.Select[Any]) -> list[Found]:
-        """Find what no reader can read among the rows of a statement, else in its tables; blocking."""
+        """Find unreadable values among the rows of a statement, else in its tables; blocking."""
         with looking(self) as connection:
             return self.find_unreadable(connection, _tables(statement), statement)
 
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
     ) -> list[Found]:
-        """Find it over a connection.
+        """Find unreadable values with a connection.
 
         Parameters
         ----------
         connection : Connection
         tables : sequence of Table
         within : Select, optional
-            First among the rows that this statement reads.
+            A statement whose rows are searched first.
         """
         direct = _direct(within) if within is not None else set()
         for table in tables:
@@ -278,29 +278,29 @@ class Dialect(ABC):
 
     @abstractmethod
     def is_undecodable(self, error: BaseException) -> bool:
-        """Tell whether the driver raised this because it cannot make a Python value of a stored one."""
+        """Return whether the driver raised this error because it cannot convert a stored value to Python."""
 
     @abstractmethod
     def close_readers(self) -> None:
-        """Close the connections that :meth:`read` has opened."""
+        """Close the connections that :meth:`read` opened."""
 
     # writing in columns
 
     @property
     @abstractmethod
     def stages_before_lock(self) -> bool:
-        """Whether rows are staged before the write transaction begins, to hold its lock for less long."""
+        """Whether rows are staged before the write transaction begins, so that it holds its lock for less time."""
 
     @property
     def arrival(self) -> str | None:
-        """The column by which staged rows keep the order in which they came; None where that is not known."""
+        """The column that keeps staged rows in their original order; None if there is none."""
         return None
 
     @abstractmethod
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
     ) -> sa.TableClause:
-        """Load a frame into a temporary table of this connection, emptied before unless there is ``more``.
+        """Load a frame into a temporary table of this connection, which is emptied first unless ``more`` is set.
 
         Parameters
         ----------
@@ -308,9 +308,9 @@ class Dialect(ABC):
         table : Table
             The table whose column types the staged columns get.
         frame : polars.DataFrame
-            Columns are names of the table's columns.
+            A frame whose columns have the names of the table's columns.
         more : bool
-            Add to what lies there.
+            Whether to add to the rows that are already staged.
 
         Returns
         -------
@@ -320,54 +320,55 @@ class Dialect(ABC):
 
     @abstractmethod
     async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Load a frame straight into a table where that is faster.
+        """Load a frame straight into a table if that is faster.
 
         Returns
         -------
         bool
-            False when nothing was written: staging is the way (always on SQLite; on PostgreSQL when a key was there).
+            False if nothing was written and the rows have to be staged: always on SQLite, and on PostgreSQL if a key
+            already existed.
         """
 
     @abstractmethod
     async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
-        """Spare an anti-joined insert of many rows the guards that look at each row; this transaction only."""
+        """Disable the per-row guards for an anti-joined insert of many rows, in this transaction only."""
 
     @abstractmethod
     async def end_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
-        """Put those guards back, in the same transaction."""
+        """Enable those guards again, in the same transaction."""
 
     @abstractmethod
     async def interrupt(self, connection: AsyncConnection) -> None:
-        """Stop the statement that runs on a connection."""
+        """Stop the running statement of a connection."""
 
     @abstractmethod
     async def begin_indexing(self, connection: AsyncConnection) -> None:
-        """Say that this transaction keeps the index of the bars itself."""
+        """Declare that this transaction maintains the index of the bars itself."""
 
     @abstractmethod
     async def end_indexing(self, connection: AsyncConnection) -> None:
-        """Say that it does not any more."""
+        """Withdraw that declaration."""
 
     # events
 
     @property
     @abstractmethod
     def outbox(self) -> OutboxDialect:
-        """What the event log asks of this database."""
+        """The operations of the event log on this database."""
 
     # facts stay facts
 
     @abstractmethod
     def install_guards(self, connection: Connection) -> None:
-        """Make the database refuse changes of facts; anew where guards exist."""
+        """Create the guards by which the database refuses changes of facts, replacing existing ones."""
 
     @abstractmethod
     def remove_guards(self, connection: Connection) -> None:
-        """Take the guards away, for a migration."""
+        """Remove the guards, for a migration."""
 
     @abstractmethod
     def missing_guards(self, connection: Connection) -> list[str]:
-        """Name the guards that are not there."""
+        """Return the names of missing guards."""
 
     @abstractmethod
     async def begin_maintenance(self, connection: AsyncConnection) -> None:
@@ -375,26 +376,26 @@ class Dialect(ABC):
 
     @abstractmethod
     async def end_maintenance(self, connection: AsyncConnection) -> None:
-        """Take that permission back before the transaction ends."""
+        """Withdraw that permission before the transaction ends."""
 
     # errors
 
     @abstractmethod
     def translate(self, error: BaseException) -> WalleError | None:
-        """Return WallE's error for a driver's, by class and code; None for what is not a driver's error."""
+        """Return WallE's error for a driver's error, by class and code; None for any other error."""
 
 
 def _tables(statement: sa.Select[Any]) -> list[sa.Table]:
-    """Return the tables of ours that a statement names."""
+    """Return our tables that a statement names."""
     named = set(visitors.iterate(statement))
     return [table for table in metadata.sorted_tables if table in named]
 
 
 def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
-    """Return the tables that stand in the FROM itself, and not in a part of it."""
+    """Return the tables directly in the FROM clause, without those of subqueries."""
     named = {item for item in visitors.iterate(statement) if isinstance(item, sa.TableClause)}
     if not named.issubset(metadata.tables.values()):
-        return set()  # a staged table is in no other connection
+        return set()  # a staged table exists only in its own connection
     found: set[sa.FromClause] = set()
     waiting = list(statement.get_final_froms())
     while waiting:
@@ -408,17 +409,17 @@ def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
 
 @contextmanager
 def looking(dialect: Dialect) -> Iterator[Connection]:
-    """Open a connection for looking, whose driver errors are ours.
+    """Open a connection for inspection, and turn its driver errors into ours.
 
     Raises
     ------
     DatabaseError
-        Or one of its kind.
+        Or one of its subclasses.
     """
     engine = dialect.sync_engine()
     try:
         with dialect.gate.passed(), engine.connect() as connection:
-            # deferred: looking must not wait for a writer
+            # deferred, because inspection must not wait for a writer
             connection.execution_options(walle_deferred=True)
             yield connection
             dialect.check_read(connection)

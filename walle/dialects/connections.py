@@ -1,4 +1,4 @@
-"""The connections of an engine, so that a forked child can be kept from using its parent's."""
+"""Track the connections of an engine, so that a forked child cannot use those of its parent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Connections"]
 
 
 class Connections:
-    """Those that are open: also ones that a session has taken out of the pool."""
+    """The open connections, including those that sessions have checked out of the pool."""
 
     def __init__(self) -> None:
         self._open: dict[int, Any] = {}
 
     def follow(self, engine: Engine) -> None:
-        """Follow an engine's connections from their opening to their close."""
+        """Track an engine's connections from opening to closing."""
         sa.event.listen(engine, "connect", self._opened)
         for end in ("close", "close_detached"):
             sa.event.listen(engine, end, self._closed)
@@ -32,7 +32,7 @@ class Connections:
         self._open.pop(id(connection), None)
 
     def leave(self, error: WalleError) -> None:
-        """Keep the driver's connections as they are for ever, and let every use of them raise an error."""
+        """Keep the driver's connections unchanged forever, and make every use of them raise an error."""
         for adapted in self._open.values():
             keep_for_ever(adapted)
             keep_for_ever(adapted._connection)
@@ -40,7 +40,7 @@ class Connections:
 
 
 class _Left:
-    """Stands where a driver's connection stood."""
+    """A replacement for a driver's connection that raises on every use."""
 
     def __init__(self, error: WalleError) -> None:
         self._error = error

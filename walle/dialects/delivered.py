@@ -1,4 +1,4 @@
-"""What a driver delivers, as a frame of exactly the declared types: the one way from stored rows to columns."""
+"""Convert rows and batches from drivers to frames of exactly the declared types; all reads pass through here."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _PYTHON: dict[pl.DataType, tuple[tuple[type, ...], str]] = {
 
 
 def wired(statement: sa.Select[Any], schema: Mapping[str, pl.DataType], dialect: str) -> sa.Select[Any]:
-    """Return a statement whose columns arrive in their declared types, whatever types the tables have.
+    """Return a statement whose columns have their declared types, whatever the types of the tables.
 
     Another program's tables may have int4 keys, numeric counts, varchar, char(n) or enum words, float4 prices or times
-    without a zone. On our own tables each cast is one to the column's own type, which costs nothing.
+    without a zone. On our own tables each cast is to the column's own type, which costs nothing.
 
     Parameters
     ----------
     statement : Select
-        Its columns in the order of the schema.
+        A statement with its columns in the order of the schema.
     schema : mapping of str to DataType
     dialect : str
-        ``sqlite``, whose columns have no types, is left alone; ``postgresql``.
+        ``postgresql``, or ``sqlite``, whose untyped columns need no casts.
     """
     if dialect == "sqlite":
         return statement
@@ -61,7 +61,7 @@ def wired(statement: sa.Select[Any], schema: Mapping[str, pl.DataType], dialect:
 
 
 def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted: bool) -> pl.DataFrame:
-    """Make a frame of rows.
+    """Make a frame from rows.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted
     schema : mapping of str to DataType
         The declared types.
     counted : bool
-        Instants come as microseconds since 1970 UTC.
+        Whether instants are microseconds since 1970 UTC.
 
     Raises
     ------
     UnreadableRow
-        For a value of another kind; Polars would cut 1.5 down to 1.
+        For a value of another type; Polars would truncate 1.5 to 1.
     """
     forms = {name: pl.Int64() if counted and kind.is_temporal() else kind for name, kind in schema.items()}
     for place, (name, kind) in enumerate(forms.items()):
@@ -88,7 +88,7 @@ def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted
 
 
 def _cast(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Give columns the types of a schema, in its order; a series at a time costs a small frame a tenth."""
+    """Cast columns to a schema in its order, one by one, which is ten times as fast for small frames."""
     return pl.DataFrame(
         [
             values if values.dtype == kind else values.cast(kind)
@@ -98,7 +98,7 @@ def _cast(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFram
 
 
 def _odd(rows: Sequence[Any], forms: Mapping[str, pl.DataType]) -> str:
-    """Say which value is none of its column's."""
+    """Return a message about the first value that its column does not allow."""
     for place, (name, kind) in enumerate(forms.items()):
         known, word = _PYTHON.get(kind, ((object,), "value"))
         for row in rows:
@@ -108,7 +108,7 @@ def _odd(rows: Sequence[Any], forms: Mapping[str, pl.DataType]) -> str:
 
 
 def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Make a frame of an Arrow batch, whose columns stand in the order of the schema.
+    """Make a frame from an Arrow batch with columns in the order of the schema.
 
     Raises
     ------
@@ -126,14 +126,14 @@ def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
 
 
 class Doubt(NamedTuple):
-    """A column that holds what may be no value of another program's, and of what kind it is."""
+    """A column with a value that may be invalid, and the kind of that value."""
 
     column: str
     kind: Literal["time", "number"]
 
     @property
     def told(self) -> str:
-        """Say what it holds."""
+        """The message about the value."""
         what = "time outside the years 1 to 9999" if self.kind == "time" else "number that is not finite"
         return f"column {self.column!r} holds a {what}"
 
@@ -141,13 +141,13 @@ class Doubt(NamedTuple):
 def doubtful(frame: pl.DataFrame, *, finite: bool = True) -> Doubt | None:
     """Return a column with an instant outside the years 1 to 9999, or a number that is not finite; None without one.
 
-    What PostgreSQL calls infinity arrives as some instant beyond these years, and Polars panics at it later.
+    PostgreSQL's infinity arrives as an instant beyond these years, at which Polars would panic later.
 
     Parameters
     ----------
     frame : polars.DataFrame
     finite : bool
-        Whether numbers are looked at.
+        Whether numbers must be finite.
     """
     for values in frame.get_columns():
         if isinstance(values.dtype, pl.Datetime):
@@ -155,7 +155,7 @@ def doubtful(frame: pl.DataFrame, *, finite: bool = True) -> Doubt | None:
             first, last = counts.min(), counts.max()
             if first is not None and (first < FIRST_INSTANT or last > LAST_INSTANT):  # type: ignore[operator]
                 return Doubt(values.name, "time")
-        # one of them makes the sum such one, and so may many large ones; a sum takes a tenth of the time
+        # a value that is not finite makes the sum so (as large values may); a sum takes a tenth of the time
         elif finite and values.dtype == pl.Float64 and not math.isfinite(values.sum()) and not values.is_finite().all():
             return Doubt(values.name, "number")
     return None

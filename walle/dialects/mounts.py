@@ -1,4 +1,4 @@
-"""Where a path lies: file systems of other machines."""
+"""Find out whether a path is on the file system of another machine."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ NETWORK = {
     *("glusterfs", "gpfs", "lustre", "ncpfs", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "remote", "vboxsf"),
     *("vmhgfs", "webdav"),
 }
-"""File systems whose other side is another machine, or the host of a virtual one: there no -shm is shared."""
+"""File systems on another machine, or on the host of a virtual one, where the -shm file cannot be shared memory."""
 
 NETWORK_FUSE = {
     *("afpfs", "beegfs", "ceph", "curlftpfs", "davfs", "davfs2", "gcsfuse", "glusterfs", "grpcfuse", "gvfsd-fuse"),
     *("juicefs", "mfs", "moosefs", "osxfs", "rclone", "s3fs", "seaweedfs", "sshfs", "vmhgfs-fuse"),
 }
-"""What follows ``fuse.`` in the type of such a file system in user space."""
+"""The names after ``fuse.`` in the types of such file systems in user space."""
 
 TABLE = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def network_mount(path: Path, table: str | None = None) -> str | None:
-    """Return the type of the network file system that a path lies on; None for a local one, or when nothing tells.
+    """Return the type of the network file system of a path; None for a local or unknown one.
 
     Parameters
     ----------
     path : Path
         Absolute, without links.
     table : str, optional
-        Lines as of ``/proc/self/mountinfo`` (proc(5)); None: that file, and what psutil tells elsewhere.
+        Lines as of ``/proc/self/mountinfo`` (proc(5)); by default that file, or the mounts that psutil lists elsewhere.
     """
     kind, depth = "", -1
     for mount, name in _mounts(table):
-        # a later mount lies over an earlier one at the same place
+        # a later mount hides an earlier one at the same path
         if path.is_relative_to(mount) and len(mount.parts) >= depth:
             kind, depth = name, len(mount.parts)
     return kind if _is_network(kind) or str(path).startswith("\\\\") else None
@@ -51,7 +51,7 @@ def _mounts(table: str | None) -> Iterable[tuple[Path, str]]:
     try:
         return _parsed(TABLE.read_text(errors="surrogateescape"))
     except OSError:
-        # Windows tells of a network drive by an option, and names the file system of the other side
+        # Windows marks a network drive by an option, and reports the file system of the remote side
         return [
             (Path(part.mountpoint), "remote" if "remote" in part.opts.split(",") else part.fstype)
             for part in psutil.disk_partitions(all=True)

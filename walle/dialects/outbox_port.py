@@ -1,4 +1,4 @@
-"""The port: what the event log asks of a database beyond the SQL that both speak."""
+"""The port of the event log to a database: everything beyond the SQL that both databases share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["NameLock", "OutboxDialect"]
 
 
 class NameLock(Protocol):
-    """A name that the database keeps for this process for as long as its connection lasts."""
+    """A name that the database reserves for this process for as long as its connection lasts."""
 
     def stirs(self) -> bool:
-        """Whether its connection has ended or has something to tell; it costs no round trip."""
+        """Return whether its connection has ended or received data; this needs no round trip."""
 
     async def holds(self) -> bool:
-        """Ask the database whether the name is still ours."""
+        """Return whether the name is still ours, according to the database."""
 
     async def release(self) -> None:
-        """Give it back; a second call does nothing."""
+        """Release the name; a second call has no effect."""
 
 
 class OutboxDialect(ABC):
@@ -36,36 +36,36 @@ class OutboxDialect(ABC):
         Parameters
         ----------
         connection : AsyncConnection
-            In a transaction.
+            A connection in a transaction.
         types, envelopes : sequence of str
             One per event; an envelope is JSON text.
 
         Returns
         -------
         list of int
-            Their ids, rising.
+            Their ids, in ascending order.
         """
 
     @abstractmethod
     def evidence(self) -> sa.Select[Any]:
-        """Select what tells which ids are settled: one row of highest, holders and hazard.
+        """Select the evidence of which ids are settled: one row of highest, holders and hazard.
 
-        ``highest`` is the highest committed id (0 without), of a snapshot that is older than the look at the holders.
+        ``highest`` is the highest committed id (0 without events), in a snapshot taken before the holders are read.
         ``holders`` are the transactions that may still commit an id below it, separated by commas. ``hazard`` says why
-        events could be skipped here; empty when nothing does.
+        events could be skipped here; it is empty if they cannot.
         """
 
     @abstractmethod
     def holders(self) -> sa.Select[Any]:
-        """Select one text for each transaction that may still commit an id: who, and since when."""
+        """Select a text for each transaction that may still commit an id: its owner, and its start."""
 
     @abstractmethod
     def announcement(self) -> sa.Executable | None:
-        """Return the statement that wakes listeners in other processes; None where there is none."""
+        """Return the statement that wakes listeners in other processes; None if there is none."""
 
     @abstractmethod
     def listen(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        """Open an iterator of wake-ups from other processes; only where there are announcements.
+        """Open an iterator of wake-ups from other processes; it requires :meth:`announcement`.
 
         Raises
         ------
@@ -74,15 +74,15 @@ class OutboxDialect(ABC):
 
     @abstractmethod
     async def lock_name(self, name: str) -> NameLock | None:
-        """Take a name for this process; None when another one has it.
+        """Reserve a name for this process; return None if another process has it.
 
         Raises
         ------
         NotImplementedError
-            Where the database has no such lock; an expiring lease must do.
+            If the database has no such lock; consumers then use an expiring lease.
         """
 
     @property
     @abstractmethod
     def locks_names(self) -> bool:
-        """Whether :meth:`lock_name` works here."""
+        """Whether :meth:`lock_name` is supported here."""

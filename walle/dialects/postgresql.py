@@ -1,4 +1,4 @@
-"""PostgreSQL through psycopg 3; reads in columns through ADBC, bulk writes through COPY."""
+"""PostgreSQL through psycopg 3, with columnar reads through ADBC and bulk writes through COPY."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ __all__ = ["PostgreSQLDialect"]
 log: logging.Logger = logging.getLogger("walle")
 
 CONNECT_TIMEOUT = 10
-"""Seconds after which a server that does not answer counts as unreachable."""
+"""Seconds after which a server that does not respond counts as unreachable."""
 
 _ALIVE = sql.SQL("SELECT 1")
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 
 
 class PostgreSQLDialect(Dialect):
-    """A PostgreSQL database; WallE's tables lie in the first schema of the search path."""
+    """A PostgreSQL database; WallE's tables are in the first schema of the search path."""
 
     name = "postgresql"
     stages_before_lock = False
@@ -67,7 +67,7 @@ class PostgreSQLDialect(Dialect):
         given = config.address.query.get("options") or os.environ.get("PGOPTIONS", "")
         text = given if isinstance(given, str) else " ".join(given)
         self._settings = Settings(options_of(text), read_only=read_only)
-        self._pooled: bool | None = config.transaction_pooler or None  # None: not known before the first connection
+        self._pooled: bool | None = config.transaction_pooler or None  # None until the first connection shows it
 
     # engines
 
@@ -82,7 +82,7 @@ class PostgreSQLDialect(Dialect):
             max_overflow=self.config.pool_overflow,
             pool_pre_ping=True,
             connect_args=self._arguments,
-            isolation_level="AUTOCOMMIT",  # the transactions are begun here, with their settings
+            isolation_level="AUTOCOMMIT",  # the listeners below begin transactions, with their settings
         )
         self._set_manners(engine.sync_engine)
         return engine
@@ -115,14 +115,14 @@ class PostgreSQLDialect(Dialect):
             cursor.close()
             driver = record.driver_connection
             if self._is_pooled(driver, served_by):
-                driver.prepare_threshold = None  # a prepared statement stays behind in one server connection
+                driver.prepare_threshold = None  # a prepared statement exists in only one server connection
 
         @event.listens_for(engine, "begin")
         def start(connection: Connection) -> None:
             _run(connection.connection.dbapi_connection, begin)
 
     def _is_pooled(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], served_by: int) -> bool:
-        """Tell whether a pooler stands between: it names a process of its own as the one to cancel."""
+        """Return whether there is a pooler in between, which reports a process id of its own for cancel requests."""
         if not self._pooled:
             self._pooled = connection.info.backend_pid != served_by
             if self._pooled:
@@ -139,7 +139,7 @@ class PostgreSQLDialect(Dialect):
     @property
     def _arguments(self) -> dict[str, Any]:
         given = self.config.address.query
-        # COPY sends bytes in that encoding; the options of address and environment go with the transactions
+        # COPY sends bytes in that encoding; the options of address and environment are set in each transaction
         arguments: dict[str, Any] = {"client_encoding": "utf8", "options": ""}
         if self._pooled:
             arguments["prepare_threshold"] = None
@@ -150,25 +150,25 @@ class PostgreSQLDialect(Dialect):
         return arguments
 
     def is_absent(self) -> bool:
-        """Say no: a database on a server is there, or connecting fails."""
+        """Return False: if a database on a server does not exist, connecting fails."""
         return False
 
     def prepare_creation(self) -> None:
-        """Nothing to do: a database on a server is made by its administrator."""
+        """Nothing to do: the administrator of a server creates its databases."""
 
     def begin_migration(self, connection: Connection) -> None:
         """Take an advisory lock that ends with the transaction."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
     def verify(self) -> None:
-        """Nothing to do: a server keeps its files."""
+        """Nothing to do: the files belong to the server."""
 
     def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
-        """Run amcheck where it is installed and allowed."""
+        """Run amcheck if it is installed and permitted."""
         examine(connection, tables, found)
 
     def check_read(self, connection: Connection) -> None:
-        """Nothing to do: a statement sees one state."""
+        """Nothing to do: each statement sees a consistent state."""
 
     async def release(self, engine: AsyncEngine) -> None:
         """Close an engine."""
@@ -188,8 +188,8 @@ class PostgreSQLDialect(Dialect):
         conninfo = self._conninfo()
         pooled = self._pooled if self._pooled is not None else self._look_for_pooler(conninfo)
         pool = QueuePool(
-            # behind a pooler each read is a transaction, ended as its connection goes back: by itself the driver
-            # prepares, describes and copies in round trips of their own, which go to different servers
+            # behind a pooler, each read needs a transaction that ends as its connection returns to the pool: otherwise
+            # the driver would prepare, describe and copy in separate round trips, perhaps to different servers
             lambda: adbc.connect(conninfo, autocommit=not pooled),
             pool_size=self.config.pool_size,
             max_overflow=self.config.pool_overflow,
@@ -211,10 +211,10 @@ class PostgreSQLDialect(Dialect):
     ) -> Generator[pl.DataFrame]:
         """Yield the rows in frames, over ADBC.
 
-        Values are written into the statement, because ADBC reads by COPY only when there are no parameters.
+        Values are written into the statement, because ADBC reads by COPY only if there are no parameters.
         """
-        # named: psycopg's own paramstyle would double every %, and to number parameters SQLAlchemy looks for
-        # %(name)s in the text, its 2.1.0 in the values too
+        # named paramstyle: psycopg's own would double every %, and to number parameters SQLAlchemy searches for
+        # %(name)s in the text, and its version 2.1.0 in the values too
         style = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
         text = str(statement.compile(dialect=style, compile_kwargs={"literal_binds": True}))
         connection = self._readers.connect()
@@ -229,9 +229,9 @@ class PostgreSQLDialect(Dialect):
                             break
                         yield from_arrow(batch, schema)
                 finally:
-                    job.interruptible_by(None)  # before the cursor closes: a closed one cannot be cancelled
+                    job.interruptible_by(None)  # before the cursor closes, because a closed one cannot be cancelled
             if job.stopped:
-                connection.invalidate()  # half read
+                connection.invalidate()  # it has unread rows
         except BaseException:
             connection.invalidate()
             raise
@@ -250,22 +250,22 @@ class PostgreSQLDialect(Dialect):
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
     ) -> sa.TableClause:
-        """Fill a temporary table that this connection keeps, so that its making does not bloat the catalogue."""
+        """Fill a temporary table that this connection keeps, so that creating it does not bloat the catalogue."""
         name = f"walle_stage_{table.name}"
         types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in frame.columns}
         columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
-        # behind a pooler the connection is somebody else's after the commit
+        # behind a pooler, the server connection may serve another client after the commit
         ends = "DROP" if self._pooled else "DELETE ROWS"
         await connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT {ends}")
-        if not more:  # not TRUNCATE, which writes to the catalogue each time; it is filled within one transaction
+        if not more:  # TRUNCATE would write to the catalogue each time
             await connection.exec_driver_sql(f"DELETE FROM pg_temp.{name}")
         await self._copy(connection, f"pg_temp.{name}", frame)
         if frame.height > 10_000:
-            await connection.exec_driver_sql(f"ANALYZE pg_temp.{name}")  # the planner knows nothing of it otherwise
+            await connection.exec_driver_sql(f"ANALYZE pg_temp.{name}")  # otherwise the planner has no statistics of it
         return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="pg_temp")
 
     async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """COPY into the table itself; a key that is there after all undoes it to the savepoint."""
+        """COPY into the table itself; a key that exists after all rolls it back to the savepoint."""
         try:
             async with connection.begin_nested():
                 await self._copy(connection, table.name, frame)
@@ -286,34 +286,34 @@ class PostgreSQLDialect(Dialect):
                 await copy.write(part)
 
     async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
-        """Nothing to do: no guard here looks at inserts."""
+        """Nothing to do: no guard on PostgreSQL checks inserts row by row."""
 
     async def end_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Nothing to do."""
 
     async def interrupt(self, connection: AsyncConnection) -> None:
-        """Stop the running statement by a cancel request."""
+        """Stop the running statement with a cancel request."""
         driver = (await connection.get_raw_connection()).driver_connection
         if isinstance(driver, psycopg.AsyncConnection):
             await driver.cancel_safe(timeout=5)
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
-        """Set the setting that the trigger of foreign bars looks for."""
+        """Set the setting that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql("SET LOCAL walle.indexing = 'on'")
 
     async def end_indexing(self, connection: AsyncConnection) -> None:
-        """Take the setting back: the transaction may go on with foreign statements."""
+        """Reset the setting, because the transaction may continue with other statements."""
         await connection.exec_driver_sql("SET LOCAL walle.indexing = 'off'")
 
     # events
 
     @cached_property
     def outbox(self) -> PostgreSQLOutbox:
-        """Events in this database."""
+        """The events in this database."""
         return PostgreSQLOutbox(self._open_session, lambda: not self._pooled)
 
     async def _open_session(self) -> psycopg.AsyncConnection[Any] | None:
-        """Open a connection in autocommit that stays one session; None where a pooler forbids that."""
+        """Open a connection in autocommit that stays one session; return None if a pooler prevents that."""
         connection = await psycopg.AsyncConnection.connect(self._conninfo(), autocommit=True)
         try:
             row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
@@ -330,34 +330,34 @@ class PostgreSQLDialect(Dialect):
     # facts stay facts
 
     def install_guards(self, connection: Connection) -> None:
-        """Create the function and its triggers anew."""
+        """Recreate the functions and their triggers."""
         postgresql_guards.install(connection)
 
     def remove_guards(self, connection: Connection) -> None:
-        """Drop the triggers and their function."""
+        """Drop the triggers and their functions."""
         postgresql_guards.remove(connection)
 
     def missing_guards(self, connection: Connection) -> list[str]:
-        """Name the triggers that are not there or switched off."""
+        """Return the names of triggers that are missing or disabled."""
         return postgresql_guards.missing(connection)
 
     async def begin_maintenance(self, connection: AsyncConnection) -> None:
-        """Set the setting that the delete guard of bars looks for; it ends with the transaction."""
+        """Set the setting that the delete guard of bars checks; it ends with the transaction."""
         await connection.exec_driver_sql("SET LOCAL walle.maintenance = 'on'")
 
     async def end_maintenance(self, connection: AsyncConnection) -> None:
-        """Take the setting back."""
+        """Reset the setting."""
         await connection.exec_driver_sql("SET LOCAL walle.maintenance = 'off'")
 
     # errors
 
     def is_undecodable(self, error: BaseException) -> bool:
-        """Tell psycopg's own complaints about a value from the server's, which have a code."""
+        """Return whether psycopg itself raised the error, about a value; the server's own errors have a code."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         return isinstance(cause, psycopg.DataError) and cause.sqlstate is None
 
     def translate(self, error: BaseException) -> WalleError | None:
-        """Map a psycopg or ADBC error by its class and SQLSTATE."""
+        """Translate a psycopg or ADBC error by its class and SQLSTATE."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         if not isinstance(cause, psycopg.Error | adbc_driver_manager.Error):
             return None
@@ -365,7 +365,7 @@ class PostgreSQLDialect(Dialect):
         diagnosis = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
         text = (diagnosis or str(cause)).strip().splitlines()[0].rstrip(".")
         where = self.label
-        # a refused connection carries no SQLSTATE in psycopg; libpq's text is all there is to tell by
+        # a refused connection has no SQLSTATE in psycopg, so only libpq's text can be examined
         if state in ("28P01", "28000") or (not state and "authentication failed" in str(cause)):
             return AuthenticationFailed(f"{where} refused the user or the password.")
         if state == postgresql_guards.SQLSTATE:
@@ -394,7 +394,7 @@ class PostgreSQLDialect(Dialect):
 
 
 def _runs(statement: sql.Composable) -> Callable[..., None]:
-    """Return a listener of a pool that runs a statement on an ADBC connection, or has the pool open another one."""
+    """Return a pool listener that runs a statement on an ADBC connection, or makes the pool open another one."""
     text = statement.as_string()
 
     def run(connection: Any, *_: object) -> None:
@@ -402,14 +402,14 @@ def _runs(statement: sql.Composable) -> Callable[..., None]:
             with connection.cursor() as cursor:
                 cursor.execute(text)
                 cursor.fetchone()
-        except adbc_driver_manager.Error as error:  # a restarted server must not cost a reader an error
+        except adbc_driver_manager.Error as error:  # readers must not see an error because the server was restarted
             raise DisconnectionError("the pool opens another connection") from error
 
     return run
 
 
 def _run(connection: Any, commands: str) -> None:
-    """Send several commands as one message, which must not be prepared, over psycopg or SQLAlchemy's face of it."""
+    """Send several commands as one message, which must not be prepared, over psycopg or SQLAlchemy's adapter of it."""
     if isinstance(connection, AdaptedConnection):
         connection.run_async(lambda driver: driver.execute(commands, prepare=False))
     else:
@@ -418,7 +418,7 @@ def _run(connection: Any, commands: str) -> None:
 
 def _rows_in_csv(frame: pl.DataFrame) -> Iterator[bytes]:
     for part in frame.iter_slices(BATCH_ROWS):
-        # non_numeric: a text is quoted and a null is not, which is how COPY tells '' from NULL
+        # non_numeric quotes texts but not nulls, which is how COPY distinguishes '' from NULL
         text = part.write_csv(
             None, include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%dT%H:%M:%S%.6f+00"
         )
@@ -426,9 +426,9 @@ def _rows_in_csv(frame: pl.DataFrame) -> Iterator[bytes]:
 
 
 def _bars_in_binary(frame: pl.DataFrame) -> Iterator[bytes]:
-    """Yield COPY's binary format: float64 keeps every bit, and it is written in columns.
+    """Yield COPY's binary format, which keeps every bit of a float64, built column by column.
 
-    The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
+    See https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
     """
     yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]

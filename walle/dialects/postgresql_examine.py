@@ -1,4 +1,7 @@
-"""PostgreSQL's own checks, by the extension amcheck where it is installed (https://www.postgresql.org/docs/current/amcheck.html)."""
+"""PostgreSQL's own checks, with the extension amcheck if it is installed.
+
+See https://www.postgresql.org/docs/current/amcheck.html.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _DENIED = "42501"
 
 
 def examine(connection: Connection, tables: Sequence[str], found: Examined) -> None:
-    """Run the checks, or say why not."""
+    """Run the checks, or record why they cannot run."""
     if connection.scalar(sa.text("SHOW data_checksums")) != "on":
         found.not_checked.append("checksums of pages: the server keeps none (data_checksums is off)")
     schema = connection.scalar(

@@ -1,7 +1,7 @@
-"""Triggers by which PostgreSQL itself keeps facts immutable and the index of bars true (but an owner can drop them).
+"""Triggers by which PostgreSQL itself keeps facts immutable and the index of bars correct (an owner can drop them).
 
-Checks refuse what no reader could read, which the types of the columns allow: infinite times, years before the first,
-NaN. They are made once, and stay while migrations run: a check that is made anew reads the whole table.
+Check constraints refuse values that the column types allow but no reader could read: infinite times, years before 1,
+NaN. They are created once and stay during migrations, because creating a check reads the whole table.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from walle.models import FORMED_BY, metadata
 __all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
 
 FORM = "walle_form_"
-"""Names of the checks start with this; a table's name and a column's follow, with two underscores between."""
+"""The names of the checks start with this, followed by the names of table and column, joined by two underscores."""
 
 SQLSTATE = "WA001"
-"""The code of a refusal, by which the driver's error is known."""
+"""The SQLSTATE of a refusal, by which the driver's error is recognised."""
 
 _FUNCTION = "walle_refuse_change"
-_TABLES = ("fills", "outbox", "bars", "offset_resets")  # the last came later: an older schema has no guard of it
+_TABLES = ("fills", "outbox", "bars", "offset_resets")  # older schemas lack the last one and its guard
 _TRIGGERS = {
     "update": "BEFORE UPDATE ON {table} FOR EACH ROW",
     "delete": "BEFORE DELETE ON {table} FOR EACH ROW",
@@ -57,13 +57,13 @@ BEGIN
 END
 """
 _INDEX = {
-    # bars that WallE did not write leave a mark in the index; its own writers say that they keep it themselves
+    # bars of other programs leave a mark in the index; WallE's own writers declare that they maintain it
     "walle_guard_bar_index_insert": (
         "walle_mark_bars",
         _MARKING,
         "AFTER INSERT ON bars REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT",
     ),
-    # what is deleted is in no row any more: all of the series is to be looked at again
+    # a deleted bar cannot be found in the table, so the whole series has to be indexed again
     "walle_guard_bar_index_delete": (
         "walle_unmark_bars",
         _UNMARKING,
@@ -73,10 +73,10 @@ _INDEX = {
 
 
 def install(connection: Connection) -> None:
-    """Create the functions and the triggers; ALWAYS, so that a replication role does not pass them by."""
+    """Create the functions and the triggers, which are ALWAYS enabled so that a replication role cannot bypass them."""
     remove(connection)
     for name, (function, source, table, form) in _wanted(connection).items():
-        # as the owner of the tables: who may write bars need not have a right to the index
+        # runs as the owner of the tables, because a writer of bars may have no privileges on the index
         rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if name in _INDEX else ""
         connection.execute(
             sa.text(f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql{rights} AS $${source}$$")
@@ -90,19 +90,19 @@ def install(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK {form} NOT VALID")
     for table in sorted({table for name, (table, _) in checks.items() if not present.get(name)}):
         names = [name for name, (of, _) in checks.items() if of == table and not present.get(name)]
-        # one look at the table for all of them
+        # one scan of the table for all of them
         connection.exec_driver_sql(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {name}' for name in names)}")
 
 
 def remove(connection: Connection) -> None:
-    """Drop the functions and with them the triggers."""
+    """Drop the functions and, with them, the triggers."""
     schema = _schema(connection)
     for function in (_FUNCTION, *(function for function, *_ in _INDEX.values())):
         connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {schema}.{function}() CASCADE"))
 
 
 def missing(connection: Connection) -> list[str]:
-    """Name the triggers that are not there, do not always fire, or call another function than ours."""
+    """Return the names of triggers that are missing, do not always fire, or do not call our function."""
     query = sa.text(
         "SELECT tgname, prosrc FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
         "WHERE tgenabled = 'A' AND tgqual IS NULL AND tgrelid IN "
@@ -121,14 +121,14 @@ def remove_checks(connection: Connection) -> None:
 
 
 def refused(check: str) -> str:
-    """Say what a violated check of form refused."""
+    """Return a message about the value that a check of form refused."""
     table, _, column = check.removeprefix(FORM).partition("__")
     what = told(metadata.tables[table].c[column]) if column in metadata.tables.get(table, sa.table("")).c else check
     return f"refused: {table}.{column} would hold {what}."
 
 
 def _checks(connection: Connection) -> dict[str, tuple[str, str]]:
-    """Return table and form of each check that belongs to this schema."""
+    """Return the table and form of each check of this schema."""
     if connection.scalar(sa.text(f"SELECT to_regclass('{FORMED_BY}')")) is None:  # an older schema
         return {}
     query = sa.text(
@@ -147,8 +147,8 @@ def _checks(connection: Connection) -> dict[str, tuple[str, str]]:
 
 
 def _present_checks(connection: Connection) -> dict[str, bool]:
-    """Return the checks that are there, and whether all rows are known to pass them."""
-    # conenforced came with PostgreSQL 18
+    """Return the existing checks, and whether all rows are known to pass them."""
+    # conenforced requires PostgreSQL 18
     query = sa.text(
         "SELECT conname, convalidated AND coalesce(to_jsonb(found) ->> 'conenforced', 'true') = 'true' AS valid "
         "FROM pg_constraint AS found WHERE contype = 'c' AND conname LIKE :names AND conrelid IN "
@@ -159,7 +159,7 @@ def _present_checks(connection: Connection) -> dict[str, bool]:
 
 
 def _wanted(connection: Connection) -> dict[str, tuple[str, str, str, str]]:
-    """Return function, its source, table and form of each trigger that belongs to this schema."""
+    """Return the function, its source, the table and the form of each trigger of this schema."""
     schema, tables = _schema(connection), _present(connection)
     wanted = {
         f"walle_guard_{table}_{what}": (f"{schema}.{_FUNCTION}", _SOURCE, table, form.format(table=table))
@@ -175,7 +175,7 @@ def _wanted(connection: Connection) -> dict[str, tuple[str, str, str, str]]:
 
 
 def _schema(connection: Connection) -> str:
-    # beside the tables, whatever comes first in the search path: who drops that schema shall not drop the guards
+    # the schema of the tables, not the first of the search path: dropping that one must not drop the guards
     query = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('outbox')"
     return str(connection.scalar(sa.text(query)) or connection.scalar(sa.text("SELECT quote_ident(current_schema())")))
 

@@ -1,4 +1,4 @@
-"""Events on PostgreSQL: ids are handed out before commit, so who may still commit a lower one is looked up.
+"""Events on PostgreSQL: ids are assigned before commit, so transactions that may still commit lower ones are looked up.
 
 An INSERT takes a RowExclusiveLock on its table before it takes an id from the sequence, and its transaction keeps that
 lock until its rows are visible (or gone). So a transaction that may still commit an id at or below the highest visible
@@ -33,7 +33,7 @@ BATCH_EVENTS = 5_000
 BATCH_BYTES = 16 * 1024 * 1024
 
 _ONE = "INSERT INTO outbox (type, payload) VALUES (%s, %s::jsonb) RETURNING id"
-# ORDER BY: the default of id is then taken in that order. %b: psycopg writes an array of texts as text by a loop
+# ORDER BY makes the ids follow that order; %b, because psycopg formats an array of texts as text in a slow loop
 _MANY = (
     "INSERT INTO outbox (type, payload) SELECT type, envelope::jsonb "
     "FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS event (type, envelope, place) ORDER BY place RETURNING id"
@@ -62,10 +62,10 @@ _HOLDER = (
 )
 
 
-# a host that vanishes must not keep its names for the two hours that are usual
+# a host that vanishes must not keep its names for the usual two hours
 _KEEPALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 ANSWER_TIMEOUT = 10.0
-"""Seconds after which a connection that holds a name and does not answer counts as lost."""
+"""Seconds after which a connection that holds a name and does not respond counts as lost."""
 
 
 class PostgreSQLOutbox(OutboxDialect):
@@ -74,9 +74,9 @@ class PostgreSQLOutbox(OutboxDialect):
     Parameters
     ----------
     open_session : coroutine function
-        Opens a connection of its own in autocommit; None where a pooler forbids LISTEN and session locks.
+        Opens a separate connection in autocommit; returns None if a pooler prevents LISTEN and session locks.
     has_sessions : callable
-        False once that is known.
+        Returns False once a pooler is known to prevent them.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class PostgreSQLOutbox(OutboxDialect):
 
     @property
     def locks_names(self) -> bool:
-        """Whether a session can hold an advisory lock here, as far as is known."""
+        """Whether a session can hold an advisory lock here, as far as known."""
         return self._has_sessions()
 
     async def insert(self, connection: AsyncConnection, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert one statement per batch; arrays have no limit of parameters."""
+        """Insert with one statement per batch; arrays avoid the limit on parameters."""
         if len(types) == 1:
             return [(await connection.exec_driver_sql(_ONE, (types[0], envelopes[0]))).scalar_one()]
         ids: list[int] = []
@@ -103,7 +103,7 @@ class PostgreSQLOutbox(OutboxDialect):
         return ids
 
     def evidence(self) -> sa.Select[Any]:
-        """Select it all in one statement: its snapshot is older than its look at pg_locks, which has none."""
+        """Select the evidence in one statement, whose snapshot is taken before it reads pg_locks, which has none."""
         highest = "(SELECT coalesce(max(id), 0)::bigint FROM outbox)"
         holders = f"(SELECT coalesce(string_agg(DISTINCT held.virtualtransaction, ','), '') {_LOCKS})"
         columns: list[sa.ColumnElement[Any]] = [
@@ -114,21 +114,21 @@ class PostgreSQLOutbox(OutboxDialect):
         return sa.select(*columns)
 
     def holders(self) -> sa.Select[Any]:
-        """Select sessions by pid, and prepared transactions by their name."""
+        """Select sessions by pid, and prepared transactions by name."""
         told = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS told")
         holder: sa.ColumnElement[Any] = sa.literal_column("told.holder").label("holder")
         return sa.select(holder).select_from(told)
 
     def announcement(self) -> sa.Executable | None:
-        """Return a NOTIFY, for a transaction of its own.
+        """Return a NOTIFY for a separate transaction.
 
-        Inside the writer's it would take a lock of the whole database at commit, and writers would queue for it.
+        In the writer's transaction it would lock the whole database at commit, and writers would queue for it.
         """
         return sa.text(f"SELECT pg_notify('{CHANNEL}', '')") if self._has_sessions() else None
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[None]]:
-        """Open a connection of its own that listens; behind a pooler nothing is heard."""
+        """Open a separate connection that listens; behind a pooler it receives nothing."""
         connection = await self._open_session()
         if connection is None:
             yield _silence()
@@ -144,14 +144,14 @@ class PostgreSQLOutbox(OutboxDialect):
                 await connection.close()
 
     async def lock_name(self, name: str) -> NameLock | None:
-        """Take a session advisory lock on a connection of its own; none where a pooler turns out to stand between."""
+        """Take a session advisory lock on a separate connection; there is none if a pooler is detected."""
         connection = await self._open_session()
         if connection is None:
             return None
         key = int.from_bytes(hashlib.sha256(f"walle consumer {name}".encode()).digest()[:8], signed=True)
         try:
             await connection.execute(_KEEPALIVE)
-            # the table's own number: another schema of the database has consumers of its own
+            # the oid of the table, because every schema of the database has its own consumers
             taken = "SELECT pg_try_advisory_lock(%s::bigint # 'outbox'::regclass::oid::bigint)"
             row = await (await connection.execute(taken, (key,))).fetchone()
         except BaseException:
@@ -164,14 +164,14 @@ class PostgreSQLOutbox(OutboxDialect):
 
 
 class _SessionLock:
-    """An advisory lock; it lasts as long as its connection."""
+    """An advisory lock that lasts as long as its connection."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection, self._home = connection, Home()
         self._asking: asyncio.Task[bool] | None = None
 
     def stirs(self) -> bool:
-        # between statements a server says nothing, but that it ends the session
+        # between statements a server sends nothing, except that it ends the session
         return self._home.left or self._connection.closed or _is_readable(self._connection.fileno())
 
     async def holds(self) -> bool:
@@ -179,7 +179,7 @@ class _SessionLock:
             return False
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-        # not a timeout: psycopg needs ten seconds more to give up a statement that is cancelled
+        # not asyncio.timeout, because psycopg needs ten more seconds to abandon a cancelled statement
         done, _ = await asyncio.wait({self._asking}, timeout=ANSWER_TIMEOUT)
         if not done:
             return False
@@ -195,12 +195,12 @@ class _SessionLock:
 
     async def release(self) -> None:
         if self._home.left:
-            keep_for_ever(self._connection)  # the parent holds the name by it
+            keep_for_ever(self._connection)  # the parent's connection holds the name
             return
-        if self._asking is not None:  # it did not answer, and will not
+        if self._asking is not None:  # the server did not respond, and will not
             await end(self._asking)
         else:
-            # the server frees it at the end of the session, but a moment later
+            # the server releases the lock shortly after the end of the session
             with contextlib.suppress(psycopg.Error, TimeoutError):
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     await self._connection.execute("SELECT pg_advisory_unlock_all()")
@@ -210,7 +210,7 @@ class _SessionLock:
 def _is_readable(descriptor: int) -> bool:
     if sys.platform == "win32":
         return bool(select.select([descriptor], [], [], 0)[0])
-    poll = select.poll()  # select() refuses descriptors from 1024
+    poll = select.poll()  # select() does not support descriptors from 1024
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
 

@@ -1,7 +1,7 @@
-"""The settings that every transaction on PostgreSQL runs under, and how a pooler between is noticed.
+"""The settings of every transaction on PostgreSQL, and the detection of a pooler.
 
-They travel with each transaction. A pooler such as PgBouncer refuses or drops what is asked for at the start of a
-connection, and hands its server connections on, so that nothing set for a session is there in the next transaction.
+They are set in each transaction. A pooler such as PgBouncer refuses or drops settings requested at the start of a
+connection, and reassigns its server connections, so that session settings are lost in the next transaction.
 https://www.pgbouncer.org/features.html
 """
 
@@ -18,28 +18,28 @@ from walle.errors import ConfigurationError
 __all__ = ["FIXED", "LOCK_TIMEOUT", "Settings", "options_of"]
 
 LOCK_TIMEOUT = 60
-"""Seconds that a statement waits for another transaction's lock, as on SQLite."""
+"""Seconds that a statement waits for a lock of another transaction, as on SQLite."""
 
 FIXED = {
     "timezone": "UTC",
-    "datestyle": "ISO, MDY",  # psycopg reads no other
-    "standard_conforming_strings": "on",  # as the literals are written
+    "datestyle": "ISO, MDY",  # the only style that psycopg reads
+    "standard_conforming_strings": "on",  # matches how literals are written
     "extra_float_digits": "3",  # a float64 as text with all of its digits
 }
-"""What holds in every transaction, whatever the server, the database, the role or the address say."""
+"""The settings of every transaction, whatever the server, the database, the role or the address say."""
 
 _OPTION = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 
 
 class Settings:
-    """What the transactions of one database are told as they begin.
+    """The settings that the transactions of one database make as they begin.
 
     Parameters
     ----------
     options : mapping of str to str
-        What the address asks for, by name; it may set another time-out, but nothing of :data:`FIXED`.
+        The options in the address, by name; they may change the timeout, but nothing in :data:`FIXED`.
     read_only : bool
-        Let the server itself refuse writes.
+        Whether the server itself should refuse writes.
     """
 
     def __init__(self, options: Mapping[str, str], *, read_only: bool) -> None:
@@ -49,32 +49,32 @@ class Settings:
 
     @property
     def begin(self) -> sql.Composed:
-        """Begin a transaction; one message to the server, which answers once."""
+        """The statements that begin a transaction, in one message to the server."""
         return sql.SQL(self._mode) + _select(self._asked, local=True)
 
     def reading(self, *, local: bool) -> sql.Composed:
-        """Set them in a transaction that a driver has begun, or for its whole session, and let it only read."""
+        """Return the statements for a read-only transaction that a driver has begun, or for its whole session."""
         only = "transaction_read_only" if local else "default_transaction_read_only"
         return _select(self._asked | {only: "on"}, local=local)
 
     @property
     def kept(self) -> sql.Composed:
-        """Set them for a whole session; only where no pooler stands between."""
+        """The statements for a whole session, for use only without a pooler."""
         return _select(self._asked, local=False)
 
     @property
     def look(self) -> sql.Composed:
-        """Select the process that serves a connection, then each fixed setting as it stands in a transaction."""
+        """The query for the server process of a connection and the value of each fixed setting in a transaction."""
         found = [sql.SQL("current_setting({})").format(name) for name in self._fixed]
         return sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join(found))
 
     def check(self, found: Sequence[str], label: str) -> None:
-        """Hold what :attr:`look` has selected, without the process, against what was asked.
+        """Compare the settings that :attr:`look` selected, without the process, with the requested ones.
 
         Raises
         ------
         ConfigurationError
-            When a setting did not get through.
+            If a setting did not take effect.
         """
         for (name, asked), stands in zip(self._fixed.items(), found, strict=True):
             if stands != asked:
@@ -85,7 +85,7 @@ class Settings:
 
 
 def _select(asked: Mapping[str, str], *, local: bool) -> sql.Composed:
-    # set_config, not SET: it reads a list such as a search_path in the same way as a command line does
+    # set_config, unlike SET, reads a list such as a search_path in the same way as a command line does
     calls = [sql.SQL("set_config({}, {}, {})").format(name, value, local) for name, value in asked.items()]
     return sql.SQL("SELECT ") + sql.SQL(", ").join(calls)
 

@@ -44,22 +44,22 @@ BUSY_TIMEOUT = 60.0
 """Seconds that a transaction waits for another process's write lock."""
 
 BUSY_SLICE = 0.25
-"""Seconds that SQLite itself waits before it is asked again: nothing interrupts it meanwhile."""
+"""Seconds that SQLite itself waits for a lock before a retry; it cannot be interrupted meanwhile."""
 
 READ_TRIES = 3
-"""How often a reader who cannot hold a file still begins anew when it was changed."""
+"""The number of times that a reader that cannot lock the file starts again after the file has changed."""
 
 STAGE_ROWS = 8_192
-"""Rows that are staged between two looks for an interrupt: some 10 ms."""
+"""The number of rows staged between two checks for an interrupt, which takes about 10 ms."""
 
 _INTERRUPTED = "walle_interrupted"
 
 
 class SQLiteDialect(Dialect):
-    """A SQLite file through Python's own sqlite3 library, and no other.
+    """A SQLite file, opened only through Python's own sqlite3 library.
 
     A second SQLite library in the process (ADBC, DuckDB, connectorx) would drop the file's POSIX locks when it closes
-    the file, and let two writers in.
+    the file, and so allow two writers.
     """
 
     name = "sqlite"
@@ -72,14 +72,14 @@ class SQLiteDialect(Dialect):
 
     @property
     def path(self) -> Path:
-        """The file, as it was named."""
+        """The path of the file, as it was passed."""
         return Path(str(self.config.address.database))
 
     # engines
 
     def async_engine(self) -> AsyncEngine:
-        """Make the engine for writes: every transaction is BEGIN IMMEDIATE, so none fails halfway for a lock."""
-        mode = "ro" if self.read_only else "rw"  # never rwc: a file that vanished must not come back empty
+        """Make the engine for writes; every transaction is BEGIN IMMEDIATE, so that none fails halfway for a lock."""
+        mode = "ro" if self.read_only else "rw"  # never rwc, which would recreate a removed file as an empty one
         engine = create_async_engine(
             self._url("sqlite+aiosqlite"),
             echo=self.config.echo,
@@ -117,11 +117,11 @@ class SQLiteDialect(Dialect):
         return engine
 
     def _url(self, driver: str) -> URL:
-        # the mode is chosen when a connection is opened: see walle.dialects.sqlite_watch
+        # walle.dialects.sqlite_watch chooses the mode when a connection is opened
         return URL.create(driver, database=f"file:{quote(str(self.path))}", query={"uri": "true"})
 
     def verify(self) -> None:
-        """Do nothing while the file that was opened first lies where it did.
+        """Raise if the file at the path is no longer the one that was opened first.
 
         Raises
         ------
@@ -131,37 +131,37 @@ class SQLiteDialect(Dialect):
         self.file.verify()
 
     def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
-        """Run integrity_check, foreign_key_check, and hold the ids against their counters."""
+        """Run integrity_check and foreign_key_check, and compare the ids with their counters."""
         examine(connection, tables, found)
 
     def check_read(self, connection: Connection) -> None:
-        """Raise unless the file stayed as it is beside a reader who cannot hold it still."""
+        """Raise if the file has changed during a read that could not lock it."""
         check_read(connection, self.file)
 
     async def release(self, engine: AsyncEngine) -> None:
-        """Close an engine; the log of a file that was replaced is emptied into that file before."""
-        async with self.gate.passed_by_task():  # the last to leave folds the -wal into the file
+        """Close an engine; if its file was replaced, first checkpoint the log into that file."""
+        async with self.gate.passed_by_task():  # the last connection to close checkpoints the -wal into the file
             if self.file.replaced:
                 with contextlib.suppress(WalleError):
-                    async with engine.connect():  # what the pool takes from its shelf does it
+                    async with engine.connect():  # checking a connection out of the pool does it
                         pass
             await engine.dispose()
 
     def is_absent(self) -> bool:
-        """Tell whether the file is absent or empty.
+        """Return whether the file is absent or empty.
 
         Raises
         ------
         NotAWalleStore
-            When the file holds a single byte.
+            If the file holds a single byte.
         DatabaseUnavailable
-            When the file cannot be looked at, or the address is a folder.
+            If the file cannot be examined, or the address is a folder.
         """
         if self.path.is_dir():
             raise DatabaseUnavailable(f"{self.path} is a folder; name a file in it: {self.path / 'research.db'}.")
         try:
             size = self.path.stat().st_size
-            if size == 1:  # SQLite takes a single byte for an empty file, and would write over it
+            if size == 1:  # SQLite treats a file of one byte as empty, and would overwrite it
                 raise NotAWalleStore(f"{self.path} is not a SQLite database; it was not touched.")
             return size == 0
         except FileNotFoundError:
@@ -170,16 +170,16 @@ class SQLiteDialect(Dialect):
             raise DatabaseUnavailable(f"{self.path} cannot be opened: {error.strerror}.") from error
 
     def prepare_creation(self) -> None:
-        """Check that the folder is there and writable, and switch the new file to WAL.
+        """Check that the folder exists and is writable, and switch the new file to WAL.
 
         Raises
         ------
         DatabaseUnavailable
-            When the folder does not exist.
+            If the folder does not exist.
         ReadOnly
-            When the folder cannot be written.
+            If the folder cannot be written.
         FileReplaced
-            When a file of that name was removed, and is still open somewhere.
+            If a file of that name was removed and is still open somewhere.
         """
         folder = self.file.real.parent
         if not folder.is_dir():
@@ -194,7 +194,7 @@ class SQLiteDialect(Dialect):
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT)
         try:
             deadline = time.monotonic() + BUSY_TIMEOUT
-            while True:  # the switch to WAL does not wait for others by itself
+            while True:  # SQLite itself does not wait for others to switch to WAL
                 try:
                     connection.execute("PRAGMA journal_mode=WAL")
                     return
@@ -212,19 +212,19 @@ class SQLiteDialect(Dialect):
 
     @property
     def gate(self) -> Gate:
-        """That of the file, whoever works on it in this process."""
+        """The gate of the file, shared by everything in this process that works on it."""
         return self._gate
 
     def before_fork(self, *, busy: bool) -> None:
-        """Note which file it is."""
+        """Record the file and its state."""
         self._inherited = sqlite_forks.Inherited(self.file.real, busy=busy)
 
     def forked(self) -> None:
-        """Take the file's locks anew."""
+        """Take the file's locks again."""
         self._inherited.take_over()
 
     def check_process(self) -> None:
-        """Refuse a file of which the locks are not known.
+        """Raise if the locks of the file are unknown.
 
         Raises
         ------
@@ -243,7 +243,7 @@ class SQLiteDialect(Dialect):
         Raises
         ------
         DatabaseBusy
-            When the file is changed again and again, or in mid-read, beside a reader who cannot hold it still.
+            If the file changes repeatedly, or during a read, and the reader cannot lock it.
         """
         with self.gate.passed():
             for left in reversed(range(READ_TRIES)):
@@ -274,12 +274,12 @@ class SQLiteDialect(Dialect):
                     check_read(connection, self.file)
                     yield frame
             except sqlite3.Error:
-                check_read(connection, self.file)  # a file that changes looks damaged to who takes it for a fixed one
+                check_read(connection, self.file)  # to a reader of an immutable file, changes look like damage
                 raise
             finally:
                 job.interruptible_by(None)
                 if result is not None:
-                    result.close()  # an unfinished statement would keep the log from being emptied
+                    result.close()  # an unfinished statement would prevent a checkpoint of the log
 
     def close_readers(self) -> None:
         """Close the read-only connections."""
@@ -292,20 +292,20 @@ class SQLiteDialect(Dialect):
 
     @property
     def arrival(self) -> str:
-        """SQLite numbers the rows of a table as they come."""
+        """The row id, since SQLite numbers the rows of a table in order of insertion."""
         return "rowid"
 
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
     ) -> sa.TableClause:
-        """Fill a TEMP table: it lies outside the file, so no lock is held meanwhile.
+        """Fill a TEMP table, which is outside the file, so that no lock is held meanwhile.
 
         Raises
         ------
         CancelledError
             Between two batches after :meth:`interrupt`.
         StorageFull
-            When there is no room for it in SQLite's temporary folder.
+            If there is no space for it in SQLite's temporary folder.
         """
         with staging():
             return await self._stage(connection, table, frame, more=more)
@@ -331,11 +331,11 @@ class SQLiteDialect(Dialect):
         return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="temp")
 
     async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Leave it to staging, which holds the write lock for less long."""
+        """Return False, because staging holds the write lock for less time."""
         return False
 
     async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
-        """Drop the triggers of replacement: an anti-joined insert replaces nothing, and they double its time.
+        """Drop the triggers against replacement: an anti-joined insert replaces nothing, and they double its time.
 
         DDL is part of the transaction, so no other connection ever sees the table without them.
         """
@@ -348,9 +348,10 @@ class SQLiteDialect(Dialect):
             await connection.exec_driver_sql(sqlite_guards.TRIGGERS[name])
 
     async def interrupt(self, connection: AsyncConnection) -> None:
-        """Stop the running statement by sqlite3_interrupt; staging stops before its next batch.
+        """Stop the running statement with sqlite3_interrupt; staging stops before its next batch.
 
-        An executemany hears of it only while a row goes in, which is hardly ever while the caller has the GIL.
+        An executemany notices it only while it inserts a row, which hardly ever coincides with the caller having the
+        GIL.
         """
         connection.info[_INTERRUPTED] = True
         driver = (await connection.get_raw_connection()).driver_connection
@@ -369,7 +370,7 @@ class SQLiteDialect(Dialect):
 
     @cached_property
     def outbox(self) -> SQLiteOutbox:
-        """Events in this file."""
+        """The events in this file."""
         return SQLiteOutbox(_INTERRUPTED, STAGE_ROWS)
 
     # facts stay facts
@@ -383,7 +384,7 @@ class SQLiteDialect(Dialect):
         sqlite_guards.remove(connection)
 
     def missing_guards(self, connection: Connection) -> list[str]:
-        """Name the triggers that are not there, or not as they should be."""
+        """Return the names of triggers that are missing or altered."""
         return sqlite_guards.missing(connection)
 
     async def begin_maintenance(self, connection: AsyncConnection) -> None:
@@ -399,20 +400,20 @@ class SQLiteDialect(Dialect):
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
     ) -> list[Found]:
-        """Find them; texts that are no UTF-8 are known to Python only."""
+        """Find unreadable values; only Python can find texts that are not UTF-8."""
         with sqlite_texts.any_text(connection):
             found = super().find_unreadable(connection, tables, within)
         return found or sqlite_texts.undecodable(connection, tables)
 
     def is_undecodable(self, error: BaseException) -> bool:
-        """Tell the module's own complaint about a text from SQLite's errors, which have a code."""
+        """Return whether the sqlite3 module itself raised the error, about a text; SQLite's own errors have a code."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         return isinstance(cause, sqlite3.OperationalError) and getattr(cause, "sqlite_errorcode", None) is None
 
     def translate(self, error: BaseException) -> WalleError | None:
         """Map a sqlite3 error by its result code."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        if isinstance(cause, UnicodeDecodeError):  # what SQLite says of a damaged schema quotes it
+        if isinstance(cause, UnicodeDecodeError):  # SQLite's message about a damaged schema quotes it
             return DatabaseError(f"{self.path} is damaged: what SQLite says of it is no text. Restore it from a copy.")
         if not isinstance(cause, sqlite3.Error):
             return None
@@ -422,7 +423,7 @@ class SQLiteDialect(Dialect):
 def _begin_well(engine: Engine, file: SQLiteFile, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # a deferred transaction that reads first and writes later fails at once when another wrote in between
+        # a deferred transaction that writes after reading fails at once if another connection wrote in between
         if read_only or connection.get_execution_options().get("walle_deferred", False):
             connection.exec_driver_sql("BEGIN")
             check_begun(connection, file)

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean: one of ours for each result code."""
+"""Translate SQLite's errors into ours by their result codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["is_busy", "staging", "translate"]
 
 _LAST = (1 << 63) - 1
 _ROOM = 1 << 24
-"""Bytes that are free on a disk which is not full."""
+"""The number of free bytes from which a disk does not count as full."""
 
 _UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 _NO_LIVE_READ = (
@@ -44,19 +44,19 @@ _NO_LIVE_READ = (
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Tell whether another connection holds a lock."""
+    """Return whether an error means that another connection holds a lock."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 @contextmanager
 def staging() -> Iterator[None]:
-    """Turn a full disk into our error where only temporary tables are written.
+    """Turn a full disk into our error during work that writes only temporary tables.
 
     Raises
     ------
     StorageFull
     DBAPIError
-        For any other reason, as it came.
+        For any other reason, unchanged.
     Error
         Likewise.
     """
@@ -79,16 +79,16 @@ def _temporary_full() -> StorageFull:
 
 
 def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patience: float) -> WalleError:
-    """Map an error by its result code.
+    """Translate an error by its result code.
 
     Parameters
     ----------
     error : sqlite3.Error
     file : SQLiteFile
     read_only : bool
-        The store was opened so.
+        Whether the store was opened read-only.
     patience : float
-        Seconds that were waited for a lock.
+        The number of seconds spent waiting for a lock.
     """
     path = file.path
     code = getattr(error, "sqlite_errorcode", None) or 0
@@ -131,7 +131,7 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
 
 
 def _spent(file: SQLiteFile) -> str | None:
-    """Return the table whose counter of ids stands at its end: SQLite calls that a full disk as well."""
+    """Return the table whose counter of ids is exhausted, which SQLite also reports as a full disk."""
     with contextlib.suppress(sqlite3.Error):
         address = f"file:{quote(str(file.path))}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:

@@ -1,6 +1,6 @@
 """SQLite's own checks of a file: its pages, its indexes, its references, and its counters of ids.
 
-A page has no checksum, so that a changed value in a cell of no index is as good as any other to SQLite.
+A page has no checksum, so SQLite cannot detect a changed value in a cell that no index covers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from walle.forms import LAST_ID, SPENT_ID
 __all__ = ["examine"]
 
 MOST = 20
-"""Lines of integrity_check that are told."""
+"""The maximum number of reported lines of integrity_check."""
 
 
 def examine(connection: Connection, tables: Sequence[str], found: Examined) -> None:
-    """Run the checks; what a damaged page stops is a problem as well."""
+    """Run the checks; a check that a damaged page stops counts as a problem too."""
     checks: dict[str, Callable[[Connection], Iterator[str]]] = {
         "pages and indexes (integrity_check)": _pages,
         "references (foreign_key_check)": _references,
@@ -46,7 +46,7 @@ def _references(connection: Connection) -> Iterator[str]:
 
 
 def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
-    # what AUTOINCREMENT has given out: no row can have a higher id
+    # no row can have a higher id than AUTOINCREMENT has assigned
     counters = {row[0]: row[1] for row in connection.execute(sa.text("SELECT name, seq FROM sqlite_sequence"))}
     for table in tables:
         made = connection.scalar(sa.text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table})

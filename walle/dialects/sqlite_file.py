@@ -1,8 +1,8 @@
-"""The file below a SQLite store: which one was opened, whether it still lies there, and how it can be read.
+"""The file of a SQLite store: its identity, whether it was replaced, and how it can be read.
 
-SQLite finds the write-ahead log of a database by its name, and so would fold the log of a file that was replaced into
-the one that lies there now. Only names are looked at here: to open the file a second time and close it again would
-drop the locks that SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, "posix_close_bug").
+SQLite finds the write-ahead log of a database by its name, and so would checkpoint the log of a replaced file into the
+new one. This module only examines names: opening the file a second time and closing it again would drop the locks that
+SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, "posix_close_bug").
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["SQLiteFile", "Stamp"]
 log: logging.Logger = logging.getLogger("walle")
 
 TICK = 50_000_000
-"""Nanoseconds within which a file system may give two changes the same time; the coarsest of Linux have 10 ms."""
+"""Nanoseconds within which a file system may give two changes the same time; the coarsest on Linux have 10 ms."""
 
 _LOOKS = 3
 _PAUSE = 0.02
@@ -39,12 +39,12 @@ _warned: set[Path] = set()
 
 
 class SQLiteFile:
-    """A file by its path, and the one that was opened there first.
+    """A path, and the file that was first opened there.
 
     Parameters
     ----------
     path : Path
-        Absolute; links in it are followed, as SQLite does.
+        An absolute path; links are followed, as SQLite does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,46 +54,46 @@ class SQLiteFile:
 
     @property
     def real(self) -> Path:
-        """The file behind all links: SQLite keeps the log and its index beside that one."""
+        """The path with all links resolved, beside which SQLite keeps the log and its index."""
         return Path(os.path.realpath(self.path))
 
     def beside(self, suffix: str) -> Path:
-        """Name a companion of the file, such as ``-wal``."""
+        """Return the path of a companion of the file, such as ``-wal``."""
         real = self.real
         return real.with_name(real.name + suffix)
 
-    # which file it is
+    # identity
 
     def identity(self) -> Identity | None:
-        """Return what tells the file from every other one at this moment; None when nothing lies there."""
+        """Return the current identity of the file, which no other file has; None if there is no file."""
         found = _stat(self.path)
         return None if found is None else (found.st_dev, found.st_ino)
 
     def remember(self) -> None:
-        """Hold on to the file that lies there: from now on :meth:`verify` asks for that one."""
+        """Remember the current file, so that :meth:`verify` compares with it from now on."""
         if self._opened is None:
             self._opened = self.identity()
 
     @property
     def replaced(self) -> bool:
-        """Whether another file, or none, lies where the one was that was opened."""
+        """Return whether the file that was opened has been replaced or removed."""
         return self._opened is not None and self.identity() != self._opened
 
     @property
     def shrunk(self) -> bool:
-        """Whether the file is smaller than it was once; SQLite itself makes it so only when it holds less."""
+        """Return whether the file is smaller than before; SQLite itself shrinks it only if it holds less."""
         found = _stat(self.path)
         size = 0 if found is None else found.st_size
         self._largest = max(self._largest, size)
         return size < self._largest
 
     def accept_size(self) -> None:
-        """Take the size that the file has now as the one that SQLite left it with."""
+        """Accept the current size of the file as one that SQLite itself produced."""
         found = _stat(self.path)
         self._largest = 0 if found is None else found.st_size
 
     def holds(self, size: int) -> bool:
-        """Whether so many bytes lie in the file itself; what is missing may lie in the log."""
+        """Return whether the file itself has that many bytes; the rest may be in the log."""
         found = _stat(self.path)
         return found is not None and found.st_size >= size
 
@@ -103,7 +103,7 @@ class SQLiteFile:
         Parameters
         ----------
         damage : str
-            What SQLite says of it.
+            SQLite's description of the damage.
 
         Raises
         ------
@@ -118,12 +118,12 @@ class SQLiteFile:
         )
 
     def verify(self, *, written: bool = False) -> None:
-        """Do nothing while the file that was opened lies where it did.
+        """Raise if the file at the path is no longer the one that was opened.
 
         Parameters
         ----------
         written : bool
-            The call has committed: what it wrote went into the file that was opened.
+            Whether the call has committed, so that its changes are in the file that was opened.
 
         Raises
         ------
@@ -144,14 +144,14 @@ class SQLiteFile:
             written=written,
         )
 
-    # how it can be opened
+    # opening
 
     def address(self, mode: str) -> tuple[str, Stamp | None]:
-        """Return the URI by which SQLite opens the file, and its stamp when it is read as one that nobody changes.
+        """Return the URI with which SQLite opens the file, and its stamp if it is opened as immutable.
 
-        A database with a log needs an index of it (-shm) even to be read, and a reader who may not write the folder
-        cannot make one. Without a log nobody has the file open: it is read as it stands, and is looked at again after
-        each reading.
+        A database with a log needs an index of it (-shm) even for reading, and a reader without write access to the
+        folder cannot create one. Without a log, nobody has the file open: it is read as immutable, and its stamp is
+        compared after each read.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class SQLiteFile:
         uri = f"file:{quote(str(self.path))}?mode={mode}"
         if mode != "ro" or os.access(self.real.parent, os.W_OK):
             return uri, None
-        stamp = self._settled_stamp()  # before it is looked for a log, which may be there the moment after
+        stamp = self._settled_stamp()  # before the search for a log, which may appear just afterwards
         _, log_mark, journal = stamp
         idle = log_mark is None or (log_mark[2] == 0 and _stat(self.beside("-shm")) is None)
         if not idle or (journal is not None and journal[2]):
@@ -168,25 +168,25 @@ class SQLiteFile:
         return f"{uri}&immutable=1", stamp
 
     def stamp(self) -> Stamp:
-        """Return what changes whenever the file does."""
+        """Return a stamp that changes whenever the file does."""
         return tuple(_mark(path) for path in (self.real, self.beside("-wal"), self.beside("-journal")))
 
     def _settled_stamp(self) -> Stamp:
-        """Return the stamp once it is old enough for the next change to give another one."""
+        """Return the stamp once it is so old that any further change would produce another one."""
         stamp = self.stamp()
         while stamp[0] is not None and 0 <= time.time_ns() - max(stamp[0][3:]) < TICK:
             time.sleep(TICK / 1e9)
             stamp = self.stamp()
         return stamp
 
-    # who else has it open
+    # other processes
 
     def refuse_foreign_log(self) -> None:
-        """Refuse the log beside the file when it belongs to another file that is still open somewhere.
+        """Raise if the log beside the file belongs to another file that is still open somewhere.
 
-        That is how it looks after a restore under an open store. Whoever opened the file now would have that log
-        folded into it. A missing lock alone proves nothing: a process that copies a file it has open as a store drops
-        its locks on it.
+        This is the state after a restore under an open store; opening the file now would checkpoint that log into it. A
+        missing lock alone proves nothing: a process that copies a file that it has open as a store drops its locks on
+        it.
 
         Raises
         ------
@@ -194,7 +194,7 @@ class SQLiteFile:
         """
         if self._opened is not None and not self.replaced:
             return
-        for look in range(_LOOKS):  # a store that is just being opened or closed has one lock without the other
+        for look in range(_LOOKS):  # a store has only one of the locks while it is being opened or closed
             holders = self._holders_of_another()
             if not holders:
                 return
@@ -221,16 +221,16 @@ class SQLiteFile:
 
     @property
     def in_use(self) -> bool:
-        """Whether anybody has the file that lies there now open, as far as can be known."""
+        """Return whether any process has the current file open, as far as can be determined."""
         return _inode(self.path) in _locks()
 
     def warn(self) -> None:
-        """Warn once of a place or a name with which SQLite cannot keep its promises.
+        """Warn once about a location or name for which SQLite cannot guarantee durability.
 
         Raises
         ------
         DatabaseUnavailable
-            When somebody has the file open by another name: each name has a log of its own.
+            If a process has the file open under another name, because each name has a log of its own.
         """
         real = self.real
         found = _stat(real)
@@ -289,7 +289,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _has_open(holder: str, identity: Identity) -> bool:
-    """Tell whether a process has a file open, as far as this user may know."""
+    """Return whether a process has a file open, as far as this user may see."""
     try:
         opened = list(Path(f"/proc/{holder.removeprefix('process ')}/fd").iterdir())
     except OSError:
@@ -298,14 +298,14 @@ def _has_open(holder: str, identity: Identity) -> bool:
 
 
 def _locks() -> dict[int, set[str]]:
-    """Return who holds a lock on which inode, this process included; empty where the system does not tell."""
+    """Return the holders of locks by inode, including this process; empty if the system does not list them."""
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return {}
     found: dict[int, set[str]] = {}
     for line in lines:
-        words = [word for word in line.split() if word != "->"]  # who only waits stands behind an arrow
+        words = [word for word in line.split() if word != "->"]  # an arrow marks processes that only wait
         if len(words) >= 6 and "->" not in line and words[1] == "POSIX":
             found.setdefault(int(words[5].rpartition(":")[2]), set()).add(f"process {words[4]}")
     return found

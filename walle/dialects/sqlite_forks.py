@@ -1,10 +1,10 @@
-"""What a forked child has to know of the SQLite files that its parent has open.
+"""Keep SQLite's locks right in a forked child whose parent has the same files open.
 
 SQLite counts its POSIX locks in the memory of the process, and a child inherits the counts without the locks: a new
-connection of the child would rely on locks that it does not have. Two of them last as long as a connection, and are
-taken anew here, for the rest of the child's life: the shared lock of the file, without which the parent would delete
-the -wal under the child at its close, and that of the -shm, without which a third process would empty it. The others
-last as long as a transaction; where one was under way at the fork, the child may not open the file.
+connection of the child would rely on locks that it does not have. Two of them last as long as a connection, and this
+module takes them again for the rest of the child's life: the shared lock of the file, without which the parent would
+delete the -wal under the child when it closes, and that of the -shm, without which a third process would truncate it.
+The others last as long as a transaction; if one was running at the fork, the child may not open the file.
 https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
 """
 
@@ -28,13 +28,13 @@ _gates: WeakValueDictionary[Path, FileGate] = WeakValueDictionary()
 
 
 class Inherited:
-    """One file as it was before a fork.
+    """The state of a file before a fork.
 
     Parameters
     ----------
     path : Path
     busy : bool
-        A transaction was under way.
+        Whether a transaction was running.
     """
 
     def __init__(self, path: Path, *, busy: bool) -> None:
@@ -43,7 +43,7 @@ class Inherited:
         self._file_id, self._shm_id = _identity(path), _identity(self._shm)
 
     def take_over(self) -> None:
-        """Take the locks of the child's own."""
+        """Take the child's own locks."""
         if self._file_id is None:
             return
         if self._busy:
@@ -56,12 +56,12 @@ class Inherited:
 
 
 class FileGate(Gate):
-    """What every transaction on one file passes in this process: a store's, a look's and a migration's.
+    """The gate for all transactions on one file in this process: of stores, inspections and migrations.
 
     Parameters
     ----------
     path : Path
-        The file behind all links.
+        The path with all links resolved.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,18 +71,18 @@ class FileGate(Gate):
         watch(self)
 
     def before_fork(self) -> None:
-        """Note the file when a transaction is under way all the same; the locks that last are a store's to note."""
+        """Record the file if a transaction is running nonetheless; a store itself records the lasting locks."""
         self._noted = Inherited(self._path, busy=True) if self.busy else None
 
     def forked(self) -> None:
-        """Leave what is counted to the parent; what the child opens counts anew."""
+        """Forget the parent's transactions; those of the child are counted from zero."""
         _gates.pop(self._path, None)
         if self._noted is not None:
             self._noted.take_over()
 
 
 def gate_of(path: Path) -> FileGate:
-    """Return the one gate of a file in this process."""
+    """Return the gate of a file; a process has one gate per file."""
     with alone():
         gate = _gates.get(path)
         if gate is None:
@@ -91,7 +91,7 @@ def gate_of(path: Path) -> FileGate:
 
 
 def check(path: Path) -> None:
-    """Raise where this process may not open a file.
+    """Raise if this process may not open a file.
 
     Raises
     ------
@@ -113,12 +113,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _locked(path: Path, identity: tuple[int, int], part: tuple[int, int]) -> bool:
-    """Lock a part of a file for as long as this process lives; False when that file is not there any more."""
+    """Lock a part of a file for the lifetime of this process; return False if that file no longer exists."""
     import fcntl
 
     start, length = part
     try:
-        # never closed: closing any descriptor of a file drops all locks of the process on it
+        # never closed, because closing any descriptor of a file drops all locks of the process on it
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, length, start)
     except OSError:

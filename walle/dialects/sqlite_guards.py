@@ -1,12 +1,12 @@
-"""Triggers by which SQLite itself keeps facts immutable and the index of bars true, whoever writes the file.
+"""Triggers by which SQLite itself keeps facts immutable and the index of bars correct, whoever writes the file.
 
-INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFORE INSERT trigger marks a key that is
-already there, and an AFTER INSERT trigger, which runs only when a row really went in, refuses a marked key: that can
-only have been a replacement. A plain INSERT still fails by its constraint, and ON CONFLICT DO NOTHING still does
-nothing. To a BEFORE trigger SQLite shows a row id that it has not chosen yet as -1, so that id itself is refused.
+INSERT OR REPLACE deletes the old row without firing a delete trigger. So a BEFORE INSERT trigger marks a key that
+already exists, and an AFTER INSERT trigger, which runs only if a row was inserted, refuses a marked key: this can only
+have been a replacement. A plain INSERT still fails by its constraint, and ON CONFLICT DO NOTHING still does nothing. In
+a BEFORE trigger, a row id that SQLite has not chosen yet is -1, so that id itself is refused.
 
-A column of SQLite takes a value of any kind. So guards of form refuse what no reader could read, such as a text for a
-time.
+A column of SQLite accepts a value of any type. So guards of form refuse values that no reader could read, such as a
+text in a column of times.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREFIX = "walle_guard_"
 """Names of guards and of their helper tables start with this; migrations leave them alone."""
 
 REFUSED = "refused: "
-"""How the message of a guard of form begins."""
+"""The beginning of the messages of guards of form."""
 
 BEGIN_MAINTENANCE = f"INSERT INTO {PREFIX}maintenance (reason, never) VALUES ('sealing', 'committed')"
 END_MAINTENANCE = f"DELETE FROM {PREFIX}maintenance WHERE reason = 'sealing'"
@@ -46,7 +46,7 @@ BEGIN_INDEXING = f"INSERT OR IGNORE INTO {PREFIX}maintenance (reason, never) VAL
 END_INDEXING = f"DELETE FROM {PREFIX}maintenance WHERE reason = 'indexing'"
 
 _HELPERS = {
-    # the marker refers to a row that never is: a commit that forgot to remove it fails by this foreign key
+    # the marker refers to a row that never exists, so this foreign key refuses a commit that left the marker behind
     "maintenance": (
         f"(reason TEXT PRIMARY KEY, never TEXT NOT NULL REFERENCES {PREFIX}maintenance (reason) "
         "DEFERRABLE INITIALLY DEFERRED)"
@@ -57,7 +57,7 @@ _KEYS = {
     "fills": ("id",),
     "outbox": ("id",),
     "bars": ("symbol", "timeframe", "timestamp"),
-    "offset_resets": ("id",),  # came later: an older schema has no such table, and no guard of it
+    "offset_resets": ("id",),  # older schemas have neither this table nor its guard
 }
 
 
@@ -94,7 +94,7 @@ def _triggers() -> dict[str, str]:
 
 
 _INDEX = {
-    # bars that WallE did not write leave a mark in the index; its own writers say that they keep it themselves
+    # bars of other programs leave a mark in the index; WallE's own writers declare that they maintain it
     f"{PREFIX}bar_index_insert": (
         f"AFTER INSERT ON bars WHEN NOT EXISTS (SELECT 1 FROM {PREFIX}maintenance WHERE reason = 'indexing') BEGIN "
         "INSERT INTO bar_index (symbol, timeframe, first, last, bars) "
@@ -103,7 +103,7 @@ _INDEX = {
         "UPDATE bar_index SET first = min(first, NEW.timestamp), last = max(last, NEW.timestamp), bars = bars + 1 "
         "WHERE symbol = NEW.symbol AND timeframe = NEW.timeframe AND runs IS NULL; END"
     ),
-    # what is deleted is in no row any more: all of the series is to be looked at again
+    # a deleted bar cannot be found in the table, so the whole series has to be indexed again
     f"{PREFIX}bar_index_delete": (
         "AFTER DELETE ON bars BEGIN UPDATE bar_index SET runs = NULL, bars = bars + 1 "
         "WHERE symbol = OLD.symbol AND timeframe = OLD.timeframe; END"
@@ -112,7 +112,7 @@ _INDEX = {
 
 
 def _of_form(table: sa.Table, only: Collection[str] | None = None) -> dict[str, str]:
-    """Return the guards of form of a table; the values have their column's affinity already."""
+    """Return the guards of form of a table; their values already have the column's affinity."""
     statements = {}
     for event in ("insert", "update"):
         if event == "insert" or table.name not in _KEYS:  # facts refuse every update
@@ -133,13 +133,13 @@ TRIGGERS = _FACTS | {name: text for table in metadata.sorted_tables for name, te
 
 
 def insert_guards(table: str) -> list[str]:
-    """Name the triggers that look at every inserted row."""
+    """Return the names of the triggers that check every inserted row."""
     guards = [f"{PREFIX}{table}_{what}" for what in ("mark", "replace", "form_insert")]
     return [*guards, f"{PREFIX}bar_index_insert"] if table == "bars" else guards
 
 
 def install(connection: Connection) -> None:
-    """Create helper tables and triggers, replacing what is there."""
+    """Create helper tables and triggers, replacing existing ones."""
     remove(connection)
     for name, columns in _HELPERS.items():
         connection.exec_driver_sql(f"CREATE TABLE {PREFIX}{name} {columns}")
@@ -157,7 +157,7 @@ def remove(connection: Connection) -> None:
 
 
 def missing(connection: Connection) -> list[str]:
-    """Name the triggers and helper tables that are not there as they should be, and a marker that was left behind."""
+    """Return the names of missing or altered triggers and helper tables, and of a marker that was left behind."""
     present = {row.name: row.sql for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master"))}
     helpers = {f"{PREFIX}{name}": f"CREATE TABLE {PREFIX}{name} {form}" for name, form in _HELPERS.items()}
     wanted = _wanted(connection) | helpers

@@ -1,4 +1,4 @@
-"""The SQLite library that Python brings."""
+"""The SQLite library of Python."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from walle.errors import ConfigurationError
 __all__ = ["check_library"]
 
 OLDEST_LIBRARY = (3, 35)
-"""The first SQLite that knows RETURNING."""
+"""The first version of SQLite with RETURNING."""
 
 
 def check_library() -> None:
-    """Refuse a SQLite library that would fail later, in mid-work.
+    """Raise for a version of the SQLite library that would fail later, during work.
 
     Raises
     ------
     ConfigurationError
-        Naming its version.
+        With its version.
     """
     if sqlite3.sqlite_version_info < OLDEST_LIBRARY:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Events on SQLite: one writer at a time, so the order of ids is the order of commits."""
+"""Events on SQLite: with one writer at a time, the order of ids is the order of commits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SQLiteOutbox(OutboxDialect):
     Parameters
     ----------
     interrupted : str
-        The key in a connection's ``info`` that tells of an interrupt.
+        The key in a connection's ``info`` that records an interrupt.
     rows : int
-        Rows that go in between two looks at it.
+        The number of rows to insert between two checks of it.
     """
 
     locks_names = False
@@ -35,7 +35,7 @@ class SQLiteOutbox(OutboxDialect):
         self._rows = rows
 
     async def insert(self, connection: AsyncConnection, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert by executemany; nobody else writes meanwhile, so the ids follow each other.
+        """Insert by executemany; nobody else writes meanwhile, so the ids are consecutive.
 
         Raises
         ------
@@ -63,15 +63,15 @@ class SQLiteOutbox(OutboxDialect):
         return sa.select(*columns)
 
     def holders(self) -> sa.Select[Any]:
-        """Select nobody."""
+        """Select no rows."""
         return sa.select(sa.literal_column("''").label("holder")).where(sa.false())
 
     def announcement(self) -> sa.Executable | None:
-        """Return None: other processes look for themselves."""
+        """Return None, because other processes poll."""
         return None
 
     def listen(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        """Refuse: a file tells nobody.
+        """Raise, because a file sends no notifications.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class SQLiteOutbox(OutboxDialect):
         raise NotImplementedError
 
     async def lock_name(self, name: str) -> NameLock | None:
-        """Refuse: a file keeps no lock for a name.
+        """Raise, because a file has no locks for names.
 
         Raises
         ------

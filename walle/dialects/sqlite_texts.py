@@ -1,7 +1,7 @@
-"""Texts in a SQLite file that are no UTF-8: SQLite keeps any bytes as text, and has no function that tells.
+"""Find texts in a SQLite file that are not UTF-8: SQLite stores any bytes as text, and has no function to detect them.
 
-No guard refuses them therefore, and Python looks for them: among the texts that have more than ASCII in them, which
-SQLite can tell.
+Therefore no guard can refuse them, and Python searches for them among the texts that are not pure ASCII, which SQLite
+can select.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHOWN = 80
 
 
 class Undecodable(bytes):
-    """The bytes of a text that is none."""
+    """The bytes of a stored text that is not UTF-8."""
 
     def __str__(self) -> str:
         """Show them as Python escapes them."""
@@ -39,7 +39,7 @@ def _text(stored: bytes) -> str | Undecodable:
 
 @contextmanager
 def any_text(connection: Connection) -> Iterator[None]:
-    """Let a connection deliver any text: one that is no UTF-8 as :class:`Undecodable`."""
+    """Let a connection return any text; one that is not UTF-8 as :class:`Undecodable`."""
     raw: Any = connection.connection.driver_connection
     before, raw.text_factory = raw.text_factory, _text
     try:
@@ -53,8 +53,8 @@ def undecodable(connection: Connection, tables: Iterable[sa.Table], *, limit: in
     found: list[Found] = []
     for table in sorted(tables, key=lambda table: table.name):
         for cells in _suspects(connection, table, {row[1] for row in _info(connection, table)}):
-            key = ", ".join(f"{part}={_shown(cells[part])}" for part in key_of(table))
-            found += [Found(table.name, name, key, _shown(cells[name]), NO_TEXT) for name in _wrong(table, cells)]
+            key = ", ".join(f"{part}={_preview(cells[part])}" for part in key_of(table))
+            found += [Found(table.name, name, key, _preview(cells[name]), NO_TEXT) for name in _wrong(table, cells)]
             if len(found) >= limit:
                 return found[:limit]
     return found
@@ -68,7 +68,7 @@ def undecodable_rows(connection: Connection, table: sa.Table, present: Collectio
 def _suspects(connection: Connection, table: sa.Table, present: Collection[str]) -> Iterator[dict[str, Any]]:
     names = [column.name for column in table.columns if column.name in present]
     ascii_only = "'*[^' || char(1) || '-' || char(127) || ']*'"
-    # a text ends at its first NUL for GLOB, and of bytes some versions of it know nothing
+    # GLOB stops at the first NUL of a text, and some versions do not work on bytes
     wanted = " OR ".join(
         f'CAST("{name}" AS TEXT) GLOB {ascii_only} OR instr("{name}", char(0))'
         for name in names
@@ -87,7 +87,7 @@ def _wrong(table: sa.Table, cells: dict[str, Any]) -> list[str]:
     wrong = [name for name, value in cells.items() if isinstance(value, Undecodable)]
     payload = cells.get("payload")
     if table.name == "outbox" and type(payload) is bytes and isinstance(_text(payload), Undecodable):
-        wrong.append("payload")  # bytes are read as a text there
+        wrong.append("payload")  # bytes in this column are read as text
     return wrong
 
 
@@ -100,7 +100,7 @@ def _info(connection: Connection, table: sa.Table) -> list[Any]:
     return list(raw.execute(f"PRAGMA table_info({table.name})"))
 
 
-def _shown(value: object) -> str:
+def _preview(value: object) -> str:
     if type(value) is bytes:
         return f"X'{value.hex().upper()}'"[:_SHOWN]
     return str(value) if isinstance(value, int | float | Undecodable) or value is None else repr(value)[:_SHOWN]

@@ -1,8 +1,8 @@
-"""What every connection to a SQLite file does beside its statements: see to it that it is still that file.
+"""Make every connection to a SQLite file check that the file has not been replaced.
 
-A connection goes on working with a file that has no name any more, so that writes would be acknowledged and lost, and
-reads never see what lies there now. The names are looked at where a connection is opened or taken from its pool, after
-BEGIN, before COMMIT and after it.
+A connection continues to work with a file that was removed or renamed, so writes would be acknowledged and lost, and
+reads would never see the new file. The path is checked when a connection is opened or checked out of its pool, after
+BEGIN, and before and after COMMIT.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from walle.errors import DatabaseBusy
 __all__ = ["check_begun", "check_read", "watch"]
 
 LOG_BYTES = 64 * 2**20
-"""What is left of the -wal when it is begun anew after a large ingest."""
+"""The size to which the -wal is truncated when it is restarted after a large ingest."""
 
 _PAGES = re.compile(
     r"(\*\*\* in database \w+ \*\*\*\s+)?"
     r"(tree|page|on tree page|(main )?freelist|list of tree roots|outstanding|multiple uses|failed|unable)\b",
     re.IGNORECASE,
 )
-"""How quick_check begins what it says of pages; what it says of a value or an index begins otherwise."""
+"""The beginning of quick_check's messages about pages; those about values and indexes begin differently."""
 
 _SEEN = "walle_file"
 _STAMP = "walle_stamp"
 
 
 def watch(engine: Engine, file: SQLiteFile, mode: str) -> None:
-    """Let an engine open a file in a mode ("ro", "rw", "rwc"), and hold it to that file.
+    """Let an engine open a file in a mode ("ro", "rw", "rwc"), and bind it to that file.
 
     Raises
     ------
     FileReplaced
-        By the connections: from then on nothing of the engine works, unless the file comes back to its place.
+        Raised by the connections: after that, the engine does not work until the file is back in its place.
     """
     _watch_opening(engine, file, mode)
     _watch_ends(engine, file)
@@ -62,7 +62,7 @@ def _watch_opening(engine: Engine, file: SQLiteFile, mode: str) -> None:
         record.info[_SEEN] = file.identity()
         arguments[0], record.info[_STAMP] = file.address(mode)
 
-    @event.listens_for(engine, "connect", insert=True)  # before any statement: the first one opens the log
+    @event.listens_for(engine, "connect", insert=True)  # before any statement, because the first one opens the log
     def recognise(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         file.remember()
         file.verify()
@@ -83,7 +83,7 @@ def _set_pragmas(engine: Engine) -> None:
     def set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged fill survives a power cut
+        cursor.execute("PRAGMA synchronous=FULL")  # so that an acknowledged fill survives a power failure
         cursor.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
         cursor.close()
 
@@ -91,7 +91,7 @@ def _set_pragmas(engine: Engine) -> None:
 def _watch_ends(engine: Engine, file: SQLiteFile) -> None:
     @event.listens_for(engine, "reset")
     def roll_back(connection: DBAPIConnection, _: ConnectionPoolEntry, state: PoolResetState) -> None:
-        # SQLAlchemy takes a failed COMMIT for an end; SQLite keeps the transaction, and with it the lock of the file
+        # SQLAlchemy regards a failed COMMIT as the end, but SQLite keeps the transaction and the lock of the file
         if not state.terminate_only:
             connection.rollback()
 
@@ -112,12 +112,12 @@ def _watch_reading(engine: Engine, file: SQLiteFile) -> None:
 
     @event.listens_for(engine, "handle_error")
     def explain(context: ExceptionContext) -> None:
-        if context.connection is not None:  # a file that changes looks damaged to who takes it for a fixed one
+        if context.connection is not None:  # to a reader of an immutable file, changes look like damage
             check_read(context.connection, file)
 
 
 def check_begun(connection: Connection, file: SQLiteFile) -> None:
-    """Do nothing when the transaction that has begun is one of the file that lies there; else end it.
+    """Raise, and end the transaction that has begun, if it is not on the file at the path.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def check_begun(connection: Connection, file: SQLiteFile) -> None:
 
 
 def check_read(connection: Connection, file: SQLiteFile) -> None:
-    """Do nothing unless what the connection has read may be half old and half new.
+    """Raise if the connection may have read a mixture of old and new data.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def _hold(connection: Any, file: SQLiteFile, *, written: bool = False) -> None:
 
 
 def _fold_log(connection: Any) -> None:
-    """Empty the log into the file that it belongs to; whoever opens the other file would fold it into that one."""
+    """Checkpoint the log into its own file; otherwise opening the other file would checkpoint it into that one."""
     with contextlib.suppress(sqlite3.Error):
         _scalar(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -165,27 +165,27 @@ def _judge_size(connection: Any, file: SQLiteFile) -> None:
 
 
 def _damage(connection: Any, file: SQLiteFile) -> str | None:
-    """Return what is wrong with the pages of a file that has shrunk.
+    """Return the damage in the pages of a file that has shrunk, or None.
 
-    A file is smaller than what it holds after VACUUM, too, while what was written since lies in the -wal. Only pages
-    that lie in neither prove that somebody else made it smaller, and SQLite alone knows which of the log still counts.
+    After VACUUM, too, a file is smaller than its content while later writes are in the -wal. Only pages that are in
+    neither prove that another program truncated it, and only SQLite knows which pages of the log are still valid.
 
     Raises
     ------
     DatabaseError
-        The driver's, when the file could not be read for another reason.
+        The driver's error, if the file could not be read for another reason.
     """
     try:
         if file.holds(_scalar(connection, "PRAGMA page_count") * _scalar(connection, "PRAGMA page_size")):
             return None
-        found = str(_scalar(connection, "PRAGMA quick_check(1)"))  # pages come before the values in them
+        found = str(_scalar(connection, "PRAGMA quick_check(1)"))  # it reports pages before the values in them
     except sqlite3.DatabaseError as error:
         code = error.sqlite_errorcode & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return str(error)
         if code != sqlite3.SQLITE_ERROR:
             raise
-        return None  # a constraint calls a function of another program: nothing is proved
+        return None  # a constraint calls a function of another program, which proves nothing
     return " ".join(found.split()) if _PAGES.match(found) else None
 
 
