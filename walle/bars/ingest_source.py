@@ -161,9 +161,9 @@ def series_of(bars: pl.DataFrame) -> set[Series]:
 def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:
     """Add the text of the unreadable cell to the reasons of refused rows."""
     texts = {cell.row: f"column {cell.column!r} holds {cell.text[:80]!r}" for cell in reversed(unread)}
-    told = pl.col("row").replace_strict(texts, default=None, return_dtype=pl.String)
+    found = pl.col("row").replace_strict(texts, default=None, return_dtype=pl.String)
     lacking = pl.col("reason").str.contains(" is missing", literal=True)
-    return rejected.with_columns(reason=pl.when(lacking).then(pl.coalesce(told, "reason")).otherwise("reason"))
+    return rejected.with_columns(reason=pl.when(lacking).then(pl.coalesce(found, "reason")).otherwise("reason"))
 
 
 def is_records(source: object) -> bool:

@@ -122,10 +122,10 @@ def summaries(spans: pl.DataFrame) -> pl.DataFrame:
     )
     expected = ((pl.col("end") - pl.col("start")) // step + 1).clip(0)
     known = pl.col("timeframe").is_in([name for name in TIMEFRAMES if name != "1M"])
-    told = whole.join(counted, on=_SERIES, maintain_order="left").with_columns(
+    summed = whole.join(counted, on=_SERIES, maintain_order="left").with_columns(
         expected=expected, missing=expected - pl.col("present"), unexpected=pl.col("bars") - pl.col("present")
     )
-    return told.select(
+    return summed.select(
         *_SERIES, "first", "last", "bars", *(pl.when(known).then(name).alias(name) for name in SUMMARY[1:])
     ).sort(_SERIES)
 

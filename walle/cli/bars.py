@@ -139,8 +139,8 @@ def _ingest(options: argparse.Namespace) -> int:
             show("Rows under quarantine", printable(counts.head(10)))
     if refused is None:
         return 0
-    told = "\n".join(f"- {error}" for error in refused.errors.values())
-    print(f"walle: {len(refused.errors):,} of {report.files.height:,} files were refused:\n{told}", file=sys.stderr)
+    reasons = "\n".join(f"- {error}" for error in refused.errors.values())
+    print(f"walle: {len(refused.errors):,} of {report.files.height:,} files were refused:\n{reasons}", file=sys.stderr)
     return 1
 
 

@@ -105,10 +105,10 @@ class Evidence:
         total = size.sum_by(mine["_n"], count)
         paid = (size * Exact.of(mine["price"])).sum_by(mine["_n"], count)
         per_order = mine.group_by("_n").agg(fills=pl.len(), last=pl.col("filled_at").max())
-        told = numbers.join(per_order, on="_n", how="left", maintain_order="left")
+        joined = numbers.join(per_order, on="_n", how="left", maintain_order="left")
         return self.orders.with_columns(
-            told["fills"].fill_null(0).cast(pl.Int64),
-            told["last"],
+            joined["fills"].fill_null(0).cast(pl.Int64),
+            joined["last"],
             total.decimal("filled"),
             paid.over(total, "average"),
         ).filter(pl.col("fills") > 0)

@@ -148,12 +148,12 @@ def daily(market: Market, times: pl.Series, column: str) -> Price:
     missing = place.is_null() | ((start != opens) if first else pl.Series([False]).new_from_index(0, times.len()))
     low, high = market.reach()
     found = pl.DataFrame({"closed": closed, "missing": missing, "beyond": (opens < low) if first else (closes > high)})
-    said = "the bars start after the day's open" if first else "the bars end before the day does"
+    border = "the bars start after the day's open" if first else "the bars end before the day does"
     reason = (
         pl.when("closed")
         .then(pl.lit("the market was closed"))
         .when(pl.col("missing") & pl.col("beyond"))
-        .then(pl.lit(said))
+        .then(pl.lit(border))
         .when("missing")
         .then(pl.lit(f"the {'first' if first else 'last'} bar of the day is missing"))
     )

@@ -175,10 +175,10 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
         fees (null if in several currencies), fee_currency (that of the prices, if no other is named) and
         fees_by_currency.
     """
-    said = fills.select(fee_currency().alias("currency")).to_series()
+    currency_of = fills.select(fee_currency().alias("currency")).to_series()
     amount = Exact.of(fills["commission"].fill_null(0))
     paid = amount.compare(0) != 0
-    keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": said}).filter(paid)
+    keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": currency_of}).filter(paid)
     pairs = keys.unique().sort("group", "currency")
     place = keys.join(
         pairs.with_row_index("place"), on=["group", "currency"], how="left", nulls_equal=True, maintain_order="left"
@@ -218,8 +218,8 @@ def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
         currency; null where it is unknown.
     """
     rows = frame.select("run_id", quote=quote_of(pl.col("symbol"))).with_columns(named.alias("named"))
-    said = pl.when(pl.col("quote").is_null()).then("named").drop_nulls()
-    only = pl.when(said.n_unique().over("run_id") == 1).then(said.first().over("run_id"))
+    known = pl.when(pl.col("quote").is_null()).then("named").drop_nulls()
+    only = pl.when(known.n_unique().over("run_id") == 1).then(known.first().over("run_id"))
     return rows.select(pl.coalesce("quote", only).alias("currency")).to_series()
 
 

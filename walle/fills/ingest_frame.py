@@ -168,8 +168,8 @@ def _with_zone(frame: pl.DataFrame, zone: str | None) -> pl.DataFrame:
     try:
         return frame.with_columns(pl.col(name).dt.replace_time_zone(zone) for name in naive)
     except pl.exceptions.PolarsError as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"timezone={zone!r}: {said} Give an IANA zone, such as 'UTC' or 'Europe/Berlin'.") from error
+        cause = str(error).splitlines()[0]
+        raise InputError(f"timezone={zone!r}: {cause} Give an IANA zone, such as 'UTC' or 'Europe/Berlin'.") from error
 
 
 def _keep_several(rows: pl.DataFrame, faults: Faults, wanted: str) -> None:

@@ -25,18 +25,18 @@ def _unknown_order(evidence: Evidence) -> pl.DataFrame:
 def _overfilled(evidence: Evidence) -> pl.DataFrame:
     """The fills of an order sum to more than its quantity."""
     found = evidence.sums.filter(pl.col("filled") > pl.col("qty"))
-    said = pl.format(
+    sentence = pl.format(
         "order {} is for {}, but its fills sum to {}.", "id", shown(pl.col("qty")), shown(pl.col("filled"))
     )
-    return about_order(found, said, pl.col("filled"), pl.col("qty"))
+    return about_order(found, sentence, pl.col("filled"), pl.col("qty"))
 
 
 @rule("quantity_differs")
 def _quantity_differs(evidence: Evidence) -> pl.DataFrame:
     """The fills of an order do not exceed its quantity, but do not sum to its filled_qty."""
     found = evidence.sums.filter(pl.col("filled") != pl.col("filled_qty"), pl.col("filled") <= pl.col("qty"))
-    said = "order {} says that {} are filled, but its fills sum to {}."
-    words = pl.format(said, "id", shown(pl.col("filled_qty")), shown(pl.col("filled")))
+    sentence = "order {} says that {} are filled, but its fills sum to {}."
+    words = pl.format(sentence, "id", shown(pl.col("filled_qty")), shown(pl.col("filled")))
     return about_order(found, words, pl.col("filled"), pl.col("filled_qty"))
 
 
@@ -53,8 +53,8 @@ def _fills_missing(evidence: Evidence) -> pl.DataFrame:
 def _incomplete(evidence: Evidence) -> pl.DataFrame:
     """An order has the status filled, but its fills do not reach its quantity."""
     found = evidence.sums.filter(pl.col("status") == "filled", pl.col("filled") < pl.col("qty"))
-    said = "order {} is said to be filled, but only {} of {} are."
-    words = pl.format(said, "id", shown(pl.col("filled")), shown(pl.col("qty")))
+    sentence = "order {} is said to be filled, but only {} of {} are."
+    words = pl.format(sentence, "id", shown(pl.col("filled")), shown(pl.col("qty")))
     return about_order(found, words, pl.col("filled"), pl.col("qty"))
 
 
@@ -64,8 +64,8 @@ def _average_differs(evidence: Evidence) -> pl.DataFrame:
     priced = evidence.sums.drop_nulls("filled_avg_price")
     off = abs(Exact.of(priced["average"]) - Exact.of(priced["filled_avg_price"]))
     found = priced.filter(off.compare(evidence.thresholds.price_tolerance) > 0)
-    said = "order {} says that it was filled at {} on average, but its fills were at {}."
-    words = pl.format(said, "id", shown(pl.col("filled_avg_price")), shown(pl.col("average")))
+    sentence = "order {} says that it was filled at {} on average, but its fills were at {}."
+    words = pl.format(sentence, "id", shown(pl.col("filled_avg_price")), shown(pl.col("average")))
     return about_order(found, words, pl.col("average"), pl.col("filled_avg_price"))
 
 
@@ -102,8 +102,8 @@ def _before_submission(evidence: Evidence) -> pl.DataFrame:
     """The fill is earlier than the submission of its order (or its creation, where no submission is recorded)."""
     begun = evidence.known.with_columns(begun=pl.coalesce("order_submitted_at", "order_created_at"))
     found = begun.filter(pl.col("filled_at") < pl.col("begun"))
-    said = "fill {} is of {}, but order {} was submitted at {}."
-    words = pl.format(said, "id", _time("filled_at"), "order_id", _time("begun"))
+    sentence = "fill {} is of {}, but order {} was submitted at {}."
+    words = pl.format(sentence, "id", _time("filled_at"), "order_id", _time("begun"))
     return about(found, words, _time("filled_at"), _time("begun"))
 
 
@@ -113,8 +113,8 @@ def _after_end(evidence: Evidence) -> pl.DataFrame:
     ended = pl.when(pl.col("order_status") == "filled").then("order_filled_at").otherwise("order_cancelled_at")
     over = evidence.known.filter(pl.col("order_status").is_in(_TERMINAL)).with_columns(ended=ended)
     found = over.filter(pl.col("filled_at") > pl.col("ended"))
-    said = "fill {} is of {}, but order {} had ended ({}) at {}."
-    words = pl.format(said, "id", _time("filled_at"), "order_id", "order_status", _time("ended"))
+    sentence = "fill {} is of {}, but order {} had ended ({}) at {}."
+    words = pl.format(sentence, "id", _time("filled_at"), "order_id", "order_status", _time("ended"))
     return about(found, words, _time("filled_at"), _time("ended"))
 
 
@@ -144,8 +144,8 @@ def _outside_bar(evidence: Evidence) -> pl.DataFrame:
     """The price is above the high or below the low of the bar in which the fill happened."""
     price, low, high = pl.col("price"), pl.col("low"), pl.col("high")
     found = evidence.barred.filter((price > high) | (price < low))
-    said = "fill {} is at {}, but its bar reaches from {} to {}."
-    words = pl.format(said, "id", _price, shown(low), shown(high))
+    sentence = "fill {} is at {}, but its bar reaches from {} to {}."
+    words = pl.format(sentence, "id", _price, shown(low), shown(high))
     return about(found, words, price, pl.when(price > high).then(high).otherwise(low))
 
 
@@ -191,10 +191,10 @@ def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
     paid = evidence.fills.filter(pl.col("commission").is_not_null() & same)
     notional = Exact.of(paid["price"]) * Exact.of(paid["quantity"])
     most = abs(notional) * evidence.thresholds.max_commission_rate
-    told = paid.with_columns(notional.decimal("notional"))
-    found = told.filter(abs(Exact.of(paid["commission"])).compare(most) > 0)
-    said = "fill {} cost {} in commission, on a notional of {}."
-    words = pl.format(said, "id", shown(pl.col("commission")), shown(pl.col("notional")))
+    whole = paid.with_columns(notional.decimal("notional"))
+    found = whole.filter(abs(Exact.of(paid["commission"])).compare(most) > 0)
+    sentence = "fill {} cost {} in commission, on a notional of {}."
+    words = pl.format(sentence, "id", shown(pl.col("commission")), shown(pl.col("notional")))
     return about(found, words, pl.col("commission"), pl.col("notional"))
 
 
@@ -202,8 +202,8 @@ def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
 def _not_checked(evidence: Evidence) -> pl.DataFrame:
     """No bar covers the fills: their symbol has no bars, or they lie before the first or after the last one."""
     barred = evidence.barred.select("id", "covered")
-    told = evidence.fills.join(barred, on="id", how="left", maintain_order="left")
-    left = told.filter(~pl.col("covered").fill_null(False)).with_columns(bare=pl.col("covered").is_null())
+    judged = evidence.fills.join(barred, on="id", how="left", maintain_order="left")
+    left = judged.filter(~pl.col("covered").fill_null(False)).with_columns(bare=pl.col("covered").is_null())
     found = left.group_by("run_id", "symbol", "bare", maintain_order=True).agg(
         time=pl.col("filled_at").min(), fills=pl.len()
     )

@@ -247,8 +247,8 @@ def _prices(ordered: pl.DataFrame, markets: Markets, ends: Mapping[str, datetime
             arrival=pl.coalesce("submitted_at", "created_at"),
             end=pl.coalesce("cancelled_at", "filled_at", waited, "created_at"),
         )
-        said = {"decision": "the order was created", "arrival": "the order was submitted", "end": "the order ended"}
-        for name, words in said.items():
+        captions = {"decision": "the order was created", "arrival": "the order was submitted", "end": "the order ended"}
+        for name, words in captions.items():
             price = arrival(market, moments[name], words)
             parts[name].append(pl.DataFrame({"row": part["_row"], "value": price.value, "reason": price.reason}))
     found = {name: pl.concat(frames).sort("row") for name, frames in parts.items()}

@@ -191,8 +191,8 @@ class _Figures:
         *,
         currency: str | EllipsisType | None = ...,
     ) -> None:
-        said = self.currency if currency is ... else currency
-        row = {"metric": metric, "amount": amount, "unit": "money", "currency": said}
+        name = self.currency if currency is ... else currency
+        row = {"metric": metric, "amount": amount, "unit": "money", "currency": name}
         self.rows.append({**row, "reason": reason if amount is None else None})
 
     def ratio(

@@ -185,11 +185,11 @@ class _Backtest:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of the strategy, from its class and from the run; values of other types become texts."""
+        """The parameters of the strategy: plain values of its class, then those of the run, other types as texts."""
         own = [kind for kind in type(self.strategy).__mro__[::-1] if kind.__module__.partition(".")[0] != "backtesting"]
-        said = {name: value for kind in own for name, value in vars(kind).items() if not name.startswith("_")}
+        defaults = {name: value for kind in own for name, value in vars(kind).items() if not name.startswith("_")}
         plain = (str, bool, int, float)
-        return {name: value for name, value in said.items() if isinstance(value, plain)} | {
+        return {name: value for name, value in defaults.items() if isinstance(value, plain)} | {
             str(name): value if isinstance(value, plain) or value is None else str(value)
             for name, value in (getattr(self.strategy, "_params", None) or {}).items()
         }
@@ -241,11 +241,11 @@ class _Backtest:
         worth, held = Fraction(cash) - paid, size.sum()
         if held and self.closes is not None:
             worth += held * Fraction(_decimal(self.closes[-1]))
-        said = self.equity[-1]
-        ruined = said == 0 and worth <= 0
-        if not ruined and abs(worth - Fraction(said)) > max(_CENT, abs(Fraction(said)) / 10**9):
+        last = self.equity[-1]
+        ruined = last == 0 and worth <= 0
+        if not ruined and abs(worth - Fraction(last)) > max(_CENT, abs(Fraction(last)) / 10**9):
             raise InputError(
-                f"the fills add up to an equity of {float(worth):,.2f} at the end, and the results say {said:,.2f}. "
+                f"the fills add up to an equity of {float(worth):,.2f} at the end, and the results say {last:,.2f}. "
                 "Give commission= and starting_cash= as they were given to Backtest; trades that are open at the end "
                 "are known from stats['_strategy'] only."
             )
@@ -286,8 +286,8 @@ def _instants(curve: Any, timezone: str) -> pl.Series:
         try:
             times = times.dt.replace_time_zone(timezone)
         except pl.exceptions.PolarsError as error:
-            said = str(error).splitlines()[0]
-            raise InputError(f"timezone={timezone!r}: {said} Give an IANA zone, such as 'UTC'.") from error
+            cause = str(error).splitlines()[0]
+            raise InputError(f"timezone={timezone!r}: {cause} Give an IANA zone, such as 'UTC'.") from error
     return times.dt.convert_time_zone("UTC").cast(INSTANT)
 
 

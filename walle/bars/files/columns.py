@@ -179,11 +179,11 @@ def _given(names: Sequence[str], columns: Mapping[str, str | None] | None) -> tu
 def _by_name(names: Sequence[str], given: Mapping[str, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, words in _WORDS.items():
-        said = [source for source, target in given.items() if target == name]
+        named = [source for source, target in given.items() if target == name]
         candidates = [source for source in names if source not in given and _normal(source) in words]
         # our own name takes precedence over other names for the same column
         own = [source for source in candidates if source == name]
-        found[name] = said or own or candidates
+        found[name] = named or own or candidates
     unnamed = [source for source in names[:1] if source in ("", "column_1", "Unnamed: 0") and source not in given]
     if not found["timestamp"] and unnamed:  # the name that pandas writes for an unnamed index
         found["timestamp"] = unnamed

@@ -183,8 +183,8 @@ class Converter:
         if self.roles.timeframe is None:
             return pl.Series("timeframe", [self.timeframe], pl.String).new_from_index(0, batch.height)
         values = batch[self.roles.timeframe].cast(pl.String).str.strip_chars()
-        said = values.unique().drop_nulls().to_list()
-        known = {text: _RTYPES.get(text) if self.roles.layout == "databento" else timeframe_of(text) for text in said}
+        texts = values.unique().drop_nulls().to_list()
+        known = {text: _RTYPES.get(text) if self.roles.layout == "databento" else timeframe_of(text) for text in texts}
         unknown = sorted(text for text, name in known.items() if name is None)
         if unknown:
             place = int((values == unknown[0]).fill_null(False).arg_true()[0])
