@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 from walle import backend, forks
 from walle.dialects import Dialect
 from walle.dialects.base import BATCH_ROWS, BULK_ROWS
-from walle.dialects.delivered import from_rows, wired
+from walle.dialects.wire_frames import from_rows, wired
 from walle.errors import SchemaOutdated
 from walle.interrupts import cancelled_by_interrupt, to_the_end
 from walle.models import HEAD, REVISIONS

@@ -21,8 +21,8 @@ from walle.frames import BARS
 
 __all__ = [
     "READ_ROWS",
+    "BarOptions",
     "Fingerprint",
-    "Reading",
     "explain",
     "frames_of",
     "is_files",
@@ -36,7 +36,7 @@ READ_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class BarOptions:
     """The caller's arguments about the rows of a source.
 
     Parameters
@@ -122,7 +122,7 @@ def is_files(source: object) -> bool:
     return isinstance(source, list | tuple | set) and any(isinstance(part, str | os.PathLike) for part in source)
 
 
-def open_file(path: Path, reading: Reading) -> BarReader:
+def open_file(path: Path, reading: BarOptions) -> BarReader:
     """Open a file of bars.
 
     Raises
@@ -133,7 +133,7 @@ def open_file(path: Path, reading: Reading) -> BarReader:
     return read_bars(path, **reading.arguments, batch_rows=READ_ROWS)
 
 
-def frames_of(source: object, reading: Reading, opened: Callable[[BarReader], object]) -> Iterator[pl.DataFrame]:
+def frames_of(source: object, reading: BarOptions, opened: Callable[[BarReader], object]) -> Iterator[pl.DataFrame]:
     """Yield the bars of a frame or of records; call ``opened`` with the reader if the layout has to be recognised.
 
     Raises
@@ -180,7 +180,7 @@ def _has_levels(source: Any) -> bool:
     return _is_pandas(source) and getattr(getattr(source, "columns", None), "nlevels", 1) > 1
 
 
-def _is_ours(frame: pl.DataFrame, reading: Reading) -> bool:
+def _is_ours(frame: pl.DataFrame, reading: BarOptions) -> bool:
     """Return whether a frame needs no recognition: it has our columns, perhaps renamed, as instants and numbers."""
     mapping = reading.columns if isinstance(reading.columns, Mapping) else {}
     there = {*frame.columns, *(name for name in mapping.values() if name is not None)}

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
 
 from walle.config import DatabaseConfig, masked
-from walle.dialects.delivered import doubtful, wired
 from walle.dialects.outbox_port import OutboxDialect
+from walle.dialects.wire_frames import doubtful, wired
 from walle.errors import PrecisionError, UnreadableRow, WalleError
 from walle.forks import Gate
 from walle.forms import Found, findings, search

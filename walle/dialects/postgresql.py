@@ -26,10 +26,10 @@ from sqlalchemy.pool import NullPool, QueuePool
 from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
-from walle.dialects.delivered import from_arrow
 from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.dialects.postgresql_settings import Settings, options_of
+from walle.dialects.wire_frames import from_arrow
 from walle.errors import (
     AuthenticationFailed,
     DatabaseBusy,

@@ -25,12 +25,12 @@ from sqlalchemy.pool import NullPool
 from walle.config import DatabaseConfig
 from walle.dialects import sqlite_forks, sqlite_guards, sqlite_texts
 from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
-from walle.dialects.delivered import from_rows
 from walle.dialects.sqlite_errors import is_busy, staging, translate
 from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.dialects.sqlite_outbox import SQLiteOutbox
 from walle.dialects.sqlite_watch import check_begun, check_read, watch
+from walle.dialects.wire_frames import from_rows
 from walle.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.forks import Gate
 from walle.forms import Found

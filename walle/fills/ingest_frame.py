@@ -16,14 +16,14 @@ from walle.interop import frame_of, renamed
 from walle.records import Fill, Order
 from walle.validation import check_text
 
-__all__ = ["Facts", "Reading", "read_fills", "read_orders"]
+__all__ = ["FactOptions", "Facts", "read_fills", "read_orders"]
 
 _SHOWN = 5
 _TIMES = ("created_at", "submitted_at", "filled_at", "cancelled_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class FactOptions:
     """The caller's arguments about the rows of a source.
 
     Parameters
@@ -76,13 +76,13 @@ class Facts(NamedTuple):
     rejected: pl.DataFrame
 
 
-def read_fills(source: object, reading: Reading) -> Facts:
+def read_fills(source: object, reading: FactOptions) -> Facts:
     """Read fills from a frame or records; if an id has rows with different contents, all of its rows are refused.
 
     Parameters
     ----------
     source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
-    reading : Reading
+    reading : FactOptions
 
     Raises
     ------
@@ -94,7 +94,7 @@ def read_fills(source: object, reading: Reading) -> Facts:
     return _read(source, Fill, FILLS, REJECTED_FILLS, reading)
 
 
-def read_orders(source: object, reading: Reading) -> Facts:
+def read_orders(source: object, reading: FactOptions) -> Facts:
     """Read order snapshots from a frame or records; the arguments are those of :func:`read_fills`.
 
     Raises
@@ -105,7 +105,7 @@ def read_orders(source: object, reading: Reading) -> Facts:
 
 
 def _read(
-    source: object, record: type[Fill] | type[Order], schema: pl.Schema, refused: pl.Schema, reading: Reading
+    source: object, record: type[Fill] | type[Order], schema: pl.Schema, refused: pl.Schema, reading: FactOptions
 ) -> Facts:
     noun = f"{record.__name__.lower()}s"
     frame = frame_of(source, noun)

@@ -17,8 +17,8 @@ from walle.bars import IngestReport
 from walle.bars.check import Checked, Refused, check_on_invalid, judge_bars
 from walle.bars.files import BarReader, find_files
 from walle.bars.ingest_source import (
+    BarOptions,
     Fingerprint,
-    Reading,
     explain,
     frames_of,
     is_files,
@@ -52,7 +52,7 @@ Pages = Callable[[], Iterator[pl.DataFrame]]
 class _Intake:
     """One source on its way in."""
 
-    reading: Reading
+    reading: BarOptions
     provider: str | None
     strict: bool
     progress: Progress
@@ -122,7 +122,7 @@ class BarIngest:
         if provider is not None:
             check_text(provider, "provider", maximum=200)
         intake = _Intake(
-            reading=Reading(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+            reading=BarOptions(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
             provider=provider,
             strict=on_invalid == "raise",
             progress=progress or Progress("rows"),

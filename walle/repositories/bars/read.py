@@ -23,10 +23,10 @@ from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
 
-__all__ = ["BarReader"]
+__all__ = ["StoredBars"]
 
 
-class BarReader:
+class StoredBars:
     """Bars as frames.
 
     Parameters

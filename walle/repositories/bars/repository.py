@@ -19,7 +19,7 @@ from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.ingest import BarIngest
 from walle.repositories.bars.provenance import SeriesRecords
-from walle.repositories.bars.read import BarReader
+from walle.repositories.bars.read import StoredBars
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time
 
@@ -43,7 +43,7 @@ class BarRepository:
         self._series = StoredSeries(database, index)
         self._calendars = Calendars(database, self._series)
         self._coverage = Coverage(database, self._series, self._calendars)
-        self._reader = BarReader(database, self._series, self._coverage)
+        self._reader = StoredBars(database, self._series, self._coverage)
         self._records = SeriesRecords(database)
         self._ingest = BarIngest(database, index, self._records)
 

@@ -17,7 +17,7 @@ from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
 from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
-from walle.fills.ingest_frame import Reading, read_fills
+from walle.fills.ingest_frame import FactOptions, read_fills
 from walle.frames import FILL_CONFLICTS, FILLS
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
 from walle.records import Fill
@@ -150,7 +150,7 @@ class FillRepository:
         >>> store.fills.ingest(table, run_id="paper-sma-btc-003", columns={"trade_id": "id"})
         IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
-        reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
+        reading = FactOptions(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
         given, rejected = await self._database.in_thread(lambda: read_fills(source, reading))
         frame = given.unique("id", maintain_order=True)
         conflicts, inserted = pl.DataFrame(schema=FILL_CONFLICTS), 0

@@ -15,7 +15,7 @@ from walle.database import Database, Writer
 from walle.enums import OrderStatus
 from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
-from walle.fills.ingest_frame import Reading, read_orders
+from walle.fills.ingest_frame import FactOptions, read_orders
 from walle.frames import ORDER_CONFLICTS, ORDERS
 from walle.options import Floats, OnInvalid
 from walle.records import Order
@@ -165,7 +165,7 @@ class OrderRepository:
         >>> store.orders.ingest(table, run_id="paper-sma-sol-004", columns={"amount": "qty"})
         IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
-        reading = Reading(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
+        reading = FactOptions(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
         given, rejected = await self._database.in_thread(lambda: read_orders(source, reading))
         frame, conflicts = given.unique("id").sort("id"), pl.DataFrame(schema=ORDER_CONFLICTS)
         inserted = updated = 0
