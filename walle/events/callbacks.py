@@ -129,7 +129,7 @@ async def _call(number: int, subscription: _Subscription, event: Event) -> None:
 
 
 def check_callback(callback: object) -> None:
-    """Do nothing for what can be called with an event.
+    """Raise unless an event can be given to a callback.
 
     Raises
     ------

@@ -256,7 +256,7 @@ class Consumer:
             else:  # it lies behind the offset, which stays
                 tries += self._tries
                 claim = self._name.own
-                self._stand(await offsets.park(claim, place, _told(failure), tries, offset=claim.offset))
+                self._stand(await offsets.park(claim, place, _as_text(failure), tries, offset=claim.offset))
 
     async def _consume(self, events: Sequence[Event], upto: int) -> None:
         """Handle events, and settle all up to an id."""
@@ -296,8 +296,8 @@ class Consumer:
                 return None
             except Exception as error:
                 failure = error
-            log.info("consumer %s, event %s: %r", self.name, chunk[0].offset, _told(failure))
-            await self._log.store.offsets.failed(self._name.own, chunk[0].offset or 0, _told(failure))
+            log.info("consumer %s, event %s: %r", self.name, chunk[0].offset, _as_text(failure))
+            await self._log.store.offsets.failed(self._name.own, chunk[0].offset or 0, _as_text(failure))
             if attempt < self._tries:
                 await self._pause(min(self._backoff * 2 ** (attempt - 1), 30.0))
             if self._stopping:
@@ -348,10 +348,10 @@ class Consumer:
         if not self._parks:
             raise HandlerFailed(self.name, place, event.type, self._tries, failure) from failure
         offsets = self._log.store.offsets
-        self._stand(await offsets.park(self._name.own, place, _told(failure), self._tries, offset=place))
+        self._stand(await offsets.park(self._name.own, place, _as_text(failure), self._tries, offset=place))
         if self._name.own.epoch == epoch:
             self._place = place
-            log.info("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _told(failure))
+            log.info("consumer %s parked event %s after %s tries: %r", self.name, place, self._tries, _as_text(failure))
 
     async def _commit(self, *, handled: bool = True) -> None:
         self._committed_at = asyncio.get_running_loop().time()
@@ -373,8 +373,8 @@ def _call_sync(handler: Handler, given: Event | list[Event]) -> object:
             raise RuntimeError("the handler raised StopIteration") from error
 
 
-def _told(error: BaseException) -> str:
+def _as_text(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # an error that cannot even be told
+    except Exception:  # an error that cannot be written as text
         return type(error).__name__

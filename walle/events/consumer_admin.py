@@ -18,7 +18,7 @@ __all__ = ["consumers", "parked", "replay"]
 
 
 async def consumers(store: EventStore) -> pl.DataFrame:
-    """Tell how every consumer is and how far it has come; see :meth:`walle.EventLog.consumers`."""
+    """List the consumers with their states and offsets; see :meth:`walle.EventLog.consumers`."""
     settled = await store.settle(-1)
     stored = await store.offsets.read()
     # what lies above the horizon waits for a gap
@@ -56,7 +56,7 @@ async def replay(store: EventStore, consumer: str, events: int | Iterable[int] |
 
 
 def _frame(stored: pl.DataFrame, settled: int, holders: Sequence[str]) -> pl.DataFrame:
-    """Tell of every consumer how it is, how far it lags, and what it waits for.
+    """Describe each consumer: its state, how far it lags, and what it waits for.
 
     Parameters
     ----------

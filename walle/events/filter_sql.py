@@ -29,23 +29,23 @@ def conditions(wanted: EventFilter, dialect: str) -> list[sa.ColumnElement[bool]
     dialect : str
         ``sqlite`` or ``postgresql``.
     """
-    told: list[sa.ColumnElement[bool]] = []
+    clauses: list[sa.ColumnElement[bool]] = []
     if wanted.types is not None:
         column = models.outbox.c.type
         exact = [name for name in wanted.types if "*" not in name]
         patterns = [resembles(column, name, dialect) for name in wanted.types if "*" in name]
-        told.append(sa.or_(*([column.in_(exact)] if exact else []), *patterns))
+        clauses.append(sa.or_(*([column.in_(exact)] if exact else []), *patterns))
     for name in ("run_id", "corr_id"):
         if getattr(wanted, name) is not None:
-            told.append(event_column(name, dialect) == getattr(wanted, name))
+            clauses.append(event_column(name, dialect) == getattr(wanted, name))
     if wanted.start is not None or wanted.end is not None:
         ts = event_column("ts", dialect)
         ts = ts if dialect == "sqlite" else ts.collate("C")
-        told += [ts >= wanted.start] if wanted.start is not None else []
-        told += [ts < wanted.end] if wanted.end is not None else []
+        clauses += [ts >= wanted.start] if wanted.start is not None else []
+        clauses += [ts < wanted.end] if wanted.end is not None else []
     place = _on_sqlite if dialect == "sqlite" else _on_postgresql
-    told += [place(("payload", *path), values) for path, values in wanted.json]
-    return told + ([] if wanted.text is None else _holding(wanted.text, dialect))
+    clauses += [place(("payload", *path), values) for path, values in wanted.json]
+    return clauses + ([] if wanted.text is None else _holding(wanted.text, dialect))
 
 
 def _on_sqlite(path: Path, values: tuple[Scalar, ...] | None) -> sa.ColumnElement[bool]:
@@ -56,17 +56,17 @@ def _on_sqlite(path: Path, values: tuple[Scalar, ...] | None) -> sa.ColumnElemen
     value = sa.func.json_extract(text, at)
     if values is None:
         return kind != "null"
-    told: list[sa.ColumnElement[bool]] = []
+    clauses: list[sa.ColumnElement[bool]] = []
     for one in values:
         if one is None or isinstance(one, bool):
-            told.append(kind == {None: "null", True: "true", False: "false"}[one])
+            clauses.append(kind == {None: "null", True: "true", False: "false"}[one])
         elif isinstance(one, str):
-            told.append(sa.and_(kind == "text", value == sa.literal(one, sa.Text)))
+            clauses.append(sa.and_(kind == "text", value == sa.literal(one, sa.Text)))
         else:
             wide = isinstance(one, float) or not -_LARGEST <= one < _LARGEST
             number = sa.literal(float(one), sa.Float) if wide else sa.literal(one, sa.BigInteger)
-            told.append(sa.and_(kind.in_(["integer", "real"]), value == number))
-    return sa.or_(*told)
+            clauses.append(sa.and_(kind.in_(["integer", "real"]), value == number))
+    return sa.or_(*clauses)
 
 
 def _on_postgresql(path: Path, values: tuple[Scalar, ...] | None) -> sa.ColumnElement[bool]:

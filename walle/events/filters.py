@@ -87,7 +87,7 @@ class EventFilter:
         return self == EventFilter()
 
     def matches(self, event_type: str, envelope: Mapping[str, Any]) -> bool:
-        """Tell whether an event is wanted."""
+        """Return whether an event passes the filter."""
         if self.types is not None and not any(_matches(event_type, pattern) for pattern in self.types):
             return False
         for name in ("run_id", "corr_id"):

@@ -31,7 +31,7 @@ from walle.repositories.events.consumer_claims import check_consumer
 __all__ = ["MAX_BYTES", "EventLog"]
 
 MAX_BYTES = 1024 * 1024
-"""How large the envelope of an event may be as JSON, unless told otherwise."""
+"""How large the envelope of an event may be as JSON, unless another limit was set."""
 
 POLL = 0.1
 """Seconds between two looks for events of other processes."""
@@ -290,8 +290,8 @@ class EventLog:
             A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
             number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
         text : str, optional
-            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; A to Z
-            are not told from a to z. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
+            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; upper
+            and lower case of A to Z are the same. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
         limit : int
             Events of a page.
         seconds : float
@@ -558,7 +558,7 @@ class EventLog:
             await store.wait(signal, left)
 
     async def consumers(self) -> pl.DataFrame:
-        """Tell of every consumer how far it has come, how far it lags, whether it lives and what it failed with.
+        """List the consumers: how far each has come and lags, whether it lives, and what it failed with.
 
         Returns
         -------

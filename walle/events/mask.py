@@ -143,12 +143,12 @@ def loaded(document: str) -> Any:
 
 def written(value: Any) -> str:
     """Write a document as :func:`loaded` gives it, compactly."""
-    told: list[str] = []
+    parts: list[str] = []
     waiting: list[Any] = [value]
     while waiting:
         one = waiting.pop()
         if isinstance(one, _Sign | Raw):
-            told.append(str(one))
+            parts.append(str(one))
         elif isinstance(one, dict):
             waiting.append(_CLOSES)
             for place, (key, inner) in enumerate(reversed(list(one.items()))):
@@ -162,8 +162,8 @@ def written(value: Any) -> str:
                 waiting += [_COMMA] if place < len(one) - 1 else []
             waiting.append(_BEGINS)
         else:
-            told.append(json.dumps(one, ensure_ascii=False))
-    return "".join(told)
+            parts.append(json.dumps(one, ensure_ascii=False))
+    return "".join(parts)
 
 
 class _Sign(str):

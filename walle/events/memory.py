@@ -286,9 +286,9 @@ class MemoryOffsets:
     async def park(self, claim: Claim, event: int, error: str, tries: int, *, offset: int) -> Claim:
         """Set an event aside and move the offset."""
         now, text = datetime.now(UTC), storable(error)
-        told = storable(error, event)
+        kept = storable(error, event)
         standing = self._set(
-            claim, {"last_offset": forward(claim, offset), "updated_at": now, "failed_at": now, "error": told}
+            claim, {"last_offset": forward(claim, offset), "updated_at": now, "failed_at": now, "error": kept}
         )
         if standing.epoch == claim.epoch:
             waiting = {"requested_at": None, "replayed_at": None}

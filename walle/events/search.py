@@ -22,7 +22,7 @@ from walle.frames import EVENTS
 __all__ = ["CONSEQUENCES", "REACH", "SEARCH", "EventPage", "lineage", "lineage_of", "place_of", "search"]
 
 CONSEQUENCES = 200
-"""How many causes, and how many consequences, are told of an event."""
+"""How many causes, and how many consequences, the lineage of an event lists."""
 
 SEARCH = 0.06
 """Seconds for which a search looks on when its page is not full."""
@@ -207,14 +207,14 @@ def _upwards(cause: str | None, own: str | None, above: dict[str, str | None]) -
 
 def _downwards(own: str | None, children: dict[str, list[str]]) -> Iterable[tuple[int, str]]:
     level = [] if own is None else [own]
-    seen, step, told = set(level), 0, 0
+    seen, step, listed = set(level), 0, 0
     while level:
         step += 1
         level = [child for parent in level for child in children.get(parent, [])]
         level = [child for child in dict.fromkeys(level) if child not in seen]
         seen.update(level)
         for child in level:
-            told += 1
-            if told > CONSEQUENCES:
+            listed += 1
+            if listed > CONSEQUENCES:
                 return
             yield step, child

@@ -173,8 +173,8 @@ class Events(Streams):
             A path in the payload that is not null, ``order.side``, or what stands there, ``order.side = buy``. 2.5 is a
             number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
         text : str, optional
-            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; A to Z
-            are not told from a to z. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
+            What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; upper
+            and lower case of A to Z are the same. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
         limit : int
             Events of a page.
         seconds : float
@@ -299,7 +299,7 @@ class Events(Streams):
         return self._call("wait_for", lambda core: core.wait_for(offset, timeout=timeout))
 
     def consumers(self) -> pl.DataFrame:
-        """Tell of every consumer how far it has come, how far it lags, whether it lives and what it failed with.
+        """List the consumers: how far each has come and lags, whether it lives, and what it failed with.
 
         Returns
         -------
