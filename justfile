@@ -9,7 +9,7 @@ fast:
 
 # the README's test command: a virtual environment, and the quick tests on both databases
 test:
-    bash -c "$(grep -m1 -F .venv/bin/pytest README.md)"
+    command=$(grep -m1 -F .venv/bin/pytest README.md) && bash -c "$command"
 
 # lint, format, types, import contracts
 check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -51,7 +52,8 @@ SLOW = [
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.hypothesis_profile is None:
-        settings.load_profile("quick" if config.option.markexpr in (QUICK, FAST) else FULL)
+        asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
+        settings.load_profile(FULL if not config.option.markexpr or "thorough" in asked else "quick")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -73,7 +75,8 @@ def _is_in(item: pytest.Item, names: list[str]) -> bool:
 def _is_thorough(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough") or "lab" in getattr(item, "fixturenames", ()):
         return True
-    if settings.get_current_profile_name() == FULL and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+    chosen = item.config.option.hypothesis_profile is None and settings.get_current_profile_name() == FULL
+    if chosen and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         return True  # the quick set tries few of its examples
     return _is_in(item, THOROUGH)
 

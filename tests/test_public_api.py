@@ -31,7 +31,7 @@ def test_the_public_names_are_sorted_and_are_those_that_are_imported() -> None:
     }
     assert set(walle.__all__) == imported
     assert set(errors.__all__) < set(walle.__all__)
-    assert set(dir(walle)) >= {*walle.__all__, "charts", "widgets"}
+    assert set(dir(walle)) >= {*walle.__all__, *walle._PACKAGES}
 
 
 def test_a_name_that_is_imported_late_is_the_one_that_types_are_checked_with() -> None:
@@ -48,6 +48,13 @@ def test_a_name_that_is_imported_late_is_the_one_that_types_are_checked_with() -
         assert getattr(walle, name) is getattr(importlib.import_module(module), name)
     with pytest.raises(AttributeError, match="no attribute 'Barz'"):
         _ = walle.Barz  # type: ignore[attr-defined]  # what a user may get wrong
+
+
+@pytest.mark.parametrize("name", [*walle._PACKAGES, "migrate", "demo"])
+def test_a_package_is_there_once_walle_is_imported(name: str) -> None:
+    code = f"import walle; print(walle.{name}.__name__)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == f"walle.{name}"
 
 
 def test_errors_and_warnings_carry_the_name_by_which_they_are_caught() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 
 import pytest
@@ -20,13 +19,6 @@ def test_what_runs_by_default_is_the_quick_set() -> None:
 @pytest.mark.parametrize("name", [*THOROUGH, *SLOW])
 def test_every_folder_and_file_of_a_set_exists(name: str) -> None:
     assert (HERE / name).exists()
-
-
-def test_no_fast_test_has_a_server(request: pytest.FixtureRequest) -> None:
-    for item in request.session.items:
-        if item.get_closest_marker("fast"):
-            assert "server" not in getattr(item, "fixturenames", ())
-            assert not re.search(r"\[postgresql[-\]]", item.name)
 
 
 def test_the_first_case_of_each_kind_is_quick() -> None:

@@ -27,6 +27,7 @@ draws the tree of the errors.
 from __future__ import annotations
 
 import importlib as _importlib
+import sys as _sys
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -85,7 +86,14 @@ from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
 if TYPE_CHECKING:
+    from walle import bars as bars
+    from walle import calendars as calendars
     from walle import charts as charts
+    from walle import events as events
+    from walle import fills as fills
+    from walle import frames as frames
+    from walle import runs as runs
+    from walle import store as store
     from walle import widgets as widgets
     from walle.bars import IngestReport, fill_gaps, resample
     from walle.config import DatabaseConfig
@@ -232,17 +240,24 @@ _LATER = {
 }
 """Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
+_PACKAGES = ("bars", "calendars", "charts", "errors", "events", "fills", "frames", "runs", "store", "widgets")
+"""What ``walle`` has beside its names; modules are imported when they are asked for, too."""
+
 
 if not TYPE_CHECKING:  # to a type checker, a module with this function has every name
 
     def __getattr__(name: str) -> _Any:
-        if name in ("charts", "widgets"):  # what they need is large, and only in the extra "notebook"
-            return _importlib.import_module(f"walle.{name}")
-        if name not in _LATER:
-            raise AttributeError(f"module 'walle' has no attribute {name!r}")
-        value = globals()[name] = getattr(_importlib.import_module(_LATER[name]), name)
-        return value
+        if name in _LATER:
+            value = globals()[name] = getattr(_importlib.import_module(_LATER[name]), name)
+            return value
+        if not name.startswith("_"):
+            try:
+                return _importlib.import_module(f"walle.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"walle.{name}":
+                    raise  # of an extra that is not installed
+        raise AttributeError(f"module 'walle' has no attribute {name!r}", name=name, obj=_sys.modules[__name__])
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "charts", "widgets"} - {"TYPE_CHECKING", "annotations"})
+    return sorted({*globals(), *__all__, *_PACKAGES} - {"TYPE_CHECKING", "annotations"})

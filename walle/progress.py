@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
 from walle.environment import flag
 
-__all__ = ["Meter", "Progress"]
+__all__ = ["Meter", "Progress", "quiet"]
 
 DELAY = 1.0
 """Seconds before a bar is shown; faster work shows none."""
@@ -67,6 +70,19 @@ class Progress:
         self.done += count
 
 
+_quiet: ContextVar[bool] = ContextVar("walle_quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show no bar for the calls of this block, which nobody waits for."""
+    before = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
 class Meter:
     """Draws a :class:`Progress` as a tqdm bar, in the thread of the caller, once a second has passed.
 
@@ -87,7 +103,7 @@ class Meter:
         if shown is None and setting is not None:
             shown = flag("WALLE_PROGRESS", setting)
         self._progress = progress
-        self._shown = _is_watched() if shown is None else shown
+        self._shown = not _quiet.get() and (_is_watched() if shown is None else shown)
         self._bar: Any = None
         self._waited = 0.0
 

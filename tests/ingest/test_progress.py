@@ -156,3 +156,14 @@ def test_the_rate_is_of_what_is_done_while_the_bar_is_shown(
     printed = capsys.readouterr().err
     assert "first" in printed and "second:  50%" in printed
     assert "P rows/s" not in printed and "-" not in printed
+
+
+def test_what_nobody_waits_for_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = progress.Progress("rows")
+    counted.begin("bars", 10)
+    with progress.quiet(), progress.Meter(counted, True) as meter:
+        meter.draw(5.0)
+    assert capsys.readouterr() == ("", "")
+    with progress.Meter(counted, True) as meter:
+        meter.draw(5.0)
+    assert "bars" in capsys.readouterr().err

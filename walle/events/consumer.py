@@ -259,7 +259,7 @@ class Consumer:
                 self._stand(await offsets.park(claim, place, _as_text(failure), tries, offset=claim.offset))
 
     async def _consume(self, events: Sequence[Event], upto: int) -> None:
-        """Handle events, and settle all up to an id."""
+        """Handle events, and settle all up to an offset."""
         epoch = self._name.own.epoch
         chunks = [list(events)] if self._batch_size is not None and events else [[event] for event in events]
         while chunks:

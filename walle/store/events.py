@@ -174,7 +174,8 @@ class Events(Streams):
             number and a text, ``"2.5"`` only a text. Names with other signs stand in quotes: ``"odd name".x``.
         text : str, optional
             What the payload holds somewhere as compact JSON, such as ``"side":"buy"``, or in one of its texts; upper
-            and lower case of A to Z are the same. Ask for one member: PostgreSQL keeps those of an object in an order of its own.
+            and lower case of A to Z are the same. Ask for one member, because PostgreSQL keeps the members of an object
+            in an order of its own.
         limit : int
             Events of a page.
         seconds : float

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from walle.errors import DatabaseError
 from walle.events.patience import Patience
+from walle.progress import quiet
 
 __all__ = ["Live"]
 
@@ -87,7 +88,8 @@ class Live:
                 return
 
     def _turn(self, seen: int | None, patience: Patience, stopped: threading.Event) -> int:
-        now, self._not_shown = self._look(), None
+        with quiet():
+            now, self._not_shown = self._look(), None
         if now != seen:
             self._say(self._tell, now, stopped)
             if self._not_shown is not None:
