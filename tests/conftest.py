@@ -42,6 +42,13 @@ THOROUGH = [
 ]
 """Folders and files whose tests all are, and so is what needs the browser."""
 
+SQLITE_FIRST = [
+    *("widgets", "test_cli.py", "test_audit.py", "test_bad_input.py", "test_fee_currency.py", "test_migrations.py"),
+    *("test_foreign_rows.py", "test_foreign_sides.py", "test_foreign_values.py", "test_immutability_guards.py"),
+    *("ingest/test_layouts.py", "ingest/test_pages.py", "ingest/test_refused.py"),
+]
+"""Folders and files of long lists of cases: on SQLite in the quick set, on PostgreSQL in the thorough one."""
+
 SLOW = [
     *("widgets", "test_charts.py", "test_cli.py", "test_docs.py", "test_sample_data.py"),
     *("test_migrations.py", "test_foreign_rows.py", "test_foreign_values.py"),
@@ -78,15 +85,19 @@ def _is_thorough(item: pytest.Item) -> bool:
     chosen = item.config.option.hypothesis_profile is None and settings.get_current_profile_name() == FULL
     if chosen and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         return True  # the quick set tries few of its examples
-    return _is_in(item, THOROUGH)
+    return _is_in(item, THOROUGH) or (_is_on_postgresql(item) and _is_in(item, SQLITE_FIRST))
+
+
+def _is_on_postgresql(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    values = [] if callspec is None else callspec.params.values()
+    return any(isinstance(value, str) and value == "postgresql" for value in values)
 
 
 def _is_fast(item: pytest.Item) -> bool:
     if not item.path.is_relative_to(HERE) or _is_in(item, SLOW) or item.get_closest_marker("slow"):
         return False
-    callspec = getattr(item, "callspec", None)
-    parameters = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
-    return "server" not in getattr(item, "fixturenames", ()) and "postgresql" not in parameters
+    return "server" not in getattr(item, "fixturenames", ()) and not _is_on_postgresql(item)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.conftest import HERE, QUICK, SLOW, THOROUGH
+from tests.conftest import HERE, QUICK, SLOW, SQLITE_FIRST, THOROUGH
 from tests.examples import first_quick
 
 
@@ -16,7 +16,7 @@ def test_what_runs_by_default_is_the_quick_set() -> None:
     assert options[options.index("-m") + 1] == QUICK
 
 
-@pytest.mark.parametrize("name", [*THOROUGH, *SLOW])
+@pytest.mark.parametrize("name", [*THOROUGH, *SLOW, *SQLITE_FIRST])
 def test_every_folder_and_file_of_a_set_exists(name: str) -> None:
     assert (HERE / name).exists()
 
