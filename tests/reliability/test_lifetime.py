@@ -34,7 +34,7 @@ SCRIPTS = {
     "an unhandled error of ours": (
         _USED + _LAST + "store.runs.get('x')\n",
         1,
-        "walle.errors.UnknownRun: no run 'x'",
+        "walle.UnknownRun: no run 'x'",
     ),
     "a function's store": ("def use(store):\n    store.fills.append(fill())\nuse(store); del store\n" + _LAST, 0, ""),
     "a cycle": (_USED + "class Holder: pass\nh = Holder(); h.h = h; h.s = store; del store, h\n" + _LAST, 0, ""),
