@@ -209,10 +209,12 @@ async def test_a_consumer_polls_commits_and_resumes(log: EventLog, bus: adapter.
     again = adapter.Consumer(log, "sink", take_over=True)
     await again.start()
     assert [offset for offset, _ in await again.poll()] == ids[2:]
-    await adapter.Consumer(log, "sink", take_over=True).start()
+    third = adapter.Consumer(log, "sink", take_over=True)
+    await third.start()
     with pytest.raises(ConsumerFenced):
         await again.commit(ids[3])
     await again.stop()
+    await third.stop()
 
 
 async def test_offsets_are_got_and_set_by_name(log: EventLog, bus: adapter.EventBus) -> None:
