@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
 
 import walle
-from tests.examples import FULL
+from tests import examples
 from tests.postgres import Server, start_server
 from walle import migrate
 from walle.config import DatabaseConfig
@@ -60,9 +59,9 @@ SLOW = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.hypothesis_profile is None:
-        asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
-        settings.load_profile(FULL if not config.option.markexpr or "thorough" in asked else "quick")
+    asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
+    whole = not config.option.markexpr or "thorough" in asked
+    examples.choose(config.option.hypothesis_profile or (examples.FULL if whole else "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -84,7 +83,7 @@ def _is_in(item: pytest.Item, names: list[str]) -> bool:
 def _is_thorough(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough") or "lab" in getattr(item, "fixturenames", ()):
         return True
-    chosen = item.config.option.hypothesis_profile is None and settings.get_current_profile_name() == FULL
+    chosen = item.config.option.hypothesis_profile is None and examples.is_full()
     if chosen and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         return True  # the quick set tries few of its examples
     return _is_in(item, THOROUGH) or (_is_on_postgresql(item) and _is_in(item, SQLITE_FIRST))

@@ -13,11 +13,23 @@ FULL = "full"
 
 settings.register_profile("quick", deadline=None)
 settings.register_profile(FULL, deadline=None)
+_chosen = ["quick"]
+
+
+def choose(profile: str) -> None:
+    """Take a profile of Hypothesis; before the tests are imported, whose decorators ask for it."""
+    settings.load_profile(profile)
+    _chosen[:] = [profile]
+
+
+def is_full() -> bool:
+    """Whether properties try all of their examples."""
+    return _chosen == [FULL]
 
 
 def examples(full: int) -> int:
     """How many examples a property tries: a fifth in the quick set."""
-    return full if settings.get_current_profile_name() == FULL else max(10, full // 5)
+    return full if is_full() else max(10, full // 5)
 
 
 def first_quick(cases: Iterable[Any], by: Callable[[Any], object] = lambda case: None) -> list[Any]:
