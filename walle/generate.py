@@ -40,7 +40,7 @@ class Face:
     core: type[Any]
     name: str
     doc: str
-    base: tuple[str, str] = ("walle.store.part", "Part")
+    base: tuple[str, str] | None = None
     own: frozenset[str] = frozenset()
 
     @property
@@ -114,18 +114,22 @@ def _formatted(text: str, path: Path) -> str:
 
 
 def _file(face: Face) -> str:
-    methods = list(_methods(face))
-    imports = {f"from {face.core.__module__} import {face.core.__name__}", "from {} import {}".format(*face.base)}
+    methods, core = list(_methods(face)), face.core
+    module, parent = face.base or ("walle.store.part", "Part")
+    imports = {f"from {module} import {parent}"}
+    if face.base is None:
+        imports.add(f"from {core.__module__} import {core.__name__}")
+        parent = f"{parent}[{core.__name__}]"
     for method in methods:
         imports |= set(_imports(method))
     body = "\n".join(_written(method, face) for method in methods)
     return (
-        f'"""``store.{face.name}``, generated from `{face.core.__module__}.{face.core.__name__}`: '
+        f'"""``store.{face.name}``, generated from `{core.__module__}.{core.__name__}`: '
         'see `walle.generate`."""\n\nfrom __future__ import annotations\n\n'
         + "\n".join(sorted(imports))
-        + f'\n\n__all__ = ["{face.kind}"]\n\n\nclass {face.kind}({face.base[1]}[{face.core.__name__}]):\n'
+        + f'\n\n__all__ = ["{face.kind}"]\n\n\nclass {face.kind}({parent}):\n'
         f'    """{face.doc}\n\n    {_EXAMPLES}\n    """\n\n    _name = "{face.name}"\n\n{body}'
-    ).replace("[EventLog]):", "):" if face.core is EventLog else "[EventLog]):")
+    )
 
 
 def _methods(face: Face) -> Iterator[_Method]:
