@@ -16,7 +16,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from walle import forks
 from walle.config import DatabaseConfig
@@ -146,21 +146,13 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def write(
-        self,
-        session: AsyncSession | None = None,
-        *,
-        before: Callable[[Writer], Awaitable[object]] | None = None,
-        wait: bool = True,
-    ) -> AsyncIterator[Writer]:
+    async def write(self, session: AsyncSession | None = None, *, wait: bool = True) -> AsyncIterator[Writer]:
         """Open a transaction that commits at the end, or join the caller's.
 
         Parameters
         ----------
         session : AsyncSession, optional
             The caller's session, in which this call is then a savepoint; it does not commit.
-        before : callable, optional
-            Work to run first, outside the write transaction if the database can stage rows there.
         wait : bool
             Whether to wait for another writer's lock of the whole database; if False, raise ``DatabaseBusy`` at once.
 
@@ -169,35 +161,38 @@ class Database:
         ReadOnly
             If the database was opened read-only.
         """
+        async with self.writer(session, wait=wait) as writer, writer.transaction():
+            yield writer
+
+    @asynccontextmanager
+    async def writer(self, session: AsyncSession | None = None, *, wait: bool = True) -> AsyncIterator[Writer]:
+        """Open a connection to write through, and begin no transaction yet, so that rows can be staged before it.
+
+        Parameters
+        ----------
+        session, wait
+            As in :meth:`write`.
+
+        Raises
+        ------
+        ReadOnly
+            If the database was opened read-only.
+        SchemaOutdated
+        """
         if self.read_only:
             raise ReadOnly(f"{self.dialect.label} was opened with read_only=True; open it without to write.")
         self._home.check()
         async with self._errors():
             if session is not None:
-                connection = await session.connection()
-                async with connection.begin_nested():
-                    await self._require_head(connection)
-                    writer = Writer(connection, self.dialect)
-                    if before is not None:
-                        await before(writer)
-                    yield writer
+                joined = Writer(await session.connection(), self.dialect, joined=True)
+                await self._require_head(joined)
+                yield joined
                 return
             async with self._gate.passed_by_task(), self.engine.connect() as connection:
                 await connection.execution_options(walle_wait=wait)
                 writer = Writer(connection, self.dialect)
-                if before is not None and self.dialect.stages_before_lock:
-                    await connection.execution_options(walle_deferred=True)
-                    async with connection.begin() as transaction:
-                        await before(writer)
-                        await writer.commit(transaction)
-                    await connection.execution_options(walle_deferred=False)
-                    before = None
-                async with connection.begin() as transaction:
-                    await self._require_head(connection)
-                    if before is not None:
-                        await before(writer)
-                    yield writer
-                    await writer.commit(transaction)
+                await self._require_head(writer)
+                yield writer
 
     async def check_writable(self, session: AsyncSession | None = None) -> None:
         """Raise unless :meth:`write` could begin; for work that reads much, or makes frames, before it writes.
@@ -211,14 +206,14 @@ class Database:
         self._check_open()
         forks.check_polars()
         if not self._at_head:
-            async with self.write(session):
+            async with self.writer(session):
                 pass
 
-    async def _require_head(self, connection: AsyncConnection) -> None:
-        if self._at_head:
-            return
-        await require_head(connection, self.dialect.label)
-        self._at_head = True
+    async def _require_head(self, writer: Writer) -> None:
+        if not self._at_head:
+            async with writer.unlocked():
+                await require_head(writer.connection, self.dialect.label)
+            self._at_head = True
 
     async def fetch(
         self,

@@ -1,10 +1,11 @@
-"""The open transaction that the repositories write through."""
+"""The connection that the repositories write through, and its transactions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import polars as pl
@@ -28,11 +29,38 @@ log: logging.Logger = logging.getLogger("walle")
 
 
 class Writer:
-    """An open transaction for the repositories: statements that an interrupt can stop, and bulk loads."""
+    """A connection for the repositories to write through: statements that an interrupt can stop, and bulk loads.
 
-    def __init__(self, connection: AsyncConnection, dialect: Dialect) -> None:
+    Parameters
+    ----------
+    connection : AsyncConnection
+    dialect : Dialect
+    joined : bool
+        Whether the connection is in a transaction of the caller, in which each of these is then a savepoint.
+    """
+
+    def __init__(self, connection: AsyncConnection, dialect: Dialect, *, joined: bool = False) -> None:
         self.connection = connection
         self.dialect = dialect
+        self._joined = joined
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Begin a transaction, and commit it at the end."""
+        async with self.connection.begin_nested() if self._joined else self.connection.begin() as transaction:
+            yield
+            if not self._joined:
+                await self.commit(transaction)
+
+    @asynccontextmanager
+    async def unlocked(self) -> AsyncIterator[None]:
+        """Begin a transaction that takes no lock of the whole database: for reading, and for staging rows."""
+        await self.connection.execution_options(walle_deferred=True)
+        try:
+            async with self.transaction():
+                yield
+        finally:
+            await self.connection.execution_options(walle_deferred=False)
 
     async def execute(
         self,

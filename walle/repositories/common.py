@@ -78,14 +78,13 @@ async def write_staged(
     database: Database, table: sa.Table, frame: pl.DataFrame, session: AsyncSession | None
 ) -> AsyncIterator[tuple[Writer, sa.TableClause]]:
     """Open a transaction in which a frame lies staged; many rows are staged before SQLite's write lock is taken."""
-    early: list[sa.TableClause] = []
-
-    async def stage(writer: Writer) -> None:
-        if writer.dialect.stages_before_lock:
-            early.append(await writer.stage(table, frame))
-
-    async with database.write(session, before=stage if frame.height >= BATCH_ROWS else None) as writer:
-        yield writer, early[0] if early else await writer.stage(table, frame)
+    async with database.writer(session) as writer:
+        staged: sa.TableClause | None = None
+        if writer.dialect.stages_before_lock and frame.height >= BATCH_ROWS:
+            async with writer.unlocked():
+                staged = await writer.stage(table, frame)
+        async with writer.transaction():
+            yield writer, await writer.stage(table, frame) if staged is None else staged
 
 
 def check_name(value: object, field: str) -> str:

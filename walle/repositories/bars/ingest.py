@@ -28,7 +28,7 @@ from walle.bars.ingest_source import (
 )
 from walle.bars.phase import Phases, Series
 from walle.bars.spans import join_spans, spans_of
-from walle.database import Database, Writer
+from walle.database import Database
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
 from walle.reports import FileOutcome
@@ -183,14 +183,12 @@ class BarIngest:
 
     async def _take(self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None) -> IngestReport:
         writes = BarWrites(intake.provider or (intake.file.path.name if intake.file else None), intake.progress)
-        async with aclosing(self._judged(pages, intake, session)) as parts:
-
-            async def stage(writer: Writer) -> None:
-                if writer.dialect.stages_before_lock:
+        async with aclosing(self._judged(pages, intake, session)) as parts, self._database.writer(session) as writer:
+            if writer.dialect.stages_before_lock:
+                async with writer.unlocked():
                     async for part in parts:
                         await writes.stage(writer, part)
-
-            async with self._database.write(session, before=stage) as writer:
+            async with writer.transaction():
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
                 report = await writes.finish(writer)
