@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 __all__ = [
     "BASES",
+    "FACTS",
     "HEAD_TABLES",
     "OWN_TABLES",
     "ROWS",
@@ -37,7 +38,10 @@ TABLES = {
     "d4e5f6a7b8c9": ("outbox", "consumer_offsets", "veda_orders", "bars", "runs", "fills"),
 }
 _OWN_TABLES = "bar_conflicts parked_events offset_resets bar_series bar_index symbol_calendars explained_gaps ingests"
-OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars", "backtest_results", "set_aside_rows"}
+_MONEY_TABLES = {"instruments", "corporate_actions", "cash_flows", "fill_corrections", "cash_corrections"}
+_MONEY_TABLES |= {"answered_findings"}
+OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars", "backtest_results", "set_aside_rows", *_MONEY_TABLES}
+FACTS = {"fills", "outbox", "bars", "offset_resets", *_MONEY_TABLES}
 HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], *OWN_TABLES, "alembic_version"}
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
@@ -116,7 +120,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 def guards(raw: Raw) -> set[str]:
     """Name the triggers that must be there at the head revision."""
     kinds = ("update", "delete", "mark", "replace") if raw.sqlite else ("update", "delete", "truncate")
-    facts = {f"walle_guard_{table}_{kind}" for table in ("fills", "outbox", "bars", "offset_resets") for kind in kinds}
+    facts = {f"walle_guard_{table}_{kind}" for table in FACTS for kind in kinds}
     facts |= {"walle_guard_bar_index_insert", "walle_guard_bar_index_delete"}
     return facts | form_guards() if raw.sqlite else facts
 
@@ -124,9 +128,8 @@ def guards(raw: Raw) -> set[str]:
 def form_guards() -> set[str]:
     """Name the triggers by which SQLite refuses what no reader could read."""
     tables = HEAD_TABLES - {"alembic_version"}
-    facts = {"fills", "outbox", "bars", "offset_resets"}  # refuse every update
     inserts = {f"walle_guard_{table}_form_insert" for table in tables}
-    return inserts | {f"walle_guard_{table}_form_update" for table in tables - facts}
+    return inserts | {f"walle_guard_{table}_form_update" for table in tables - FACTS}  # facts refuse every update
 
 
 class Raw:

@@ -18,8 +18,9 @@ from walle import migrate, models
 from walle.config import DatabaseConfig
 
 ROOT = Path(__file__).parents[1]
-HEAD = "e2a7c6d8f0b4"
-CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", "c0e5a4b6d8f2", "d1f6b5c7e9a3", HEAD]
+HEAD = "f3b8d7e9a1c5"
+CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", "c0e5a4b6d8f2", "d1f6b5c7e9a3"]
+CHAIN += ["e2a7c6d8f0b4", HEAD]
 
 
 def config(address: str) -> DatabaseConfig:
@@ -260,7 +261,13 @@ BASE_INDEXES = {
     "fills": {"UNIQUE (id)", "idx_fills_order_filled (order_id, filled_at)"},
 }
 NEW_COLUMNS = {
-    "runs": ["heartbeat_at timestamp with time zone", "owner jsonb", "revision bigint not null default '1'::bigint"],
+    "runs": [
+        "heartbeat_at timestamp with time zone",
+        "owner jsonb",
+        "revision bigint not null default '1'::bigint",
+        "account text",
+        "prices text",
+    ],
     "consumer_offsets": [
         "epoch bigint not null default '0'::bigint",
         "owner jsonb",
@@ -269,7 +276,15 @@ NEW_COLUMNS = {
         "failed_at timestamp with time zone",
         "error text",
     ],
-    "fills": ["run_id text", "symbol text", "commission numeric", "commission_currency text", "liquidity text"],
+    "fills": [
+        "run_id text",
+        "symbol text",
+        "commission numeric",
+        "commission_currency text",
+        "liquidity text",
+        "sequence bigint",
+        "account text",
+    ],
 }
 
 
@@ -325,11 +340,15 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
     assert raw.rows("SELECT sequencename, data_type::text, max_value, cache_size FROM pg_sequences ORDER BY 1") == [
         (f"{table}_id_seq", "bigint", 2**63 - 1, 1)
         for table in (
+            "answered_findings",
             "bar_conflicts",
             "bar_index",
             "bars",
+            "cash_corrections",
             "explained_gaps",
+            "fill_corrections",
             "ingests",
+            "instruments",
             "offset_resets",
             "outbox",
             "parked_events",

@@ -31,7 +31,20 @@ import sys as _sys
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from walle.enums import EventKind, Liquidity, OrderStatus, OrderType, RunMode, RunStatus, Side, TimeInForce
+from walle.enums import (
+    ActionKind,
+    AdjustedPrices,
+    CashFlowKind,
+    EventKind,
+    InstrumentKind,
+    Liquidity,
+    OrderStatus,
+    OrderType,
+    RunMode,
+    RunStatus,
+    Side,
+    TimeInForce,
+)
 from walle.envelope import Event
 from walle.errors import (
     AuthenticationFailed,
@@ -82,7 +95,7 @@ from walle.errors import (
     WalleError,
 )
 from walle.notices import EmptySeriesWarning
-from walle.records import BacktestResult, Bar, Fill, Order, Owner, Run
+from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
 if TYPE_CHECKING:
@@ -116,16 +129,21 @@ __docformat__ = "numpy"
 
 __all__ = [
     "TIMEFRAMES",
+    "ActionKind",
+    "AdjustedPrices",
     "AuthenticationFailed",
     "BacktestResult",
     "BacktestResultRepository",
     "Bar",
     "BarRepository",
+    "CashFlow",
+    "CashFlowKind",
     "ConfigurationError",
     "Conflict",
     "Consumer",
     "ConsumerBusy",
     "ConsumerFenced",
+    "CorporateAction",
     "Database",
     "DatabaseBusy",
     "DatabaseConfig",
@@ -148,6 +166,8 @@ __all__ = [
     "IncompleteBars",
     "IngestReport",
     "InputError",
+    "Instrument",
+    "InstrumentKind",
     "InvalidBars",
     "InvalidRows",
     "Liquidity",

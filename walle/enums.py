@@ -8,7 +8,11 @@ __all__ = [
     "CALENDAR_TIMEFRAMES",
     "OHLCV",
     "PRICES",
+    "ActionKind",
+    "AdjustedPrices",
+    "CashFlowKind",
     "EventKind",
+    "InstrumentKind",
     "Liquidity",
     "OrderStatus",
     "OrderType",
@@ -60,6 +64,60 @@ _TRANSITIONS = {
     RunStatus.COMPLETED: (),
     RunStatus.ERROR: (),
 }
+
+
+class AdjustedPrices(StrEnum):
+    """What the prices that a run traded on are adjusted for: nothing, splits, or splits and dividends."""
+
+    RAW = "raw"
+    SPLITS = "splits"
+    ALL = "all"
+
+
+class InstrumentKind(StrEnum):
+    """The kind of an instrument."""
+
+    SPOT = "spot"
+    STOCK = "stock"
+    ETF = "etf"
+    FX = "fx"
+    FUTURE = "future"
+    PERPETUAL = "perpetual"
+    OPTION = "option"
+    INDEX = "index"
+
+    @property
+    def derivative(self) -> bool:
+        """Whether a trade opens a contract that settles in cash, rather than exchanging two assets."""
+        return self in (InstrumentKind.FUTURE, InstrumentKind.PERPETUAL)
+
+
+class ActionKind(StrEnum):
+    """The kind of a corporate action."""
+
+    SPLIT = "split"
+    DIVIDEND = "dividend"
+
+
+class CashFlowKind(StrEnum):
+    """The kind of a cash flow."""
+
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    OPENING = "opening"
+    TRANSFER = "transfer"
+    CONVERSION = "conversion"
+    FUNDING = "funding"
+    DIVIDEND = "dividend"
+    INTEREST = "interest"
+    FEE = "fee"
+    REBATE = "rebate"
+    ADJUSTMENT = "adjustment"
+
+    @property
+    def external(self) -> bool:
+        """Whether money enters or leaves the account, which is no profit or loss."""
+        return self in (CashFlowKind.DEPOSIT, CashFlowKind.WITHDRAWAL, CashFlowKind.OPENING, CashFlowKind.TRANSFER)
 
 
 class Side(StrEnum):

@@ -42,7 +42,7 @@ LAST_ID = 1 << 62
 SPENT_ID = (1 << 63) - (1 << 32)
 """Above it SQLite soon runs out of ids; ids that it assigned after accepting a foreign row lie between the two."""
 
-_LISTS = {("runs", "symbols"), ("backtest_results", "symbols")}
+_LISTS = {("runs", "symbols"), ("backtest_results", "symbols"), ("instruments", "aliases")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
 _SHOWN = 80
 _WORDS: tuple[tuple[type[object], str], ...] = (
@@ -50,6 +50,7 @@ _WORDS: tuple[tuple[type[object], str], ...] = (
     (ExactDecimal, f"no number of at most {DECIMAL_INTEGER_DIGITS} integer digits and {DECIMAL_PLACES} places"),
     (Json, "no JSON of whole characters"),
     (sa.Double, "no finite number"),
+    (sa.Boolean, "neither 0 nor 1"),
     (sa.Integer, "no whole number"),
     (sa.Text, "no text"),
     (sa.LargeBinary, "no bytes"),
@@ -174,6 +175,8 @@ def _sqlite(column: sa.Column[Any], value: str, *, guard: bool) -> str:
         form = finite if only_finite(column.table) else f"{value} < ''"
     elif _is_id(column):
         form = f"{value} | 0 = {value} AND {value} <= {LAST_ID if guard else SPENT_ID}"
+    elif isinstance(kind, sa.Boolean):
+        form = f"{value} IN (0, 1)"
     elif isinstance(kind, sa.Integer):
         form = f"{value} | 0 = {value}"
     elif isinstance(kind, sa.LargeBinary):

@@ -18,6 +18,7 @@ __all__ = [
     "EXPLANATIONS",
     "FILLS",
     "FILL_CONFLICTS",
+    "FILL_ORDER",
     "HISTORY",
     "INGESTED_FILES",
     "INGESTS",
@@ -155,9 +156,16 @@ FILLS = pl.Schema(
         "liquidity": pl.String(),
         "filled_at": INSTANT,
         "exchange_fill_id": pl.String(),
+        "sequence": pl.Int64(),
+        "account": pl.String(),
     }
 )
-"""One row is one fill; where it was written without ``run_id`` or ``symbol``, they are those of its order."""
+"""One row is one fill; where it was written without ``run_id`` or ``symbol``, they are those of its order.
+``sequence`` orders fills of one instant: as it was given, or the order of arrival (null for a fill that another program
+or an older WallE wrote)."""
+
+FILL_ORDER = ("filled_at", "sequence", "id")
+"""The columns by which fills are sorted; a null in ``sequence`` comes first."""
 
 REJECTED_ORDERS = pl.Schema({"row": pl.Int64(), **ORDERS, "reason": pl.String()})
 """One row is a refused row of an ingest of orders: its position in the source from 0, the values that could be read,
@@ -196,9 +204,12 @@ RUNS = pl.Schema(
         "heartbeat_at": INSTANT,
         "owner": pl.String(),
         "revision": pl.Int64(),
+        "account": pl.String(),
+        "prices": pl.String(),
     }
 )
-"""One row is one run; ``config`` and ``owner`` are JSON texts."""
+"""One row is one run; ``config`` and ``owner`` are JSON texts. ``prices`` says what the prices that it traded on are
+adjusted for: raw (nothing), splits, or all; null if that is unknown."""
 
 RUN_SUMMARY = pl.Schema({**RUNS, "duration": pl.Duration("us"), "orders": pl.Int64(), "fills": pl.Int64()})
 """One row is one run: as above, with its ``duration``, ``stopped_at - started_at`` (null until it stopped), and the

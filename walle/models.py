@@ -8,18 +8,25 @@ from walle.enums import OHLCV
 from walle.types import ExactDecimal, Json, UtcInstant, big_key, utc_now
 
 __all__ = [
+    "FACTS",
     "FORMED_BY",
     "HEAD",
     "REVISIONS",
+    "answered_findings",
     "backtest_results",
     "bar_conflicts",
     "bar_index",
     "bar_series",
     "bars",
+    "cash_corrections",
+    "cash_flows",
     "consumer_offsets",
+    "corporate_actions",
     "explained_gaps",
+    "fill_corrections",
     "fills",
     "ingests",
+    "instruments",
     "metadata",
     "offset_resets",
     "orders",
@@ -43,6 +50,7 @@ REVISIONS = (
     "c0e5a4b6d8f2",
     "d1f6b5c7e9a3",
     "e2a7c6d8f0b4",
+    "f3b8d7e9a1c5",
 )
 """The chain from the oldest revision to the newest; a test compares it with the migrations."""
 
@@ -55,9 +63,39 @@ GUARDED_SINCE = "a8c3e2f4b6d0"
 FORMED_BY = "set_aside_rows"
 """The table that was added with the guards of form: a database that has it refuses values that no reader can read."""
 
+FACTS = (
+    "fills",
+    "outbox",
+    "bars",
+    "offset_resets",
+    "instruments",
+    "corporate_actions",
+    "cash_flows",
+    "fill_corrections",
+    "cash_corrections",
+    "answered_findings",
+)
+"""The tables whose rows never change; older schemas lack the later ones."""
+
 HEAD = REVISIONS[-1]
 
 metadata = sa.MetaData()
+
+
+def _corrections(table: str, of: str) -> sa.Table:
+    return sa.Table(
+        table,
+        metadata,
+        sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+        sa.Column(of, sa.Text, nullable=False),
+        sa.Column("corrected_by", sa.Text, doc="what stands in its place; null: nothing does"),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("author", sa.Text, nullable=False),
+        sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+        sa.UniqueConstraint(of, name=f"uq_{table}"),
+        sqlite_autoincrement=True,
+    )
+
 
 outbox = sa.Table(
     "outbox",
@@ -152,11 +190,7 @@ bars = sa.Table(
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("timeframe", sa.Text, nullable=False),
     sa.Column("timestamp", UtcInstant, nullable=False, doc="the opening time"),
-    sa.Column("open", sa.Double, nullable=False),
-    sa.Column("high", sa.Double, nullable=False),
-    sa.Column("low", sa.Double, nullable=False),
-    sa.Column("close", sa.Double, nullable=False),
-    sa.Column("volume", sa.Double, nullable=False),
+    *(sa.Column(name, sa.Double, nullable=False) for name in OHLCV),
     sa.UniqueConstraint("symbol", "timeframe", "timestamp", name="uq_bar"),
     sqlite_autoincrement=True,
 )
@@ -281,6 +315,8 @@ runs = sa.Table(
     sa.Column("heartbeat_at", UtcInstant),
     sa.Column("owner", Json, doc="host, pid and start of the process that runs it"),
     sa.Column("revision", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("account", sa.Text),
+    sa.Column("prices", sa.Text, doc="what its prices are adjusted for: raw (nothing), splits, or all"),
     sa.Index("idx_runs_status_created", "status", "created_at"),
 )
 
@@ -299,8 +335,87 @@ fills = sa.Table(
     sa.Column("commission", ExactDecimal),
     sa.Column("commission_currency", sa.Text),
     sa.Column("liquidity", sa.Text),
+    sa.Column("sequence", sa.BigInteger, doc="orders fills of one instant: given, or the order of arrival"),
+    sa.Column("account", sa.Text),
     sa.Index("idx_fills_order_filled", "order_id", "filled_at"),
     sa.Index("idx_fills_run_filled", "run_id", "filled_at"),
+    sa.Index("ix_fills_sequence", "sequence"),
+)
+
+fill_corrections = _corrections("fill_corrections", "fill_id")
+
+cash_flows = sa.Table(
+    "cash_flows",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text),
+    sa.Column("account", sa.Text),
+    sa.Column("time", UtcInstant, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("amount", ExactDecimal, nullable=False, doc="above 0: received"),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text),
+    sa.Column("action_id", sa.Text, doc="the corporate action whose derived flow it replaces"),
+    sa.Column("reference", sa.Text, doc="the broker's own"),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_cash_flows_run", "run_id", "time"),
+)
+
+cash_corrections = _corrections("cash_corrections", "cash_flow_id")
+
+instruments = sa.Table(
+    "instruments",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("valid_from", UtcInstant, doc="null: always"),
+    sa.Column("kind", sa.Text),
+    sa.Column("base", sa.Text),
+    sa.Column("quote", sa.Text),
+    sa.Column("settle", sa.Text, doc="the currency of its profits and losses"),
+    sa.Column("multiplier", ExactDecimal),
+    sa.Column("inverse", sa.Boolean, nullable=False),
+    sa.Column("tick_size", ExactDecimal),
+    sa.Column("lot_size", ExactDecimal),
+    sa.Column("expires_at", UtcInstant),
+    sa.Column("venue", sa.Text),
+    sa.Column("aliases", Json, doc="other names of the symbol"),
+    sa.Column("reason", sa.Text, doc="why these facts differ from the earlier ones"),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_instruments_symbol", "symbol"),
+    sqlite_autoincrement=True,
+)
+
+corporate_actions = sa.Table(
+    "corporate_actions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("ex_date", UtcInstant, nullable=False, doc="the date at 00:00 UTC"),
+    sa.Column("ratio", ExactDecimal, doc="of a split: new shares for an old one"),
+    sa.Column("amount", ExactDecimal, doc="of a dividend: for a share"),
+    sa.Column("currency", sa.Text),
+    sa.Column("announced_at", UtcInstant, doc="by the source"),
+    sa.Column("source", sa.Text),
+    sa.Column("supersedes", sa.Text, doc="the action that this one corrects"),
+    sa.Column("reason", sa.Text),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_corporate_actions_symbol", "symbol", "ex_date"),
+)
+
+answered_findings = sa.Table(
+    "answered_findings",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("noun", sa.Text, nullable=False, doc="what was audited, such as fills"),
+    sa.Column("finding", sa.Text, nullable=False, doc="the key of the finding"),
+    sa.Column("answered", sa.Boolean, nullable=False, doc="false takes an earlier answer back"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_answered_findings_finding", "noun", "finding"),
+    sqlite_autoincrement=True,
 )
 
 backtest_results = sa.Table(

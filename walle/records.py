@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -18,6 +18,10 @@ from typing import Any, ClassVar, Self
 from walle.enums import (
     CALENDAR_TIMEFRAMES,
     OHLCV,
+    ActionKind,
+    AdjustedPrices,
+    CashFlowKind,
+    InstrumentKind,
     Liquidity,
     OrderStatus,
     OrderType,
@@ -32,7 +36,10 @@ from walle.validation import check_decimal, check_instant, check_json, check_tex
 __all__ = [
     "BacktestResult",
     "Bar",
+    "CashFlow",
+    "CorporateAction",
     "Fill",
+    "Instrument",
     "Order",
     "Owner",
     "Record",
@@ -76,7 +83,7 @@ class Record:
     def _words(self) -> None:
         for name, kind in self._enums.items():
             value = getattr(self, name)
-            if value is None and name == "liquidity":
+            if (value is None and name in ("liquidity", "prices")) or (value is None and type(self) is Instrument):
                 continue
             try:
                 self._set(name, kind(value))
@@ -199,6 +206,10 @@ class Run(Record):
         Written by the store when the run becomes ``running``.
     revision : int
         How often the run was saved; 0 before the first save. A save with an old revision raises ``LostUpdate``.
+    account : str, optional
+    prices : AdjustedPrices, optional
+        What the prices that it traded on are adjusted for: ``raw`` (nothing), ``splits``, or ``all`` (splits and
+        dividends). None: unknown.
 
     Raises
     ------
@@ -206,7 +217,7 @@ class Run(Record):
         For an unknown word, a naive instant, or a config that is not JSON.
     """
 
-    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"mode": RunMode, "status": RunStatus}
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"mode": RunMode, "status": RunStatus, "prices": AdjustedPrices}
 
     id: str
     strategy_id: str
@@ -222,9 +233,11 @@ class Run(Record):
     heartbeat_at: datetime | None = None
     owner: Owner | None = None
     revision: int = 0
+    account: str | None = None
+    prices: AdjustedPrices | str | None = None
 
     def __post_init__(self) -> None:
-        self._texts(100, "id", "strategy_id")
+        self._texts(100, "id", "strategy_id", optional=["account"])
         self._texts(20, optional=["timeframe"])
         self._words()
         self._instants("created_at", optional=["started_at", "stopped_at", "heartbeat_at"])
@@ -333,6 +346,10 @@ class Fill(Record):
     filled_at : datetime
         Aware.
     exchange_fill_id : str, optional
+    sequence : int, optional
+        Orders fills of one instant; at least 0. None: the store numbers fills in the order in which they arrive. Two
+        fills that differ only in it are equal.
+    account : str, optional
 
     Raises
     ------
@@ -354,9 +371,11 @@ class Fill(Record):
     liquidity: Liquidity | str | None = None
     filled_at: datetime
     exchange_fill_id: str | None = None
+    sequence: int | None = field(default=None, compare=False)
+    account: str | None = None
 
     def __post_init__(self) -> None:
-        self._texts(100, "id", "order_id", optional=["run_id", "exchange_fill_id"])
+        self._texts(100, "id", "order_id", optional=["run_id", "exchange_fill_id", "account"])
         self._texts(128, optional=["symbol"])
         self._texts(20, optional=["commission_currency"])
         self._words()
@@ -365,6 +384,202 @@ class Fill(Record):
         self._set("quantity", check_decimal(self.quantity, "Fill.quantity", positive=True))
         if self.commission is not None:
             self._set("commission", check_decimal(self.commission, "Fill.commission"))
+        place = self.sequence
+        if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place <= 2**62):
+            raise InputError(f"Fill.sequence={place!r} is not a whole number from 0 to 2^62.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CashFlow(Record):
+    """One movement of cash that is no trade; it never changes.
+
+    Parameters
+    ----------
+    id : str
+        At most 100 characters; unique.
+    time : datetime
+        Aware.
+    kind : CashFlowKind
+        ``deposit``, ``withdrawal``, ``opening`` (what an account held at first), ``transfer``, ``conversion``,
+        ``funding``, ``dividend``, ``interest``, ``fee``, ``rebate`` or ``adjustment``.
+    amount : Decimal
+        In ``currency``; above 0 for what the account receives, below 0 for what it pays.
+    currency : str
+    run_id, account : str, optional
+    symbol : str, optional
+        What it was paid for, such as the stock of a dividend.
+    action_id : str, optional
+        The corporate action that it was paid for; it stands in the place of what would be derived from that action.
+    reference : str, optional
+        The broker's own.
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, a float, a number that does not fit, or an amount whose sign its kind
+        contradicts.
+    """
+
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": CashFlowKind}
+
+    id: str
+    time: datetime
+    kind: CashFlowKind | str
+    amount: Decimal
+    currency: str
+    run_id: str | None = None
+    account: str | None = None
+    symbol: str | None = None
+    action_id: str | None = None
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", optional=["run_id", "account", "action_id", "reference"])
+        self._texts(20, "currency")
+        self._texts(128, optional=["symbol"])
+        self._words()
+        self._instants("time")
+        self._set("amount", check_decimal(self.amount, "CashFlow.amount"))
+        sign = {CashFlowKind.DEPOSIT: 1, CashFlowKind.WITHDRAWAL: -1}.get(CashFlowKind(self.kind), 0)
+        if self.amount * sign < 0:
+            raise InputError(
+                f"CashFlow.amount={self.amount} of a {self.kind}: a deposit is above 0, a withdrawal below 0."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument(Record):
+    """What a symbol is, from a time on; None where that is unknown.
+
+    Parameters
+    ----------
+    symbol : str
+    kind : InstrumentKind, optional
+        ``spot``, ``stock``, ``etf``, ``fx``, ``future``, ``perpetual``, ``option`` or ``index``.
+    base, quote : str, optional
+        What is traded, and the currency of its prices.
+    settle : str, optional
+        The currency of its profits and losses; ``quote`` by default, for an inverse contract ``base``.
+    multiplier : Decimal, optional
+        Units of the base for one of ``Fill.quantity`` (for an inverse contract: units of the quote currency); above 0.
+    inverse : bool
+        Whether the profit of a contract is ``quantity * multiplier * (1 / entry - 1 / exit)``, paid in the base.
+    tick_size, lot_size : Decimal, optional
+        The steps of prices and quantities; above 0.
+    expires_at : datetime, optional
+        Aware.
+    venue : str, optional
+    aliases : tuple of str
+        Other names of the symbol.
+    valid_from : datetime, optional
+        Aware; from when on these facts hold. None: always.
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, a float, or a number that is not above 0.
+    """
+
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": InstrumentKind}
+
+    symbol: str
+    kind: InstrumentKind | str | None = None
+    base: str | None = None
+    quote: str | None = None
+    settle: str | None = None
+    multiplier: Decimal | None = None
+    inverse: bool = False
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+    expires_at: datetime | None = None
+    venue: str | None = None
+    aliases: tuple[str, ...] = ()
+    valid_from: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(128, "symbol")
+        self._texts(20, optional=["base", "quote", "settle"])
+        self._texts(100, optional=["venue"])
+        self._words()
+        self._instants(optional=["expires_at", "valid_from"])
+        if not isinstance(self.inverse, bool):
+            raise InputError(f"Instrument.inverse={self.inverse!r} is neither True nor False.")
+        for name in ("multiplier", "tick_size", "lot_size"):
+            value = getattr(self, name)
+            if value is not None:
+                self._set(name, check_decimal(value, self._name(name), positive=True))
+        if isinstance(self.aliases, str) or not isinstance(self.aliases, Sequence):
+            raise InputError(f"Instrument.aliases={self.aliases!r} is no list of names, such as ['XBT/USD'].")
+        self._set("aliases", tuple(check_text(s, "Instrument.aliases", maximum=128) for s in self.aliases))
+        if self.settle is None:
+            self._set("settle", self.base if self.inverse else self.quote)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorporateAction(Record):
+    """A split or a dividend of a stock; it never changes.
+
+    Parameters
+    ----------
+    id : str
+        At most 100 characters; unique.
+    symbol : str
+    kind : ActionKind
+        ``split`` or ``dividend``.
+    ex_date : date or datetime
+        The first session without the right to it; kept as that date at 00:00 UTC.
+    ratio : Decimal, optional
+        Of a split: new shares for an old one, such as 4 for a 4:1 split; above 0.
+    amount : Decimal, optional
+        Of a dividend: for a share; above 0.
+    currency : str, optional
+        Of a dividend.
+    announced_at : datetime, optional
+        Aware; by the source.
+    source : str, optional
+    supersedes : str, optional
+        The id of the action that this one corrects.
+    reason : str, optional
+        Why it was corrected.
+
+    Raises
+    ------
+    InputError
+        For an unknown word, a naive instant, a split without a ratio above 0, a dividend without an amount above 0 and
+        a currency, or a correction without a reason.
+    """
+
+    _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"kind": ActionKind}
+
+    id: str
+    symbol: str
+    kind: ActionKind | str
+    ex_date: datetime
+    ratio: Decimal | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    announced_at: datetime | None = None
+    source: str | None = None
+    supersedes: str | None = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        self._texts(100, "id", optional=["source", "supersedes"])
+        self._texts(128, "symbol")
+        self._texts(20, optional=["currency"])
+        self._texts(10_000, optional=["reason"])
+        self._words()
+        if isinstance(self.ex_date, date):  # a datetime is one, too: the exchange's own date, in whatever zone
+            self._set("ex_date", datetime(self.ex_date.year, self.ex_date.month, self.ex_date.day, tzinfo=UTC))
+        self._instants("ex_date", optional=["announced_at"])
+        wanted, other = ("ratio", "amount") if self.kind == ActionKind.SPLIT else ("amount", "ratio")
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise InputError(f"a {self.kind} has {wanted}=, and no {other}=: {self!r}.")
+        self._set(wanted, check_decimal(getattr(self, wanted), self._name(wanted), positive=True))
+        if self.kind == ActionKind.DIVIDEND and self.currency is None:
+            raise InputError(f"a dividend has a currency=: {self!r}.")
+        if self.supersedes is not None and self.reason is None:
+            raise InputError(f"an action that supersedes {self.supersedes!r} has a reason=.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from walle.forms import forms, told
-from walle.models import FORMED_BY, metadata
+from walle.models import FACTS, FORMED_BY, metadata
 
 __all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
 
@@ -21,7 +21,6 @@ SQLSTATE = "WA001"
 """The SQLSTATE of a refusal, by which the driver's error is recognised."""
 
 _FUNCTION = "walle_refuse_change"
-_TABLES = ("fills", "outbox", "bars", "offset_resets")  # older schemas lack the last one and its guard
 _TRIGGERS = {
     "update": "BEFORE UPDATE ON {table} FOR EACH ROW",
     "delete": "BEFORE DELETE ON {table} FOR EACH ROW",
@@ -182,5 +181,5 @@ def _schema(connection: Connection) -> str:
 
 def _present(connection: Connection) -> list[str]:
     query = sa.text("SELECT name FROM unnest(CAST(:tables AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
-    found = set(connection.scalars(query, {"tables": list(_TABLES)}))
-    return [table for table in _TABLES if table in found]
+    found = set(connection.scalars(query, {"tables": list(FACTS)}))
+    return [table for table in FACTS if table in found]

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from walle.forms import forms, told
-from walle.models import FORMED_BY, metadata
+from walle.models import FACTS, FORMED_BY, metadata
 
 __all__ = [
     "BEGIN_INDEXING",
@@ -53,11 +53,10 @@ _HELPERS = {
     ),
     "marks": "(kind TEXT NOT NULL, a, b, c, PRIMARY KEY (kind, a, b, c)) WITHOUT ROWID",
 }
-_KEYS = {
-    "fills": ("id",),
-    "outbox": ("id",),
+_KEYS = dict.fromkeys(FACTS, ("id",)) | {
     "bars": ("symbol", "timeframe", "timestamp"),
-    "offset_resets": ("id",),  # older schemas have neither this table nor its guard
+    "fill_corrections": ("fill_id",),
+    "cash_corrections": ("cash_flow_id",),
 }
 
 

@@ -238,6 +238,8 @@ def _check_column(values: pl.Series, kind: pl.DataType, faults: Faults, *, float
         return _check_decimals(values, faults, floats=floats)
     if isinstance(kind, pl.Datetime):
         return _check_instants(values, faults)
+    if kind == pl.Int64:
+        return _check_places(values, faults)
     return _check_texts(values, faults)
 
 
@@ -290,6 +292,12 @@ def _check_instants(values: pl.Series, faults: Faults) -> pl.Series:
     years = values.dt.convert_time_zone("UTC").dt.year()
     values = faults.refuse(values, ~years.is_between(1, 9999), "it lies outside the years 1 to 9999")
     return values.dt.convert_time_zone("UTC").cast(INSTANT)
+
+
+def _check_places(values: pl.Series, faults: Faults) -> pl.Series:
+    if not values.dtype.is_integer():
+        raise InputError(f"{faults.named(values.name)} is {values.dtype}, not whole numbers.")
+    return faults.refuse(values, ~values.is_between(0, 2**62), "it is not a number from 0 to 2^62").cast(pl.Int64)
 
 
 def _check_texts(values: pl.Series, faults: Faults) -> pl.Series:

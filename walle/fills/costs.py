@@ -120,7 +120,7 @@ def costs(
     """
     check_level(by)
     names = check_benchmarks(benchmarks)
-    ordered = _known(fills, orders).sort("run_id", "filled_at", "order_id", "id", nulls_last=True)
+    ordered = _known(fills, orders).sort("run_id", "filled_at", "sequence", "order_id", "id", nulls_last=True)
     if ordered.is_empty():
         return pl.DataFrame(schema=COSTS)
     groups, heads = _grouped(ordered, by)

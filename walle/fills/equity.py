@@ -10,7 +10,7 @@ from walle.currencies import fee_currency, quote_of
 from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.market import Markets, no_market
-from walle.frames import DECIMAL, INSTANT
+from walle.frames import DECIMAL, FILL_ORDER, INSTANT
 from walle.interop import bought
 
 __all__ = ["EQUITY", "currency_of", "equity"]
@@ -73,7 +73,7 @@ def equity(
     InputError
         If the symbols are priced in several currencies.
     """
-    ordered, currency = fills.sort("filled_at", "id"), currency_of(fills)
+    ordered, currency = fills.sort(*FILL_ORDER), currency_of(fills)
     symbols = ordered["symbol"].drop_nulls().unique().sort().to_list()
     known = [markets[name] for name in symbols if name in markets]
     holes = (market.gaps["end"] for market in known)  # a row in each gap, so that charts draw no line across it

@@ -7,6 +7,7 @@ import polars as pl
 from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact
 from walle.fills.audit import Evidence, about, about_order, rule, shown
+from walle.frames import FILL_ORDER
 
 __all__ = ["RULES"]
 
@@ -121,7 +122,7 @@ def _after_end(evidence: Evidence) -> pl.DataFrame:
 @rule("duplicate_venue_id")
 def _duplicate_venue_id(evidence: Evidence) -> pl.DataFrame:
     """Another fill of the same run and symbol has the same execution id from the venue."""
-    named = evidence.fills.drop_nulls("exchange_fill_id").sort("filled_at", "id")
+    named = evidence.fills.drop_nulls("exchange_fill_id").sort(*FILL_ORDER)
     key = ["run_id", "symbol", "exchange_fill_id"]
     first = pl.col("id").first().over(key)
     found = named.with_columns(first=first).filter(pl.col("id") != pl.col("first"))

@@ -13,7 +13,7 @@ from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact, decimals, shortest
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
-from walle.frames import DECIMAL, INSTANT
+from walle.frames import DECIMAL, FILL_ORDER, INSTANT
 from walle.interop import bought
 
 __all__ = ["FEES", "TRADES", "trades"]
@@ -63,7 +63,8 @@ def trades(
     ----------
     fills : polars.DataFrame
         Columns of :data:`walle.frames.FILLS`. Fills of one run and symbol are matched with each other, in the order of
-        filled_at, then id. Fills without a run are matched with each other; fills without a symbol are left out.
+        filled_at, sequence and id. Fills without a run are matched with each other; those without a symbol are left
+        out.
     markets : mapping of symbol to Market, optional
         The bars, for excursions and for the value of open positions.
     method : str
@@ -107,7 +108,9 @@ def trades(
     run.
     """
     check_method(method)
-    ordered = fills.drop_nulls("symbol").sort("run_id", "symbol", "filled_at", "id", nulls_last=True)
+    ordered = fills.drop_nulls("symbol").sort(
+        "run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False]
+    )
     if ordered.is_empty():
         return pl.DataFrame(schema=TRADES)
     buys = bought(ordered)

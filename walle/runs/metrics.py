@@ -18,7 +18,7 @@ from walle.currencies import fee_currency
 from walle.decimals import to_float
 from walle.errors import InputError
 from walle.exact import Exact, decimals
-from walle.frames import DECIMAL
+from walle.frames import DECIMAL, FILL_ORDER
 from walle.interop import bought
 from walle.validation import EPOCH
 
@@ -329,7 +329,7 @@ def _of_trades(figures: _Figures, trades: pl.DataFrame) -> None:
 
 def _of_time(figures: _Figures, rows: pl.DataFrame, fills: pl.DataFrame) -> None:
     held = pl.Series([0], dtype=pl.Int64).new_from_index(0, rows.height)
-    for mine in fills.sort("filled_at", "id").partition_by("symbol"):
+    for mine in fills.sort(*FILL_ORDER).partition_by("symbol"):
         size, buys = Exact.of(mine["quantity"]), bought(mine)
         position = (size.where(buys) - size.where(~buys)).cum_sum()
         before = mine["filled_at"].search_sorted(rows["time"], "left").cast(pl.Int64)

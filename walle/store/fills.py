@@ -180,8 +180,9 @@ class Fills(Part[FillRepository]):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.FILLS`; one row per fill, sorted by filled_at, then id. Where run_id or
-            symbol was not written with the fill, its order's stand; a fill whose order is missing is there too.
+            Columns of :data:`walle.frames.FILLS`; one row per fill, sorted by filled_at, sequence and id. Where
+            run_id or symbol was not written with the fill, its order's stand; a fill whose order is missing is there,
+            too.
 
         Raises
         ------

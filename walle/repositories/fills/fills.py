@@ -89,8 +89,8 @@ class FillRepository:
         frame = given.unique(maintain_order=True)
         if frame["id"].is_duplicated().any():
             _refuse_double(frame)
-        async with write_staged(self._database, models.fills, frame, session) as (writer, staged):
-            inserted = await writer.insert(models.fills, insert_missing(models.fills, staged, ["id"]), frame.height)
+        async with write_staged(self._database, models.fills, _placed(frame), session) as (writer, staged):
+            inserted = await writer.insert(models.fills, _insert(staged), frame.height)
             if inserted < frame.height:
                 await self._refuse_other_content(writer, staged)
         return WriteReport(inserted=inserted, unchanged=given.height - inserted)
@@ -155,8 +155,8 @@ class FillRepository:
         frame = given.unique("id", maintain_order=True)
         conflicts, inserted = pl.DataFrame(schema=FILL_CONFLICTS), 0
         if frame.height:
-            async with write_staged(self._database, models.fills, frame, session) as (writer, staged):
-                inserted = await writer.insert(models.fills, insert_missing(models.fills, staged, ["id"]), frame.height)
+            async with write_staged(self._database, models.fills, _placed(frame), session) as (writer, staged):
+                inserted = await writer.insert(models.fills, _insert(staged), frame.height)
                 if inserted < frame.height:
                     before, after = await self._other_content(writer, staged)
                     before = before.rename({name: f"stored_{name}" for name in FILLS if name != "id"})
@@ -180,13 +180,18 @@ class FillRepository:
         """Return the stored fills whose content differs from the staged one, and those staged; both sorted by id."""
         table, dialect = models.fills, writer.dialect.name
         names = list(FILLS)
-        differs = sa.or_(*(table.c[name].is_distinct_from(staged.c[name]) for name in names))
+        differs = sa.or_(
+            *(table.c[name].is_distinct_from(staged.c[name]) for name in names if name != "sequence"),
+            sa.and_(staged.c.sequence >= 0, table.c.sequence.is_distinct_from(staged.c.sequence)),
+        )
         joined = sa.and_(same_key(table, staged, ["id"]), differs)
         stored = sa.select(*(wire(table.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
         offered = sa.select(*(wire(staged.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
         schema = wire_schema(FILLS)
         before = finish(await writer.fetch(stored, schema), FILLS)
-        return before, finish(await writer.fetch(offered, schema), FILLS)
+        after = finish(await writer.fetch(offered, schema), FILLS)
+        given = pl.col("sequence") >= 0
+        return before, after.with_columns(pl.when(given).then("sequence").alias("sequence"))
 
     async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill:
         """Return one fill as it was written.
@@ -256,8 +261,9 @@ class FillRepository:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.FILLS`; one row per fill, sorted by filled_at, then id. Where run_id or
-            symbol was not written with the fill, its order's stand; a fill whose order is missing is there too.
+            Columns of :data:`walle.frames.FILLS`; one row per fill, sorted by filled_at, sequence and id. Where
+            run_id or symbol was not written with the fill, its order's stand; a fill whose order is missing is there,
+            too.
 
         Raises
         ------
@@ -474,6 +480,19 @@ class FillRepository:
         return await self._analysis.shortfall(run_id, by, timeframe, session)
 
 
+def _placed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the fills that have no sequence one in their order of arrival: -1, -2 and so on."""
+    return frame.with_columns(sequence=pl.coalesce("sequence", -1 - pl.int_range(pl.len(), dtype=pl.Int64)))
+
+
+def _insert(staged: sa.TableClause) -> sa.Insert:
+    """Insert the staged fills that are new; those without a sequence come after all that are stored."""
+    place = staged.c.sequence
+    last = sa.select(sa.func.coalesce(sa.func.max(models.fills.c.sequence), 0)).scalar_subquery()
+    arrived = sa.case((place < 0, last - place), else_=place).label("sequence")
+    return insert_missing(models.fills, staged, ["id"], instead={"sequence": arrived})
+
+
 def _refuse_double(frame: pl.DataFrame) -> None:
     first_id = frame["id"].filter(frame["id"].is_duplicated())[0]
     versions = frame.filter(pl.col("id") == first_id).rows(named=True)
@@ -482,7 +501,11 @@ def _refuse_double(frame: pl.DataFrame) -> None:
 
 def _conflict(stored: dict[str, Any], given: dict[str, Any], others: int) -> FillConflict:
     stored, given = canonical(stored), canonical(given)
-    differences = {name: (_shown(value), _shown(given[name])) for name, value in stored.items() if value != given[name]}
+    differences = {
+        name: (_shown(value), _shown(given[name]))
+        for name, value in stored.items()
+        if value != given[name] and (name != "sequence" or given[name] is not None)
+    }
     return FillConflict(stored["id"], differences, others)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownFill
-from walle.frames import FILLS
+from walle.frames import FILL_ORDER, FILLS
 from walle.records import Fill
 from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
 from walle.repositories.select import expression, read
@@ -99,7 +99,7 @@ class FillReader:
         frame = await read(self._database, statement, FILLS, session)
         if run_id is not None and frame.is_empty():
             await known_run(self._database, run_id, session)
-        return frame.sort("filled_at", "id")
+        return frame.sort(*FILL_ORDER)
 
     async def of_symbol(
         self, run_id: str | None, symbol: str | None, *, session: AsyncSession | None = None
@@ -136,7 +136,7 @@ class FillReader:
         if not self._database.has(table):
             return []
         statement = sa.select(*(expression(self._database, table, name) for name in FILLS)).where(*conditions)
-        frame = (await read(self._database, statement, FILLS, session)).sort("filled_at", "id")
+        frame = (await read(self._database, statement, FILLS, session)).sort(*FILL_ORDER)
         return [Fill.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
 
     def _own(self, name: str) -> sa.ColumnElement[Any]:
