@@ -209,7 +209,7 @@ async def test_a_subscriber_begins_with_what_is_appended_after_its_first_step(lo
     await log.append(event(1))
     stream = log.subscribe()
     waiting = asyncio.ensure_future(anext(stream))
-    later: list[walle.Event] = []
+    later: list[Event] = []
     while not waiting.done():  # when the first step has been taken cannot be seen from outside
         later.append(event(2 + len(later)))
         await log.append(later[-1])
