@@ -101,9 +101,13 @@ def test_fees_in_another_currency_are_counted_and_not_added() -> None:
 
 
 def test_prices_of_two_currencies_are_not_added_up() -> None:
-    steps = [("buy", Decimal(1), Decimal(1), None, name, 1) for name in ("A/USD", "B/EUR")]
-    with pytest.raises(walle.InputError, match="EUR and USD"):
-        equity(given_fills(steps), {})
+    steps = [("buy", Decimal(n), Decimal(1), None, name, 1) for n, name in enumerate(("A/USD", "B/EUR"), 1)]
+    fills, markets = given_fills(steps), {name: market([3.0] * 12, set()) for name in ("A/USD", "B/EUR")}
+    found = equity(fills, markets, starting_cash={"EUR": Decimal(100)})
+    last = found.filter(time=found["time"].max()).select("currency", "cash", "equity").rows()
+    assert last == [("EUR", Decimal(98), Decimal(101)), ("USD", Decimal(-1), Decimal(2))]
+    with pytest.raises(walle.InputError, match=r"trades in EUR and USD; .*starting_cash=\{'EUR': Decimal\('100'\)\}"):
+        equity(fills, markets, starting_cash=Decimal(100))
 
 
 def test_the_sample_backtest_ends_with_what_it_earned_and_its_orphan_is_counted(store: walle.Store) -> None:

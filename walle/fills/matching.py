@@ -12,7 +12,7 @@ import polars as pl
 from walle.errors import InputError
 from walle.exact import Exact
 
-__all__ = ["METHODS", "Fees", "Matches", "Pooled", "check_method", "match_lots", "match_pool"]
+__all__ = ["METHODS", "Fees", "Matches", "Pooled", "bounded", "check_method", "match_lots", "match_pool"]
 
 Fees = dict[str | None, Fraction]
 
@@ -138,9 +138,9 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
                 start, average, paid = place, Fraction(price), fee
             else:
                 whole, none = abs(held + amount), Fraction(0)
-                average = _bounded((average * abs(held) + price * abs(amount)) / whole)
+                average = bounded((average * abs(held) + price * abs(amount)) / whole)
                 paid = {
-                    currency: _bounded(
+                    currency: bounded(
                         (paid.get(currency, none) * abs(held) + fee.get(currency, none) * abs(amount)) / whole
                     )
                     for currency in paid | fee
@@ -163,7 +163,7 @@ def check_method(method: str) -> str:
     return method
 
 
-def _bounded(value: Fraction) -> Fraction:
+def bounded(value: Fraction) -> Fraction:
     """Return the fraction, rounded if its denominator has become too large."""
     if value.denominator.bit_length() <= _MOST_BITS:
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import NamedTuple
@@ -12,12 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import InputError
-from walle.fills.equity import currency_of, equity
+from walle.fills.equity import equity, priced_in
 from walle.fills.market import Markets
 from walle.fills.matching import check_method
 from walle.fills.trades import trades
 from walle.records import Run
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
+from walle.repositories.fills.books import Beside, beside
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.fills.read import FillReader
@@ -29,6 +31,7 @@ from walle.validation import EPOCH
 __all__ = ["RunAnalysis"]
 
 _CASH = ("starting_cash", "cash")
+Cash = Decimal | int | Mapping[str, Decimal]
 
 
 class _Worth(NamedTuple):
@@ -37,7 +40,8 @@ class _Worth(NamedTuple):
     run: Run
     fills: pl.DataFrame
     markets: Markets
-    cash: Decimal
+    beside: Beside
+    cash: Decimal | Mapping[str | None, Decimal]
     equity: pl.DataFrame
 
 
@@ -58,7 +62,7 @@ class RunAnalysis:
         run_id: str,
         symbol: str | None,
         timeframe: str | None,
-        starting_cash: Decimal | int | None,
+        starting_cash: Cash | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return what a run was worth, bar by bar."""
@@ -70,25 +74,35 @@ class RunAnalysis:
         symbol: str | None,
         method: str,
         timeframe: str | None,
-        starting_cash: Decimal | int | None,
+        starting_cash: Cash | None,
         returns: str,
         periods: float | None,
         risk_free: float,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return the usual figures of a run."""
+        """Return the usual figures of a run.
+
+        Raises
+        ------
+        InputError
+            For a run of several currencies.
+        """
         check_method(method)
         worth = await self._worth(run_id, symbol, timeframe, starting_cash, session)
         run, fills, markets = worth.run, worth.fills, worth.markets
+        currencies = priced_in(fills, worth.beside.facts)
+        if len(currencies) > 1:
+            raise InputError(f"the run trades in {' and '.join(map(str, currencies))}: choose a symbol.")
+        currency = currencies[0] if currencies else None
         if periods is None:
             periods = await self._periods(fills, markets, returns, session)
         chosen = partial(
             metrics,
-            worth.equity,
+            worth.equity.filter(pl.col("currency").eq_missing(pl.lit(currency, pl.String))),
             fills=fills,
             periods=periods,
-            starting_cash=worth.cash,
-            currency=currency_of(fills),
+            starting_cash=worth.cash if isinstance(worth.cash, Decimal) else worth.cash.get(currency, Decimal(0)),
+            currency=currency,
             returns=returns,
             risk_free=risk_free,
         )
@@ -100,7 +114,7 @@ class RunAnalysis:
         run_id: str,
         symbol: str | None,
         timeframe: str | None,
-        starting_cash: Decimal | int | None,
+        starting_cash: Cash | None,
         session: AsyncSession | None,
     ) -> _Worth:
         run = await self._reader.get(run_id, session=session)
@@ -108,11 +122,22 @@ class RunAnalysis:
         fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
         markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at, session)
-        mark = partial(equity, fills, markets, starting_cash=cash, known_orders=orders["id"])
+        known = await beside(self._database, fills, run_id, session)
+        mark = partial(
+            equity,
+            fills,
+            markets,
+            starting_cash=cash,
+            known_orders=orders["id"],
+            facts=known.facts,
+            flows=known.flows,
+            actions=known.actions,
+            prices=run.prices,
+        )
         marked = await self._database.in_thread(mark)
         if run.stopped_at is not None:
             marked = marked.filter(pl.col("time") <= run.stopped_at)
-        return _Worth(run, fills, markets, cash, marked)
+        return _Worth(run, fills, markets, known, cash, marked)
 
     async def _periods(
         self, fills: pl.DataFrame, markets: Markets, returns: str, session: AsyncSession | None
@@ -127,8 +152,14 @@ class RunAnalysis:
         return await self._database.in_thread(partial(periods_per_year, named, of, first, last))
 
 
-def _cash(run: Run, given: Decimal | int | None) -> Decimal:
-    value: object = given
+def _cash(run: Run, given: Cash | None) -> Decimal | Mapping[str | None, Decimal]:
+    if isinstance(given, Mapping):
+        return {name: _exact(run, amount) for name, amount in given.items()}
+    return _exact(run, given)
+
+
+def _exact(run: Run, given: object) -> Decimal:
+    value = given
     if given is None:
         value = next((run.config[name] for name in _CASH if run.config and run.config.get(name) is not None), 0)
     elif isinstance(given, bool) or not isinstance(given, Decimal | int):
