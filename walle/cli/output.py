@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 
 import polars as pl
 
@@ -12,10 +13,20 @@ from walle.config import DatabaseConfig
 from walle.errors import ConfigurationError
 from walle.store import Store
 
-__all__ = ["ADDRESS", "open_store", "printable", "safe", "show", "to_json"]
+__all__ = ["ADDRESS", "add_store", "open_store", "printable", "report", "safe", "show", "to_json"]
 
 ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
 """The help text of the commands for the address of the database."""
+
+
+def add_store(
+    command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, as_json: bool = True
+) -> None:
+    """Complete a command that works on a store: add the store's address and the choice of JSON, and set what it runs."""
+    command.add_argument("url", nargs="?", help=ADDRESS)
+    if as_json:
+        command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=run)
 
 
 def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
@@ -46,6 +57,15 @@ def show(title: str, frame: pl.DataFrame) -> None:
         tbl_formatting="UTF8_FULL_CONDENSED",
     ):
         print(f"{title}\n{frame}\n")
+
+
+def report(options: argparse.Namespace, title: str, frame: pl.DataFrame, shown: pl.DataFrame | None = None) -> int:
+    """Print a frame as JSON if the options ask for it, else as a table (of ``shown``); return the exit code."""
+    if options.json:
+        print(to_json(frame))
+    else:
+        show(title, printable(frame if shown is None else shown))
+    return 0
 
 
 def safe(text: str) -> str:
