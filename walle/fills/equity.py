@@ -88,7 +88,7 @@ def equity(
     seen = ordered["filled_at"].search_sorted(times, "left").cast(pl.Int64)  # the number of fills before each time
     size, buys = Exact.of(ordered["quantity"]), bought(ordered)
     signed = size.where(buys) - size.where(~buys)
-    same = _in_currency(ordered, currency)
+    same = ordered.select(same=fee_currency().eq_missing(pl.lit(currency, pl.String))).to_series()
     paid = Exact.of(ordered["commission"].fill_null(0)).where(same)
     cash = _so_far(-(signed * Exact.of(ordered["price"])) - paid, seen) + starting_cash
     value = Exact.constant(0, times.len())
@@ -143,12 +143,6 @@ def currency_of(fills: pl.DataFrame) -> str | None:
     named = fills.filter(pl.col("commission") != 0)["commission_currency"].drop_nulls().unique().to_list()
     found = quotes or named
     return str(found[0]) if len(found) == 1 else None
-
-
-def _in_currency(fills: pl.DataFrame, currency: str | None) -> pl.Series:
-    """Return whether each fill's commission is in a currency; None stands for an unknown currency."""
-    words = fills.select(fee_currency().alias("currency")).to_series()
-    return words.is_null() if currency is None else (words == currency).fill_null(False)
 
 
 def _so_far(values: Exact, seen: pl.Series) -> Exact:

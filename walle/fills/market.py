@@ -85,10 +85,6 @@ class Market:
         found = ends.search_sorted(times.fill_null(ends[0]), "right").cast(pl.Int64) - 1
         return found.set((found < 0) | times.is_null(), None).alias("place")
 
-    def in_gap(self, times: pl.Series) -> pl.Series:
-        """Return whether a bar is missing at each instant: Boolean."""
-        return self.touches_gap(times, times)
-
     def touches_gap(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
         """Return whether a bar is missing within each span, both of its ends included: Boolean."""
         if self.gaps.is_empty():

@@ -277,17 +277,13 @@ def _against_bars(
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
     quote = quote_of(pl.col("symbol"))
     foreign = (pl.col("fee_currency") != quote).fill_null(False)
-    early = part["entry_time"] < market.reach()[0]
-    why = (
-        pl.when(pl.lit(count == 0))
-        .then(pl.lit("no bars of this symbol"))
-        .when(early)
-        .then(pl.lit("the bars start after the entry"))
-        .when(gap)
-        .then(pl.lit("bars are missing in between"))
-        .when(~seen)
-        .then(pl.lit("no bar at the entry or the exit"))
-    )
+    reasons: dict[str, pl.Expr | pl.Series] = {
+        "no bars of this symbol": pl.lit(count == 0),
+        "the bars start after the entry": part["entry_time"] < market.reach()[0],
+        "bars are missing in between": gap,
+        "no bar at the entry or the exit": ~seen,
+    }
+    why = pl.coalesce(pl.when(applies).then(pl.lit(text)) for text, applies in reasons.items())
     fees = (
         pl.when(pl.col("fees_by_currency").list.len() > 1)
         .then(pl.lit("commissions in several currencies"))
