@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 import polars as pl
+import polars.selectors as cs
 
 import walle
 from walle.config import DatabaseConfig
@@ -22,7 +23,7 @@ ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps
 def add_store(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, as_json: bool = True
 ) -> None:
-    """Complete a command that works on a store: add the store's address and the choice of JSON, and set what it runs."""
+    """Complete a command that works on a store: add the address and the choice of JSON, and set what it runs."""
     command.add_argument("url", nargs="?", help=ADDRESS)
     if as_json:
         command.add_argument("--json", action="store_true", help="as JSON")
@@ -75,12 +76,10 @@ def safe(text: str) -> str:
 
 def printable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a frame whose texts have no control characters."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    return frame.with_columns(pl.col(texts).map_elements(safe, return_dtype=pl.String))
+    return frame.with_columns(cs.string().map_elements(safe, return_dtype=pl.String))
 
 
 def to_json(frame: pl.DataFrame) -> str:
     """Return a frame as JSON, a list of objects with instants as ISO texts in UTC."""
-    instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
+    texts = frame.with_columns(cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
     return json.dumps(texts.to_dicts(), indent=2)
