@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -147,9 +147,7 @@ class BarReader(Iterator[pl.DataFrame]):
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the reader."""
         self.close()
 
@@ -242,9 +240,8 @@ def read_frame(
     """
     wanted = _wanted(symbol, timeframe, timezone, batch_rows)
     with naming(None):
-        table = _two_levels(source) if getattr(getattr(source, "columns", None), "nlevels", 1) > 1 else None
-        if table is None:
-            table = FrameSource(to_polars(source))
+        levels = getattr(getattr(source, "columns", None), "nlevels", 1)
+        table: Source = _two_levels(source) if levels > 1 else FrameSource(to_polars(source))
         facts = NameFacts()
         return BarReader(table, Converter(_roles(table, wanted, facts, columns), wanted, facts), batch_rows)
 
@@ -280,7 +277,7 @@ def _read(
         opened = open_file(file, maximum_bytes)
         try:
             source = _source(opened)
-            facts = _facts(opened.stems)
+            facts = next((known for known in map(name_facts, opened.stems) if known.scheme is not None), NameFacts())
             if facts.scheme == "freqtrade" and source.hint != "yfinance":
                 source.hint = "freqtrade"
             roles = _roles(source, wanted, facts, columns)
@@ -325,11 +322,6 @@ def _source(opened: Opened) -> Source:
     if opened.format == "json":
         return JsonSource(opened.path)
     return open_columnar(opened)
-
-
-def _facts(stems: list[str]) -> NameFacts:
-    known = [facts for facts in map(name_facts, stems) if facts.scheme is not None]
-    return known[0] if known else NameFacts()
 
 
 def _roles(source: Source, wanted: Wanted, facts: NameFacts, columns: Mapping[str, str | None] | None) -> Roles:
