@@ -152,11 +152,7 @@ bars = sa.Table(
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("timeframe", sa.Text, nullable=False),
     sa.Column("timestamp", UtcInstant, nullable=False, doc="the opening time"),
-    sa.Column("open", sa.Double, nullable=False),
-    sa.Column("high", sa.Double, nullable=False),
-    sa.Column("low", sa.Double, nullable=False),
-    sa.Column("close", sa.Double, nullable=False),
-    sa.Column("volume", sa.Double, nullable=False),
+    *(sa.Column(name, sa.Double, nullable=False) for name in OHLCV),
     sa.UniqueConstraint("symbol", "timeframe", "timestamp", name="uq_bar"),
     sqlite_autoincrement=True,
 )
