@@ -10,7 +10,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact, shortest
-from walle.fills.market import Market
+from walle.fills.market import Market, first_reason
 from walle.frames import DECIMAL
 from walle.validation import MICROSECOND
 
@@ -161,8 +161,7 @@ def _between(values: Exact, first: pl.Series, last: pl.Series) -> Exact:
 
 def _priced(value: pl.Series, reasons: Mapping[str, pl.Series]) -> Price:
     """Return prices, null where a reason applies; the first one that does is given."""
-    found = pl.coalesce(pl.when(applies).then(pl.lit(why)) for why, applies in reasons.items())
-    reason = pl.select(found.alias("reason")).to_series()
+    reason = pl.select(first_reason(reasons).alias("reason")).to_series()
     return Price(value.set(reason.is_not_null(), None).alias("benchmark_price"), reason)
 
 

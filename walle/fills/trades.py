@@ -11,7 +11,7 @@ import polars as pl
 
 from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact, decimals, shortest
-from walle.fills.market import Market, Markets, no_market
+from walle.fills.market import Market, Markets, first_reason, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
 from walle.frames import DECIMAL, INSTANT
 from walle.interop import bought
@@ -283,7 +283,6 @@ def _against_bars(
         "bars are missing in between": gap,
         "no bar at the entry or the exit": ~seen,
     }
-    why = pl.coalesce(pl.when(applies).then(pl.lit(text)) for text, applies in reasons.items())
     fees = (
         pl.when(pl.col("fees_by_currency").list.len() > 1)
         .then(pl.lit("commissions in several currencies"))
@@ -296,7 +295,7 @@ def _against_bars(
         moved.to(market.price("close", final.set(~is_open, None))).alias("unrealised"),
         pl.when(~foreign).then("pnl_net").alias("pnl_net"),
         (pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
-        pl.concat_list(why, fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
+        pl.concat_list(first_reason(reasons), fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
     )
 
 
