@@ -16,7 +16,9 @@ _ACTIVE = r"^(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"  # the last four are
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    safe = frame.with_columns(pl.selectors.string().str.replace(_ACTIVE, "'$0"))
+    text = pl.selectors.string()
+    guarded = pl.when(text.str.contains(_ACTIVE)).then(pl.lit("'") + text).otherwise(text)
+    safe = frame.with_columns(guarded.name.keep())
     return safe.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ").encode()
 
 
