@@ -228,36 +228,24 @@ __all__ = [
     "upgrade",
 ]
 
-_LATER = {
-    "IngestReport": "walle.bars",
-    "fill_gaps": "walle.bars",
-    "resample": "walle.bars",
-    "DatabaseConfig": "walle.config",
-    "Database": "walle.database",
-    "close_database": "walle.database",
-    "get_database": "walle.database",
-    "init_database": "walle.database",
-    "to_float": "walle.decimals",
-    "trim_zeros": "walle.decimals",
-    "Consumer": "walle.events",
-    "EventLog": "walle.events",
-    "OffsetStore": "walle.events",
-    "PullConsumer": "walle.events",
-    "ResetReport": "walle.events",
-    "WriteReport": "walle.fills",
-    "BacktestResultRepository": "walle.repositories",
-    "BarRepository": "walle.repositories",
-    "FillRepository": "walle.repositories",
-    "OrderRepository": "walle.repositories",
-    "RunRepository": "walle.repositories",
-    "Results": "walle.runs",
-    "RunReport": "walle.runs",
-    "from_backtesting": "walle.runs",
-    "Store": "walle.store",
-    "StoreStatus": "walle.store",
-    "connect": "walle.store",
-    "upgrade": "walle.store",
+_NAMES = {
+    "walle.bars": ("IngestReport", "fill_gaps", "resample"),
+    "walle.config": ("DatabaseConfig",),
+    "walle.database": ("Database", "close_database", "get_database", "init_database"),
+    "walle.decimals": ("to_float", "trim_zeros"),
+    "walle.events": ("Consumer", "EventLog", "OffsetStore", "PullConsumer", "ResetReport"),
+    "walle.fills": ("WriteReport",),
+    "walle.repositories": (
+        "BacktestResultRepository",
+        "BarRepository",
+        "FillRepository",
+        "OrderRepository",
+        "RunRepository",
+    ),
+    "walle.runs": ("Results", "RunReport", "from_backtesting"),
+    "walle.store": ("Store", "StoreStatus", "connect", "upgrade"),
 }
+_LATER = {name: module for module, names in _NAMES.items() for name in names}
 """Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
 _PACKAGES = ("bars", "calendars", "charts", "errors", "events", "fills", "frames", "runs", "store", "widgets")

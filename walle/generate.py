@@ -153,18 +153,12 @@ def _methods(face: Face) -> Iterator[_Method]:
 def _imports(method: _Method) -> Iterator[str]:
     """Yield the imports of the names in a method's signature."""
     tree = ast.parse(method.source)
-    places = {
-        alias.asname or alias.name: f"from {node.module} import {ast.unparse(alias)}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    places |= {
-        alias.asname or alias.name: f"import {ast.unparse(alias)}"
-        for node in tree.body
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
+    places = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                places[alias.asname or alias.name] = f"{source}import {ast.unparse(alias)}"
     made = {
         target.id if isinstance(target, ast.Name) else ""
         for node in tree.body

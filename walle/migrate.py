@@ -10,7 +10,6 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,9 +22,6 @@ from walle.models import BASE_REVISIONS, FORMED_BY, HEAD, REVISIONS, metadata
 from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
 from walle.set_aside import refuse_unreadable
 from walle.set_aside import set_aside as move_aside
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 __all__ = [
     "Schema",
@@ -188,7 +184,7 @@ def upgrade(
     if revision == "head" and not (ran or schema.missing_guards or set_aside):
         return []  # without waiting for a lock
     allowed = {"allow-rounding": allow_rounding, "adopt": confirmed, "set-aside": set_aside}
-    _alembic(config, "upgrade", revision, _options(allowed))
+    _alembic(config, "upgrade", revision, allowed)
     after = inspect(config, read_only=False).revision  # a read-only look would leave a -shm file behind
     return ran[: ran.index(after) + 1] if after in ran else []
 
@@ -213,7 +209,7 @@ def downgrade(config: DatabaseConfig, revision: str, *, discard: bool = False) -
     """
     if inspect(config).empty:
         return
-    _alembic(config, "downgrade", revision, _options({"discard": discard}))
+    _alembic(config, "downgrade", revision, {"discard": discard})
 
 
 def check(config: DatabaseConfig) -> list[str]:
@@ -300,7 +296,7 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
         refuse_foreign(schema, dialect.label)
         if changes and schema.adoptable:
             _refuse_file(dialect, schema.revision)
-            if "adopt" not in context.get_x_argument(as_dictionary=True):
+            if not given("adopt"):
                 raise UpgradeRefused(f"{dialect.label} {_adoption(schema.revision)} alembic -x adopt=yes upgrade head.")
             backend.adopt(connection)
         context.configure(
@@ -354,11 +350,14 @@ def _ours_by_name(name: str | None, kind: str, _: object) -> bool:
     return not (kind == "table" and name is not None and name not in metadata.tables)
 
 
-def _alembic(config: DatabaseConfig, action: str, revision: str, options: Mapping[str, str]) -> None:
+def _alembic(config: DatabaseConfig, action: str, revision: str, allowed: Mapping[str, bool]) -> None:
     from alembic import command
+    from alembic.config import Config
     from alembic.util import CommandError
 
-    settings = _settings(config, options)
+    words = argparse.Namespace(x=[f"{name}=yes" for name, yes in allowed.items() if yes])
+    settings = Config(cmd_opts=words, attributes={"walle_config": config})
+    settings.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     dialect = dialect_for(config)
     try:
         (command.upgrade if action == "upgrade" else command.downgrade)(settings, revision)
@@ -369,16 +368,3 @@ def _alembic(config: DatabaseConfig, action: str, revision: str, options: Mappin
         if ours is None:
             raise
         raise ours from error
-
-
-def _options(allowed: Mapping[str, bool]) -> dict[str, str]:
-    return {name: "yes" for name, yes in allowed.items() if yes}
-
-
-def _settings(config: DatabaseConfig, options: Mapping[str, str]) -> Config:
-    from alembic.config import Config
-
-    words = argparse.Namespace(x=[f"{key}={value}" for key, value in options.items()])
-    settings = Config(cmd_opts=words, attributes={"walle_config": config})
-    settings.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    return settings

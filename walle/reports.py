@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,8 @@ import polars as pl
 from walle.frames import BAR_CONFLICTS, INGESTED_FILES, REJECTED_BARS
 
 __all__ = ["FileOutcome", "IngestReport"]
+
+_COUNTS = ("inserted", "updated", "duplicates", "conflicts", "rejected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +104,7 @@ class IngestReport:
         if len(parts) <= 1:
             return parts[0] if parts else IngestReport()
         return IngestReport(
-            inserted=sum(part.inserted for part in parts),
-            updated=sum(part.updated for part in parts),
-            duplicates=sum(part.duplicates for part in parts),
-            conflicts=sum(part.conflicts for part in parts),
-            rejected=sum(part.rejected for part in parts),
+            **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
             rejected_rows=pl.concat([part.rejected_rows for part in parts], how="diagonal"),
             conflict_rows=pl.concat([part.conflict_rows for part in parts], how="diagonal"),
             outcomes=tuple(outcome for part in parts for outcome in part.outcomes),
@@ -130,14 +127,9 @@ class IngestReport:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{value:,}</td></tr>"
-            for name, value in (
-                ("inserted", self.inserted),
-                *([("updated", self.updated)] if self.updated else []),
-                ("duplicates", self.duplicates),
-                ("conflicts", self.conflicts),
-                ("rejected", self.rejected),
-            )
+            f"<tr><td style='text-align:left'>{name}</td><td>{getattr(self, name):,}</td></tr>"
+            for name in _COUNTS
+            if self.updated or name != "updated"
         )
         tables = ""
         for title, frame in (

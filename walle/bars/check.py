@@ -218,10 +218,7 @@ def _reason() -> pl.Expr:
     midnight = pl.col("timestamp").dt.truncate("1d") == pl.col("timestamp")
     calendar = pl.col("timeframe").is_in(CALENDAR_TIMEFRAMES)
     rules = [
-        (
-            "timestamp is missing, or skipped or repeated by a clock change",
-            pl.col("timestamp").is_null(),
-        ),
+        ("timestamp is missing, or skipped or repeated by a clock change", pl.col("timestamp").is_null()),
         *((f"{name} is missing", pl.col(name).is_null()) for name in ("symbol", "timeframe", *PRICES, "volume")),
         *((f"{name} is NaN or infinite", ~pl.col(name).is_finite()) for name in (*PRICES, "volume")),
         ("high is below low", pl.col("high") < pl.col("low")),
@@ -229,19 +226,10 @@ def _reason() -> pl.Expr:
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),
         ("volume is below 0", pl.col("volume") < 0),
         ("a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone)", calendar & ~midnight),
-        (
-            "a bar of 1w opens on a Monday",
-            (pl.col("timeframe") == "1w") & (pl.col("timestamp").dt.weekday() != 1),
-        ),
-        (
-            "a bar of 1M opens on the first",
-            (pl.col("timeframe") == "1M") & (pl.col("timestamp").dt.day() != 1),
-        ),
+        ("a bar of 1w opens on a Monday", (pl.col("timeframe") == "1w") & (pl.col("timestamp").dt.weekday() != 1)),
+        ("a bar of 1M opens on the first", (pl.col("timeframe") == "1M") & (pl.col("timestamp").dt.day() != 1)),
         ("timestamp lies outside the years 1 to 9999", ~pl.col("timestamp").dt.year().is_between(1, 9999)),
-        (
-            "symbol is empty, padded, longer than 128 characters or holds NUL",
-            UNSTORABLE_SYMBOL,
-        ),
+        ("symbol is empty, padded, longer than 128 characters or holds NUL", UNSTORABLE_SYMBOL),
     ]
     return pl.coalesce(*(pl.when(broken).then(pl.lit(text)) for text, broken in rules)).alias("reason")
 

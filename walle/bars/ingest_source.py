@@ -53,12 +53,7 @@ class BarOptions:
     @property
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments for the readers."""
-        return {
-            "symbol": self.symbol,
-            "timeframe": self.timeframe,
-            "columns": self.columns,
-            "timezone": self.timezone,
-        }
+        return {name: getattr(self, name) for name in ("symbol", "timeframe", "columns", "timezone")}
 
     @property
     def settings(self) -> dict[str, Any]:

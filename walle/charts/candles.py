@@ -97,12 +97,9 @@ def candles(
     )
     shade = alt.condition("datum.rise", alt.value(colours.rise), alt.value(colours.fall))
     tips = [alt.Tooltip("when:N", title="opens"), *(f"{price}:Q" for price in _NEEDED[1:])]
-    base = alt.Chart(drawn).encode(
-        x=time_axis("middle", first, last),
-        color=shade,
-        tooltip=tips,
-    )
-    body = max(1.0, min(14.0, width / max(1, _slots(bars, step)) * 0.7))
+    base = alt.Chart(drawn).encode(x=time_axis("middle", first, last), color=shade, tooltip=tips)
+    slots = int((last - first) / step) + 1
+    body = max(1.0, min(14.0, width / slots * 0.7))
     layers.append(base.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", scale=alt.Scale(zero=False)), y2="high:Q"))
     layers.append(base.mark_bar(size=body).encode(y=alt.Y("open:Q", title="price"), y2="close:Q"))
     if fills is not None:
@@ -144,11 +141,6 @@ def _joined(bars: pl.DataFrame, step: timedelta) -> tuple[pl.DataFrame, timedelt
             pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last()
         )
     return made, step, f" of {count:,} bars"
-
-
-def _slots(bars: pl.DataFrame, step: timedelta) -> int:
-    first, last = bars["timestamp"][0], bars["timestamp"][-1]
-    return int((last - first) / step) + 1
 
 
 def _bands(gaps: pl.DataFrame, bars: pl.DataFrame, step: timedelta, colours: Theme) -> alt.Chart:

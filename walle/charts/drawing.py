@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import polars as pl
+import polars.selectors as cs
 
 from walle.decimals import to_float
 from walle.enums import OHLCV
@@ -226,11 +227,9 @@ def label(text: str, length: int = _LABEL) -> str:
 
 def rows(frame: pl.DataFrame) -> alt.Data:
     """Return a frame as the data of a chart: decimals as floats, instants in ISO form, texts as labels."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     shown = to_float(frame).with_columns(
-        pl.col(times).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
-        pl.col(texts).map_elements(lambda text: label(text, 300), return_dtype=pl.String),
+        cs.datetime().dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+        cs.string().map_elements(lambda text: label(text, 300), return_dtype=pl.String),
     )
     return alt.Data(values=[_finite(row) for row in shown.to_dicts()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from walle.cli.output import ADDRESS, open_store, printable, show, to_json
+from walle.cli.output import add_store, open_store, printable, show, to_json
 from walle.fills.rules import RULES
 
 __all__ = ["add_commands"]
@@ -26,12 +26,10 @@ def add_commands(commands: Any) -> None:
         epilog=f"rules:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--run", dest="run_id", metavar="RUN", help="this one alone")
     command.add_argument("--rule", action="append", metavar="RULE", help="only this rule; may be repeated")
     command.add_argument("--timeframe", help="of the bars (default: the shortest that is stored)")
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_audit)
+    add_store(command, _audit)
 
 
 def _audit(options: argparse.Namespace) -> int:

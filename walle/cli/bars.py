@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from walle.cli.output import ADDRESS, open_store, printable, show, to_json
+from walle.cli.output import ADDRESS, add_store, open_store, printable, report, show, to_json
 from walle.errors import FilesRefused, InputError, UnknownTimeframe
 from walle.timeframe import check_timeframe
 
@@ -25,45 +25,38 @@ def add_commands(commands: Any) -> None:
     _add_ingest(commands)
 
     command = commands.add_parser("coverage", help="tell of every series of bars how much of it is there")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--symbol", action="append", help="this one alone; may be repeated")
     command.add_argument("--timeframe", help="this one alone")
     _add_range(command)
-    command.set_defaults(run=_coverage)
+    add_store(command, _coverage)
 
     command = commands.add_parser("gaps", help="list the bars that are missing in a series")
     command.add_argument("symbol")
     command.add_argument("timeframe", type=_timeframe, help="such as 1m or 1d")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     _add_range(command)
-    command.set_defaults(run=_gaps)
+    add_store(command, _gaps)
 
     parser = commands.add_parser("calendar", help="remember when the markets of symbols are open")
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = actions.add_parser("list", help="list the calendars that are set")
-    command.add_argument("url", nargs="?", help=ADDRESS)
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_list_calendars)
+    add_store(command, _list_calendars)
     command = actions.add_parser("set", help="set the calendar of a symbol")
     command.add_argument("symbol")
     command.add_argument("calendar", help="24/7, 24/5, or an exchange such as XNYS")
-    command.add_argument("url", nargs="?", help=ADDRESS)
-    command.set_defaults(run=_set_calendar)
+    add_store(command, _set_calendar, as_json=False)
     command = actions.add_parser("forget", help="forget the calendar of a symbol: 24/7 again")
     command.add_argument("symbol")
-    command.add_argument("url", nargs="?", help=ADDRESS)
-    command.set_defaults(run=_set_calendar, calendar=None)
+    command.set_defaults(calendar=None)
+    add_store(command, _set_calendar, as_json=False)
 
     command = commands.add_parser("explain", help="say why bars of a symbol are missing")
     command.add_argument("symbol")
     command.add_argument("start", help="the first opening time, such as 2025-11-20T14:30 (UTC)")
     command.add_argument("end", help="the first opening time that is not meant any more")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--reason", required=True, help="kept with the gap")
     command.add_argument("--timeframe", help="of this one alone")
     command.add_argument("--author", help="who says so (default: user@host)")
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_explain)
+    add_store(command, _explain)
 
 
 def _add_ingest(commands: Any) -> None:
@@ -104,7 +97,6 @@ def _add_range(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--calendar", help="24/7, 24/5, or an exchange such as XNYS (default: the symbol's own, or 24/7)"
     )
-    command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _ingest(options: argparse.Namespace) -> int:
@@ -149,11 +141,7 @@ def _coverage(options: argparse.Namespace) -> int:
         frame = store.bars.coverage(
             options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
         )
-    if options.json:
-        print(to_json(frame))
-    else:
-        show("Coverage", printable(frame.with_columns(pl.col("coverage").round(6))))
-    return 0
+    return report(options, "Coverage", frame, frame.with_columns(pl.col("coverage").round(6)))
 
 
 def _gaps(options: argparse.Namespace) -> int:
@@ -161,21 +149,14 @@ def _gaps(options: argparse.Namespace) -> int:
         frame = store.bars.gaps(
             options.symbol, options.timeframe, options.start, options.end, calendar=options.calendar
         )
-    if options.json:
-        print(to_json(frame.with_columns(pl.col("duration").dt.total_seconds())))
-    else:
-        show(f"Gaps of {options.symbol} {options.timeframe}: {frame.height}", printable(frame))
-    return 0
+    title = f"Gaps of {options.symbol} {options.timeframe}: {frame.height}"
+    return report(options, title, frame.with_columns(pl.col("duration").dt.total_seconds()), frame)
 
 
 def _list_calendars(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.bars.calendars()
-    if options.json:
-        print(to_json(frame))
-    else:
-        show("Calendars", printable(frame))
-    return 0
+    return report(options, "Calendars", frame)
 
 
 def _set_calendar(options: argparse.Namespace) -> int:
@@ -197,8 +178,4 @@ def _explain(options: argparse.Namespace) -> int:
             author=options.author,
         )
         frame = store.bars.explanations(options.symbol)
-    if options.json:
-        print(to_json(frame))
-    else:
-        show(f"Explanations of {options.symbol}", printable(frame.drop("symbol")))
-    return 0
+    return report(options, f"Explanations of {options.symbol}", frame, frame.drop("symbol"))

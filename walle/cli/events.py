@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from walle.cli.output import ADDRESS, open_store, printable, safe, show, to_json
+from walle.cli.output import add_store, open_store, printable, report, safe, show, to_json
 from walle.envelope import Event
 from walle.errors import InputError
 
@@ -26,7 +26,6 @@ def add_commands(commands: Any) -> None:
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = actions.add_parser("tail", help="print the last events, and those that come")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("-n", "--lines", type=_count, default=10, help="how many of the last ones (default: 10)")
     command.add_argument("-f", "--follow", action="store_true", help="go on with what is committed, until Ctrl-C")
     command.add_argument(
@@ -38,16 +37,13 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--types", action="append", metavar="PATTERN", help="such as 'orders.*'; may be repeated")
     command.add_argument("--run-id", metavar="ID", help="of this run alone")
     command.add_argument("--json", action="store_true", help="one envelope a line, as JSON")
-    command.set_defaults(run=_tail)
+    add_store(command, _tail, as_json=False)
 
     command = actions.add_parser("consumers", help="tell how far each consumer has come, and how it is")
-    command.add_argument("url", nargs="?", help=ADDRESS)
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_consumers)
+    add_store(command, _consumers)
 
     command = actions.add_parser("reset", help="move a consumer's offset; without --yes only tell what that would do")
     command.add_argument("consumer", help="its name")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     place = command.add_mutually_exclusive_group(required=True)
     place.add_argument("--to", type=int, metavar="OFFSET", help="the new offset; -1 is before the first event")
     place.add_argument(
@@ -56,20 +52,16 @@ def add_commands(commands: Any) -> None:
     place.add_argument("--event", metavar="ID", help="go on with the event whose envelope has this id")
     command.add_argument("--reason", required=True, help="kept with the reset")
     command.add_argument("--yes", action="store_true", help="do it")
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_reset)
+    add_store(command, _reset)
 
     command = actions.add_parser("parked", help="list the events that consumers set aside")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--consumer", help="of this one alone")
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.set_defaults(run=_parked)
+    add_store(command, _parked)
 
     command = actions.add_parser("replay", help="ask that parked events be handled again")
     command.add_argument("consumer", help="its name")
-    command.add_argument("url", nargs="?", help=ADDRESS)
     command.add_argument("--offset", type=int, action="append", help="of this one; may be repeated")
-    command.set_defaults(run=_replay)
+    add_store(command, _replay, as_json=False)
 
 
 def _count(text: str) -> int:
@@ -144,11 +136,7 @@ def _reset(options: argparse.Namespace) -> int:
 def _parked(options: argparse.Namespace) -> int:
     with open_store(options) as store:
         frame = store.events.parked(options.consumer)
-    if options.json:
-        print(to_json(frame))
-    else:
-        show("Parked events", printable(frame.drop("envelope")))
-    return 0
+    return report(options, "Parked events", frame, frame.drop("envelope"))
 
 
 def _replay(options: argparse.Namespace) -> int:

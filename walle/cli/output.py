@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 
 import polars as pl
+import polars.selectors as cs
 
 import walle
 from walle.config import DatabaseConfig
 from walle.errors import ConfigurationError
 from walle.store import Store
 
-__all__ = ["ADDRESS", "open_store", "printable", "safe", "show", "to_json"]
+__all__ = ["ADDRESS", "add_store", "open_store", "printable", "report", "safe", "show", "to_json"]
 
 ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
 """The help text of the commands for the address of the database."""
+
+
+def add_store(
+    command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, as_json: bool = True
+) -> None:
+    """Complete a command that works on a store: add the address and the choice of JSON, and set what it runs."""
+    command.add_argument("url", nargs="?", help=ADDRESS)
+    if as_json:
+        command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=run)
 
 
 def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
@@ -48,6 +60,15 @@ def show(title: str, frame: pl.DataFrame) -> None:
         print(f"{title}\n{frame}\n")
 
 
+def report(options: argparse.Namespace, title: str, frame: pl.DataFrame, shown: pl.DataFrame | None = None) -> int:
+    """Print a frame as JSON if the options ask for it, else as a table (of ``shown``); return the exit code."""
+    if options.json:
+        print(to_json(frame))
+    else:
+        show(title, printable(frame if shown is None else shown))
+    return 0
+
+
 def safe(text: str) -> str:
     """Escape the control characters of a text."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
@@ -55,12 +76,10 @@ def safe(text: str) -> str:
 
 def printable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a frame whose texts have no control characters."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    return frame.with_columns(pl.col(texts).map_elements(safe, return_dtype=pl.String))
+    return frame.with_columns(cs.string().map_elements(safe, return_dtype=pl.String))
 
 
 def to_json(frame: pl.DataFrame) -> str:
     """Return a frame as JSON, a list of objects with instants as ISO texts in UTC."""
-    instants = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    texts = frame.with_columns(pl.col(instants).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
+    texts = frame.with_columns(cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
     return json.dumps(texts.to_dicts(), indent=2)

@@ -14,7 +14,7 @@ from walle.envelope import Event
 from walle.errors import DatabaseError, InputError, StoreClosed
 from walle.events.filters import EventFilter
 
-__all__ = ["Callback", "Callbacks", "check_callback"]
+__all__ = ["Callback", "Callbacks", "check_callback", "is_async"]
 
 log: logging.Logger = logging.getLogger("walle")
 
@@ -128,7 +128,13 @@ async def _call(number: int, subscription: _Subscription, event: Event) -> None:
         subscription.busy = False
 
 
-def check_callback(callback: object) -> None:
+def is_async(function: object) -> bool:
+    """Return whether a call of a function, or of another object, has to be awaited."""
+    called = getattr(function, "__call__", None)  # noqa: B004  # an object may have an async one
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def check_callback(callback: object, name: str = "callback") -> None:
     """Raise unless an event can be given to a callback.
 
     Raises
@@ -136,6 +142,6 @@ def check_callback(callback: object) -> None:
     InputError
     """
     if not callable(callback):
-        raise InputError(f"callback={callback!r} is not callable; give a function that takes an event.")
+        raise InputError(f"{name}={callback!r} is not callable; give a function that takes an event.")
     if inspect.isgeneratorfunction(callback) or inspect.isasyncgenfunction(callback):
-        raise InputError(f"callback={callback!r} is a generator, whose body would never run; take out its yield.")
+        raise InputError(f"{name}={callback!r} is a generator, whose body would never run; take out its yield.")

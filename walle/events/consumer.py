@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from walle.envelope import Event
 from walle.errors import DatabaseError, HandlerFailed, InputError, WalleError
+from walle.events.callbacks import check_callback, is_async
 from walle.events.claimed_name import LEASE, LOOK_SECONDS, ClaimedName, check_start
 from walle.events.filters import EventFilter
 from walle.events.held_name import LOCK_SECONDS, LOST_SECONDS
@@ -109,10 +110,7 @@ class Consumer:
         give_up_after: float | None = None,
     ) -> None:
         self._name = ClaimedName(log, name, lease=lease, take_over=take_over)
-        if not callable(handler):
-            raise InputError(f"handler={handler!r} is not callable; give a function that takes an event.")
-        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-            raise InputError(f"handler={handler!r} is a generator, whose body would never run; take out its yield.")
+        check_callback(handler, "handler")
         if on_poison not in ("stop", "park"):
             raise InputError(f"on_poison={on_poison!r} is neither 'stop' nor 'park'.")
         for label, value in (("batch_size", 1 if batch_size is None else batch_size), ("tries", tries)):
@@ -124,8 +122,7 @@ class Consumer:
         self.handled: int = 0
         self._log = log
         self._handler = handler
-        called = getattr(handler, "__call__", None)  # noqa: B004  # an object may have an async one
-        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+        self._is_async = is_async(handler)
         self._wanted = EventFilter.of(types, run_id)
         self._batch_size = batch_size
         self._start = check_start(start)

@@ -154,7 +154,7 @@ class OutboxEvents(EventStore):
     ) -> pl.DataFrame:
         """Select events, and of their envelopes only the members that are asked for."""
         ids, name = models.outbox.c.id, self._database.dialect.name
-        chosen = [self._column(column).label(column) for column in columns]
+        chosen = [event_column(column, name).label(column) for column in columns]
         statement = sa.select(*chosen).where(ids > after, ids <= upto, *conditions(wanted, name))
         statement = statement.order_by(ids.desc() if newest_first else ids)
         if limit is not None:
@@ -167,7 +167,7 @@ class OutboxEvents(EventStore):
         """Select the lowest offset."""
         places: list[sa.ColumnElement[bool]] = []
         if event_id is not None:
-            places.append(self._column("id") == event_id)
+            places.append(event_column("id", self._database.dialect.name) == event_id)
         if since is not None:
             places.append(models.outbox.c.created_at >= since)
         statement = sa.select(sa.func.min(models.outbox.c.id).label("id")).where(*places)
@@ -236,6 +236,3 @@ class OutboxEvents(EventStore):
                     await connection.execute(statement)
                     await connection.commit()
             await asyncio.sleep(ANNOUNCE_PAUSE)
-
-    def _column(self, name: str) -> sa.ColumnElement[Any]:
-        return event_column(name, self._database.dialect.name)

@@ -16,11 +16,9 @@ _ACTIVE = r"^(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"  # the last four are
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
-    active = [
-        pl.when(text.str.contains(_ACTIVE)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text) for text in texts
-    ]
-    safe = frame.with_columns(one.alias(text.meta.output_name()) for one, text in zip(active, texts, strict=True))
+    text = pl.selectors.string()
+    guarded = pl.when(text.str.contains(_ACTIVE)).then(pl.lit("'") + text).otherwise(text)
+    safe = frame.with_columns(guarded.name.keep())
     return safe.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ").encode()
 
 

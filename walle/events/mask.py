@@ -143,33 +143,11 @@ def loaded(document: str) -> Any:
 
 def written(value: Any) -> str:
     """Write a document as :func:`loaded` gives it, compactly."""
-    parts: list[str] = []
-    waiting: list[Any] = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, _Sign | Raw):
-            parts.append(str(one))
-        elif isinstance(one, dict):
-            waiting.append(_CLOSES)
-            for place, (key, inner) in enumerate(reversed(list(one.items()))):
-                waiting += [inner, _Sign(f"{json.dumps(key, ensure_ascii=False)}:")]
-                waiting += [_COMMA] if place < len(one) - 1 else []
-            waiting.append(_OPENS)
-        elif isinstance(one, list):
-            waiting.append(_ENDS)
-            for place, inner in enumerate(reversed(one)):
-                waiting.append(inner)
-                waiting += [_COMMA] if place < len(one) - 1 else []
-            waiting.append(_BEGINS)
-        else:
-            parts.append(json.dumps(one, ensure_ascii=False))
-    return "".join(parts)
-
-
-class _Sign(str):
-    """A piece of JSON that is written as it is."""
-
-    __slots__ = ()
-
-
-_COMMA, _OPENS, _CLOSES, _BEGINS, _ENDS = (_Sign(sign) for sign in ",{}[]")
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, dict):
+        members = [f"{json.dumps(name, ensure_ascii=False)}:{written(one)}" for name, one in value.items()]
+        return f"{{{','.join(members)}}}"
+    if isinstance(value, list):
+        return f"[{','.join([written(one) for one in value])}]"
+    return json.dumps(value, ensure_ascii=False)

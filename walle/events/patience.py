@@ -59,7 +59,7 @@ class Patience:
     def __init__(self, what: str, give_up_after: float | None) -> None:
         self._what, self._give_up_after = what, check_seconds(give_up_after, "give_up_after")
         self._pause, self._since = FIRST, 0.0
-        self._lost = False
+        self.lost = False
 
     async def wait(self, error: DatabaseError) -> None:
         """Pause before the next try; raise what waiting does not mend, and when there was none of it for too long."""
@@ -74,24 +74,19 @@ class Patience:
         """
         now = time.monotonic()
         mends = isinstance(error, DatabaseUnavailable | DatabaseBusy) and not isinstance(error, _FOR_GOOD)
-        if not self._lost:
+        if not self.lost:
             self._since = now
         if not mends or (self._give_up_after is not None and now - self._since >= self._give_up_after):
             raise error
-        if not self._lost:
+        if not self.lost:
             log.warning("%s lost the database and tries again: %s", self._what, error)
-            self._lost = True
+            self.lost = True
         seconds = self._pause * random.uniform(0.5, 1.0)
         self._pause = min(self._pause * 2, LONGEST)
         return seconds
 
-    @property
-    def lost(self) -> bool:
-        """Whether the database did not answer at the last try."""
-        return self._lost
-
     def worked(self) -> None:
         """Note that the database answers."""
-        if self._lost:
+        if self.lost:
             log.warning("%s has the database again", self._what)
-            self._pause, self._lost = FIRST, False
+            self._pause, self.lost = FIRST, False

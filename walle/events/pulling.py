@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from walle.envelope import Event
@@ -191,9 +190,7 @@ class PullConsumer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop it."""
         await self.stop()
 

@@ -128,7 +128,7 @@ class Evidence:
             parts.append(
                 part.with_columns(
                     *prices.values(),
-                    gap=market.in_gap(times),
+                    gap=market.touches_gap(times, times),
                     is_open=market.is_open(times),
                     covered=times.is_between(first, last, "left"),
                 )

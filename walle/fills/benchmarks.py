@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact, shortest
-from walle.fills.market import Market
+from walle.fills.market import Market, first_reason
 from walle.frames import DECIMAL
 from walle.validation import MICROSECOND
 
@@ -67,16 +67,12 @@ def arrival(market: Market, times: pl.Series, what: str) -> Price:
     if market.bars.is_empty():
         return _none(times.len(), "no bars of this symbol")
     price, stale = market.last_close(times)
-    frame = pl.DataFrame({"early": price.is_null(), "late": times > market.reach()[1], "stale": stale})
-    reason = (
-        pl.when("early")
-        .then(pl.lit(f"no bar before {what}"))
-        .when(pl.col("stale") & pl.col("late"))
-        .then(pl.lit(f"the bars end before {what}"))
-        .when("stale")
-        .then(pl.lit(f"a bar is missing when {what}"))
-    )
-    return _priced(price, frame.select(reason.alias("reason")).to_series())
+    reasons = {
+        f"no bar before {what}": price.is_null(),
+        f"the bars end before {what}": stale & (times > market.reach()[1]),
+        f"a bar is missing when {what}": stale,
+    }
+    return _priced(price, reasons)
 
 
 def interval_vwap(market: Market, starts: pl.Series, ends: pl.Series) -> Price:
@@ -98,34 +94,16 @@ def interval_vwap(market: Market, starts: pl.Series, ends: pl.Series) -> Price:
     begin, end = first.clip(0, opens.len() - 1), last.clip(0, opens.len() - 1)
     traded = _between(volume, begin, end)
     value = _between((top + bottom + close) * volume, begin, end).over(traded * 3)
-    frame = pl.DataFrame(
-        {
-            "reversed": starts > ends,
-            "early": starts < low,
-            "late": (ends >= high) & market.is_open(ends),
-            "gap": market.touches_gap(starts, ends),
-            "none": ~inside,
-            "unfit": _between(Exact(unfit.cast(pl.Int128)), begin, end).compare(0) != 0,
-            "dry": traded.compare(0) == 0,
-        }
-    )
-    reason = (
-        pl.when("reversed")
-        .then(pl.lit("filled before the order was submitted"))
-        .when("early")
-        .then(pl.lit("the bars start after the order was submitted"))
-        .when("late")
-        .then(pl.lit("the bars end before its last fill"))
-        .when("gap")
-        .then(pl.lit("a bar is missing between submission and last fill"))
-        .when("none")
-        .then(pl.lit("no bar between submission and last fill"))
-        .when("unfit")
-        .then(pl.lit("a value of a bar is too large to be exact"))
-        .when("dry")
-        .then(pl.lit("no volume between submission and last fill"))
-    )
-    return _priced(value, frame.select(reason.alias("reason")).to_series())
+    reasons = {
+        "filled before the order was submitted": starts > ends,
+        "the bars start after the order was submitted": starts < low,
+        "the bars end before its last fill": (ends >= high) & market.is_open(ends),
+        "a bar is missing between submission and last fill": market.touches_gap(starts, ends),
+        "no bar between submission and last fill": ~inside,
+        "a value of a bar is too large to be exact": _between(Exact(unfit.cast(pl.Int128)), begin, end).compare(0) != 0,
+        "no volume between submission and last fill": traded.compare(0) == 0,
+    }
+    return _priced(value, reasons)
 
 
 def daily(market: Market, times: pl.Series, column: str) -> Price:
@@ -138,26 +116,20 @@ def daily(market: Market, times: pl.Series, column: str) -> Price:
         return _none(times.len(), "no bars of this symbol")
     if market.step >= _DAY:  # each bar spans a day or more
         place = market.place(times)
-        lacking = place.is_null().to_frame("none")
-        words = pl.when("none").then(pl.lit("the bar of the day is missing"))
-        return _priced(market.price(column, place), lacking.select(words).to_series())
+        return _priced(market.price(column, place), {"the bar of the day is missing": place.is_null()})
     opens, closes, closed = _days(market, times)
     first = column == "open"
     place = market.place(opens if first else closes - MICROSECOND)
     start = market.bars["timestamp"].gather(place.fill_null(0))
     missing = place.is_null() | ((start != opens) if first else pl.Series([False]).new_from_index(0, times.len()))
     low, high = market.reach()
-    found = pl.DataFrame({"closed": closed, "missing": missing, "beyond": (opens < low) if first else (closes > high)})
     border = "the bars start after the day's open" if first else "the bars end before the day does"
-    reason = (
-        pl.when("closed")
-        .then(pl.lit("the market was closed"))
-        .when(pl.col("missing") & pl.col("beyond"))
-        .then(pl.lit(border))
-        .when("missing")
-        .then(pl.lit(f"the {'first' if first else 'last'} bar of the day is missing"))
-    )
-    return _priced(market.price(column, place), found.select(reason.alias("reason")).to_series())
+    reasons = {
+        "the market was closed": closed,
+        border: missing & ((opens < low) if first else (closes > high)),
+        f"the {'first' if first else 'last'} bar of the day is missing": missing,
+    }
+    return _priced(market.price(column, place), reasons)
 
 
 def _days(market: Market, times: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -187,8 +159,10 @@ def _between(values: Exact, first: pl.Series, last: pl.Series) -> Exact:
     return sums.gather(last) - before
 
 
-def _priced(value: pl.Series, reason: pl.Series) -> Price:
-    return Price(value.set(reason.is_not_null(), None).alias("benchmark_price"), reason.alias("reason"))
+def _priced(value: pl.Series, reasons: Mapping[str, pl.Series]) -> Price:
+    """Return prices, null where a reason applies; the first one that does is given."""
+    reason = pl.select(first_reason(reasons).alias("reason")).to_series()
+    return Price(value.set(reason.is_not_null(), None).alias("benchmark_price"), reason)
 
 
 def _none(count: int, why: str) -> Price:

@@ -216,7 +216,7 @@ def check_frame(
             values = pl.Series([default] * frame.height, dtype=schema[item.name])
         else:
             values = _check_column(frame[item.name], schema[item.name], faults, floats=floats)
-            if item.name in required or not _is_nullable(item):
+            if item.name in required or "None" not in str(item.type):
                 faults.lacking(values)
         columns.append(values.alias(item.name))
     return pl.DataFrame(columns).select(list(schema))
@@ -225,10 +225,6 @@ def check_frame(
 def _is_required(item: dataclasses.Field[Any]) -> bool:
     # a record's created_at defaults to now, which would be wrong for the rows of a frame
     return item.default is dataclasses.MISSING
-
-
-def _is_nullable(item: dataclasses.Field[Any]) -> bool:
-    return "None" in str(item.type)
 
 
 def _check_column(values: pl.Series, kind: pl.DataType, faults: Faults, *, floats: bool) -> pl.Series:

@@ -14,7 +14,7 @@ from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
 from walle.validation import MICROSECOND, shift, to_microseconds
 
-__all__ = ["Market", "Markets", "no_market"]
+__all__ = ["Market", "Markets", "first_reason", "no_market"]
 
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
@@ -85,10 +85,6 @@ class Market:
         found = ends.search_sorted(times.fill_null(ends[0]), "right").cast(pl.Int64) - 1
         return found.set((found < 0) | times.is_null(), None).alias("place")
 
-    def in_gap(self, times: pl.Series) -> pl.Series:
-        """Return whether a bar is missing at each instant: Boolean."""
-        return self.touches_gap(times, times)
-
     def touches_gap(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
         """Return whether a bar is missing within each span, both of its ends included: Boolean."""
         if self.gaps.is_empty():
@@ -154,6 +150,14 @@ Markets = Mapping[str, Market]
 def no_market(timeframe: str = "1m") -> Market:
     """Return a market without bars."""
     return Market(timeframe, pl.DataFrame(schema=_BARS), pl.DataFrame(schema=_GAPS))
+
+
+def first_reason(reasons: Mapping[str, pl.Expr | pl.Series]) -> pl.Expr:
+    """Return the first of several reasons that applies to each row; null where none does."""
+    found = pl.lit(None, pl.String)
+    for why, applies in reversed(list(reasons.items())):
+        found = pl.when(applies).then(pl.lit(why)).otherwise(found)  # a coalesce() of all takes five times as long
+    return found
 
 
 def _least(one: pl.Series, two: pl.Series) -> pl.Series:

@@ -6,7 +6,7 @@ import polars as pl
 
 from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact
-from walle.fills.audit import Evidence, about, about_order, rule, shown
+from walle.fills.audit import Evidence, Rule, about, about_order, rule, shown
 from walle.frames import FILL_ORDER
 
 __all__ = ["RULES"]
@@ -214,26 +214,5 @@ def _not_checked(evidence: Evidence) -> pl.DataFrame:
     return found.rechunk().select("run_id", "symbol", "time", actual=pl.col("fills").cast(pl.String), sentence=words)
 
 
-RULES = (
-    _unknown_order,
-    _overfilled,
-    _quantity_differs,
-    _fills_missing,
-    _incomplete,
-    _average_differs,
-    _side_differs,
-    _symbol_differs,
-    _run_differs,
-    _before_submission,
-    _after_end,
-    _duplicate_venue_id,
-    _limit_violated,
-    _outside_bar,
-    _in_hole,
-    _market_closed,
-    _large_for_bar,
-    _commission_missing,
-    _commission_implausible,
-    _not_checked,
-)
-"""All rules, in the order in which they are applied."""
+RULES = tuple(each for each in globals().values() if isinstance(each, Rule))
+"""All rules, in the order in which they stand here, which is that in which they are applied."""

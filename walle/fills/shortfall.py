@@ -112,9 +112,8 @@ def shortfall(
     if ordered.is_empty():
         return pl.DataFrame(schema=SHORTFALL)
     found = _Measured(fills, ordered, markets, ends or {})
-    if by == "order":
-        return found.orders().select(list(SHORTFALL)).cast(SHORTFALL)
-    return found.runs().select(list(SHORTFALL)).cast(SHORTFALL)
+    rows = found.orders() if by == "order" else found.runs()
+    return rows.select(list(SHORTFALL)).cast(SHORTFALL)
 
 
 class _Measured:

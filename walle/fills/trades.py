@@ -11,7 +11,7 @@ import polars as pl
 
 from walle.currencies import fee_currency, quote_of
 from walle.exact import Exact, decimals, shortest
-from walle.fills.market import Market, Markets, no_market
+from walle.fills.market import Market, Markets, first_reason, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
 from walle.frames import DECIMAL, FILL_ORDER, INSTANT
 from walle.interop import bought
@@ -280,17 +280,12 @@ def _against_bars(
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
     quote = quote_of(pl.col("symbol"))
     foreign = (pl.col("fee_currency") != quote).fill_null(False)
-    early = part["entry_time"] < market.reach()[0]
-    why = (
-        pl.when(pl.lit(count == 0))
-        .then(pl.lit("no bars of this symbol"))
-        .when(early)
-        .then(pl.lit("the bars start after the entry"))
-        .when(gap)
-        .then(pl.lit("bars are missing in between"))
-        .when(~seen)
-        .then(pl.lit("no bar at the entry or the exit"))
-    )
+    reasons: dict[str, pl.Expr | pl.Series] = {
+        "no bars of this symbol": pl.lit(count == 0),
+        "the bars start after the entry": part["entry_time"] < market.reach()[0],
+        "bars are missing in between": gap,
+        "no bar at the entry or the exit": ~seen,
+    }
     fees = (
         pl.when(pl.col("fees_by_currency").list.len() > 1)
         .then(pl.lit("commissions in several currencies"))
@@ -303,7 +298,7 @@ def _against_bars(
         moved.to(market.price("close", final.set(~is_open, None))).alias("unrealised"),
         pl.when(~foreign).then("pnl_net").alias("pnl_net"),
         (pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
-        pl.concat_list(why, fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
+        pl.concat_list(first_reason(reasons), fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
     )
 
 

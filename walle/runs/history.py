@@ -45,37 +45,27 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
         filled = what == "filled"
         moments.append(
             orders.select(
+                ["symbol", "side"],
                 time=pl.col(column),
                 kind=pl.lit("order"),
                 what=pl.lit(what),
                 order_id="id",
-                symbol="symbol",
-                side="side",
                 quantity="filled_qty" if filled else "qty",
                 price="filled_avg_price" if filled else "limit_price",
             )
         )
     moments.append(
         fills.select(
+            ["order_id", "symbol", "side", "quantity", "price"],
             time="filled_at",
             kind=pl.lit("fill"),
             what=pl.lit("filled"),
-            order_id="order_id",
             fill_id="id",
-            symbol="symbol",
-            side="side",
-            quantity="quantity",
-            price="price",
         )
     )
     moments.append(
         events.select(
-            time=pl.coalesce("ts", "created_at"),
-            kind=pl.lit("event"),
-            what="type",
-            offset="offset",
-            corr_id="corr_id",
-            payload="payload",
+            ["offset", "corr_id", "payload"], time=pl.coalesce("ts", "created_at"), kind=pl.lit("event"), what="type"
         )
     )
     rank = pl.col("kind").replace_strict({"run": 0, "order": 1, "fill": 2, "event": 4}, return_dtype=pl.Int8)

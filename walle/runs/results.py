@@ -25,7 +25,6 @@ Commission = float | tuple[float, float] | Callable[[float, float], float]
 """A commission as ``Backtest`` takes it: a share of the value, a fixed amount and a share, or a function of size and
 price."""
 
-_COLUMNS = ["Size", "EntryBar", "ExitBar", "EntryPrice", "ExitPrice"]
 _OPEN = pl.Schema(
     {
         "Size": pl.Float64(),
@@ -152,7 +151,7 @@ class _Backtest:
         ends = self.opens + length(timeframe)
         self.ends = ends.zip_with(following.is_null() | (ends <= following), following)
         self.equity = frame_of(curve[["Equity"]].reset_index(drop=True), "equity")["Equity"]  # type: ignore[index]  # a pandas frame gives one
-        closed = frame_of(trades[_COLUMNS].reset_index(drop=True), "trades")
+        closed = frame_of(trades[list(_OPEN)].reset_index(drop=True), "trades")
         assert closed is not None
         broker = getattr(strategy, "_broker", None)
         self.on_close = bool(getattr(broker, "_trade_on_close", False))
@@ -170,9 +169,9 @@ class _Backtest:
     def _closes(self) -> pl.Series | None:
         data = getattr(self.strategy, "data", None)
         found = None if data is None else frame_of(data.df[["Close"]].reset_index(drop=True), "bars")
-        return (
-            None if found is None or found.height != self.opens.len() else found["Close"].cast(pl.Float64) / self.unit
-        )
+        if found is None or found.height != self.opens.len():
+            return None
+        return found["Close"].cast(pl.Float64) / self.unit
 
     def _open_trades(self) -> pl.DataFrame:
         kept = getattr(self.strategy, "trades", ())
@@ -295,12 +294,12 @@ def _fills(moves: pl.DataFrame, run_id: str, symbol: str, currency: str | None) 
     digits = len(str(moves.height))
     number = pl.int_range(1, pl.len() + 1).cast(pl.String).str.zfill(digits)
     frame = moves.select(
+        ["price"],
         id=pl.format("{}-f{}", pl.lit(run_id), number),
         order_id=pl.format("{}-o{}", pl.lit(run_id), number),
         run_id=pl.lit(run_id),
         symbol=pl.lit(symbol),
         side=pl.when(pl.col("size") > 0).then(pl.lit("buy")).otherwise(pl.lit("sell")),
-        price="price",
         quantity=pl.col("size").abs(),
         commission="fee",
         commission_currency=pl.lit(currency, pl.String),
@@ -311,11 +310,9 @@ def _fills(moves: pl.DataFrame, run_id: str, symbol: str, currency: str | None) 
 
 def _orders(fills: pl.DataFrame) -> pl.DataFrame:
     frame = fills.select(
+        ["run_id", "symbol", "side", "filled_at"],
         id="order_id",
         client_order_id="order_id",
-        run_id="run_id",
-        symbol="symbol",
-        side="side",
         order_type=pl.lit("market"),
         qty="quantity",
         time_in_force=pl.lit("gtc"),
@@ -324,7 +321,6 @@ def _orders(fills: pl.DataFrame) -> pl.DataFrame:
         filled_avg_price="price",
         created_at="filled_at",
         submitted_at="filled_at",
-        filled_at="filled_at",
     )
     return _whole(frame, ORDERS)
 

@@ -63,10 +63,8 @@ class StoreStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
-        plain = dataclasses.asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()} | {
-            "ok": self.ok
-        }
+        plain = {**dataclasses.asdict(self), "ok": self.ok}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

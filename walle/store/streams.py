@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from walle.envelope import Event
 from walle.errors import DatabaseError
 from walle.events import Consumer, EventLog
-from walle.events.callbacks import Callback, check_callback
+from walle.events.callbacks import Callback, check_callback, is_async
 from walle.events.consumer import Handler
 from walle.events.filters import EventFilter, check_offset
 from walle.events.patience import Patience, check_seconds
@@ -157,7 +156,7 @@ class Streams(Part[EventLog]):
         'run.Created'
         """
         check_callback(callback)
-        called = callback if _is_async(callback) else _InThread(callback)
+        called = callback if is_async(callback) else _InThread(callback)
         return self._portal.call(self._log.on, called, after, types=types, run_id=run_id, corr_id=corr_id)
 
     def off(self, number: int) -> bool:
@@ -250,11 +249,6 @@ class Streams(Part[EventLog]):
 
 async def _off(log: EventLog, number: int) -> bool:
     return log.off(number)
-
-
-def _is_async(callback: Callback) -> bool:
-    called = getattr(callback, "__call__", None)  # noqa: B004  # an object may have an async one
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(called)
 
 
 class _InThread:

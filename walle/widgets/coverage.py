@@ -204,7 +204,7 @@ class CoverageView(View):
         self.title, self.table = heading(""), Table(label="gaps", empty="nothing is missing")
         self.gaps = Pages(self.table, titles=_TITLES)
         self.table.on("select", self._guarded(self._around))
-        self.table.on("page", self._guarded(self._turn))
+        self.table.on("page", self._guarded(self.gaps.turn))
         self.candles = Candles()
         self.details = ipywidgets.VBox([self.title, self.table, self.candles])
         self._draw()
@@ -305,10 +305,6 @@ class CoverageView(View):
         self.candles.layout.display = "none"
         self.details.layout.display = None
 
-    def _turn(self, message: dict[str, Any]) -> None:
-        """Turn to another page of the gaps."""
-        self.gaps.turn(message)
-
     def _around(self, message: dict[str, Any]) -> None:
         """Show the candles around a gap."""
         if self._series is None:
@@ -364,14 +360,19 @@ def _controls(view: CoverageView) -> dict[str, ipywidgets.Widget]:
     """Return the controls; the description of each is its label."""
     import ipywidgets
 
+    from walle.widgets.parts import sized
+
     made = {
-        "symbol": ipywidgets.Text(view._text, description="symbol", placeholder="part of its name"),
+        "symbol": ipywidgets.Text(
+            view._text, description="symbol", placeholder="part of its name", continuous_update=False
+        ),
         "timeframe": ipywidgets.Dropdown(options=_timeframes(view), value=view._timeframe, description="timeframe"),
         "calendar": ipywidgets.Combobox(
             value="" if view._calendar is None else view._calendar.name,
             options=list(dict.fromkeys([*view._given, *_MARKETS])),
             placeholder="of each symbol",
             description="calendar",
+            continuous_update=False,
         ),
         "period": ipywidgets.Dropdown(
             options=[("by zoom", "auto"), *((f"{name}s", name) for name in GRID_PERIODS)],
@@ -382,13 +383,7 @@ def _controls(view: CoverageView) -> dict[str, ipywidgets.Widget]:
         "refresh": ipywidgets.Button(description="Refresh", tooltip="count again", icon="refresh"),
     }
     widths = {"symbol": 180, "timeframe": 140, "calendar": 190, "period": 140, "order": 200, "refresh": 96}
-    for name, width in widths.items():
-        made[name].layout.width = f"{width}px"
-        if name != "refresh":
-            made[name].style.description_width = "initial"
-    for name in ("symbol", "calendar"):
-        made[name].continuous_update = False
-    return made
+    return sized(made, widths)
 
 
 def _sessions(name: str, own: pl.DataFrame) -> list[str]:

@@ -27,21 +27,18 @@ def controls_of(asked: Mapping[str, Any], rows: int) -> dict[str, ipywidgets.Wid
     """Return the controls; the description of each is its label."""
     import ipywidgets
 
+    from walle.widgets.parts import sized
+
     made: dict[str, Any] = {}
-    for name, (label, hint, width) in _FILTERS.items():
+    for name, (label, hint, _) in _FILTERS.items():
         value = asked[name]
         text = ", ".join(value) if isinstance(value, list) else value or ""
         made[name] = ipywidgets.Text(text, description=label, placeholder=hint, continuous_update=False)
-        made[name].layout.width = f"{width}px"
-        made[name].style.description_width = "initial"
     sizes = sorted({15, 50, 200, 1_000, rows})
-    made["rows"] = ipywidgets.Dropdown(options=sizes, value=rows, description="rows", layout={"width": "120px"})
-    made["rows"].style.description_width = "initial"
+    made["rows"] = ipywidgets.Dropdown(options=sizes, value=rows, description="rows")
     made["live"] = ipywidgets.ToggleButton(description="Live", tooltip="follow the log", icon="play")
     made["refresh"] = ipywidgets.Button(description="Newest", tooltip="go to the newest events", icon="refresh")
-    made["format"] = ipywidgets.Dropdown(options=list(FORMATS), description="file", layout={"width": "130px"})
-    made["format"].style.description_width = "initial"
+    made["format"] = ipywidgets.Dropdown(options=list(FORMATS), description="file")
     made["export"] = ipywidgets.Button(description="Export", tooltip="save what is shown", icon="download")
-    for name in ("live", "refresh", "export"):
-        made[name].layout.width = "96px"
-    return made
+    widths = {name: width for name, (_, _, width) in _FILTERS.items()}
+    return sized(made, widths | {"rows": 120, "format": 130, "live": 96, "refresh": 96, "export": 96})

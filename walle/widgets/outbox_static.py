@@ -19,28 +19,14 @@ _PAYLOAD = 120
 
 def events_table(events: pl.DataFrame) -> pl.DataFrame:
     """Return the columns of a table of events."""
-    return events.select(
-        "offset",
-        time=pl.coalesce("ts", "created_at"),
-        type="type",
-        run_id="run_id",
-        corr_id="corr_id",
-        payload=pl.col("payload").str.slice(0, _PAYLOAD),
-    )
+    time, payload = pl.coalesce("ts", "created_at").alias("time"), pl.col("payload").str.slice(0, _PAYLOAD)
+    return events.select("offset", time, "type", "run_id", "corr_id", payload)
 
 
 def consumers_table(consumers: pl.DataFrame) -> pl.DataFrame:
     """Return the columns of a table of consumers."""
-    return consumers.select(
-        "consumer_id",
-        "state",
-        "offset",
-        "lag",
-        pl.col("lag_seconds").round(1),
-        "parked",
-        "heartbeat_at",
-        pl.col("error").str.slice(0, _PAYLOAD),
-    )
+    seconds, error = pl.col("lag_seconds").round(1), pl.col("error").str.slice(0, _PAYLOAD)
+    return consumers.select("consumer_id", "state", "offset", "lag", seconds, "parked", "heartbeat_at", error)
 
 
 def static_of(summary: str, events: pl.DataFrame, consumers: pl.DataFrame) -> Static:

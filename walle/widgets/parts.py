@@ -5,7 +5,7 @@ This module requires ipywidgets and anywidget; views import it when they are dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import traitlets
 
 from walle.widgets.escape import rows_of, text_of
 
-__all__ = ["Messages", "Notice", "Pages", "Table", "frame_of", "heading", "row_of", "script"]
+__all__ = ["Messages", "Notice", "Pages", "Table", "frame_of", "heading", "row_of", "script", "sized"]
 
 _STATIC = Path(__file__).parent / "static"
 PAGE = 12
@@ -211,6 +211,15 @@ def row_of(*parts: ipywidgets.Widget) -> ipywidgets.Widget:
     box = ipywidgets.Box(list(parts))
     box.add_class("walle-row")
     return box
+
+
+def sized(controls: dict[str, ipywidgets.Widget], widths: Mapping[str, int]) -> dict[str, ipywidgets.Widget]:
+    """Set the widths of controls in pixels; a description takes of it what it needs."""
+    for name, width in widths.items():
+        controls[name].layout.width = f"{width}px"
+        if controls[name].style.has_trait("description_width"):
+            controls[name].style.description_width = "initial"
+    return controls
 
 
 def heading(text: str) -> ipywidgets.Widget:

@@ -187,7 +187,7 @@ class RunView(View):
         self.table = Table()
         self.pages = Pages(self.table)
         self.table.on("select", self._guarded(self._select))
-        self.table.on("page", self._guarded(self._turn))
+        self.table.on("page", self._guarded(self.pages.turn))
         self._draw()
         chosen = row_of(*(self.controls[name] for name in ("symbol", "timeframe", "from", "to", "refresh")))
         return ipywidgets.VBox(
@@ -398,10 +398,6 @@ class RunView(View):
         self._window = shift(start, -margin), shift(end, margin + timedelta(microseconds=1))
         self._about = about(self._tab, row, start, end)
         self._draw_price()
-
-    def _turn(self, message: dict[str, Any]) -> None:
-        """Turn to another page of the table."""
-        self.pages.turn(message)
 
     def _change_theme(self, message: dict[str, Any]) -> None:
         """Redraw for a dark or a light page."""

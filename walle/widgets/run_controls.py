@@ -68,25 +68,20 @@ def controls_of(data: RunData, symbol: str, timeframe: str, tab: str) -> dict[st
     """Return the controls; the description of each is its label."""
     import ipywidgets
 
+    from walle.widgets.parts import sized
+
     made = {
         "symbol": ipywidgets.Dropdown(options=symbols_of(data), value=symbol, description="symbol"),
         "timeframe": ipywidgets.Dropdown(
             options=timeframes_of(data, timeframe), value=timeframe, description="candles"
         ),
-        "from": ipywidgets.Text("", description="from", placeholder="start of the run"),
-        "to": ipywidgets.Text("", description="to", placeholder="end of the run"),
+        "from": ipywidgets.Text(description="from", placeholder="start of the run", continuous_update=False),
+        "to": ipywidgets.Text(description="to", placeholder="end of the run", continuous_update=False),
         "tab": ipywidgets.ToggleButtons(options=TABS, value=tab, tooltips=[f"show {name}" for name in TABS]),
         "refresh": ipywidgets.Button(description="Refresh", tooltip="read the run again", icon="refresh"),
     }
-    widths = {"symbol": 200, "timeframe": 190, "from": 200, "to": 190, "refresh": 96}
-    for name, width in widths.items():
-        made[name].layout.width = f"{width}px"
-        if name != "refresh":
-            made[name].style.description_width = "initial"
-    for name in ("from", "to"):
-        made[name].continuous_update = False
     made["tab"].style.button_width = "92px"
-    return made
+    return sized(made, {"symbol": 200, "timeframe": 190, "from": 200, "to": 190, "refresh": 96})
 
 
 def buttons() -> dict[str, ipywidgets.Widget]:
@@ -100,9 +95,9 @@ def buttons() -> dict[str, ipywidgets.Widget]:
         "wider": "twice as long",
         "whole": "the whole run",
     }
-    made = {}
-    for name, tip in tips.items():
-        made[name] = ipywidgets.Button(
+    return {
+        name: ipywidgets.Button(
             description=name.capitalize(), tooltip=tip, icon=_ICONS.get(name, "arrows-h"), layout={"width": "92px"}
         )
-    return made
+        for name, tip in tips.items()
+    }

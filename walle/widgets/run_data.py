@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 import polars as pl
 import polars.selectors as cs
@@ -25,14 +26,16 @@ BARS = 50_000
 _PLACES = 8
 
 _READ = {
-    "fills": "store.fills.read",
-    "trades": "store.fills.trades",
-    "findings": "store.fills.audit",
-    "costs": "store.fills.costs",
-    "metrics": "store.runs.metrics",
-    "equity": "store.runs.equity",
-    "history": "store.runs.history",
+    "fills": "fills.read",
+    "trades": "fills.trades",
+    "findings": "fills.audit",
+    "costs": "fills.costs",
+    "metrics": "runs.metrics",
+    "equity": "runs.equity",
+    "history": "runs.history",
 }
+"""The method of a store that each tab shows."""
+
 _WHOLE = ("metrics", "equity")
 """The tabs that are computed anew for a symbol; the others show the rows of the symbol."""
 
@@ -118,30 +121,15 @@ class RunData:
         if key not in self._parts:
             if symbol and tab not in _WHOLE:
                 return self.part(tab, "").filter(pl.col("symbol") == symbol)
-            self._parts[key] = self._read(tab, symbol or None)
+            read = attrgetter(_READ[tab])(self._store)
+            self._parts[key] = read(self.run_id, symbol=symbol) if symbol else read(self.run_id)
         return self._parts[key]
-
-    def _read(self, tab: str, symbol: str | None) -> pl.DataFrame:
-        store, run_id = self._store, self.run_id
-        match tab:
-            case "trades":
-                return store.fills.trades(run_id)
-            case "findings":
-                return store.fills.audit(run_id)
-            case "costs":
-                return store.fills.costs(run_id)
-            case "metrics":
-                return store.runs.metrics(run_id, symbol=symbol)
-            case "equity":
-                return store.runs.equity(run_id, symbol=symbol)
-            case _:
-                return store.runs.history(run_id)
 
     def statements(self, tab: str, symbol: str) -> list[str]:
         """Return the lines of Python that read the same as :meth:`part`."""
         if symbol and tab in _WHOLE:
-            return [f"frame = {_READ[tab]}({self.run_id!r}, symbol={symbol!r})"]
-        lines = [f"frame = {_READ[tab]}({self.run_id!r})"]
+            return [f"frame = store.{_READ[tab]}({self.run_id!r}, symbol={symbol!r})"]
+        lines = [f"frame = store.{_READ[tab]}({self.run_id!r})"]
         return [*lines, f'frame = frame.filter(pl.col("symbol") == {symbol!r})'] if symbol else lines
 
     def span(self) -> tuple[datetime, datetime] | None:

@@ -9,6 +9,7 @@ import polars as pl
 
 from walle.decimals import to_float
 from walle.errors import WalleError
+from walle.fills.audit import SEVERITIES
 from walle.widgets.escape import html_table, moment, picture, shown, text_of, text_table
 from walle.widgets.run_data import RunData, told
 from walle.widgets.view import Static
@@ -56,12 +57,9 @@ def findings_words(findings: pl.DataFrame) -> str:
     """Return a text about the findings of the audit."""
     if findings.is_empty():
         return "the audit found nothing"
-    counts = findings["severity"].value_counts()
-    by = dict(counts.iter_rows())
+    by = dict(findings["severity"].value_counts().iter_rows())
     parts = [
-        f"{by[name]:,} {word}{'s' if by[name] != 1 and name != 'info' else ''}"
-        for name, word in (("error", "error"), ("warning", "warning"), ("info", "info"))
-        if by.get(name)
+        f"{by[name]:,} {name}{'s' if by[name] != 1 and name != 'info' else ''}" for name in SEVERITIES if by.get(name)
     ]
     return f"the audit found {', '.join(parts)}"
 
@@ -71,8 +69,8 @@ def static_of(data: RunData, symbol: str) -> Static:
     of = f" of {text_of(symbol, 60)}" if symbol else ""
     head = f"{text_of(data.run_id, 80)}{of}: {data.summary()}"
     text = [f"RunView: {head}"]
-    page = [f"<p><strong>Run {html.escape(text_of(data.run_id, 80))}</strong>{html.escape(of)}: "]
-    page = [f"{page[0]}{html.escape(data.summary())}</p>"]
+    name, summary = html.escape(text_of(data.run_id, 80)), html.escape(data.summary())
+    page = [f"<p><strong>Run {name}</strong>{html.escape(of)}: {summary}</p>"]
     for words, table, image in _parts(data, symbol):
         text.append(words)
         page.append(f"<p>{html.escape(words)}</p>{image}")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from walle.bars.files.sniff import Opened, size_text
+from walle.bars.files.sources import once
 from walle.errors import InputError
 
 __all__ = ["ArrowSource", "ParquetSource", "open_columnar"]
@@ -37,7 +38,7 @@ class ParquetSource:
         self.first: list[object] = []
         with parquet.ParquetFile(str(opened.path)) as file:
             metadata = file.metadata
-            self.names = _once([field.name for field in file.schema_arrow])
+            self.names = once([field.name for field in file.schema_arrow])
             _not_empty(metadata.num_rows, self.names)
             groups = (metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
             _not_larger(max(metadata.num_rows * _BYTES_A_CELL, *groups, 0), opened.maximum_bytes)
@@ -70,16 +71,16 @@ class ArrowSource:
         self.first: list[object] = []
         with pa.OSFile(str(opened.path)) as file:
             if self._format == "arrow":
-                self.names = _once(pa.ipc.open_file(file).schema.names)
+                self.names = once(pa.ipc.open_file(file).schema.names)
                 # the footer and the headers of the batches hold the number of rows, so nothing is decompressed here
                 count = dataset.dataset(str(opened.path), format="ipc").count_rows()
                 _not_empty(count, self.names)
                 _not_larger(count * _BYTES_A_CELL, opened.maximum_bytes)
             elif self._format == "arrow stream":
-                self.names = _once(pa.ipc.open_stream(file).schema.names)
+                self.names = once(pa.ipc.open_stream(file).schema.names)
             else:
                 self._old = _feather_1(opened.path)
-                self.names = _once(self._old.schema.names)
+                self.names = once(self._old.schema.names)
                 _not_empty(self._old.num_rows, self.names)
 
     def read(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
@@ -138,13 +139,6 @@ def _frame(batch: Any, columns: Sequence[str]) -> pl.DataFrame:
     frame = pl.from_arrow(batch)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def _once(names: Sequence[str]) -> list[str]:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise InputError(f"two columns have the name {twice[0]!r}. Rename one: which is meant cannot be told.")
-    return list(names)
 
 
 def _not_empty(rows: int, names: Sequence[str]) -> None:

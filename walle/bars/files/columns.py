@@ -107,7 +107,7 @@ def assign(
     layout = _layout(names, header=header, hint=hint)
     found = _by_name(names, given) if header else _by_place(names, given, first)
     time = found.pop("timestamp")
-    if len(time) == 2 and header and _is_date_and_clock(time):
+    if len(time) == 2 and header and {_normal(name) for name in time} == {"date", "time"}:
         time = sorted(time, key=lambda name: _normal(name) != "date")
     elif len(time) > 1 and header:
         found["timestamp"] = time
@@ -147,10 +147,6 @@ def _chosen(found: Mapping[str, Sequence[str]], *, without_volume: bool) -> dict
 
 def _normal(name: str) -> str:
     return re.sub(r"[\s.\-/()<>\[\]_]+", "_", name.strip().lower()).strip("_") if "__index" not in name else name
-
-
-def _is_date_and_clock(time: Sequence[str]) -> bool:
-    return {_normal(name) for name in time} == {"date", "time"}
 
 
 def _given(names: Sequence[str], columns: Mapping[str, str | None] | None) -> tuple[dict[str, str], bool]:

@@ -70,22 +70,10 @@ class Converter:
         """Decide everything that does not depend on the rows."""
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
         roles, wanted, facts = self.roles, self.wanted, self.facts
-        self.symbol, self.symbol_from = (
-            (wanted.symbol, "argument")
-            if wanted.symbol is not None
-            else (None, "column")
-            if roles.symbol is not None
-            else (facts.symbol, "name")
-        )
-        self.timeframe, self.timeframe_from = (
-            (wanted.timeframe, "argument")
-            if wanted.timeframe is not None
-            else (None, "column")
-            if roles.timeframe is not None
-            else (facts.timeframe, "name")
-            if facts.timeframe is not None
-            else (None, "spacing")
-        )
+        self.symbol, self.symbol_from = _found(wanted.symbol, roles.symbol, facts.symbol)
+        self.timeframe, self.timeframe_from = _found(wanted.timeframe, roles.timeframe, facts.timeframe)
+        if self.timeframe_from == "name" and self.timeframe is None:
+            self.timeframe_from = "spacing"
         if self.symbol is not None:
             check_text(self.symbol, "symbol", maximum=128)
 
@@ -109,14 +97,11 @@ class Converter:
         numbers.setdefault("volume", pl.Series("volume", [0.0]).new_from_index(0, batch.height))
         frame = pl.DataFrame([*columns, stamps, *(numbers[name].alias(name) for name in OHLCV)])
         naive = isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone is None
-        bars = self._parse(frame, naive=naive)
+        bars = parse_bars(frame, timezone=self.wanted.timezone if naive else None)
         if self._grid is not None:
             self._grid.check(bars, offset)
         self.rows += batch.height
         return bars
-
-    def _parse(self, frame: pl.DataFrame, *, naive: bool) -> pl.DataFrame:
-        return parse_bars(frame, timezone=self.wanted.timezone if naive else None)
 
     def _start(self, times: Times, symbols: pl.Series) -> None:
         if self.timeframe_from == "spacing":
@@ -203,6 +188,13 @@ class Converter:
         self.unread_cells += len(places)
         for place in places[: max(0, _REMEMBERED - len(self.unread))]:
             self.unread.append(Unread(offset + place, column, str(values[place])))
+
+
+def _found(given: str | None, column: str | None, named: str | None) -> tuple[str | None, str]:
+    """Return what holds for all rows, None where a column says it, and who says it."""
+    if given is not None:
+        return given, "argument"
+    return (None, "column") if column is not None else (named, "name")
 
 
 def _clock_text(values: pl.Series) -> pl.Series:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from walle.bars.files.clock import shape_of
-from walle.bars.files.sources import PRICE_WORDS, Source, WideSource
+from walle.bars.files.sources import PRICE_WORDS, Source, WideSource, grouped, once
 from walle.errors import InputError
 
 __all__ = ["DelimitedSource", "open_delimited"]
@@ -110,10 +110,7 @@ def open_delimited(path: Path) -> Source:
     if _is_data(rows[0]):
         names = [f"column_{place}" for place in range(1, len(rows[0]) + 1)]
         return DelimitedSource(path, delimiter, names, blank, header=False, first=rows[0])
-    names = [name or f"column_{place}" for place, name in enumerate(rows[0], 1)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"two columns have the name {twice[0]!r}. Rename one: which is meant cannot be told.")
+    names = once([name or f"column_{place}" for place, name in enumerate(rows[0], 1)])
     if len(rows) == 1:
         raise InputError(f"there is a header ({', '.join(names)}) and no row.")
     if len(rows[1]) != len(names):
@@ -174,11 +171,8 @@ def _three_headers(path: Path, delimiter: str, rows: Sequence[Sequence[str]], bl
         raise InputError("two columns have the same price and ticker. Remove one: which is meant cannot be told.")
     if len(rows) == 3:
         raise InputError(f"there is a header ({', '.join(names)}) and no row.")
-    groups: dict[str, dict[str, str]] = {}
-    for field, ticker, name in zip(fields, tickers, names[1:], strict=True):
-        groups.setdefault(ticker, {})[field] = name
     inner = DelimitedSource(path, delimiter, names, blank + 3, header=True, first=rows[3])
-    return WideSource(inner, time, groups)
+    return WideSource(inner, time, grouped(fields, tickers, names[1:]))
 
 
 def _ragged(expected: int, actual: int, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,7 +20,7 @@ from walle.bars.files.jsons import JsonSource
 from walle.bars.files.layout import Layout, Unread
 from walle.bars.files.names import NameFacts, name_facts
 from walle.bars.files.sniff import MAXIMUM_BYTES, Opened, open_file
-from walle.bars.files.sources import PRICE_WORDS, FrameSource, Source, WideSource
+from walle.bars.files.sources import PRICE_WORDS, FrameSource, Source, WideSource, grouped
 from walle.bars.parse import to_polars
 from walle.errors import InputError
 from walle.timeframe import check_timeframe
@@ -147,9 +147,7 @@ class BarReader(Iterator[pl.DataFrame]):
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the reader."""
         self.close()
 
@@ -208,7 +206,19 @@ def read_bars(
     wanted = _wanted(symbol, timeframe, timezone, batch_rows)
     if not isinstance(path, str | Path):
         raise InputError(f"{path!r} is no path. find_files() lists the files of a folder, a pattern or a list.")
-    return _read(Path(path).expanduser(), wanted, columns, batch_rows, maximum_bytes)
+    file = Path(path).expanduser()
+    with naming(file):
+        opened = open_file(file, maximum_bytes)
+        try:
+            source = _source(opened)
+            facts = next((known for known in map(name_facts, opened.stems) if known.scheme is not None), NameFacts())
+            if facts.scheme == "freqtrade" and source.hint != "yfinance":
+                source.hint = "freqtrade"
+            roles = _roles(source, wanted, facts, columns)
+            return BarReader(source, Converter(roles, wanted, facts), batch_rows, path=file, opened=opened)
+        except BaseException:
+            opened.close()
+            raise
 
 
 def read_frame(
@@ -242,9 +252,8 @@ def read_frame(
     """
     wanted = _wanted(symbol, timeframe, timezone, batch_rows)
     with naming(None):
-        table = _two_levels(source) if getattr(getattr(source, "columns", None), "nlevels", 1) > 1 else None
-        if table is None:
-            table = FrameSource(to_polars(source))
+        levels = getattr(getattr(source, "columns", None), "nlevels", 1)
+        table: Source = _two_levels(source) if levels > 1 else FrameSource(to_polars(source))
         facts = NameFacts()
         return BarReader(table, Converter(_roles(table, wanted, facts, columns), wanted, facts), batch_rows)
 
@@ -271,23 +280,6 @@ def describe(
     """
     with read_bars(path, symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone) as bars:
         return bars.layout
-
-
-def _read(
-    file: Path, wanted: Wanted, columns: Mapping[str, str | None] | None, batch_rows: int, maximum_bytes: int
-) -> BarReader:
-    with naming(file):
-        opened = open_file(file, maximum_bytes)
-        try:
-            source = _source(opened)
-            facts = _facts(opened.stems)
-            if facts.scheme == "freqtrade" and source.hint != "yfinance":
-                source.hint = "freqtrade"
-            roles = _roles(source, wanted, facts, columns)
-            return BarReader(source, Converter(roles, wanted, facts), batch_rows, path=file, opened=opened)
-        except BaseException:
-            opened.close()
-            raise
 
 
 def _filled(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
@@ -325,11 +317,6 @@ def _source(opened: Opened) -> Source:
     if opened.format == "json":
         return JsonSource(opened.path)
     return open_columnar(opened)
-
-
-def _facts(stems: list[str]) -> NameFacts:
-    known = [facts for facts in map(name_facts, stems) if facts.scheme is not None]
-    return known[0] if known else NameFacts()
 
 
 def _roles(source: Source, wanted: Wanted, facts: NameFacts, columns: Mapping[str, str | None] | None) -> Roles:
@@ -380,7 +367,4 @@ def _two_levels(source: Any) -> Source:
     time = next((name for name in names if name not in set(flat.columns)), None)
     if time is None:
         raise InputError("the pandas frame has no index of times.")
-    groups: dict[str, dict[str, str]] = {}
-    for field, ticker, name in zip(fields, tickers, flat.columns, strict=True):
-        groups.setdefault(ticker, {})[field] = name
-    return WideSource(FrameSource(frame), time, groups)
+    return WideSource(FrameSource(frame), time, grouped(fields, tickers, flat.columns))

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
 
-__all__ = ["PRICE_WORDS", "FrameSource", "Source", "WideSource"]
+from walle.errors import InputError
+
+__all__ = ["PRICE_WORDS", "FrameSource", "Source", "WideSource", "grouped", "once"]
 
 PRICE_WORDS = {"open", "high", "low", "close", "adj close", "volume"}
 """The names that yfinance uses for the columns of a ticker."""
 
 _TICKER = "Ticker"
+
+
+def once(names: Sequence[str]) -> list[str]:
+    """Return names of columns, of which no two may be the same.
+
+    Raises
+    ------
+    InputError
+    """
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"two columns have the name {twice[0]!r}. Rename one: which is meant cannot be told.")
+    return list(names)
+
+
+def grouped(fields: Iterable[str], tickers: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the columns of each ticker by their fields, from the field, the ticker and the name of each column."""
+    groups: dict[str, dict[str, str]] = {}
+    for price, ticker, name in zip(fields, tickers, names, strict=True):
+        groups.setdefault(ticker, {})[price] = name
+    return groups
 
 
 class Source(Protocol):
