@@ -19,15 +19,15 @@ __all__ = [
     "LAST_ID",
     "LAST_INSTANT",
     "SPENT_ID",
-    "Found",
+    "UnreadableValue",
     "condition",
+    "describe_unreadable",
     "findings",
     "forms",
     "is_list",
     "key_of",
     "only_finite",
     "search",
-    "told",
 ]
 
 FIRST_INSTANT = -62_135_596_800_000_000
@@ -56,7 +56,7 @@ _WORDS: tuple[tuple[type[object], str], ...] = (
 )
 
 
-class Found(NamedTuple):
+class UnreadableValue(NamedTuple):
     """A stored value that no reader can read.
 
     Parameters
@@ -90,7 +90,7 @@ def only_finite(table: sa.Table) -> bool:
     return table.name != "rejected_bars"
 
 
-def told(column: sa.Column[Any]) -> str:
+def describe_unreadable(column: sa.Column[Any]) -> str:
     """Return a description of values that do not have the form of a column."""
     if is_list(column):
         return "no plain JSON list"
@@ -275,7 +275,7 @@ def search(
 
 def findings(
     table: sa.Table, dialect: str, rows: Iterable[Sequence[Any]], only: Collection[str] | None = None
-) -> list[Found]:
+) -> list[UnreadableValue]:
     """Return the findings in the rows of a :func:`search`."""
     checked, keys = list(forms(table, dialect, only=only)), key_of(table)
     width = len(checked)
@@ -284,7 +284,7 @@ def findings(
         key = ", ".join(f"{name}={value}" for name, value in zip(keys, row, strict=False))
         values, judged = row[len(keys) : len(keys) + width], row[len(keys) + width :]
         found += [
-            Found(table.name, name, key, str(value), told(table.c[name]))
+            UnreadableValue(table.name, name, key, str(value), describe_unreadable(table.c[name]))
             for name, value, wrong in zip(checked, values, judged, strict=True)
             if wrong == "1"
         ]

@@ -20,7 +20,16 @@ from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
 from walle.errors import SchemaError, SchemaTooNew, UpgradeRefused
 from walle.models import BASE_REVISIONS, FORMED_BY, HEAD, REVISIONS, metadata
-from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
+from walle.schema import (
+    Schema,
+    describe_unknown_revision,
+    guarded,
+    inspect,
+    look_at,
+    looking,
+    refuse_foreign,
+    require,
+)
 from walle.set_aside import refuse_unreadable
 from walle.set_aside import set_aside as move_aside
 
@@ -126,7 +135,7 @@ def _pending(schema: Schema, label: str) -> list[str]:
         return list(REVISIONS)
     if schema.revision not in REVISIONS:
         if not schema.adoptable:
-            raise SchemaTooNew(nobodys(schema.revision, label))
+            raise SchemaTooNew(describe_unknown_revision(schema.revision, label))
         return list(REVISIONS[REVISIONS.index(backend.FORK) + 1 :])
     return list(REVISIONS[REVISIONS.index(schema.revision) + 1 :])
 

@@ -17,7 +17,16 @@ from walle.dialects.base import looking
 from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
-__all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "nobodys", "refuse_foreign", "require"]
+__all__ = [
+    "Schema",
+    "describe_unknown_revision",
+    "guarded",
+    "inspect",
+    "look_at",
+    "looking",
+    "refuse_foreign",
+    "require",
+]
 
 _VERSION_TABLE = "alembic_version"
 _TRIES = 3
@@ -160,7 +169,7 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
             schema.revision,
         )
     if not schema.known:
-        raise SchemaTooNew(nobodys(schema.revision, label))
+        raise SchemaTooNew(describe_unknown_revision(schema.revision, label))
     if schema.revision != HEAD:
         raise SchemaOutdated(
             f"{label} stands at revision {schema.revision!r}, this WallE works with {HEAD!r}. Upgrade it: "
@@ -169,7 +178,7 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
         )
 
 
-def nobodys(revision: str | None, label: str) -> str:
+def describe_unknown_revision(revision: str | None, label: str) -> str:
     """Return a message about a revision that is neither ours nor the backend's, and what to do about it."""
     return (
         f"{label} stands at revision {revision!r}, which is neither one of this WallE's nor of the trading engine's "

@@ -138,7 +138,7 @@ def everything(path: Path) -> dict[str, pl.DataFrame] | None:
         return None
 
 
-def found(path: Path) -> bool:
+def finds_damage(path: Path) -> bool:
     try:
         with walle.connect(path, read_only=True) as store:
             return bool(store.status(deep=True).problems)
@@ -154,7 +154,7 @@ def test_damaged_pages_that_read_differently_are_found_unless_a_lone_cell_change
         fill_store(store)
     truth, content, dice = everything(whole), whole.read_bytes(), random.Random(7)
     assert truth is not None
-    assert not found(whole)
+    assert not finds_damage(whole)
     silent = 0
     for trial in range(trials):
         damaged = bytearray(content)
@@ -167,7 +167,7 @@ def test_damaged_pages_that_read_differently_are_found_unless_a_lone_cell_change
         if read is not None and all(read[name].equals(truth[name]) for name in truth):
             path.unlink()
             continue  # unused bytes, or what these reads do not need
-        if not found(path):
+        if not finds_damage(path):
             assert read is not None
             silent += 1
             for name, frame in truth.items():

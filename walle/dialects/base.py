@@ -20,7 +20,7 @@ from walle.dialects.outbox_port import OutboxDialect
 from walle.dialects.wire_frames import doubtful, wired
 from walle.errors import PrecisionError, UnreadableRow, WalleError
 from walle.forks import Gate
-from walle.forms import Found, findings, search
+from walle.forms import UnreadableValue, findings, search
 from walle.models import metadata
 
 __all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
@@ -193,10 +193,10 @@ class Dialect(ABC):
             With the name of the row.
         """
         frames = self.read(wired(statement, schema, self.name), schema, job)
-        with self.telling(statement), closing(frames):
-            yield from self.certain(frames, statement)
+        with self.name_unreadable_rows(statement), closing(frames):
+            yield from self.check_readable(frames, statement)
 
-    def certain(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
+    def check_readable(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
         """Yield the frames of a statement; raise before a frame that holds unreadable values.
 
         Raises
@@ -206,15 +206,15 @@ class Dialect(ABC):
         finite = True
         for frame in frames:
             while (doubt := doubtful(frame, finite=finite)) is not None:
-                found = self.unreadable(statement)
+                found = self.find_unreadable_rows(statement)
                 if not found and doubt.kind == "number":
                     finite = False  # such numbers are computed, or come from rejected rows
                     continue
-                raise self.explained(statement, UnreadableRow(doubt.told), found)
+                raise self.unreadable_error(statement, UnreadableRow(doubt.message), found)
             yield frame
 
     @contextmanager
-    def telling(self, statement: sa.Select[Any]) -> Iterator[None]:
+    def name_unreadable_rows(self, statement: sa.Select[Any]) -> Iterator[None]:
         """Turn an error about a stored value into one that names its row.
 
         Raises
@@ -227,20 +227,23 @@ class Dialect(ABC):
         try:
             yield
         except UnreadableRow as error:
-            raise error if error.rows else self.explained(statement, error) from error
+            raise error if error.rows else self.unreadable_error(statement, error) from error
         except PrecisionError as error:
-            named = "; ".join(map(str, self.unreadable(statement)[:5]))
+            named = "; ".join(map(str, self.find_unreadable_rows(statement)[:5]))
             raise PrecisionError(f"{error} {named}." if named else str(error)) from error
         except Exception as error:
             if not self.is_undecodable(error):
                 raise
-            raise self.explained(statement, UnreadableRow(str(error).splitlines()[0][:200])) from error
+            raise self.unreadable_error(statement, UnreadableRow(str(error).splitlines()[0][:200])) from error
 
-    def explained(
-        self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[Found] | None = None
+    # writing.py calls the two methods above by these names
+    telling, certain = name_unreadable_rows, check_readable
+
+    def unreadable_error(
+        self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[UnreadableValue] | None = None
     ) -> UnreadableRow:
         """Return an error that names the rows that a statement cannot read, if they can be found."""
-        found = self.unreadable(statement) if found is None else found
+        found = self.find_unreadable_rows(statement) if found is None else found
         shown = [str(one) for one in found[:5]]
         among = ", ".join(table.name for table in _tables(statement))
         what = "; ".join(shown) if shown else f"{error.args[0].removesuffix('.')} (in {among})"
@@ -250,14 +253,14 @@ class Dialect(ABC):
             shown,
         )
 
-    def unreadable(self, statement: sa.Select[Any]) -> list[Found]:
+    def find_unreadable_rows(self, statement: sa.Select[Any]) -> list[UnreadableValue]:
         """Find unreadable values among the rows of a statement, else in its tables; blocking."""
         with looking(self) as connection:
             return self.find_unreadable(connection, _tables(statement), statement)
 
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
-    ) -> list[Found]:
+    ) -> list[UnreadableValue]:
         """Find unreadable values with a connection.
 
         Parameters

@@ -84,7 +84,7 @@ class PostgreSQLDialect(Dialect):
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",  # the listeners below begin transactions, with their settings
         )
-        self._set_manners(engine.sync_engine)
+        self._register_listeners(engine.sync_engine)
         return engine
 
     def sync_engine(self, *, create: bool = False) -> Engine:
@@ -98,17 +98,17 @@ class PostgreSQLDialect(Dialect):
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",
         )
-        self._set_manners(engine)
+        self._register_listeners(engine)
         return engine
 
-    def _set_manners(self, engine: Engine) -> None:
-        begin, look = self._settings.begin.as_string(), self._settings.look.as_string()  # written once
+    def _register_listeners(self, engine: Engine) -> None:
+        begin, check_query = self._settings.begin.as_string(), self._settings.check_query.as_string()  # written once
 
         @event.listens_for(engine, "connect")
         def check(connection: Any, record: Any) -> None:
             _run(connection, begin)
             cursor = connection.cursor()
-            cursor.execute(look)
+            cursor.execute(check_query)
             served_by, *found = cursor.fetchone()
             self._settings.check(found, self.label)
             connection.rollback()
@@ -321,7 +321,7 @@ class PostgreSQLDialect(Dialect):
             if self._is_pooled(connection, row[0]):
                 await connection.close()
                 return None
-            await connection.execute(self._settings.kept)
+            await connection.execute(self._settings.session)
         except BaseException:
             await connection.close()
             raise

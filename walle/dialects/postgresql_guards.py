@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from walle.forms import forms, told
+from walle.forms import describe_unreadable, forms
 from walle.models import FORMED_BY, metadata
 
 __all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
@@ -123,7 +123,11 @@ def remove_checks(connection: Connection) -> None:
 def refused(check: str) -> str:
     """Return a message about the value that a check of form refused."""
     table, _, column = check.removeprefix(FORM).partition("__")
-    what = told(metadata.tables[table].c[column]) if column in metadata.tables.get(table, sa.table("")).c else check
+    what = (
+        describe_unreadable(metadata.tables[table].c[column])
+        if column in metadata.tables.get(table, sa.table("")).c
+        else check
+    )
     return f"refused: {table}.{column} would hold {what}."
 
 

@@ -115,9 +115,9 @@ class PostgreSQLOutbox(OutboxDialect):
 
     def holders(self) -> sa.Select[Any]:
         """Select sessions by pid, and prepared transactions by name."""
-        told = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS told")
-        holder: sa.ColumnElement[Any] = sa.literal_column("told.holder").label("holder")
-        return sa.select(holder).select_from(told)
+        locked = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS locked")
+        holder: sa.ColumnElement[Any] = sa.literal_column("locked.holder").label("holder")
+        return sa.select(holder).select_from(locked)
 
     def announcement(self) -> sa.Executable | None:
         """Return a NOTIFY for a separate transaction.

@@ -58,18 +58,18 @@ class Settings:
         return _select(self._asked | {only: "on"}, local=local)
 
     @property
-    def kept(self) -> sql.Composed:
+    def session(self) -> sql.Composed:
         """The statements for a whole session, for use only without a pooler."""
         return _select(self._asked, local=False)
 
     @property
-    def look(self) -> sql.Composed:
+    def check_query(self) -> sql.Composed:
         """The query for the server process of a connection and the value of each fixed setting in a transaction."""
         found = [sql.SQL("current_setting({})").format(name) for name in self._fixed]
         return sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join(found))
 
     def check(self, found: Sequence[str], label: str) -> None:
-        """Compare the settings that :attr:`look` selected, without the process, with the requested ones.
+        """Compare the settings that :attr:`check_query` selected, without the process, with the requested ones.
 
         Raises
         ------

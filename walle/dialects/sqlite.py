@@ -33,7 +33,7 @@ from walle.dialects.sqlite_watch import check_begun, check_read, watch
 from walle.dialects.wire_frames import from_rows
 from walle.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.forks import Gate
-from walle.forms import Found
+from walle.forms import UnreadableValue
 from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
@@ -399,7 +399,7 @@ class SQLiteDialect(Dialect):
 
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
-    ) -> list[Found]:
+    ) -> list[UnreadableValue]:
         """Find unreadable values; only Python can find texts that are not UTF-8."""
         with sqlite_texts.any_text(connection):
             found = super().find_unreadable(connection, tables, within)

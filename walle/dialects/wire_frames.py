@@ -132,7 +132,7 @@ class Doubt(NamedTuple):
     kind: Literal["time", "number"]
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The message about the value."""
         what = "time outside the years 1 to 9999" if self.kind == "time" else "number that is not finite"
         return f"column {self.column!r} holds a {what}"

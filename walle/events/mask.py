@@ -12,7 +12,7 @@ import polars as pl
 
 from walle.errors import InputError
 
-__all__ = ["HIDDEN", "Mask", "Raw", "loaded", "written"]
+__all__ = ["HIDDEN", "Mask", "Raw", "parse_document", "write_document"]
 
 HIDDEN = "***"
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\*)\]")
@@ -96,12 +96,12 @@ class Mask:
 
     def _document(self, text: str, column: str) -> str:
         try:
-            document = self._hide(loaded(text))
+            document = self._hide(parse_document(text))
             roots = {"payload": [document], "envelope": [document.get("payload")] if isinstance(document, dict) else []}
             for root in roots.get(column, []):
                 for path in self.paths:
                     _hide_path(root, path)
-            return written(document)
+            return write_document(document)
         except (ValueError, RecursionError):
             return json.dumps(HIDDEN)
 
@@ -128,7 +128,7 @@ def _hide_path(value: Any, path: Sequence[str]) -> None:
             value[place] = HIDDEN
 
 
-def loaded(document: str) -> Any:
+def parse_document(document: str) -> Any:
     """Read a JSON document; numbers stay as they are written.
 
     Raises
@@ -141,8 +141,8 @@ def loaded(document: str) -> Any:
     return json.loads(document, parse_int=Raw, parse_float=Raw, parse_constant=Raw)
 
 
-def written(value: Any) -> str:
-    """Write a document as :func:`loaded` gives it, compactly."""
+def write_document(value: Any) -> str:
+    """Write a document as :func:`parse_document` gives it, compactly."""
     parts: list[str] = []
     waiting: list[Any] = [value]
     while waiting:

@@ -208,7 +208,7 @@ class PullConsumer:
         name, now = self._check(), asyncio.get_running_loop().time()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
-            name.stand(await self._log.store.offsets.standing(name.own))
+            name.stand(await self._log.store.offsets.refresh_claim(name.own))
         self._go_on_where_reset()
 
     async def _pass(self) -> None:

@@ -17,7 +17,7 @@ from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import Examined
 from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
-from walle.forms import Found, is_list
+from walle.forms import UnreadableValue, is_list
 from walle.frames import DECIMAL, EVENTS, INSTANT
 from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
@@ -44,7 +44,7 @@ _KINDS: tuple[tuple[type[Any], pl.DataType], ...] = (
 
 
 class Integrity:
-    """Whether a store holds what was put into it, as far as that can be told from what it holds.
+    """Whether a store holds what was put into it, as far as that can be indexed from what it holds.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ class Integrity:
     def __init__(self, database: Database, schema: Schema) -> None:
         self._database = database
         self._schema = schema
-        self._found = Examined()
+        self._examined = Examined()
         self._bars = pl.DataFrame(schema=SPANS)
         self._unread: set[str] = set()
 
     async def check(self, progress: Progress) -> Examined:
-        """Check everything; what is wrong is told, and never raised.
+        """Check everything; what is wrong is indexed, and never raised.
 
         Parameters
         ----------
@@ -73,30 +73,30 @@ class Integrity:
         progress.begin("checking pages and indexes")
         await self._database.in_thread(lambda: self._examine(tables))
         if self._schema.revision != models.HEAD or self._schema.lacking:
-            self._found.not_checked.append("values: the tables are not those that this WallE works with")
-            return self._found
+            self._examined.not_checked.append("values: the tables are not those that this WallE works with")
+            return self._examined
         before = await self._indexed()
         for name in tables:
             job = ReadJob()
             if not await self._database.in_thread(partial(self._read, name, progress, job), job):
-                return self._found
-        self._found.checked.append("every value (read by WallE's own readers)")
+                return self._examined
+        self._examined.checked.append("every value (read by WallE's own readers)")
         await self._hold_index(before)
-        return self._found
+        return self._examined
 
     def _examine(self, tables: list[str]) -> None:
         dialect = self._database.dialect
         try:
             with looking(dialect) as connection:
-                dialect.examine(connection, tables, self._found)
+                dialect.examine(connection, tables, self._examined)
         except WalleError as error:
-            self._found.problems.append(f"pages and indexes: {error}")
+            self._examined.problems.append(f"pages and indexes: {error}")
 
     # values
 
     def _read(self, name: str, progress: Progress, job: ReadJob) -> bool:
         """Read a table; return False when the database went away, so that the others cannot be read either."""
-        found: list[Found] = []
+        found: list[UnreadableValue] = []
         try:
             with self._database.errors():
                 counted = self._count(name, job)
@@ -110,25 +110,25 @@ class Integrity:
                         self._look_at_bars(frame)
                 # the count comes from an index, the rows from the table; rows may have been added in between
                 if rows < counted and not job.stopped:
-                    self._found.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
+                    self._examined.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
         except _UNREADABLE as error:
             self._unread.add(name)
             if not (found and isinstance(error, UnreadableRow)):  # else its rows are named
-                self._found.problems.append(f"{name}: not all can be read: {error}")
+                self._examined.problems.append(f"{name}: not all can be read: {error}")
             if isinstance(error, DatabaseUnavailable):
-                self._found.not_checked.append(f"values, from {name} on")
+                self._examined.not_checked.append(f"values, from {name} on")
                 return False
         return True
 
-    def _search(self, name: str) -> list[Found]:
+    def _search(self, name: str) -> list[UnreadableValue]:
         """Find what the guards of form refuse."""
         with looking(self._database.dialect) as connection:
             found = self._database.dialect.find_unreadable(connection, [models.metadata.tables[name]])
         for one in found[:_SHOWN]:
-            said = f"has a {one.column} that cannot stand there: {one.value}, which is {one.reason}"
-            self._found.problems.append(f"{name}: the row {one.key} {said}")
+            problem = f"has a {one.column} that cannot stand there: {one.value}, which is {one.reason}"
+            self._examined.problems.append(f"{name}: the row {one.key} {problem}")
         if len(found) >= _SHOWN:
-            self._found.problems.append(f"{name}: there may be more such rows than these {_SHOWN} values are of")
+            self._examined.problems.append(f"{name}: there may be more such rows than these {_SHOWN} values are of")
         return found
 
     def _count(self, name: str, job: ReadJob) -> int:
@@ -152,7 +152,7 @@ class Integrity:
             yield from dialect.read(statement, wires, job)
             return
         for frame in dialect.frames(statement, wires, job):
-            with dialect.telling(statement):
+            with dialect.name_unreadable_rows(statement):
                 yield events_frame(frame) if name == "outbox" else finish(frame, _schema(table))
 
     def _look_at_bars(self, frame: pl.DataFrame) -> None:
@@ -162,7 +162,7 @@ class Integrity:
         if wrong.height:
             more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
             what = f"the row id={wrong['id'][0]!r} has a low, high or volume that no bar can have{more}"
-            self._found.problems.append(f"bars: {what}")
+            self._examined.problems.append(f"bars: {what}")
         self._bars = join_spans(pl.concat([self._bars, spans_of(frame)]))
 
     # what is held twice
@@ -171,18 +171,18 @@ class Integrity:
         """Return the opening times in the index of the bars; None when it cannot be read."""
         index = BarIndex(self._database)
         try:
-            told = await index.series()
-            series = set(told.select(_SERIES).iter_rows())
+            indexed = await index.series()
+            series = set(indexed.select(_SERIES).iter_rows())
             spans = await index.spans(series) if series else pl.DataFrame(schema=SPANS)
         except _UNREADABLE as error:
-            self._found.problems.append(f"bar_index: not all can be read: {error}")
+            self._examined.problems.append(f"bar_index: not all can be read: {error}")
             return None
         counted = count_bars(spans).select(*_SERIES, counted="bars")
-        both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(
+        both = indexed.join(counted, on=_SERIES, how="full", coalesce=True).filter(
             ~pl.col("bars").eq_missing(pl.col("counted"))
         )
         for row in both.iter_rows(named=True):
-            self._found.problems.append(
+            self._examined.problems.append(
                 f"bar_index: {row['symbol']!r} {row['timeframe']} is said to have {row['bars']} bars, and its packed "
                 f"times are {row['counted']}"
             )
@@ -194,9 +194,9 @@ class Integrity:
         if before is None or after is None:
             return
         if "bars" in self._unread:
-            self._found.not_checked.append("the index of the bars: not all bars can be read")
+            self._examined.not_checked.append("the index of the bars: not all bars can be read")
             return
-        self._found.checked.append("the index of the bars, against the bars")
+        self._examined.checked.append("the index of the bars, against the bars")
         for more, less, what in (
             (self._bars, before, "the index has bars that are not there"),
             (after, self._bars, "bars are there that the index has not"),
@@ -204,7 +204,7 @@ class Integrity:
             whole = join_spans(pl.concat([more, less]))
             extra = whole.join(join_spans(more), on=list(SPANS), how="anti")
             for symbol, timeframe in extra.select(_SERIES).unique(maintain_order=True).iter_rows():
-                self._found.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
+                self._examined.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
 
 
 def _schema(table: sa.Table) -> pl.Schema:

@@ -46,7 +46,7 @@ async def read(
 ) -> pl.DataFrame:
     """Run a SELECT whose columns stand in the schema's order, and return the public frame."""
     raw = await database.fetch(statement, wire_schema(schema), session)
-    with database.dialect.telling(statement):
+    with database.dialect.name_unreadable_rows(statement):
         return finish(raw, schema)
 
 

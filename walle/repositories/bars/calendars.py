@@ -23,7 +23,7 @@ from walle.repositories.select import expression, read
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 
-__all__ = ["DEFAULT", "Calendars", "calendars_of", "explained"]
+__all__ = ["DEFAULT", "Calendars", "add_explanations", "calendars_of"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
@@ -129,16 +129,16 @@ async def calendars_of(
     return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
 
 
-def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+def add_explanations(gaps: pl.DataFrame, explanations: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Add to the gaps of a series the reason and the author of the latest explanation that covers all of each."""
-    said = said.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
+    explanations = explanations.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
     # gaps are in order and apart: an explanation covers those from one place to another, and between two such ends the
     # same explanations hold for all
     ends = {
-        "first": gaps["start"].search_sorted(said["start"]),
-        "stop": gaps["end"].search_sorted(said["end"], "right"),
+        "first": gaps["start"].search_sorted(explanations["start"]),
+        "stop": gaps["end"].search_sorted(explanations["end"], "right"),
     }
-    covers = said.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
+    covers = explanations.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
     covers = covers.sort("id").unique(["first", "stop"], keep="last", maintain_order=True)
     places = pl.concat([covers["first"], covers["stop"]]).unique().sort().to_frame("place")
     holding = places.join_where(covers, pl.col("first") <= pl.col("place"), pl.col("place") < pl.col("stop"))

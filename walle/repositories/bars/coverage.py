@@ -16,7 +16,7 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import IncompleteBars
 from walle.frames import INSTANT
-from walle.repositories.bars.calendars import DEFAULT, Calendars, calendars_of, explained
+from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
 from walle.timeframe import check_timeframe, length
@@ -60,24 +60,24 @@ class Coverage:
         given = None if calendar is None else find_calendar(calendar)
         series = await self._series.choose(symbol, timeframe, session)
         own = {} if given else await calendars_of(self._database, series["symbol"], session)
-        said = await self._calendars.explained_gaps(symbol, session)
-        told, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
+        explanations = await self._calendars.explained_gaps(symbol, session)
+        indexed, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
         if start is None and end is None and "expected" in series.columns:  # the index knows it
             always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
-            known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(said["symbol"].implode())
-            told, series = _told(series.filter(known)), series.filter(~known)
+            known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(explanations["symbol"].implode())
+            indexed, series = _indexed_coverage(series.filter(known)), series.filter(~known)
         wanted = list(series.select("symbol", "timeframe").iter_rows())
         async for (name, period), times in self._series.times_of_each(wanted, start, end, session):
             market, covered = given or own[name], 0
             row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
-            mine = said.filter(pl.col("symbol") == name)
+            mine = explanations.filter(pl.col("symbol") == name)
             if mine.height and row["missing"].item():
                 gaps = await self._database.in_thread(partial(find_gaps, times, period, market, start, end))
-                covered = int(explained(gaps, mine, period).drop_nulls("reason")["missing"].sum())
+                covered = int(add_explanations(gaps, mine, period).drop_nulls("reason")["missing"].sum())
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
-        return pl.concat([told, counted]).sort("symbol", "timeframe")
+        return pl.concat([indexed, counted]).sort("symbol", "timeframe")
 
     async def grid(
         self,
@@ -148,7 +148,9 @@ class Coverage:
             await self._series.require([symbol], timeframe, session)
         market = given or (await calendars_of(self._database, [symbol], session))[symbol]
         found = await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end))
-        return explained(found, await self._calendars.explained_gaps(symbol, session), timeframe).cast(SERIES_GAPS)
+        return add_explanations(found, await self._calendars.explained_gaps(symbol, session), timeframe).cast(
+            SERIES_GAPS
+        )
 
     async def _outages(
         self, found: pl.DataFrame, symbol: str, timeframe: str, session: AsyncSession | None
@@ -177,7 +179,7 @@ class Coverage:
         return found.with_columns(cause=cause)
 
 
-def _told(series: pl.DataFrame) -> pl.DataFrame:
+def _indexed_coverage(series: pl.DataFrame) -> pl.DataFrame:
     """Return the coverage of series that the index has summed up."""
     there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
     summed = series.with_columns(

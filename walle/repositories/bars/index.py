@@ -32,12 +32,12 @@ FULL = 65_536
 """Packed bytes from which a row is not rewritten any more for a few bars."""
 
 _SERIES = ["symbol", "timeframe"]
-_TOLD = pl.Schema(
+_SUMMARY = pl.Schema(
     {"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT, "last": INSTANT}
     | dict.fromkeys(SUMMARY, pl.Int64())
 )
 _PACKED = pl.Schema(
-    {"id": pl.Int64()} | {name: _TOLD[name] for name in (*_SERIES, "first", "last", "bars")} | {"runs": pl.Binary()}
+    {"id": pl.Int64()} | {name: _SUMMARY[name] for name in (*_SERIES, "first", "last", "bars")} | {"runs": pl.Binary()}
 )
 _TIME = pl.Schema({"timestamp": BARS["timestamp"]})
 
@@ -120,17 +120,17 @@ class BarIndex:
             longest_gap, unexpected (null for 1M); one row per series, sorted.
         """
         table = models.bar_index
-        columns = [expression(self._database, table, name) for name in _TOLD]
+        columns = [expression(self._database, table, name) for name in _SUMMARY]
         marked = sa.case((table.c.runs.is_(None), 1), else_=0).label("marked")
         statement = sa.select(*columns, marked).where(*_one(symbol, timeframe))
-        rows = await read(self._database, statement, {**_TOLD, "marked": pl.Int64()}, session)
+        rows = await read(self._database, statement, {**_SUMMARY, "marked": pl.Int64()}, session)
         alone = (pl.len().over(_SERIES) == 1) & (pl.col("marked") == 0) & pl.col("expected").is_not_null()
         rows = rows.with_columns(alone=alone)
-        told = rows.filter("alone").select(list(_TOLD))
+        summary = rows.filter("alone").select(list(_SUMMARY))
         others = set(rows.filter(~pl.col("alone")).select(_SERIES).iter_rows())
         if others:
-            told = pl.concat([told, summaries(await self.spans(others, session)).cast(_TOLD)])
-        return told.sort(_SERIES)
+            summary = pl.concat([summary, summaries(await self.spans(others, session)).cast(_SUMMARY)])
+        return summary.sort(_SERIES)
 
     async def spans(self, wanted: set[Series], session: AsyncSession | None = None) -> pl.DataFrame:
         """Return the opening times of series: columns of ``SPANS``, joined."""
@@ -195,8 +195,8 @@ class _Changed(Exception):
 
 def _records(spans: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
     """Return the rows of some series as they are stored."""
-    told = (summaries if summed else count_bars)(spans)
-    counts = {(row["symbol"], row["timeframe"]): row for row in told.iter_rows(named=True)}
+    summary = (summaries if summed else count_bars)(spans)
+    counts = {(row["symbol"], row["timeframe"]): row for row in summary.iter_rows(named=True)}
     packed = {(str(symbol), str(timeframe)): pack(part) for (symbol, timeframe), part in _parts(spans, wanted)}
     return {
         series: dict.fromkeys(SUMMARY)

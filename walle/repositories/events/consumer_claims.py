@@ -22,7 +22,6 @@ from walle.validation import check_text
 __all__ = [
     "OFFSETS",
     "Claim",
-    "after",
     "check_consumer",
     "check_forward",
     "check_free",
@@ -31,6 +30,7 @@ __all__ = [
     "live_tokens",
     "liveness",
     "owner_of",
+    "refresh_claim",
     "storable",
     "whoami",
 ]
@@ -85,7 +85,7 @@ class Claim:
     offset: int
 
 
-def after(claim: Claim, row: Mapping[str, Any] | None) -> Claim:
+def refresh_claim(claim: Claim, row: Mapping[str, Any] | None) -> Claim:
     """Return a claim as it stands after somebody may have reset the offset.
 
     Raises

@@ -19,12 +19,12 @@ from walle.repositories.common import near
 from walle.repositories.events.consumer_claims import (
     OFFSETS,
     Claim,
-    after,
     check_forward,
     check_free,
     check_parked,
     forward,
     owner_of,
+    refresh_claim,
     storable,
     whoami,
 )
@@ -156,7 +156,7 @@ class OffsetRepository:
                 await self._set(writer, standing, alive)
             return standing
 
-    async def standing(self, claim: Claim) -> Claim:
+    async def refresh_claim(self, claim: Claim) -> Claim:
         """Look how a claim stands, without a write; returns and raises as :meth:`commit`.
 
         Raises
@@ -168,7 +168,7 @@ class OffsetRepository:
         statement = sa.select(*(wire(table.c[name], dialect).label(name) for name in columns))
         found = await self._database.fetch(statement.where(table.c.consumer_id == claim.consumer_id), columns)
         row = None if found.is_empty() else found.row(0, named=True)
-        return after(claim, row and {**row, "owner": row["owner"] and json.loads(row["owner"])})
+        return refresh_claim(claim, row and {**row, "owner": row["owner"] and json.loads(row["owner"])})
 
     async def failed(self, claim: Claim, event: int, error: str) -> Claim:
         """Record what the handler failed with, and at which event; returns and raises as :meth:`commit`.
@@ -444,7 +444,7 @@ class OffsetRepository:
         changed = await writer.execute(sa.update(table).where(mine).values(values))
         if changed.rowcount:
             return dataclasses.replace(claim, offset=values.get("last_offset", claim.offset))
-        return after(claim, await self._locked(writer, claim.consumer_id))
+        return refresh_claim(claim, await self._locked(writer, claim.consumer_id))
 
 
 def _insert_once(values: Mapping[str, Any]) -> sa.Insert:

@@ -482,9 +482,13 @@ def _refuse_double(frame: pl.DataFrame) -> None:
 
 def _conflict(stored: dict[str, Any], given: dict[str, Any], others: int) -> FillConflict:
     stored, given = canonical(stored), canonical(given)
-    differences = {name: (_shown(value), _shown(given[name])) for name, value in stored.items() if value != given[name]}
+    differences = {
+        name: (_display_value(value), _display_value(given[name]))
+        for name, value in stored.items()
+        if value != given[name]
+    }
     return FillConflict(stored["id"], differences, others)
 
 
-def _shown(value: Any) -> object:
+def _display_value(value: Any) -> object:
     return decimal_text(value) if isinstance(value, Decimal) else value

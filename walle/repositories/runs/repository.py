@@ -208,7 +208,7 @@ class RunRepository:
                 f"a run is a walle.Run record or walle.Results, not a {type(run).__name__}; what Backtest.run() "
                 "returned goes through walle.from_backtesting()."
             )
-        said: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
+        options: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
         async with self._joined(session) as joined:
             known = await self._same(run, joined)
             saved = known or await self.save(run, session=joined)
@@ -217,7 +217,9 @@ class RunRepository:
                 (OrderRepository(self._database), orders, _report(REJECTED_ORDERS, ORDER_CONFLICTS)),
                 (FillRepository(self._database), fills, _report(REJECTED_FILLS, FILL_CONFLICTS)),
             ):
-                reports.append(nothing if source is None else await repository.ingest(source, **said, session=joined))
+                reports.append(
+                    nothing if source is None else await repository.ingest(source, **options, session=joined)
+                )
         return RunReport(run=saved, inserted=known is None, orders=reports[0], fills=reports[1])
 
     @asynccontextmanager
@@ -701,14 +703,14 @@ def _marked(run: Run) -> Run:
 
 
 def _lost(run: Run, now: datetime, lease: timedelta) -> Event:
-    told = {
+    payload = {
         "strategy_id": run.strategy_id,
         "mode": str(run.mode),
         "owner": None if run.owner is None else dataclasses.asdict(run.owner),
         "heartbeat_at": None if run.heartbeat_at is None else run.heartbeat_at.isoformat(),
         "lease_seconds": lease.total_seconds(),
     }
-    return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=told)
+    return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=payload)
 
 
 def _lives(run: Run, now: datetime, lease: timedelta) -> bool:
