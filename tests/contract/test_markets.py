@@ -117,7 +117,7 @@ async def test_what_cannot_be_a_calendar_is_refused_before_anything_is_written(r
 
     with pytest.raises(UnknownCalendar, match="did you mean '24/7'"):
         await repository.set_calendar(["ACME", "GLOBEX"], "24/6")
-    with pytest.raises(InputError, match="cannot be remembered"):
+    with pytest.raises(InputError, match="cannot be stored"):
         await repository.set_calendar("ACME", Odd("24/7"))
     with pytest.raises(UnknownCalendar):
         await repository.set_calendar("ACME", Odd("odd"))

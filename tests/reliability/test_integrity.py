@@ -58,7 +58,7 @@ def test_the_command_checks_deeply_when_it_is_asked(address: str, capsys: pytest
     assert main(["status", address]) == 0  # a quick look claims nothing of the rows
     assert "checked" not in capsys.readouterr().out
     assert main(["status", "--deep", address]) == 1
-    assert "PROBLEM   bar_index: 'BTC/USD' 1m is said to have 1499 bars" in capsys.readouterr().out
+    assert "PROBLEM   bar_index: 'BTC/USD' 1m counts 1499 bars" in capsys.readouterr().out
 
 
 def test_an_index_of_other_bars_is_found(address: str) -> None:
@@ -71,7 +71,7 @@ def test_an_index_of_other_bars_is_found(address: str) -> None:
             "WHERE symbol = 'BTC/USD'"
         )
         problems = store.status(deep=True).problems
-        assert problems == ("bar_index: of 'BTC/USD' 1m bars are there that the index has not",)
+        assert problems == ("bar_index: of 'BTC/USD' 1m the table has bars that the index lacks",)
         raw.run("UPDATE bar_index SET runs = NULL WHERE symbol = 'BTC/USD'")  # a mark: to be looked at again
         assert store.status(deep=True).problems == ()
 
@@ -92,10 +92,10 @@ def test_values_that_cannot_stand_in_their_column_are_found(sqlite_address: str)
         status = store.status(deep=True)
     assert not status.ok
     for what in (
-        "fills: the row id='fill-7' has a price that cannot stand there: '1e5'",
+        "fills: the row id='fill-7' holds an invalid price: '1e5'",
         "fills: the row id='fill-8' has a filled_at",
         "bars: the row id=5 has a low, high or volume",
-        "has a close that cannot stand there: Inf, which is no finite number",
+        "holds an invalid close: Inf, which is no finite number",
         "veda_orders: ",
         "outbox has a row with the id 200, but only 10 were given out",
     ):

@@ -175,7 +175,7 @@ class PullConsumer:
         name = self._check()
         if check_offset(offset, "offset") > self._place:
             raise InputError(
-                f"offset={offset} of consumer {self.name!r} was not polled yet: it stands at {self._place}."
+                f"offset={offset} of consumer {self.name!r} was not polled yet: the consumer is at {self._place}."
             )
         name.stand(await self._log.store.offsets.commit(name.own, offset))
         return self._go_on_where_reset()
