@@ -40,7 +40,7 @@ LAST_ID = 1 << 62
 """The highest id that a guard accepts: a foreign row with the largest possible id would leave none for new rows."""
 
 SPENT_ID = (1 << 63) - (1 << 32)
-"""Above it SQLite soon runs out of ids; ids that it assigned after accepting a foreign row lie between the two."""
+"""SQLite soon runs out of ids above it; ids assigned after another program's row lie between the two limits."""
 
 _LISTS = {("runs", "symbols"), ("backtest_results", "symbols")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
@@ -86,7 +86,7 @@ def is_list(column: sa.Column[Any]) -> bool:
 
 
 def only_finite(table: sa.Table) -> bool:
-    """Return whether all numbers of a table must be finite; rejected rows keep whatever could be read."""
+    """Return whether all numbers of a table must be finite; refused rows keep whatever could be read."""
     return table.name != "rejected_bars"
 
 
@@ -224,7 +224,7 @@ def _postgresql(column: sa.Column[Any], value: str) -> str | None:
 
 
 def key_of(table: sa.Table) -> list[str]:
-    """Return the columns that identify a row for people."""
+    """Return the columns that identify a row in messages."""
     if table.name == "bars":
         return ["symbol", "timeframe", "timestamp"]
     return [column.name for column in table.primary_key.columns]

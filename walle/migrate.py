@@ -25,8 +25,8 @@ from walle.schema import (
     describe_unknown_revision,
     guarded,
     inspect,
-    look_at,
-    looking,
+    open_for_inspection,
+    read_schema,
     refuse_foreign,
     require,
 )
@@ -115,7 +115,7 @@ def aside(config: DatabaseConfig) -> int:
     schema = inspect(config, read_only=False)  # a read-only look would leave a -shm file behind
     if FORMED_BY not in schema.columns:
         return 0
-    with looking(dialect_for(config)) as connection:
+    with open_for_inspection(dialect_for(config)) as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[FORMED_BY])) or 0
 
 
@@ -237,7 +237,7 @@ def check(config: DatabaseConfig) -> list[str]:
     from alembic.migration import MigrationContext
 
     dialect = dialect_for(config, read_only=True)
-    with looking(dialect) as connection:
+    with open_for_inspection(dialect) as connection:
         context = MigrationContext.configure(
             connection,
             opts={"compare_type": True, "include_name": _ours_by_name, "target_metadata": metadata},
@@ -305,7 +305,7 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
     with connection.begin():
         if changes:
             dialect.begin_migration(connection)
-        schema = look_at(connection, dialect)
+        schema = read_schema(connection, dialect)
         refuse_foreign(schema, dialect.label)
         if changes and schema.adoptable:
             _refuse_file(dialect, schema.revision)

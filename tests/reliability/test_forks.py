@@ -478,12 +478,14 @@ def test_nobody_passes_a_gate_between_the_forks_look_and_its_end() -> None:
 
 
 OUTSIDE = {
-    "a look": "with looking(dialect) as connection:\n        connection.exec_driver_sql('SELECT 1'); held()",
+    "an inspection": (
+        "with open_for_inspection(dialect) as connection:\n        connection.exec_driver_sql('SELECT 1'); held()"
+    ),
     "a read": "for _ in dialect.read(sa.select(models.fills.c.id), {'id': pl.String()}, ReadJob()):\n        held()",
     "a migration": (
         "from walle import migrate\n"
-        "    real = migrate.look_at\n"
-        "    migrate.look_at = lambda *given: (held(), real(*given))[1]\n"
+        "    real = migrate.read_schema\n"
+        "    migrate.read_schema = lambda *given: (held(), real(*given))[1]\n"
         "    migrate.downgrade(config, 'base', discard=True)"
     ),
 }
@@ -496,7 +498,7 @@ def test_a_fork_sees_a_transaction_on_a_file_whoever_has_it_under_way(sqlite_add
         "from walle import forks, models\n"
         "from walle.config import DatabaseConfig\n"
         "from walle.dialects import ReadJob, dialect_for\n"
-        "from walle.dialects.base import looking\n"
+        "from walle.dialects.base import open_for_inspection\n"
         "config = DatabaseConfig(url=address)\n"
         "dialect = dialect_for(config)\n"
         "forks.PATIENCE = 0.2\n"
@@ -518,7 +520,7 @@ def test_a_fork_sees_a_transaction_on_a_file_whoever_has_it_under_way(sqlite_add
         "note('code', waited(pid))\n"
     )
     with script(text, sqlite_address, flags=ALLOWED) as parent:
-        assert "a transaction on it was under way" in parent.expect("refused")
+        assert "a transaction on it was running" in parent.expect("refused")
         assert parent.expect("code") == "0"
         parent.expect("free")
         assert parent.expect("code") == "0"
@@ -546,7 +548,7 @@ def test_a_deep_look_that_is_under_way_is_seen_by_a_fork(sqlite_address: str) ->
         "note('code', waited(pid)); go.set(); thread.join(); store.close()\n"
     )
     with script(text, sqlite_address, flags=ALLOWED) as parent:
-        assert "a transaction on it was under way" in parent.expect("refused")
+        assert "a transaction on it was running" in parent.expect("refused")
         assert parent.expect("code") == "0"
         parent.succeed()
 

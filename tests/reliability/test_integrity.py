@@ -93,11 +93,11 @@ def test_values_that_cannot_stand_in_their_column_are_found(sqlite_address: str)
     assert not status.ok
     for what in (
         "fills: the row id='fill-7' holds an invalid price: '1e5'",
-        "fills: the row id='fill-8' has a filled_at",
+        "fills: the row id='fill-8' holds an invalid filled_at",
         "bars: the row id=5 has a low, high or volume",
         "holds an invalid close: Inf, which is no finite number",
         "veda_orders: ",
-        "outbox has a row with the id 200, but only 10 were given out",
+        "outbox has a row with the id 200, but only 10 were assigned",
     ):
         assert any(what in problem for problem in status.problems), (what, status.problems)
 

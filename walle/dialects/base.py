@@ -23,7 +23,7 @@ from walle.forks import Gate
 from walle.forms import UnreadableValue, findings, search
 from walle.models import metadata
 
-__all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
+__all__ = ["BATCH_ROWS", "BULK_ROWS", "CheckResult", "Dialect", "ReadJob", "open_for_inspection"]
 
 BATCH_ROWS = 65_536
 """The number of rows moved at once: large enough to be fast, small enough for a quick interrupt."""
@@ -57,7 +57,7 @@ class ReadJob:
 
 
 @dataclass(slots=True)
-class Examined:
+class CheckResult:
     """The result of a deep check of a database: what was checked, what could not be and why, and the problems."""
 
     checked: list[str] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Dialect(ABC):
         """Raise if the address now names another database than the one that was opened, since files can be replaced."""
 
     @abstractmethod
-    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+    def examine(self, connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
         """Have the database check its own pages and indexes, as far as it can and permits.
 
         Parameters
@@ -128,7 +128,7 @@ class Dialect(ABC):
             A connection of :meth:`sync_engine`.
         tables : sequence of str
             The existing tables.
-        found : Examined
+        found : CheckResult
             Collects the results.
         """
 
@@ -190,7 +190,7 @@ class Dialect(ABC):
         Raises
         ------
         UnreadableRow
-            With the name of the row.
+            It names the row.
         """
         frames = self.read(wired(statement, schema, self.name), schema, job)
         with self.name_unreadable_rows(statement), closing(frames):
@@ -248,14 +248,14 @@ class Dialect(ABC):
         among = ", ".join(table.name for table in _tables(statement))
         what = "; ".join(shown) if shown else f"{error.args[0].removesuffix('.')} (in {among})"
         return UnreadableRow(
-            f"{self.label} holds what another program wrote and no reader can read: {what}. Let that program correct "
-            "it, or move such rows aside, whole: walle upgrade --set-aside.",
+            f"{self.label} holds values that another program wrote and no reader can read: {what}. Let that program "
+            "correct them, or move those rows aside: walle upgrade --set-aside.",
             shown,
         )
 
     def find_unreadable_rows(self, statement: sa.Select[Any]) -> list[UnreadableValue]:
-        """Find unreadable values among the rows of a statement, else in its tables; blocking."""
-        with looking(self) as connection:
+        """Find unreadable values in the rows of a statement, or else in its tables; blocking."""
+        with open_for_inspection(self) as connection:
             return self.find_unreadable(connection, _tables(statement), statement)
 
     def find_unreadable(
@@ -350,7 +350,7 @@ class Dialect(ABC):
 
     @abstractmethod
     async def end_indexing(self, connection: AsyncConnection) -> None:
-        """Withdraw that declaration."""
+        """Withdraw this declaration."""
 
     # events
 
@@ -359,7 +359,7 @@ class Dialect(ABC):
     def outbox(self) -> OutboxDialect:
         """The operations of the event log on this database."""
 
-    # facts stay facts
+    # guards of facts
 
     @abstractmethod
     def install_guards(self, connection: Connection) -> None:
@@ -389,7 +389,7 @@ class Dialect(ABC):
 
 
 def _tables(statement: sa.Select[Any]) -> list[sa.Table]:
-    """Return our tables that a statement names."""
+    """Return the tables of WallE that a statement names."""
     named = set(visitors.iterate(statement))
     return [table for table in metadata.sorted_tables if table in named]
 
@@ -411,7 +411,7 @@ def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
 
 
 @contextmanager
-def looking(dialect: Dialect) -> Iterator[Connection]:
+def open_for_inspection(dialect: Dialect) -> Iterator[Connection]:
     """Open a connection for inspection, and turn its driver errors into ours.
 
     Raises

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from walle.forms import describe_unreadable, forms
 from walle.models import FORMED_BY, metadata
 
-__all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
+__all__ = ["FORM", "SQLSTATE", "install", "missing", "refusal_message", "remove", "remove_checks"]
 
 FORM = "walle_form_"
 """The names of the checks start with this, followed by the names of table and column, joined by two underscores."""
@@ -120,7 +120,7 @@ def remove_checks(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
 
-def refused(check: str) -> str:
+def refusal_message(check: str) -> str:
     """Return a message about the value that a check of form refused."""
     table, _, column = check.removeprefix(FORM).partition("__")
     what = (

@@ -197,7 +197,7 @@ class _SessionLock:
         if self._home.left:
             keep_for_ever(self._connection)  # the parent's connection holds the name
             return
-        if self._asking is not None:  # the server did not respond, and will not
+        if self._asking is not None:  # the server did not respond
             await end(self._asking)
         else:
             # the server releases the lock shortly after the end of the session

@@ -15,7 +15,7 @@ from walle import models
 from walle.bars.spans import SPANS, count_bars, join_spans, spans_of
 from walle.database import Database
 from walle.dialects import ReadJob
-from walle.dialects.base import Examined
+from walle.dialects.base import CheckResult
 from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
 from walle.forms import UnreadableValue, is_list
 from walle.frames import DECIMAL, EVENTS, INSTANT
@@ -23,7 +23,7 @@ from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.events.columns import event_column, events_frame
 from walle.repositories.select import finish, wire_schema
-from walle.schema import Schema, looking
+from walle.schema import Schema, open_for_inspection
 from walle.types import ExactDecimal, Json, UtcInstant, wire
 
 __all__ = ["Integrity"]
@@ -57,11 +57,11 @@ class Integrity:
     def __init__(self, database: Database, schema: Schema) -> None:
         self._database = database
         self._schema = schema
-        self._examined = Examined()
+        self._examined = CheckResult()
         self._bars = pl.DataFrame(schema=SPANS)
         self._unread: set[str] = set()
 
-    async def check(self, progress: Progress) -> Examined:
+    async def check(self, progress: Progress) -> CheckResult:
         """Check everything; report problems instead of raising them.
 
         Parameters
@@ -87,7 +87,7 @@ class Integrity:
     def _examine(self, tables: list[str]) -> None:
         dialect = self._database.dialect
         try:
-            with looking(dialect) as connection:
+            with open_for_inspection(dialect) as connection:
                 dialect.examine(connection, tables, self._examined)
         except WalleError as error:
             self._examined.problems.append(f"pages and indexes: {error}")
@@ -122,7 +122,7 @@ class Integrity:
 
     def _search(self, name: str) -> list[UnreadableValue]:
         """Find the values that the guards of form would refuse."""
-        with looking(self._database.dialect) as connection:
+        with open_for_inspection(self._database.dialect) as connection:
             found = self._database.dialect.find_unreadable(connection, [models.metadata.tables[name]])
         for one in found[:_SHOWN]:
             problem = f"holds an invalid {one.column}: {one.value}, which is {one.reason}"

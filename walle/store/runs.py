@@ -60,7 +60,7 @@ class Runs(Part[RunRepository]):
         Raises
         ------
         LostUpdate
-            If the run was saved by others since it was read, or the id of a new run is taken.
+            If the run was saved again since it was read, or the id of a new run is taken.
         IllegalTransition
             If the status cannot follow the stored one.
         Conflict
