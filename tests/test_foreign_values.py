@@ -219,7 +219,8 @@ def test_a_payload_of_bytes_is_held_to_what_one_of_text_is(sqlite_address: str) 
     with walle.connect(sqlite_address) as store:
         with pytest.raises(UnreadableRow, match=r"outbox\.payload of id=1 holds "):
             store.events.read()
-        assert any("outbox: the row id=1 holds an invalid payload" in problem for problem in store.status(deep=True).problems)
+        problems = store.status(deep=True).problems
+        assert any("outbox: the row id=1 holds an invalid payload" in problem for problem in problems)
     walle.upgrade(sqlite_address, set_aside=True)
     with walle.connect(sqlite_address) as store:
         assert store.events.read().is_empty()
@@ -257,7 +258,8 @@ def test_half_a_character_in_a_list_is_named_whatever_the_columns_type(address: 
     with walle.connect(address) as store:
         with pytest.raises(UnreadableRow, match=r"runs\.symbols of id='odd' holds "):
             store.runs.read()
-        assert any("runs: the row id='odd' holds an invalid symbols" in problem for problem in store.status(deep=True).problems)
+        problems = store.status(deep=True).problems
+        assert any("runs: the row id='odd' holds an invalid symbols" in problem for problem in problems)
     with pytest.raises(UpgradeRefused, match=r"runs\.symbols of id='odd'"):
         walle.upgrade(address)
     walle.upgrade(address, set_aside=True)

@@ -122,8 +122,8 @@ class OrderRepository:
     ) -> IngestReport:
         """Store order snapshots from another program's table, and report the outcome of every row.
 
-        A snapshot that is older than the stored one, is of another order, or uses the client_order_id of one is a
-        conflict: the stored one stays, and the call continues. Each call is one transaction.
+        A snapshot that lowers the filled quantity, changes a final status, is of another order, or uses the
+        client_order_id of one is a conflict: the stored one stays, and the call continues. Each call is one transaction.
 
         Parameters
         ----------
