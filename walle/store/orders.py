@@ -71,7 +71,8 @@ class Orders(Part[OrderRepository]):
         """Store order snapshots from another program's table, and report the outcome of every row.
 
         A snapshot that lowers the filled quantity, changes a final status, is of another order, or uses the
-        client_order_id of one is a conflict: the stored one stays, and the call continues. Each call is one transaction.
+        client_order_id of one is a conflict: the stored one stays, and the call continues. Each call is one
+        transaction.
 
         Parameters
         ----------
