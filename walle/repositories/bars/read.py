@@ -147,7 +147,7 @@ class StoredBars:
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
         if not schema:
-            raise InputError("columns=[] selects no column.")
+            raise InputError("columns=[] selects no column; choose at least one.")
         if not self._database.has(models.bars):
             return pl.DataFrame(schema=schema)
         frame = await read(self._database, statement, schema, session)
