@@ -52,7 +52,7 @@ def good_order(**changes: Any) -> walle.Order:
     return order(**{**base, **changes})
 
 
-def found(store: walle.Store, orders: list[walle.Order], fills: list[walle.Fill], **options: Any) -> pl.DataFrame:
+def audit_of(store: walle.Store, orders: list[walle.Order], fills: list[walle.Fill], **options: Any) -> pl.DataFrame:
     frame = bars(10).with_columns(volume=pl.lit(10.0))
     store.bars.ingest(frame, symbol="BTC/USD", timeframe="1m")
     store.orders.save(orders)
@@ -61,7 +61,7 @@ def found(store: walle.Store, orders: list[walle.Order], fills: list[walle.Fill]
 
 
 def test_consistent_fills_have_no_finding(store: walle.Store) -> None:
-    nothing = found(store, [good_order()], [good_fill(1), good_fill(2)])
+    nothing = audit_of(store, [good_order()], [good_fill(1), good_fill(2)])
     assert nothing.is_empty()
     assert nothing.schema == FINDINGS
 
@@ -123,7 +123,7 @@ def test_a_rule_fires_on_its_fault_and_not_on_the_nearest_case(
     sqlite_address: str, name: str, facts: tuple[list[walle.Order], list[walle.Fill]], fires: bool
 ) -> None:
     with walle.connect(sqlite_address) as store:
-        seen = found(store, *facts).filter(pl.col("rule") == name)
+        seen = audit_of(store, *facts).filter(pl.col("rule") == name)
     assert bool(seen.height) is fires
     assert seen["sentence"].null_count() == 0
     assert set(seen["severity"]) <= {each.severity for each in RULES if each.name == name}
@@ -171,7 +171,7 @@ def test_rules_of_ones_own_join_the_audit_and_say_what_is_wrong_with_them(store:
         odd = evidence.fills.filter(pl.col("quantity") % 1 != 0)
         return odd.select(fill_id="id", sentence=pl.format("fill {} is an odd lot.", "id"))
 
-    seen = found(store, [good_order()], [good_fill(1), good_fill(2)], extra_rules=[odd_lot])
+    seen = audit_of(store, [good_order()], [good_fill(1), good_fill(2)], extra_rules=[odd_lot])
     assert seen.select("rule", "severity", "fill_id", "sentence").rows() == [
         ("odd_lot", "info", f"fill-{n}", f"fill fill-{n} is an odd lot.") for n in (1, 2)
     ]
@@ -184,7 +184,7 @@ def test_rules_of_ones_own_join_the_audit_and_say_what_is_wrong_with_them(store:
 
 
 def test_thresholds_are_arguments_and_exact(store: walle.Store) -> None:
-    assert found(store, [good_order()], [good_fill(1), good_fill(2)], max_volume_share=Decimal("0.125")).is_empty()
+    assert audit_of(store, [good_order()], [good_fill(1), good_fill(2)], max_volume_share=Decimal("0.125")).is_empty()
     assert store.fills.audit(max_volume_share=Decimal("0.1249")).height == 2
     assert store.fills.audit(max_commission_rate=Decimal("0.0007"))["rule"].unique().to_list() == [
         "commission_implausible"

@@ -267,7 +267,7 @@ def test_a_run_comes_in_whole_or_not_at_all(store: walle.Store) -> None:
     assert store.orders.read().is_empty()
     quarantined = store.runs.ingest(results.run, results.orders, bad, on_invalid="quarantine")
     assert (quarantined.fills.rejected, quarantined.orders.inserted) == (bad.height, results.orders.height)
-    with pytest.raises(InputError, match="orders and fills of their own"):
+    with pytest.raises(InputError, match="include their own orders and fills"):
         store.runs.ingest(results, results.orders)
     with pytest.raises(InputError, match=r"walle.from_backtesting\(\)"):
         store.runs.ingest(run(Crossing))

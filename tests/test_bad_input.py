@@ -272,7 +272,7 @@ def test_what_is_no_store_is_not_touched(tmp_path: Path) -> None:
     assert foreign.read_bytes() == before
     with pytest.raises(errors.DatabaseUnavailable, match="is a folder; name a file in it"):
         walle.connect(tmp_path)
-    with pytest.raises(errors.DatabaseUnavailable, match="does not exist; make it first"):
+    with pytest.raises(errors.DatabaseUnavailable, match="does not exist; create it first"):
         walle.connect(tmp_path / "no" / "store.db")
     with pytest.raises(errors.DatabaseUnavailable, match="no file"):
         walle.connect(tmp_path / "absent.db", read_only=True)

@@ -65,7 +65,7 @@ def fills(count: int, step: timedelta = timedelta(minutes=1)) -> pl.DataFrame:
     )
 
 
-def drawn(chart: Any) -> list[dict[str, Any]]:
+def chart_rows(chart: Any) -> list[dict[str, Any]]:
     """The rows of data of every drawing in a chart."""
 
     def find(part: Any) -> Iterator[dict[str, Any]]:
@@ -90,8 +90,8 @@ def size(data: bytes) -> tuple[int, int]:
 def test_few_bars_are_drawn_one_by_one_and_many_are_joined_without_losing_an_extreme() -> None:
     few, many = bars(100), bars(20_000)
     assert "1m candles, 2025-11-19 00:00" in repr(candles(few))
-    assert len([row for row in drawn(candles(few)) if "close" in row]) == 100
-    rows = [row for row in drawn(candles(many)) if "close" in row]
+    assert len([row for row in chart_rows(candles(few)) if "close" in row]) == 100
+    rows = [row for row in chart_rows(candles(many)) if "close" in row]
     assert "1h candles of 20,000 bars" in repr(candles(many))
     assert max(row["high"] for row in rows) == many["high"].max()
     assert min(row["low"] for row in rows) == many["low"].min()
@@ -104,18 +104,18 @@ def test_no_chart_holds_more_marks_than_a_screen_shows() -> None:
         {"start": many["timestamp"], "end": many["timestamp"] + timedelta(minutes=1), "missing": 1, "cause": "single"}
     )
     found = pl.DataFrame({"fill_id": [f"fill-{n}" for n in range(5_000)], "sentence": "doubtful"})
-    rows = drawn(candles(many, fills(5_000), found, gaps=gaps))
+    rows = chart_rows(candles(many, fills(5_000), found, gaps=gaps))
     assert len(rows) + sum("close" in row for row in rows) <= MARKS  # a candle is a wick and a body
     worth = many.select(time="timestamp", equity="close")
-    assert 2 * len(drawn(equity(worth))) <= MARKS
+    assert 2 * len(chart_rows(equity(worth))) <= MARKS
 
 
 def test_no_candle_and_no_line_bridges_a_hole() -> None:
     holed = bars(300).filter(~pl.col("timestamp").dt.hour().is_between(2, 3))
-    times = {row["timestamp"] for row in drawn(candles(holed)) if "close" in row}
+    times = {row["timestamp"] for row in chart_rows(candles(holed)) if "close" in row}
     assert not any("T02:" in time or "T03:" in time for time in times)
     worth = bars(6).select(time="timestamp", equity=pl.Series([1.0, 2.0, None, 3.0, 1.5, 4.0]))
-    assert [row["equity"] for row in drawn(equity(worth))[:6]] == [1.0, 2.0, None, 3.0, 1.5, 4.0]
+    assert [row["equity"] for row in chart_rows(equity(worth))[:6]] == [1.0, 2.0, None, 3.0, 1.5, 4.0]
     assert "deepest drawdown -50.00 %" in repr(equity(worth))
     assert "1 of 6 moments cannot be marked" in repr(equity(worth))
 
@@ -134,21 +134,21 @@ def test_a_thinned_line_keeps_its_ends_its_holes_and_its_lowest_point() -> None:
 def test_fills_and_findings_stand_at_their_exact_prices() -> None:
     found = pl.DataFrame({"fill_id": ["fill-3", None], "sentence": ["too dear", "not about a fill"]})
     chart = candles(bars(10), fills(20), found)
-    marks = {row["id"]: row for row in drawn(chart) if "id" in row}
+    marks = {row["id"]: row for row in chart_rows(chart) if "id" in row}
     assert len(marks) == 11  # one at the end of the last bar
     assert marks["fill-3"]["words"] == "sold 0.25 at 100.5"
     assert "9 fills lie outside" in repr(chart)
-    assert [row["words"] for row in drawn(chart) if row.get("fill_id")] == ["too dear"]
+    assert [row["words"] for row in chart_rows(chart) if row.get("fill_id")] == ["too dear"]
 
 
 def test_the_ring_of_a_fill_that_is_joined_with_others_stays() -> None:
     many = fills(1_200)
     found = pl.DataFrame({"fill_id": ["fill-123", "fill-123"], "sentence": ["too dear", "too late"]})
     chart = candles(bars(600), many, found)
-    marks = [row for row in drawn(chart) if str(row.get("words", "")).endswith(" fills")]
+    marks = [row for row in chart_rows(chart) if str(row.get("words", "")).endswith(" fills")]
     assert 0 < len(marks) <= 300 * 2
     assert sum(int(row["words"].split()[0]) for row in marks) == 1_200 - int(repr(chart).split("; ")[1].split()[0])
-    (ring,) = [row for row in drawn(chart) if row.get("fill_id")]
+    (ring,) = [row for row in chart_rows(chart) if row.get("fill_id")]
     assert ring["words"] == "too dear too late"
     assert (ring["timestamp"], ring["price"]) in [(row["timestamp"], row["price"]) for row in marks]
 
@@ -157,10 +157,10 @@ def test_coverage_says_what_is_missing_of_every_series(store: walle.Store) -> No
     demo.load(store)
     gaps = store.bars.gaps("BTC/USD", "1m").with_columns(symbol=pl.lit("BTC/USD"), timeframe=pl.lit("1m"))
     chart = coverage(store.bars.coverage(), gaps)
-    words = {row["series"]: row["words"] for row in drawn(chart) if "coverage" in row}
+    words = {row["series"]: row["words"] for row in chart_rows(chart) if "coverage" in row}
     assert words["ACME 1m"] == "complete"
     assert words["BTC/USD 1m"] == "98.96 %, 208 missing in 8 gaps"
-    assert len([row for row in drawn(chart) if "start" in row]) == 8
+    assert len([row for row in chart_rows(chart) if "start" in row]) == 8
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -266,7 +266,7 @@ def costed(
 
 
 def dots(chart: Any) -> list[dict[str, Any]]:
-    return [row for row in drawn(chart) if "worse" in row]
+    return [row for row in chart_rows(chart) if "worse" in row]
 
 
 def test_a_cost_is_a_dot_for_each_benchmark_with_its_exact_numbers() -> None:
@@ -281,7 +281,7 @@ def test_a_cost_is_a_dot_for_each_benchmark_with_its_exact_numbers() -> None:
     found = dots(chart)[1]
     assert (found["id"], found["words"]) == ("order-1", "sold 0.5 at 100.5")
     assert (found["money"], found["exact_bps"]) == ("0.002 USD", "0.5")
-    assert [row["words"] for row in drawn(chart) if str(row.get("words")).startswith("median")] == [
+    assert [row["words"] for row in chart_rows(chart) if str(row.get("words")).startswith("median")] == [
         "median 0.50"
     ] * 4  # a line and its words
 
@@ -318,7 +318,7 @@ def test_many_costs_are_joined_without_losing_the_worst_or_the_best() -> None:
     frame = costed(3_000, names).with_columns(bps=worst.cast(pl.Decimal(38, 18)))
     chart = costs(frame)
     found = dots(chart)
-    assert len(drawn(chart)) <= MARKS
+    assert len(chart_rows(chart)) <= MARKS
     assert "the median of neighbouring orders" in repr(chart)
     assert min(row["least"] for row in found) == -90_000
     assert max(row["largest"] for row in found) == 750

@@ -140,7 +140,7 @@ def test_bad_input_is_named_and_nothing_gives_an_empty_frame(store: walle.Store)
     with pytest.raises(walle.InputError, match="give a Decimal"):
         store.runs.equity("bt-sma-eth-001", starting_cash=0.5)  # type: ignore[arg-type]  # wrong on purpose
     store.runs.save(run(7, config={"starting_cash": "plenty"}))
-    with pytest.raises(walle.InputError, match="'plenty', no number"):
+    with pytest.raises(walle.InputError, match="'plenty', not a number"):
         store.runs.equity(run(7).id)
     nothing = store.runs.equity(run(7).id, starting_cash=Decimal(1))
     assert nothing.is_empty() and nothing.schema == EQUITY

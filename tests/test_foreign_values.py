@@ -108,8 +108,8 @@ def test_a_text_that_is_no_utf8_is_found_by_the_deep_look_and_moved_aside_whole(
         with pytest.raises(UnreadableRow, match=r"outbox.payload of id=1 holds X'7B22FF'"):
             list(store.events.tail(after=-1, timeout=0))
         problems = store.status(deep=True).problems
-        assert any("fills: the row id='odd' has a symbol" in problem for problem in problems)
-        assert any("outbox: the row id=1 has a payload" in problem for problem in problems)
+        assert any("fills: the row id='odd' holds an invalid symbol" in problem for problem in problems)
+        assert any("outbox: the row id=1 holds an invalid payload" in problem for problem in problems)
     assert main(["upgrade", "--set-aside", sqlite_address]) == 0
     assert "moved aside 3 rows" in capsys.readouterr().out
     kept = [json.loads(content) for (content,) in raw.rows("SELECT content FROM set_aside_rows ORDER BY id")]
@@ -152,7 +152,7 @@ def test_an_id_that_leaves_none_to_be_given_out_is_refused_and_named(address: st
                 store.events.append(walle.Event(type="a.B", payload={}))
             assert any("counter of outbox" in problem for problem in store.status(deep=True).problems)
         shown = last if raw.sqlite else f"'{last}'"
-        named = f"outbox: the row id={shown} has a id"
+        named = f"outbox: the row id={shown} holds an invalid id"
         assert any(named in problem for problem in store.status(deep=True).problems)
     assert main(["upgrade", "--set-aside", address]) == 0
     with walle.connect(address) as store:
@@ -219,7 +219,8 @@ def test_a_payload_of_bytes_is_held_to_what_one_of_text_is(sqlite_address: str) 
     with walle.connect(sqlite_address) as store:
         with pytest.raises(UnreadableRow, match=r"outbox\.payload of id=1 holds "):
             store.events.read()
-        assert any("outbox: the row id=1 has a payload" in problem for problem in store.status(deep=True).problems)
+        problems = store.status(deep=True).problems
+        assert any("outbox: the row id=1 holds an invalid payload" in problem for problem in problems)
     walle.upgrade(sqlite_address, set_aside=True)
     with walle.connect(sqlite_address) as store:
         assert store.events.read().is_empty()
@@ -257,7 +258,8 @@ def test_half_a_character_in_a_list_is_named_whatever_the_columns_type(address: 
     with walle.connect(address) as store:
         with pytest.raises(UnreadableRow, match=r"runs\.symbols of id='odd' holds "):
             store.runs.read()
-        assert any("runs: the row id='odd' has a symbols" in problem for problem in store.status(deep=True).problems)
+        problems = store.status(deep=True).problems
+        assert any("runs: the row id='odd' holds an invalid symbols" in problem for problem in problems)
     with pytest.raises(UpgradeRefused, match=r"runs\.symbols of id='odd'"):
         walle.upgrade(address)
     walle.upgrade(address, set_aside=True)

@@ -19,15 +19,15 @@ __all__ = [
     "LAST_ID",
     "LAST_INSTANT",
     "SPENT_ID",
-    "Found",
+    "UnreadableValue",
     "condition",
+    "describe_unreadable",
     "findings",
     "forms",
     "is_list",
     "key_of",
     "only_finite",
     "search",
-    "told",
 ]
 
 FIRST_INSTANT = -62_135_596_800_000_000
@@ -40,7 +40,7 @@ LAST_ID = 1 << 62
 """The highest id that a guard accepts: a foreign row with the largest possible id would leave none for new rows."""
 
 SPENT_ID = (1 << 63) - (1 << 32)
-"""Above it SQLite soon runs out of ids; ids that it assigned after accepting a foreign row lie between the two."""
+"""SQLite soon runs out of ids above it; ids assigned after another program's row lie between the two limits."""
 
 _LISTS = {("runs", "symbols"), ("backtest_results", "symbols"), ("instruments", "aliases")}
 _YEARS = ("'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz")
@@ -57,7 +57,7 @@ _WORDS: tuple[tuple[type[object], str], ...] = (
 )
 
 
-class Found(NamedTuple):
+class UnreadableValue(NamedTuple):
     """A stored value that no reader can read.
 
     Parameters
@@ -87,11 +87,11 @@ def is_list(column: sa.Column[Any]) -> bool:
 
 
 def only_finite(table: sa.Table) -> bool:
-    """Return whether all numbers of a table must be finite; rejected rows keep whatever could be read."""
+    """Return whether all numbers of a table must be finite; refused rows keep whatever could be read."""
     return table.name != "rejected_bars"
 
 
-def told(column: sa.Column[Any]) -> str:
+def describe_unreadable(column: sa.Column[Any]) -> str:
     """Return a description of values that do not have the form of a column."""
     if is_list(column):
         return "no plain JSON list"
@@ -227,7 +227,7 @@ def _postgresql(column: sa.Column[Any], value: str) -> str | None:
 
 
 def key_of(table: sa.Table) -> list[str]:
-    """Return the columns that identify a row for people."""
+    """Return the columns that identify a row in messages."""
     if table.name == "bars":
         return ["symbol", "timeframe", "timestamp"]
     return [column.name for column in table.primary_key.columns]
@@ -278,7 +278,7 @@ def search(
 
 def findings(
     table: sa.Table, dialect: str, rows: Iterable[Sequence[Any]], only: Collection[str] | None = None
-) -> list[Found]:
+) -> list[UnreadableValue]:
     """Return the findings in the rows of a :func:`search`."""
     checked, keys = list(forms(table, dialect, only=only)), key_of(table)
     width = len(checked)
@@ -287,7 +287,7 @@ def findings(
         key = ", ".join(f"{name}={value}" for name, value in zip(keys, row, strict=False))
         values, judged = row[len(keys) : len(keys) + width], row[len(keys) + width :]
         found += [
-            Found(table.name, name, key, str(value), told(table.c[name]))
+            UnreadableValue(table.name, name, key, str(value), describe_unreadable(table.c[name]))
             for name, value, wrong in zip(checked, values, judged, strict=True)
             if wrong == "1"
         ]

@@ -19,7 +19,16 @@ from walle.config import DatabaseConfig, masked
 from walle.dialects import Dialect, dialect_for
 from walle.errors import SchemaError, SchemaTooNew, UpgradeRefused
 from walle.models import BASE_REVISIONS, FORMED_BY, HEAD, REVISIONS, metadata
-from walle.schema import Schema, guarded, inspect, look_at, looking, nobodys, refuse_foreign, require
+from walle.schema import (
+    Schema,
+    describe_unknown_revision,
+    guarded,
+    inspect,
+    open_for_inspection,
+    read_schema,
+    refuse_foreign,
+    require,
+)
 from walle.set_aside import refuse_unreadable
 from walle.set_aside import set_aside as move_aside
 
@@ -102,7 +111,7 @@ def aside(config: DatabaseConfig) -> int:
     schema = inspect(config, read_only=False)  # a read-only look would leave a -shm file behind
     if FORMED_BY not in schema.columns:
         return 0
-    with looking(dialect_for(config)) as connection:
+    with open_for_inspection(dialect_for(config)) as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[FORMED_BY])) or 0
 
 
@@ -122,7 +131,7 @@ def _pending(schema: Schema, label: str) -> list[str]:
         return list(REVISIONS)
     if schema.revision not in REVISIONS:
         if not schema.adoptable:
-            raise SchemaTooNew(nobodys(schema.revision, label))
+            raise SchemaTooNew(describe_unknown_revision(schema.revision, label))
         return list(REVISIONS[REVISIONS.index(backend.FORK) + 1 :])
     return list(REVISIONS[REVISIONS.index(schema.revision) + 1 :])
 
@@ -224,7 +233,7 @@ def check(config: DatabaseConfig) -> list[str]:
     from alembic.migration import MigrationContext
 
     dialect = dialect_for(config, read_only=True)
-    with looking(dialect) as connection:
+    with open_for_inspection(dialect) as connection:
         context = MigrationContext.configure(
             connection,
             opts={"compare_type": True, "include_name": _ours_by_name, "target_metadata": metadata},
@@ -292,7 +301,7 @@ def run_locked(connection: Connection, dialect: Dialect, *, changes: bool = True
     with connection.begin():
         if changes:
             dialect.begin_migration(connection)
-        schema = look_at(connection, dialect)
+        schema = read_schema(connection, dialect)
         refuse_foreign(schema, dialect.label)
         if changes and schema.adoptable:
             _refuse_file(dialect, schema.revision)

@@ -13,15 +13,24 @@ from sqlalchemy.engine import Connection
 from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
-from walle.dialects.base import looking
+from walle.dialects.base import open_for_inspection
 from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
-__all__ = ["Schema", "guarded", "inspect", "look_at", "looking", "nobodys", "refuse_foreign", "require"]
+__all__ = [
+    "Schema",
+    "describe_unknown_revision",
+    "guarded",
+    "inspect",
+    "open_for_inspection",
+    "read_schema",
+    "refuse_foreign",
+    "require",
+]
 
 _VERSION_TABLE = "alembic_version"
 _TRIES = 3
-_MARKS = {"outbox", "consumer_offsets"}  # both exist from the first revision on
+_MARKS = {"outbox", "consumer_offsets"}  # both exist since the first revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
     Raises
     ------
     DatabaseUnavailable
-        If it cannot be opened.
+        If the database cannot be opened.
     NotAWalleStore
         If the file is not a database.
     """
@@ -116,10 +125,10 @@ def inspect(config: DatabaseConfig, *, read_only: bool = True) -> Schema:
             raise DatabaseUnavailable(f"there is no file {path.resolve() if link else path}{link}.")
         return Schema(None, {}, (), False, ())
     for _ in range(_TRIES - 1):
-        with suppress(DatabaseBusy), looking(dialect) as connection:  # the file changed, and is not locked
-            return look_at(connection, dialect)
-    with looking(dialect) as connection:
-        return look_at(connection, dialect)
+        with suppress(DatabaseBusy), open_for_inspection(dialect) as connection:  # the file changed, and is not locked
+            return read_schema(connection, dialect)
+    with open_for_inspection(dialect) as connection:
+        return read_schema(connection, dialect)
 
 
 def require(schema: Schema, label: str, *, read_only: bool) -> None:
@@ -141,14 +150,14 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
     if schema.empty:
         if read_only:
             raise SchemaOutdated(
-                f"{label} has no tables yet, so there is nothing to read. Make them first: {upgrade}", None
+                f"{label} has no tables yet, so there is nothing to read. Create them first: {upgrade}", None
             )
-        raise SchemaOutdated(f"{label} has no tables yet. Make them: {upgrade}", None)
+        raise SchemaOutdated(f"{label} has no tables yet. Create them: {upgrade}", None)
     refuse_foreign(schema, label)
     if schema.lacking:
         raise SchemaError(
             f"{label} stands at revision {schema.revision!r} but lacks {', '.join(schema.lacking)}: it was changed by "
-            "hand, or is half a copy. It was not touched; restore it from a whole copy."
+            "hand, or is an incomplete copy. It was not touched; restore it from a complete copy."
         )
     if read_only:
         return
@@ -156,39 +165,39 @@ def require(schema: Schema, label: str, *, read_only: bool) -> None:
         raise SchemaOutdated(
             f"{label} stands at revision {schema.revision!r} of the trading engine's own chain (the backend's), so it "
             f"is not written to. Take it over: {how} (in Python: walle.upgrade(address, confirmed=True)), after "
-            "which the backend's own migrations will not know it any more; or open it with read_only=True.",
+            "which the backend's own migrations no longer recognise it; or open it with read_only=True.",
             schema.revision,
         )
     if not schema.known:
-        raise SchemaTooNew(nobodys(schema.revision, label))
+        raise SchemaTooNew(describe_unknown_revision(schema.revision, label))
     if schema.revision != HEAD:
         raise SchemaOutdated(
-            f"{label} stands at revision {schema.revision!r}, this WallE works with {HEAD!r}. Upgrade it: "
+            f"{label} stands at revision {schema.revision!r}, but this WallE works with {HEAD!r}. Upgrade it: "
             f"{upgrade}, or open it with read_only=True.",
             schema.revision,
         )
 
 
-def nobodys(revision: str | None, label: str) -> str:
-    """Return a message about a revision that is neither ours nor the backend's, and what to do about it."""
+def describe_unknown_revision(revision: str | None, label: str) -> str:
+    """Return a message about a revision that belongs to neither WallE nor the backend, and the remedy."""
     return (
-        f"{label} stands at revision {revision!r}, which is neither one of this WallE's nor of the trading engine's "
-        "(the backend's): a later WallE made it. Install a newer WallE, or open it with read_only=True."
+        f"{label} stands at revision {revision!r}, which neither this WallE nor the trading engine (the backend) "
+        "knows: a later WallE made it. Install a newer WallE, or open it with read_only=True."
     )
 
 
 def refuse_foreign(schema: Schema, label: str) -> None:
-    """Raise if the tables belong to somebody else.
+    """Raise if the tables belong to another program.
 
     Raises
     ------
     NotAWalleStore
-        With the names of some of them.
+        It names some of them.
     """
     if schema.ours or schema.empty:
         return
     tables = ", ".join(sorted({*schema.foreign, *schema.columns})[:5])
-    held = f"it holds the tables {tables}" if tables else f"it holds nothing but the revision {schema.revision!r}"
+    held = f"it holds the tables {tables}" if tables else f"it holds only the revision {schema.revision!r}"
     if schema.revision is None and set(schema.columns) >= _MARKS:
         held += f", and no revision in {_VERSION_TABLE}"
     raise NotAWalleStore(f"{label} is not a WallE store ({held}); it was not touched.")
@@ -201,7 +210,7 @@ def guarded(revision: str | None) -> bool:
     return revision not in REVISIONS or REVISIONS.index(revision) >= REVISIONS.index(GUARDED_SINCE)
 
 
-def look_at(connection: Connection, dialect: Dialect) -> Schema:
+def read_schema(connection: Connection, dialect: Dialect) -> Schema:
     """Inspect the tables that a connection sees."""
     inspector = sa.inspect(connection)
     names = set(inspector.get_table_names())
@@ -210,7 +219,7 @@ def look_at(connection: Connection, dialect: Dialect) -> Schema:
         item["name"] for item in inspector.get_columns(_VERSION_TABLE)
     }
     known = ours | {_VERSION_TABLE} if versioned else ours
-    # WallE's helper tables begin with its name; all other tables belong to somebody else
+    # WallE's helper tables begin with its name; all other tables belong to another program
     foreign = {name for name in names - known if not name.startswith("walle_")}
     columns = {name: frozenset(item["name"] for item in inspector.get_columns(name)) for name in ours}
     revision = None

@@ -15,7 +15,7 @@ import psutil
 
 from walle.errors import StorageFull
 
-__all__ = ["Scratch", "explained", "full", "roomier", "sqlite_folder"]
+__all__ = ["Scratch", "describe_full_disk", "full", "roomier", "sqlite_folder"]
 
 _OPEN_FILES = Path("/proc/self/fd")
 _PREFIX = "walle-scratch-"
@@ -88,7 +88,7 @@ def roomier(path: Path, other: Path) -> bool:
         return False
 
 
-def explained(error: OSError) -> str | None:
+def describe_full_disk(error: OSError) -> str | None:
     """Return a message about a full disk of Python's temporary folder; None for any other error.
 
     Parameters

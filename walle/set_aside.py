@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from walle.dialects.sqlite_texts import NO_TEXT, Undecodable, any_text, undecodable, undecodable_rows
 from walle.errors import UpgradeRefused
-from walle.forms import LAST_ID, SPENT_ID, Found, condition, findings, forms, search, told
+from walle.forms import LAST_ID, SPENT_ID, UnreadableValue, condition, describe_unreadable, findings, forms, search
 from walle.models import bar_index, bars, consumer_offsets, metadata, offset_resets, outbox, set_aside_rows
 
 __all__ = ["refuse_unreadable", "set_aside"]
@@ -32,7 +32,7 @@ def refuse_unreadable(connection: Connection) -> None:
     UpgradeRefused
         With the first values: table, column, key of the row and value.
     """
-    found: list[Found] = []
+    found: list[UnreadableValue] = []
     for table, present in _tables(connection):
         query = search(table, connection.dialect.name, only=present)
         with _any_text(connection):
@@ -124,7 +124,9 @@ def _contents(
     for rows in result.partitions(_BATCH):
         batch = []
         for row in rows:
-            reasons = [f"{name}: {told(table.c[name])}" for name, bad in zip(checks, row, strict=False) if bad]
+            reasons = [
+                f"{name}: {describe_unreadable(table.c[name])}" for name, bad in zip(checks, row, strict=False) if bad
+            ]
             values = row[len(checks) :]
             if sqlite:
                 odd = [name for name, value in zip(names, values, strict=True) if isinstance(value, Undecodable)]

@@ -79,14 +79,14 @@ class Writer:
             For a value of another program that its column does not allow; the message names the row.
         """
         forks.check_polars()
-        with self.dialect.telling(statement):
+        with self.dialect.name_unreadable_rows(statement):
             result = await self.execute(wired(statement, schema, self.dialect.name))
             counted = self.dialect.name == "sqlite"
             parts = (
                 from_rows([tuple(row) for row in rows], schema, counted=counted)
                 for rows in result.partitions(BATCH_ROWS)
             )
-            return concat(self.dialect.certain(parts, statement), schema)
+            return concat(self.dialect.check_readable(parts, statement), schema)
 
     async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""

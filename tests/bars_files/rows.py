@@ -41,7 +41,7 @@ def read(path: Path, **said: Any) -> list[tuple[Any, ...]]:
         return [row for frame in reader for row in frame.iter_rows()]
 
 
-def told(rows: list[Row], symbol: str, timeframe: str) -> list[tuple[Any, ...]]:
+def expected_rows(rows: list[Row], symbol: str, timeframe: str) -> list[tuple[Any, ...]]:
     """The same, as expected."""
     return [(symbol, timeframe, *row) for row in rows]
 

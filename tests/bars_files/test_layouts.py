@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from tests.bars_files.rows import MINUTE, bars, daily, generic, lines, milliseconds, read, rounded, told
+from tests.bars_files.rows import MINUTE, bars, daily, expected_rows, generic, lines, milliseconds, read, rounded
 from walle.bars import parse_bars
 from walle.bars.files import describe, read_bars, read_frame
 from walle.errors import InputError
@@ -22,7 +22,7 @@ from walle.frames import BARS
 
 
 def test_walles_own_frames_come_back_from_every_format(tmp_path: Path) -> None:
-    rows = told(bars(), "BTC/USD", "1m")
+    rows = expected_rows(bars(), "BTC/USD", "1m")
     frame = pl.DataFrame(rows, schema=BARS, orient="row")
     frame.write_parquet(tmp_path / "a.parquet")
     frame.write_ipc(tmp_path / "a.feather")
@@ -35,7 +35,7 @@ def test_walles_own_frames_come_back_from_every_format(tmp_path: Path) -> None:
 
 
 def test_frames_have_the_columns_and_types_of_bars_and_pass_parse_bars_unchanged(tmp_path: Path) -> None:
-    frame = pl.DataFrame(told(bars(), "BTC/USD", "1m"), schema=BARS, orient="row")
+    frame = pl.DataFrame(expected_rows(bars(), "BTC/USD", "1m"), schema=BARS, orient="row")
     frame.write_csv(tmp_path / "a.csv")
     (read_back,) = read_bars(tmp_path / "a.csv")
     assert read_back.schema == BARS
@@ -61,7 +61,7 @@ def test_freqtrade_files_tell_pair_and_timeframe_by_name(
     (tmp_path / f"{stem}.json").write_text(json.dumps(values))
     for ending in ("feather", "parquet", "json"):
         path = tmp_path / f"{stem}.{ending}"
-        assert read(path) == told(rows, symbol, timeframe)
+        assert read(path) == expected_rows(rows, symbol, timeframe)
         assert describe(path).name == "freqtrade"
 
 
@@ -70,7 +70,7 @@ def test_freqtrades_month_is_1Mo(tmp_path: Path) -> None:
     pd.DataFrame(rows, columns=["date", "open", "high", "low", "close", "volume"]).to_feather(
         tmp_path / "ETH_BTC-1Mo.feather"
     )
-    assert read(tmp_path / "ETH_BTC-1Mo.feather") == told(rows, "ETH/BTC", "1M")
+    assert read(tmp_path / "ETH_BTC-1Mo.feather") == expected_rows(rows, "ETH/BTC", "1M")
 
 
 def test_freqtrades_mark_prices_do_not_pass_for_traded_ones(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_binance_prices_as_json_texts(tmp_path: Path) -> None:
     rows = bars()
     values = [[milliseconds(row[0]), *map(str, row[1:]), 0, "0", 3, "1", "2", "0"] for row in rows]
     (tmp_path / "x.json").write_text(json.dumps(values))
-    assert read(tmp_path / "x.json", symbol="BTCUSDT") == told(rows, "BTCUSDT", "1m")
+    assert read(tmp_path / "x.json", symbol="BTCUSDT") == expected_rows(rows, "BTCUSDT", "1m")
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -125,7 +125,7 @@ def test_ccxt_lists(tmp_path: Path, indent: int | None) -> None:
     rows = bars()
     values = [[milliseconds(row[0]), *row[1:]] for row in rows]
     (tmp_path / "candles.json").write_text(json.dumps(values, indent=indent))
-    assert read(tmp_path / "candles.json", symbol="BTC/USDT", timeframe="1m") == told(rows, "BTC/USDT", "1m")
+    assert read(tmp_path / "candles.json", symbol="BTC/USDT", timeframe="1m") == expected_rows(rows, "BTC/USDT", "1m")
     assert describe(tmp_path / "candles.json", symbol="BTC/USDT").name == "ccxt"
 
 
@@ -138,7 +138,7 @@ def test_json_objects_and_json_lines(tmp_path: Path) -> None:
     arrays = [[milliseconds(row[0]), *row[1:]] for row in rows]
     (tmp_path / "b.ndjson").write_text("".join(json.dumps(value) + "\n" for value in arrays))
     for name in ("a.json", "a.jsonl", "b.ndjson"):
-        assert read(tmp_path / name, symbol="X") == told(rows, "X", "1m"), name
+        assert read(tmp_path / name, symbol="X") == expected_rows(rows, "X", "1m"), name
 
 
 def _yfinance(rows_of: dict[str, list[Any]]) -> Any:
@@ -161,7 +161,7 @@ def test_yfinance_saved_as_csv_has_three_header_lines(tmp_path: Path) -> None:
     _yfinance({"AAPL": rows}).to_csv(tmp_path / "aapl.csv")
     first = (tmp_path / "aapl.csv").read_text().splitlines()[:3]
     assert first == ["Price,Close,High,Low,Open,Volume", "Ticker,AAPL,AAPL,AAPL,AAPL,AAPL", "Date,,,,,"]
-    assert read(tmp_path / "aapl.csv") == told(rows, "AAPL", "1d")
+    assert read(tmp_path / "aapl.csv") == expected_rows(rows, "AAPL", "1d")
     assert describe(tmp_path / "aapl.csv").name == "yfinance"
 
 
@@ -169,7 +169,7 @@ def test_yfinance_of_several_tickers_has_no_bar_where_one_has_no_value(tmp_path:
     rows = daily(12)
     frame = _yfinance({"AAPL": rows, "MSFT": rows[2:]})
     frame.to_csv(tmp_path / "both.csv")
-    expected = sorted(told(rows, "AAPL", "1d") + told(rows[2:], "MSFT", "1d"))
+    expected = sorted(expected_rows(rows, "AAPL", "1d") + expected_rows(rows[2:], "MSFT", "1d"))
     assert sorted(read(tmp_path / "both.csv")) == expected
     for source in (frame, frame.swaplevel(axis=1).sort_index(axis=1)):
         assert sorted(row for batch in read_frame(source) for row in batch.iter_rows()) == expected
@@ -179,7 +179,7 @@ def test_yfinance_with_adjusted_close_keeps_the_close(tmp_path: Path) -> None:
     rows = daily()
     text = [f"{row[0]:%Y-%m-%d},{row[1]},{row[2]},{row[3]},{row[4]},{row[4] / 2},{row[5]}" for row in rows]
     (tmp_path / "AAPL.csv").write_bytes(lines("Date,Open,High,Low,Close,Adj Close,Volume", *text))
-    assert read(tmp_path / "AAPL.csv", symbol="AAPL") == told(rows, "AAPL", "1d")
+    assert read(tmp_path / "AAPL.csv", symbol="AAPL") == expected_rows(rows, "AAPL", "1d")
     layout = describe(tmp_path / "AAPL.csv", symbol="AAPL")
     assert (layout.name, layout.ignored) == ("yfinance", ("Adj Close",))
 
@@ -192,8 +192,8 @@ def test_days_in_a_zone_become_their_date_over_a_clock_change(tmp_path: Path) ->
     assert "-05:00" in (tmp_path / "days.csv").read_text()
     assert "-04:00" in (tmp_path / "days.csv").read_text()
     frame.to_parquet(tmp_path / "days.parquet")
-    assert read(tmp_path / "days.csv", symbol="SPY") == told(rows, "SPY", "1d")
-    assert read(tmp_path / "days.parquet", symbol="SPY") == told(rows, "SPY", "1d")
+    assert read(tmp_path / "days.csv", symbol="SPY") == expected_rows(rows, "SPY", "1d")
+    assert read(tmp_path / "days.parquet", symbol="SPY") == expected_rows(rows, "SPY", "1d")
 
 
 def test_alpaca(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_alpaca(tmp_path: Path) -> None:
     header = "symbol,timestamp,open,high,low,close,volume,trade_count,vwap"
     text = [f"AAPL,{row[0]:%Y-%m-%dT%H:%M:%SZ},{','.join(map(str, row[1:]))},7,1.5" for row in rows]
     (tmp_path / "bars.csv").write_bytes(lines(header, *text))
-    assert read(tmp_path / "bars.csv") == told(rows, "AAPL", "1m")
+    assert read(tmp_path / "bars.csv") == expected_rows(rows, "AAPL", "1m")
     assert describe(tmp_path / "bars.csv").name == "alpaca"
 
 
@@ -216,7 +216,7 @@ def test_alpacas_days_open_at_midnight_in_new_york(tmp_path: Path) -> None:
     (tmp_path / "days.csv").write_bytes(lines(header, *text))
     with pytest.raises(InputError, match="timezone='America/New_York'"):
         read(tmp_path / "days.csv")
-    assert read(tmp_path / "days.csv", timezone="America/New_York") == told(rows, "AAPL", "1d")
+    assert read(tmp_path / "days.csv", timezone="America/New_York") == expected_rows(rows, "AAPL", "1d")
 
 
 @pytest.mark.parametrize("pretty", [False, True])
@@ -264,7 +264,7 @@ def test_usual_column_names_and_delimiters(tmp_path: Path, header: tuple[str, ..
     rows = bars()
     text = [delimiter.join([f"{row[0]:%Y-%m-%d %H:%M:%S}+00:00", *map(str, row[1:])]) for row in rows]
     (tmp_path / "x.csv").write_bytes(lines(delimiter.join(header), *text, end="\r\n"))
-    assert read(tmp_path / "x.csv", symbol="X") == told(rows, "X", "1m")
+    assert read(tmp_path / "x.csv", symbol="X") == expected_rows(rows, "X", "1m")
 
 
 def test_dates_and_times_in_two_columns(tmp_path: Path) -> None:
@@ -272,18 +272,18 @@ def test_dates_and_times_in_two_columns(tmp_path: Path) -> None:
     text = [f"{row[0]:%Y.%m.%d}\t{row[0]:%H:%M:%S}\t" + "\t".join(map(str, row[1:])) + "\t0\t5" for row in rows]
     header = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<REALVOL>\t<SPREAD>"
     (tmp_path / "mt5.csv").write_bytes(lines(header, *text))
-    assert read(tmp_path / "mt5.csv", symbol="X", timezone="UTC") == told(rows, "X", "1m")
+    assert read(tmp_path / "mt5.csv", symbol="X", timezone="UTC") == expected_rows(rows, "X", "1m")
     (tmp_path / "mt4.csv").write_bytes(
         lines(*(f"{row[0]:%Y.%m.%d},{row[0]:%H:%M}," + ",".join(map(str, row[1:])) for row in rows))
     )
-    assert read(tmp_path / "mt4.csv", symbol="X", timezone="UTC") == told(rows, "X", "1m")
+    assert read(tmp_path / "mt4.csv", symbol="X", timezone="UTC") == expected_rows(rows, "X", "1m")
 
 
 def test_histdata_has_no_header(tmp_path: Path) -> None:
     rows = bars()
     text = [f"{row[0]:%Y%m%d %H%M%S};" + ";".join(map(str, row[1:])) for row in rows]
     (tmp_path / "DAT_ASCII_GBPUSD_M1_2012.csv").write_bytes(lines(*text))
-    assert read(tmp_path / "DAT_ASCII_GBPUSD_M1_2012.csv", symbol="X", timezone="UTC") == told(rows, "X", "1m")
+    assert read(tmp_path / "DAT_ASCII_GBPUSD_M1_2012.csv", symbol="X", timezone="UTC") == expected_rows(rows, "X", "1m")
 
 
 def test_columns_are_named_by_hand_with_and_without_a_header(tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_columns_are_named_by_hand_with_and_without_a_header(tmp_path: Path) -> 
     names = ("timestamp", "open", "high", "low", "close", "volume")
     (tmp_path / "a.csv").write_bytes(lines("p,q,r,s,t,u,w,z", *text))
     said = dict(zip("qrstuw", names, strict=True))
-    assert read(tmp_path / "a.csv", symbol="X", columns=said) == told(rows, "X", "1m")
+    assert read(tmp_path / "a.csv", symbol="X", columns=said) == expected_rows(rows, "X", "1m")
     plain = [f"{row[0].isoformat()}," + ",".join(map(str, row[1:])) + ",1,2" for row in rows]
     (tmp_path / "b.csv").write_bytes(lines(*plain))
     with pytest.raises(InputError, match="no header, and 8 columns"):
         read(tmp_path / "b.csv", symbol="X")
     said = {f"column_{place}": name for place, name in enumerate(names, 1)}
-    assert read(tmp_path / "b.csv", symbol="X", columns=said) == told(rows, "X", "1m")
+    assert read(tmp_path / "b.csv", symbol="X", columns=said) == expected_rows(rows, "X", "1m")
 
 
 def test_a_byte_order_mark_and_quotes_are_no_part_of_names(tmp_path: Path) -> None:
@@ -306,13 +306,13 @@ def test_a_byte_order_mark_and_quotes_are_no_part_of_names(tmp_path: Path) -> No
     text = ['"' + '","'.join([row[0].isoformat(), *map(str, row[1:])]) + '"' for row in rows]
     content = b"\xef\xbb\xbf" + lines('"time","open","high","low","close","volume"', *text)
     (tmp_path / "x.csv").write_bytes(content)
-    assert read(tmp_path / "x.csv", symbol="X") == told(rows, "X", "1m")
+    assert read(tmp_path / "x.csv", symbol="X") == expected_rows(rows, "X", "1m")
 
 
 def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
     content = generic(tmp_path / "a.csv").read_bytes()
     (tmp_path / "b.csv").write_bytes(b"\n\n" + content.replace(b"\n", b"\n\n"))
-    assert read(tmp_path / "b.csv", symbol="X") == told(bars(), "X", "1m")
+    assert read(tmp_path / "b.csv", symbol="X") == expected_rows(bars(), "X", "1m")
 
 
 def test_texts_in_json_may_hold_brackets_and_commas(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_texts_in_json_may_hold_brackets_and_commas(tmp_path: Path) -> None:
     ]
     (tmp_path / "x.json").write_text(json.dumps(rows))
     assert (tmp_path / "x.json").stat().st_size < 1 << 20
-    assert read(tmp_path / "x.json", symbol="X", batch_rows=100) == told(bars(3000), "X", "1m")
+    assert read(tmp_path / "x.json", symbol="X", batch_rows=100) == expected_rows(bars(3000), "X", "1m")
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -330,7 +330,7 @@ def test_json_of_several_chunks(tmp_path: Path, indent: int | None) -> None:
     values = [[milliseconds(row[0]), *row[1:]] for row in bars(30_000)]
     (tmp_path / "x.json").write_text(json.dumps(values, indent=indent))
     assert (tmp_path / "x.json").stat().st_size > 1 << 21
-    assert read(tmp_path / "x.json", symbol="X") == told(bars(30_000), "X", "1m")
+    assert read(tmp_path / "x.json", symbol="X") == expected_rows(bars(30_000), "X", "1m")
 
 
 def test_an_unnamed_index_is_the_time(tmp_path: Path) -> None:
@@ -342,8 +342,8 @@ def test_an_unnamed_index_is_the_time(tmp_path: Path) -> None:
     )
     frame.to_csv(tmp_path / "x.csv")
     frame.to_parquet(tmp_path / "x.parquet")
-    assert read(tmp_path / "x.csv", symbol="X") == told(rows, "X", "1m")
-    assert read(tmp_path / "x.parquet", symbol="X") == told(rows, "X", "1m")
+    assert read(tmp_path / "x.csv", symbol="X") == expected_rows(rows, "X", "1m")
+    assert read(tmp_path / "x.parquet", symbol="X") == expected_rows(rows, "X", "1m")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -353,9 +353,9 @@ def test_both_versions_of_feather(tmp_path: Path) -> None:
     table = pa.Table.from_pandas(pd.DataFrame(rows, columns=names), preserve_index=False)
     feather.write_feather(table, tmp_path / "ETH_BTC-1m.feather", version=1)
     assert (tmp_path / "ETH_BTC-1m.feather").read_bytes()[:4] == b"FEA1"
-    assert read(tmp_path / "ETH_BTC-1m.feather") == told(rows, "ETH/BTC", "1m")
+    assert read(tmp_path / "ETH_BTC-1m.feather") == expected_rows(rows, "ETH/BTC", "1m")
     feather.write_feather(table, tmp_path / "ETH_BTC-1m.feather", version=2)
-    assert read(tmp_path / "ETH_BTC-1m.feather") == told(rows, "ETH/BTC", "1m")
+    assert read(tmp_path / "ETH_BTC-1m.feather") == expected_rows(rows, "ETH/BTC", "1m")
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Z", "+00:00", "America/New_York", "+05:30"])
@@ -371,12 +371,12 @@ def test_arrow_times_of_every_unit_and_zone(tmp_path: Path, zone: str, unit: str
         for place, name in enumerate(("open", "high", "low", "close", "volume"), 1)
     }
     pq.write_table(pa.table(columns), tmp_path / "x.parquet", version="2.6")
-    assert read(tmp_path / "x.parquet", symbol="X") == told(rows, "X", "1m")
+    assert read(tmp_path / "x.parquet", symbol="X") == expected_rows(rows, "X", "1m")
 
 
 def test_several_symbols_and_timeframes_are_kept_apart(tmp_path: Path) -> None:
     one, two = bars(), bars(step=timedelta(hours=1))
-    rows = told(one, "A", "1m") + told(two, "B", "1h")
+    rows = expected_rows(one, "A", "1m") + expected_rows(two, "B", "1h")
     pl.DataFrame(rows, schema=BARS, orient="row").write_csv(tmp_path / "x.csv")
     assert read(tmp_path / "x.csv") == rows
     layout = describe(tmp_path / "x.csv")
@@ -388,7 +388,7 @@ def test_a_frame_is_recognised_as_a_file_is() -> None:
     frame = pl.DataFrame(rows, schema=["Date", "Open", "High", "Low", "Close", "Volume"], orient="row")
     for source in (frame, frame.to_pandas(use_pyarrow_extension_array=True), frame.to_arrow()):
         with read_frame(source, symbol="X") as reader:
-            assert [row for batch in reader for row in batch.iter_rows()] == told(rows, "X", "1m")
+            assert [row for batch in reader for row in batch.iter_rows()] == expected_rows(rows, "X", "1m")
             assert (reader.layout.path, reader.layout.format) == (None, "frame")
 
 

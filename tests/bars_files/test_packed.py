@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.bars_files.rows import bars, generic, lines, read, rounded, told
+from tests.bars_files.rows import bars, expected_rows, generic, lines, read, rounded
 from walle.bars.files import describe, read_bars
 from walle.errors import InputError
 
@@ -57,7 +57,7 @@ def test_packed_files_read_as_plain_ones(tmp_path: Path, unpacked: Path, ending:
     content = generic(tmp_path / "plain.csv").read_bytes()
     path = tmp_path / (f"BTCUSDT-1m-2024-01.csv.{ending}" if ending != "zip" else "BTCUSDT-1m-2024-01.zip")
     path.write_bytes(PACKERS[ending](content))
-    assert read(path) == told(bars(), "BTCUSDT", "1m")
+    assert read(path) == expected_rows(bars(), "BTCUSDT", "1m")
     assert describe(path).compression == {"gz": "gzip", "zst": "zstd"}.get(ending, ending)
     assert list(unpacked.iterdir()) == []
 
@@ -66,7 +66,7 @@ def test_packed_files_read_as_plain_ones(tmp_path: Path, unpacked: Path, ending:
 def test_the_content_tells_before_the_ending(tmp_path: Path, ending: str) -> None:
     content = generic(tmp_path / "plain.csv").read_bytes()
     (tmp_path / "x.csv").write_bytes(PACKERS[ending](content))
-    assert read(tmp_path / "x.csv", symbol="X") == told(bars(), "X", "1m")
+    assert read(tmp_path / "x.csv", symbol="X") == expected_rows(bars(), "X", "1m")
 
 
 def test_packed_parquet_feather_and_json(tmp_path: Path, unpacked: Path) -> None:
@@ -78,7 +78,7 @@ def test_packed_parquet_feather_and_json(tmp_path: Path, unpacked: Path) -> None
     for name in ("feather", "parquet", "json"):
         path = tmp_path / f"ETH_BTC-1m.{name}.gz"
         path.write_bytes(gzip.compress((tmp_path / f"a.{name}").read_bytes()))
-        assert read(path) == told(rows, "ETH/BTC", "1m")
+        assert read(path) == expected_rows(rows, "ETH/BTC", "1m")
     assert list(unpacked.iterdir()) == []
 
 
@@ -145,7 +145,7 @@ def test_a_path_inside_a_zip_writes_nothing(tmp_path: Path, unpacked: Path, name
     inside.mkdir(parents=True)
     (inside / "x.zip").write_bytes(_zip(content, name))
     before = sorted(tmp_path.rglob("*"))
-    assert read(inside / "x.zip", symbol="X") == told(bars(), "X", "1m")
+    assert read(inside / "x.zip", symbol="X") == expected_rows(bars(), "X", "1m")
     assert sorted(tmp_path.rglob("*")) == before
     assert list(unpacked.iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_a_path_inside_a_zip_writes_nothing(tmp_path: Path, unpacked: Path, name
 def test_the_name_inside_a_zip_tells_where_its_own_does_not(tmp_path: Path) -> None:
     content = generic(tmp_path / "plain.csv").read_bytes()
     (tmp_path / "download.zip").write_bytes(_zip(content, "data/BTCUSDT-1m-2024-01.csv"))
-    assert read(tmp_path / "download.zip") == told(bars(), "BTCUSDT", "1m")
+    assert read(tmp_path / "download.zip") == expected_rows(bars(), "BTCUSDT", "1m")
 
 
 def test_other_members_beside_one_of_data_are_passed_over(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_other_members_beside_one_of_data_are_passed_over(tmp_path: Path) -> Non
         archive.writestr("readme.txt", "gaps: 3")
         archive.writestr("__MACOSX/._x.csv", b"\0")
         archive.writestr("x.csv", content)
-    assert read(tmp_path / "x.zip", symbol="X") == told(bars(), "X", "1m")
+    assert read(tmp_path / "x.zip", symbol="X") == expected_rows(bars(), "X", "1m")
 
 
 def test_a_zip_of_several_data_files_is_refused_by_name(tmp_path: Path) -> None:

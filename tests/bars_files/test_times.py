@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bars_files.rows import MINUTE, bars, daily, lines, read, told
+from tests.bars_files.rows import MINUTE, bars, daily, expected_rows, lines, read
 from walle.bars.files import describe, read_bars, read_frame
 from walle.errors import InputError
 
@@ -218,7 +218,7 @@ def test_dates_and_clock_times_as_types_and_as_digits() -> None:
     )
     for frame in (typed, digits):
         with read_frame(frame, symbol="X", timezone="UTC") as reader:
-            assert [row for batch in reader for row in batch.iter_rows()] == told(rows, "X", "1m")
+            assert [row for batch in reader for row in batch.iter_rows()] == expected_rows(rows, "X", "1m")
 
 
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:

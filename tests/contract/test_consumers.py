@@ -46,7 +46,7 @@ async def fill(log: EventLog, count: int, first: int = 1) -> None:
     await log.append([event(n, type="orders.Filled" if n % 2 else "run.Started") for n in range(first, first + count)])
 
 
-async def told(log: EventLog, name: str = "sink") -> dict[str, Any]:
+async def read_consumer(log: EventLog, name: str = "sink") -> dict[str, Any]:
     frame = await log.consumers()
     assert frame.schema == CONSUMERS
     return frame.row(by_predicate=pl.col("consumer_id") == name, named=True)
@@ -62,7 +62,7 @@ async def test_a_consumer_gets_every_event_once_and_resumes(log: EventLog) -> No
     assert handler.offsets == [1, 2, 3, 4, 5, 6, 7]
     other = Recorder()
     assert await Consumer(log, "other", other).run(follow=False) == 7
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["state"], row["offset"], row["lag"], row["lag_seconds"]) == ("stopped", 7, 0, 0.0)
     assert (row["owner"], row["error"], row["held"], row["held_by"], row["parked"]) == (None, None, 0, None, 0)
     assert row["succeeded_at"] is not None
@@ -90,9 +90,9 @@ async def test_the_offset_passes_events_that_are_not_wanted(log: EventLog) -> No
     handler = Recorder()
     assert await Consumer(log, "sink", handler, types="run.*").run(follow=False) == 4
     assert handler.offsets == [2, 4, 6, 8]
-    assert (await told(log))["offset"] == 9
+    assert (await read_consumer(log))["offset"] == 9
     assert await Consumer(log, "none", handler, types="nobody.Wants").run(follow=False) == 0
-    assert (await told(log, "none"))["lag"] in (0, 9)  # passing is written down once a second
+    assert (await read_consumer(log, "none"))["lag"] in (0, 9)  # passing is written down once a second
 
 
 @pytest.mark.parametrize(("start", "first"), [("first", 1), ("latest", 6), (3, 4), (-1, 1)])
@@ -112,7 +112,7 @@ async def test_a_consumer_stops_before_a_poison_event_and_resumes_there(log: Eve
         await Consumer(log, "sink", handler, backoff=0.001).run(follow=False)
     assert (e.value.consumer_id, e.value.event) == ("sink", 4)
     assert isinstance(e.value.__cause__, ValueError)
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["offset"], row["lag"], row["state"]) == (3, 3, "stopped")
     assert row["lag_seconds"] >= 0
     assert row["error"] == r"event 4: ValueError: bad event 4 \0"
@@ -141,7 +141,7 @@ async def test_a_poison_event_is_parked_and_the_rest_goes_on(log: EventLog, batc
     consumer = Consumer(log, "sink", handler, batch_size=batch_size, tries=2, backoff=0.001, on_poison="park")
     assert await consumer.run(follow=False) == 5
     assert handler.offsets == [1, 3, 4, 5, 6]
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["offset"], row["lag"], row["parked"]) == (7, 0, 2)
     parked = await log.parked("sink")
     assert parked.schema == PARKED
@@ -177,7 +177,7 @@ async def test_a_parked_event_is_replayed_when_that_is_asked_for(log: EventLog) 
     handler.failing = lambda _: False
     assert await log.replay("sink", [4]) == 1
     assert await Consumer(log, "sink", handler, **settings).run(follow=False) == 1
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["parked"], row["offset"]) == (0, 5)
     assert await log.replay("sink") == 0
 
@@ -188,8 +188,8 @@ async def test_a_running_consumer_hears_of_a_replay_and_of_a_reset(log: EventLog
     consumer = Consumer(log, "sink", handler, tries=1, on_poison="park")
     running = asyncio.create_task(consumer.run())
     await reached(handler, [1, 3, 4])
-    assert (await told(log))["state"] == "running"
-    assert (await told(log))["owner"].startswith("pid ")
+    assert (await read_consumer(log))["state"] == "running"
+    assert (await read_consumer(log))["owner"].startswith("pid ")
     handler.failing = lambda _: False
     await log.replay("sink")
     await reached(handler, [1, 3, 4, 2])
@@ -199,8 +199,8 @@ async def test_a_running_consumer_hears_of_a_replay_and_of_a_reset(log: EventLog
     await reached(handler, [1, 3, 4, 2, 3, 4, 5])
     consumer.stop()
     assert await asyncio.wait_for(running, 5) == 7
-    assert (await told(log))["state"] == "stopped"
-    assert (await told(log))["offset"] == 5
+    assert (await read_consumer(log))["state"] == "stopped"
+    assert (await read_consumer(log))["offset"] == 5
 
 
 async def reached(handler: Recorder, offsets: list[int]) -> None:
@@ -243,7 +243,7 @@ async def test_a_consumer_that_was_replaced_commits_nothing(log: EventLog) -> No
     go.set()
     with pytest.raises(ConsumerFenced, match=r"taken over by another process \(this claim's epoch was 1\)"):
         await asyncio.wait_for(stalled, 5)
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["offset"], row["epoch"], row["state"]) == (6, 2, "stopped")
 
 
@@ -257,7 +257,7 @@ async def test_a_stop_finishes_the_batch_in_hand(log: EventLog) -> None:
 
     consumer = Consumer(log, "sink", handle, batch_size=4)
     assert await consumer.run() == 4
-    assert (await told(log))["offset"] == 4
+    assert (await read_consumer(log))["offset"] == 4
 
 
 async def test_a_cancelled_consumer_keeps_what_it_handled_and_frees_its_name(log: EventLog) -> None:
@@ -276,7 +276,7 @@ async def test_a_cancelled_consumer_keeps_what_it_handled_and_frees_its_name(log
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    row = await told(log)
+    row = await read_consumer(log)
     assert (row["offset"], row["state"]) == (4, "stopped")
 
 
@@ -294,7 +294,7 @@ async def test_a_reset_is_previewed_then_done_and_written_down(
     assert (preview.applied, preview.from_offset, preview.to_offset) == (False, 4, offset)
     assert preview.events["offset"].to_list() == again
     assert preview.replayed == len(again)
-    assert (await told(log))["offset"] == 4
+    assert (await read_consumer(log))["offset"] == 4
     assert (await log.resets()).is_empty()
     done = await log.reset_offset("sink", **place, reason="a bug")
     assert done.applied
@@ -342,7 +342,7 @@ async def test_a_reset_that_makes_no_sense_changes_nothing(log: EventLog) -> Non
     for call in (log.reset_offset("sinc", to=1, reason="x"), log.replay("sinc"), log.parked("sinc")):
         with pytest.raises(UnknownConsumer, match="no consumer 'sinc'; did you mean 'sink'"):
             await call
-    assert (await told(log))["offset"] == 3
+    assert (await read_consumer(log))["offset"] == 3
     assert (await log.resets()).is_empty()
 
 

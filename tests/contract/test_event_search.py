@@ -21,7 +21,7 @@ from walle.envelope import Event
 from walle.errors import InputError, UnknownEvent
 from walle.events import EventLog, Mask, search
 from walle.events.export import exported
-from walle.events.json_path import found, parse_path
+from walle.events.json_path import find_values, parse_path
 from walle.frames import EVENTS
 
 
@@ -192,7 +192,7 @@ def test_a_quoted_path_is_read_as_it_is_written(steps: list[str | int]) -> None:
     document: Any = 7
     for step in reversed(steps):
         document = [None] * step + [document] if isinstance(step, int) else {step: document}
-    assert list(found(document, tuple(steps))) == [7]
+    assert list(find_values(document, tuple(steps))) == [7]
 
 
 async def test_a_search_stops_after_its_time_and_goes_on(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

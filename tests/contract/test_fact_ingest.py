@@ -188,8 +188,8 @@ async def test_orders_go_on_and_never_back(orders: OrderRepository) -> None:
     assert (report.inserted, report.updated, report.duplicates, report.conflicts) == (1, 1, 1, 4)
     assert report.conflict_rows.schema == ORDER_CONFLICTS
     assert report.conflict_rows.select("id", "stored_status", "status", "reason").rows() == [
-        ("order-2", "accepted", "accepted", "more than that is filled already"),
-        ("order-3", "filled", "cancelled", "its status is final already"),
+        ("order-2", "accepted", "accepted", "a larger quantity is already filled"),
+        ("order-3", "filled", "cancelled", "its status is already final"),
         ("order-4", "accepted", "accepted", "it is another order: client_order_id, run_id, symbol or side differ"),
         ("order-5", None, "accepted", "its client_order_id belongs to another order"),
     ]

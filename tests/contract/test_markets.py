@@ -18,7 +18,7 @@ from walle.database import Database
 from walle.errors import ConfigurationError, InputError, UnknownCalendar, UnknownSymbol, UnknownTimeframe
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories import BarRepository
-from walle.repositories.bars.calendars import calendars_of, explained
+from walle.repositories.bars.calendars import add_explanations, calendars_of
 from walle.repositories.bars.coverage import SERIES_GAPS
 from walle.repositories.events.consumer_claims import whoami
 
@@ -117,7 +117,7 @@ async def test_what_cannot_be_a_calendar_is_refused_before_anything_is_written(r
 
     with pytest.raises(UnknownCalendar, match="did you mean '24/7'"):
         await repository.set_calendar(["ACME", "GLOBEX"], "24/6")
-    with pytest.raises(InputError, match="cannot be remembered"):
+    with pytest.raises(InputError, match="cannot be stored"):
         await repository.set_calendar("ACME", Odd("24/7"))
     with pytest.raises(UnknownCalendar):
         await repository.set_calendar("ACME", Odd("odd"))
@@ -192,7 +192,7 @@ def test_explanations_are_found_as_by_a_loop() -> None:
         for start, end, *_ in gaps:
             latest = [row for row in said if row[1] != "1h" and row[2] <= start and end <= row[3]]
             expected.append(max(latest, key=lambda row: int(row[7]))[4] if latest else None)
-        found = explained(
+        found = add_explanations(
             pl.DataFrame(gaps, schema=GAPS, orient="row"),
             pl.DataFrame(said, schema={**EXPLANATIONS, "id": pl.Int64()}, orient="row"),
             "1m",

@@ -112,7 +112,7 @@ async def test_what_is_asked_wrongly_is_refused(log: EventLog) -> None:
             await consumer.commit(ids[0])
         await consumer.poll()
         await consumer.commit(ids[1])
-        with pytest.raises(InputError, match=f"stands at {ids[1]} and cannot go back to {ids[0]}"):
+        with pytest.raises(InputError, match=f"is at offset {ids[1]} and cannot go back to {ids[0]}"):
             await consumer.commit(ids[0])
         for limit in (0, True, "5"):
             with pytest.raises(InputError, match="limit="):
@@ -131,7 +131,7 @@ async def test_offsets_are_kept_by_name_and_move_forward(log: EventLog) -> None:
     await store.set_offset("sink", ids[2])
     await store.set_offset("another", -1)
     assert await store.get_all_offsets() == {"another": -1, "sink": ids[2]}
-    with pytest.raises(InputError, match=f"stands at {ids[2]} and cannot go back to {ids[0]}.*reason"):
+    with pytest.raises(InputError, match=f"is at offset {ids[2]} and cannot go back to {ids[0]}.*reason"):
         await store.set_offset("sink", ids[0])
     await store.set_offset("sink", ids[0], reason="a bug")
     assert await store.get_offset("sink") == ids[0]

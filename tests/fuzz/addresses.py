@@ -101,7 +101,7 @@ def check(content: str, folder: Path) -> None:
             try:
                 shown.append(repr(use(target)))
             except WalleError as error:
-                shown += _said(error)
+                shown += _texts_of(error)
     finally:
         logging.getLogger().removeHandler(handler)
     for text in (*shown, heard.getvalue()):
@@ -109,7 +109,7 @@ def check(content: str, folder: Path) -> None:
             raise Leak(f"{content} is shown as {text[:500]}")
 
 
-def _said(error: BaseException | None) -> list[str]:
+def _texts_of(error: BaseException | None) -> list[str]:
     said = []
     while error is not None:
         said += [str(error), repr(error)]

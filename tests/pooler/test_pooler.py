@@ -130,7 +130,7 @@ def test_it_is_noticed_and_said_once(addresses: Addresses, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO, "walle"), walle.connect(addresses.pooled) as store:
         write_all(store)
         assert store.events.consume("sink", lambda _: None) == 20
-        said = [record.getMessage() for record in caplog.records if "pooler stands before" in record.getMessage()]
+        said = [record.getMessage() for record in caplog.records if "pooler is in front of" in record.getMessage()]
     assert said
     assert all("***" in text for text in said)
 

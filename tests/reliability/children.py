@@ -107,12 +107,12 @@ def announce(moment: str) -> None:
     def before(owner: object, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
         real = getattr(owner, name)
 
-        def told(*arguments: Any, **options: Any) -> Any:
+        def announced(*arguments: Any, **options: Any) -> Any:
             if when(*arguments):
                 print(moment, flush=True)
             return real(*arguments, **options)
 
-        setattr(owner, name, told)
+        setattr(owner, name, announced)
 
     if moment == "checking":
         before(ingest_source, "parse_bars")

@@ -52,13 +52,13 @@ def tell_commits() -> None:
     """Print the epoch and the offset of every commit that the database took."""
     real = OffsetRepository.commit
 
-    async def told(self: OffsetRepository, claim: Any, offset: int, *, handled: bool = True) -> Any:
+    async def announced(self: OffsetRepository, claim: Any, offset: int, *, handled: bool = True) -> Any:
         standing = await real(self, claim, offset, handled=handled)
         if (standing.epoch, standing.offset) == (claim.epoch, offset):
             note("commit", standing.epoch, standing.offset)
         return standing
 
-    OffsetRepository.commit = told  # type: ignore[method-assign]  # told takes what it takes
+    OffsetRepository.commit = announced  # type: ignore[method-assign]  # announced takes what it takes
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -29,10 +29,10 @@ __all__ = [
     "history",
     "ids",
     "kill",
+    "numbers_of",
     "offset",
     "owner",
     "replay",
-    "said",
     "say",
     "start",
     "together",
@@ -63,7 +63,7 @@ def say(child: Child, words: object = "go") -> None:
     child.process.stdin.flush()
 
 
-def said(child: Child, word: str) -> list[list[int]]:
+def numbers_of(child: Child, word: str) -> list[list[int]]:
     """Return the numbers of the lines with a word so far."""
     return [[int(part) for part in line.split(" ")[1:]] for line in child.lines if line.split(" ")[0] == word]
 

@@ -28,7 +28,7 @@ from tests.samples import run
 from walle.records import Owner
 from walle.repositories.events.consumer_claims import liveness
 from walle.runs import is_alive, is_this_process, this_process
-from walle.runs.kernel import INITIAL, Seen, decode_kinfo, look, place
+from walle.runs.kernel import INITIAL, FoundProcess, decode_kinfo, find_process, place
 
 TELL = "import json, dataclasses, sys; from walle.runs import this_process\n"
 TELL += "print('owner', json.dumps(dataclasses.asdict(this_process()))); sys.stdin.readline()\n"
@@ -102,7 +102,7 @@ def test_a_process_may_be_called_anything(tmp_path: Path, name: str, state: str,
     (tmp_path / "7").mkdir()
     content = f"7 ({name}) {state} " + " ".join(map(str, range(4, 53)))
     (tmp_path / "7" / "stat").write_bytes(content.encode(errors="surrogateescape"))
-    assert look(7, tmp_path) == Seen(ended=ended, ticks=22)
+    assert find_process(7, tmp_path) == FoundProcess(ended=ended, ticks=22)
 
 
 def test_a_zombie_is_dead_and_a_stopped_process_alive() -> None:
@@ -155,8 +155,8 @@ def test_containers_that_share_the_id_of_a_machine_are_judged_by_their_signs_of_
 def test_a_process_of_another_user_that_may_not_be_looked_at_is_there(hiding: str, tmp_path: Path) -> None:
     text = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from walle.runs.kernel import look\n"
-        "pid = int(sys.argv[1]); print('seen', look(pid), look(4194305))\n"
+        "from pathlib import Path; from walle.runs.kernel import find_process\n"
+        "pid = int(sys.argv[1]); print('seen', find_process(pid), find_process(4194305))\n"
         "print('stat', Path(f'/proc/{pid}/stat').exists())\n"
     )
     mounted = f"mount -t proc -o {hiding} proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups "
@@ -170,7 +170,7 @@ def test_a_process_of_another_user_that_may_not_be_looked_at_is_there(hiding: st
     )
     if code.returncode:
         pytest.skip(f"no such mount here: {code.stderr}")
-    assert code.stdout.splitlines()[0] == "seen Seen(ended=False, ticks=None) None"
+    assert code.stdout.splitlines()[0] == "seen FoundProcess(ended=False, ticks=None) None"
 
 
 @ROOT_ONLY
@@ -212,9 +212,9 @@ def test_macos_keeps_the_time_of_the_fork() -> None:
     answer = bytearray(648)
     struct.pack_into("<qi", answer, 0, 1_700_000_000, 123_456)
     answer[36] = 2
-    assert decode_kinfo(bytes(answer)) == Seen(ended=False, ticks=1_700_000_000_123_456)
+    assert decode_kinfo(bytes(answer)) == FoundProcess(ended=False, ticks=1_700_000_000_123_456)
     answer[36] = 5
-    assert decode_kinfo(bytes(answer)) == Seen(ended=True, ticks=1_700_000_000_123_456)
+    assert decode_kinfo(bytes(answer)) == FoundProcess(ended=True, ticks=1_700_000_000_123_456)
     assert decode_kinfo(b"") is None
 
 

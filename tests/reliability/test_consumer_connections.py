@@ -15,9 +15,9 @@ from tests.reliability.consuming import (
     consuming,
     flat,
     history,
+    numbers_of,
     offset,
     owner,
-    said,
     until,
     watch,
 )
@@ -56,11 +56,11 @@ def test_a_consumer_whose_connections_are_cut_goes_on_or_says_so_and_loses_nothi
     end = child.lines[-1].split(" ")[1]
     assert end == "well" if turn % 2 else end in ("well", "DatabaseError")
     place = offset(raw)
-    assert place >= said(child, "commit")[-1][1]
+    assert place >= numbers_of(child, "commit")[-1][1]
     with consuming(address, follow=False) as after:
         after.succeed()
-    assert flat(said(after, "given")) == list(range(place + 1, count + 1))
-    assert set(flat(said(child, "handled")) + flat(said(after, "handled"))) == set(range(1, count + 1))
+    assert flat(numbers_of(after, "given")) == list(range(place + 1, count + 1))
+    assert set(flat(numbers_of(child, "handled")) + flat(numbers_of(after, "handled"))) == set(range(1, count + 1))
     assert all(before <= now for _, before, now, _ in history(raw))
     assert owner(raw) is None
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import walle
 from tests.raw import Raw
-from tests.reliability.consuming import SINK, append, flat, offset, owner, said, start, until
+from tests.reliability.consuming import SINK, append, flat, numbers_of, offset, owner, start, until
 from tests.reliability.processes import sizes
 from tests.samples import event
 from walle.config import DatabaseConfig
@@ -248,7 +248,7 @@ def test_ctrl_c_ends_consuming_after_the_event_in_hand_and_the_store_goes_on(add
         assert child.expect("appended") == "6"
         assert child.expect("again") == ("4" if moment == "handling" else "1")
         child.succeed()
-    given, handled = (flat(said(child, name)) for name in ("given", "handled"))
+    given, handled = (flat(numbers_of(child, name)) for name in ("given", "handled"))
     assert given == handled
     assert given == ([1, 2, 3, 3, 4, 5, 6] if moment == "handling" else [1, 2, 3, 4, 5, 6])
     assert offset(raw) == 6

@@ -21,8 +21,8 @@ from tests.reliability.consuming import (
     flat,
     hang,
     history,
+    numbers_of,
     offset,
-    said,
     say,
     together,
     until,
@@ -95,8 +95,8 @@ def test_a_consumer_whose_lock_is_cut_off_takes_it_again_and_keeps_its_name(post
         until(lambda: offset(raw) == 200)
         first.signal(signal.SIGTERM)
         assert first.succeed().lines[-1] == "ended well"
-    assert flat(said(first, "given")) == list(range(1, 201))
-    assert said(second, "given") == []
+    assert flat(numbers_of(first, "given")) == list(range(1, 201))
+    assert numbers_of(second, "given") == []
     assert len({epoch for epoch, *_ in history(raw)}) == 1, "it went on under its epoch"
     assert holders(raw) == []
 
@@ -110,7 +110,7 @@ def test_a_consumer_whose_name_was_taken_after_a_cut_handles_nothing_more(postgr
         say(first)
         first.expect("commit")
         hang(first, raw)
-        begun = len(said(first, "given"))
+        begun = len(numbers_of(first, "given"))
         cut(raw)
         say(second)
         second.expect("commit")
@@ -120,7 +120,7 @@ def test_a_consumer_whose_name_was_taken_after_a_cut_handles_nothing_more(postgr
         second.signal(signal.SIGTERM)
         second.succeed()
     # a line may have been under way when it was stopped, and the call in hand goes to its end
-    assert len(said(first, "given")) <= begun + 2
+    assert len(numbers_of(first, "given")) <= begun + 2
     commits = [(epoch, pid) for epoch, before, after, pid in history(raw) if before != after]
     assert len(set(commits)) == len({epoch for epoch, _ in commits}) == 2
     assert all(before <= after for _, before, after, _ in history(raw))

@@ -23,10 +23,10 @@ from tests.reliability.consuming import (
     history,
     ids,
     kill,
+    numbers_of,
     offset,
     owner,
     replay,
-    said,
     say,
     start,
     together,
@@ -58,11 +58,13 @@ def test_a_consumer_that_is_killed_at_any_moment_skips_no_event(address: str, ro
                 time.sleep(chance.uniform(0, 0.12))
                 kill(child)
             gone(raw, child.process.pid)
-            given = [number for number in dict.fromkeys(flat(said(child, "given"))) if number > place]  # no replays
+            given = [
+                number for number in dict.fromkeys(flat(numbers_of(child, "given"))) if number > place
+            ]  # no replays
             assert given == ids(raw, place)[: len(given)], "it began after its offset, and went on in order"
             assert offset(raw) >= place, "an offset never goes back"
             place = offset(raw)
-            handled |= set(flat(said(child, "handled")))
+            handled |= set(flat(numbers_of(child, "handled")))
             parked = {number for (number,) in raw.rows("SELECT event FROM parked_events")}
             assert {number for number in ids(raw) if number <= place} <= handled | parked
             writer.expect("written")
@@ -71,7 +73,7 @@ def test_a_consumer_that_is_killed_at_any_moment_skips_no_event(address: str, ro
     replay(raw)
     with consuming(address, follow=False) as child:
         child.succeed()
-    handled |= set(flat(said(child, "handled")))
+    handled |= set(flat(numbers_of(child, "handled")))
     stored = ids(raw)
     assert len(stored) == count
     assert handled == set(stored)
@@ -111,23 +113,23 @@ def test_a_name_belongs_to_one_process_and_passes_on_when_it_dies_or_is_replaced
         time.sleep(chance.uniform(0, 0.1))
         second.signal(signal.SIGCONT)
         assert second.expect("ended") == "ConsumerFenced"
-        while 3 * part not in flat(said(third, "handled")):
+        while 3 * part not in flat(numbers_of(third, "handled")):
             third.expect("handled")
         third.signal(signal.SIGTERM)
         third.succeed()
-    epochs = {child.process.pid: {epoch for epoch, _ in said(child, "commit")} for child in children}
+    epochs = {child.process.pid: {epoch for epoch, _ in numbers_of(child, "commit")} for child in children}
     changes = history(raw)
     for mine, other in ((first, second), (second, third), (first, third)):
         assert not epochs[mine.process.pid] & epochs[other.process.pid]
     commits = [(epoch, after, pid) for epoch, before, after, pid in changes if before != after]
-    told = {(epoch, after, child.process.pid) for child in children for epoch, after in said(child, "commit")}
+    told = {(epoch, after, child.process.pid) for child in children for epoch, after in numbers_of(child, "commit")}
     assert told <= set(commits), "the database saw what they say, in the same epochs"
     assert len({(epoch, pid) for epoch, _, pid in commits}) == len({epoch for epoch, *_ in commits}) == 3
     assert [epoch for epoch, *_ in changes] == sorted(epoch for epoch, *_ in changes)
     assert all(before <= after for _, before, after, _ in changes)
-    begun = flat(said(third, "given"))[0]
+    begun = flat(numbers_of(third, "given"))[0]
     assert begun == stood + 1
-    assert {number for child in children for number in flat(said(child, "handled"))} >= set(ids(raw))
+    assert {number for child in children for number in flat(numbers_of(child, "handled"))} >= set(ids(raw))
     assert offset(raw) == 3 * part
     assert owner(raw) is None
 
@@ -276,7 +278,7 @@ def test_a_fill_and_its_event_are_stored_both_or_neither(address: str, moment: s
     member = "json_extract(payload, '$.id')" if raw.sqlite else "payload ->> 'id'"
     events = sorted(int(name.removeprefix("event-")) for (name,) in raw.rows(f"SELECT {member} FROM outbox"))
     assert fills == events
-    acknowledged = flat(said(child, "stored"))
+    acknowledged = flat(numbers_of(child, "stored"))
     assert fills[: len(acknowledged)] == acknowledged
     assert len(fills) <= len(acknowledged) + 1
     if moment != "random":
@@ -293,7 +295,7 @@ def test_a_stop_finishes_and_commits_the_batch_in_hand_and_frees_the_name(addres
         child.expect("given")
         child.signal(signal.SIGTERM)
         child.succeed()
-    assert said(child, "given") == said(child, "handled") == [list(range(1, 11)), list(range(11, 21))]
+    assert numbers_of(child, "given") == numbers_of(child, "handled") == [list(range(1, 11)), list(range(11, 21))]
     assert offset(raw) == 20
     assert owner(raw) is None
 
@@ -340,7 +342,7 @@ def test_a_consumer_that_waits_goes_on_from_a_reset_soon(address: str, to: int) 
         assert time.monotonic() - moment < 10
         child.signal(signal.SIGTERM)
         assert child.succeed().lines[-1] == "ended well"
-    again = flat(said(child, "given"))[30:]
+    again = flat(numbers_of(child, "given"))[30:]
     if again[0] == 31 != to + 1:  # it came before the reset was heard of, and was not committed
         again.pop(0)
     assert again in (list(range(to + 1, 32)), [31, 31])

@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_read_is_said_and_not_left_out(shared_folder: Path)
         answer = reader.expect("refused")
     assert answer.startswith("DatabaseUnavailable ")
     assert "store.db-wal" in answer
-    assert "right to write the folder" in answer
+    assert "write access to the folder" in answer
     assert "damaged" not in answer
 
 

@@ -180,7 +180,7 @@ async def test_a_file_replaced_during_the_commit_is_said_to_have_taken_it(sqlite
             path.rename(path.with_name("old.db"))
             replace(path)
 
-    with pytest.raises(walle.FileReplaced, match="went into the file that lay there before") as caught:
+    with pytest.raises(walle.FileReplaced, match="wrote to the previous file") as caught:
         async with database.session() as session:
             await repository.append(fill(1), session=session)
             connection = await session.connection()

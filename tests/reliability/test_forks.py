@@ -31,7 +31,7 @@ address, number = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
 def note(*words):
     os.write(1, (' '.join(map(str, words)) + '\\n').encode())
 
-def told(call):
+def refused_by(call):
     try:
         call()
     except walle.StoreForked as error:
@@ -61,7 +61,7 @@ if pid == 0:
         lambda: store.events.consume('sink', print), lambda: store.runs.save(run()),
         lambda: next(store.events.tail(after=-1)), lambda: store.orders.save(order()),
     ]
-    note('told', sorted({told(call) for call in calls}) == [str(me)])
+    note('told', sorted({refused_by(call) for call in calls}) == [str(me)])
     note('shown', 'Connect' in store._repr_html_() or not store.durable)
     store.close()
     store.close()
@@ -117,7 +117,7 @@ for turn in range(number):
     time.sleep(0.01)
     pid = os.fork()
     if pid == 0:
-        code = 0 if told(store.fills.read) == str(me) else 9
+        code = 0 if refused_by(store.fills.read) == str(me) else 9
         if turn % 3 == 1:
             with walle.connect(address) as mine:
                 code = code or (0 if mine.events.append(event(100_000 + turn)) > 1 else 8)
@@ -250,7 +250,8 @@ def test_a_store_in_memory_follows_the_same_rule() -> None:
         "store.events.append(event(1))\n"
         "me = os.getpid()\n"
         "if (pid := os.fork()) == 0:\n"
-        "    note('told', told(store.events.read) == told(lambda: store.events.append(event(2))) == str(me))\n"
+        "    calls = store.events.read, lambda: store.events.append(event(2))\n"
+        "    note('told', {refused_by(call) for call in calls} == {str(me)})\n"
         "    store.close()\n"
         "    with walle.connect() as mine:\n"
         "        note('mine', mine.events.append(event(1)))\n"
@@ -273,7 +274,7 @@ def test_the_process_s_one_database_is_made_anew_in_a_child(address: str) -> Non
         "if (pid := os.fork()) == 0:\n"
         "    inherited, loop = loop, asyncio.SelectorEventLoop()\n"
         "    run = loop.run_until_complete\n"
-        "    note('told', told(lambda: run(walle.FillRepository(get_database()).read())) == str(me))\n"
+        "    note('told', refused_by(lambda: run(walle.FillRepository(get_database()).read())) == str(me))\n"
         "    run(init_database(address))\n"
         "    note('mine', run(walle.EventLog(get_database()).append(event(2))))\n"
         "    run(close_database()); loop.close()\n"
@@ -295,7 +296,7 @@ def test_a_fork_leaves_a_consumers_lock_and_the_listener_to_the_parent(address: 
         "handled = []\n"
         "def handle(given):\n"
         "    if given.offset == 2 and (pid := os.fork()) == 0:\n"
-        "        sys.exit(0 if told(store.fills.read) == str(me) else 1)\n"
+        "        sys.exit(0 if refused_by(store.fills.read) == str(me) else 1)\n"
         "    elif given.offset == 2:\n"
         "        note('code', waited(pid))\n"
         "    handled.append(given.offset)\n"
@@ -370,7 +371,7 @@ def polars():
         lambda: mine.runs.save(walle.frames.RUNS.to_frame()), mine.events.latest,
         lambda: next(mine.events.tail(after=-1)), lambda: mine.status(deep=True), walle.connect().events.read,
     ]
-    note('told', {told(call) for call in calls} == {str(me)})
+    note('told', {refused_by(call) for call in calls} == {str(me)})
     try:
         mine.fills.read()
     except walle.StoreForked as error:
@@ -477,12 +478,14 @@ def test_nobody_passes_a_gate_between_the_forks_look_and_its_end() -> None:
 
 
 OUTSIDE = {
-    "a look": "with looking(dialect) as connection:\n        connection.exec_driver_sql('SELECT 1'); held()",
+    "an inspection": (
+        "with open_for_inspection(dialect) as connection:\n        connection.exec_driver_sql('SELECT 1'); held()"
+    ),
     "a read": "for _ in dialect.read(sa.select(models.fills.c.id), {'id': pl.String()}, ReadJob()):\n        held()",
     "a migration": (
         "from walle import migrate\n"
-        "    real = migrate.look_at\n"
-        "    migrate.look_at = lambda *given: (held(), real(*given))[1]\n"
+        "    real = migrate.read_schema\n"
+        "    migrate.read_schema = lambda *given: (held(), real(*given))[1]\n"
         "    migrate.downgrade(config, 'base', discard=True)"
     ),
 }
@@ -495,7 +498,7 @@ def test_a_fork_sees_a_transaction_on_a_file_whoever_has_it_under_way(sqlite_add
         "from walle import forks, models\n"
         "from walle.config import DatabaseConfig\n"
         "from walle.dialects import ReadJob, dialect_for\n"
-        "from walle.dialects.base import looking\n"
+        "from walle.dialects.base import open_for_inspection\n"
         "config = DatabaseConfig(url=address)\n"
         "dialect = dialect_for(config)\n"
         "forks.PATIENCE = 0.2\n"
@@ -517,7 +520,7 @@ def test_a_fork_sees_a_transaction_on_a_file_whoever_has_it_under_way(sqlite_add
         "note('code', waited(pid))\n"
     )
     with script(text, sqlite_address, flags=ALLOWED) as parent:
-        assert "a transaction on it was under way" in parent.expect("refused")
+        assert "a transaction on it was running" in parent.expect("refused")
         assert parent.expect("code") == "0"
         parent.expect("free")
         assert parent.expect("code") == "0"
@@ -545,7 +548,7 @@ def test_a_deep_look_that_is_under_way_is_seen_by_a_fork(sqlite_address: str) ->
         "note('code', waited(pid)); go.set(); thread.join(); store.close()\n"
     )
     with script(text, sqlite_address, flags=ALLOWED) as parent:
-        assert "a transaction on it was under way" in parent.expect("refused")
+        assert "a transaction on it was running" in parent.expect("refused")
         assert parent.expect("code") == "0"
         parent.succeed()
 

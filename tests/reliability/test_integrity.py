@@ -58,7 +58,7 @@ def test_the_command_checks_deeply_when_it_is_asked(address: str, capsys: pytest
     assert main(["status", address]) == 0  # a quick look claims nothing of the rows
     assert "checked" not in capsys.readouterr().out
     assert main(["status", "--deep", address]) == 1
-    assert "PROBLEM   bar_index: 'BTC/USD' 1m is said to have 1499 bars" in capsys.readouterr().out
+    assert "PROBLEM   bar_index: 'BTC/USD' 1m counts 1499 bars" in capsys.readouterr().out
 
 
 def test_an_index_of_other_bars_is_found(address: str) -> None:
@@ -71,7 +71,7 @@ def test_an_index_of_other_bars_is_found(address: str) -> None:
             "WHERE symbol = 'BTC/USD'"
         )
         problems = store.status(deep=True).problems
-        assert problems == ("bar_index: of 'BTC/USD' 1m bars are there that the index has not",)
+        assert problems == ("bar_index: of 'BTC/USD' 1m the table has bars that the index lacks",)
         raw.run("UPDATE bar_index SET runs = NULL WHERE symbol = 'BTC/USD'")  # a mark: to be looked at again
         assert store.status(deep=True).problems == ()
 
@@ -92,12 +92,12 @@ def test_values_that_cannot_stand_in_their_column_are_found(sqlite_address: str)
         status = store.status(deep=True)
     assert not status.ok
     for what in (
-        "fills: the row id='fill-7' has a price that cannot stand there: '1e5'",
-        "fills: the row id='fill-8' has a filled_at",
+        "fills: the row id='fill-7' holds an invalid price: '1e5'",
+        "fills: the row id='fill-8' holds an invalid filled_at",
         "bars: the row id=5 has a low, high or volume",
-        "has a close that cannot stand there: Inf, which is no finite number",
+        "holds an invalid close: Inf, which is no finite number",
         "veda_orders: ",
-        "outbox has a row with the id 200, but only 10 were given out",
+        "outbox has a row with the id 200, but only 10 were assigned",
     ):
         assert any(what in problem for problem in status.problems), (what, status.problems)
 
@@ -138,7 +138,7 @@ def everything(path: Path) -> dict[str, pl.DataFrame] | None:
         return None
 
 
-def found(path: Path) -> bool:
+def finds_damage(path: Path) -> bool:
     try:
         with walle.connect(path, read_only=True) as store:
             return bool(store.status(deep=True).problems)
@@ -154,7 +154,7 @@ def test_damaged_pages_that_read_differently_are_found_unless_a_lone_cell_change
         fill_store(store)
     truth, content, dice = everything(whole), whole.read_bytes(), random.Random(7)
     assert truth is not None
-    assert not found(whole)
+    assert not finds_damage(whole)
     silent = 0
     for trial in range(trials):
         damaged = bytearray(content)
@@ -167,7 +167,7 @@ def test_damaged_pages_that_read_differently_are_found_unless_a_lone_cell_change
         if read is not None and all(read[name].equals(truth[name]) for name in truth):
             path.unlink()
             continue  # unused bytes, or what these reads do not need
-        if not found(path):
+        if not finds_damage(path):
             assert read is not None
             silent += 1
             for name, frame in truth.items():

@@ -157,5 +157,5 @@ def test_a_store_on_a_network_file_system_is_warned_of_once(
             assert store.status().ok
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("walle", "WARNING")
-    assert f"{sqlite_address} lies on a network file system (nfs4)" in record.getMessage()
+    assert f"{sqlite_address} is on a network file system (nfs4)" in record.getMessage()
     assert "PostgreSQL" in record.getMessage()

@@ -73,7 +73,7 @@ def say(part: Any, **message: Any) -> None:
     part._handle_custom_msg(message, [])
 
 
-def drawn(view: CoverageView) -> list[str]:
+def map_rows(view: CoverageView) -> list[str]:
     """The rows of the map, each with the levels of its cells."""
     flat = zlib.decompress(view.map.data) if view.map.data else b""
     width = view.map.columns
@@ -99,7 +99,7 @@ def answers(view: CoverageView, monkeypatch: pytest.MonkeyPatch) -> list[dict[st
 def test_each_cell_has_the_level_of_its_share_and_a_single_hole_is_never_complete(view: CoverageView) -> None:
     whole, holed = "1" * 40, "1" * 1 + "3" + "1" * 8 + "6" + "1" * 29
     weekdays = ("1" * 5 + "66") * 5 + "1" * 5
-    assert drawn(view) == [f"BTC/USD {whole}", f"ETH/USD {holed}", f"aapl {weekdays}"]
+    assert map_rows(view) == [f"BTC/USD {whole}", f"ETH/USD {holed}", f"aapl {weekdays}"]
     assert view.map.shares == ["100 %", "97.39 %", "75.00 %"]
     assert view.map.first == START.timestamp() * 1000
     assert view.summary.value.startswith(
@@ -143,21 +143,21 @@ def test_the_filters_choose_the_series(view: CoverageView) -> None:
     view.controls["timeframe"].value = view.controls["symbol"].value = ""
     view.controls["order"].value = "least coverage first"
     assert [name for name, _ in view.map.names] == ["aapl", "ETH/USD", "BTC/USD"]
-    assert drawn(view)[2] == "BTC/USD " + "1" * 40
+    assert map_rows(view)[2] == "BTC/USD " + "1" * 40
     assert view.frame()["symbol"].unique(maintain_order=True).to_list() == ["BTC/USD", "ETH/USD", "aapl"]
 
 
 def test_the_calendar_says_what_is_missing(view: CoverageView, caplog: pytest.LogCaptureFixture) -> None:
     view.controls["calendar"].value = "24/5"
-    row = next(row for row in drawn(view) if row.startswith("aapl"))
+    row = next(row for row in map_rows(view) if row.startswith("aapl"))
     assert set(row.removeprefix("aapl ")) == {"1", "0"}
     assert view.frame().filter(pl.col("symbol") == "aapl")["missing"].sum() == 0
-    before = drawn(view)
+    before = map_rows(view)
     with caplog.at_level(logging.ERROR, "walle.widgets"):
         view.controls["calendar"].value = "XNYSE"
     assert "unknown calendar 'XNYSE'" in error(view) and "XNYS" in error(view)
     assert "CoverageView: change_calendar failed" in caplog.text
-    assert drawn(view) == before and "calendar='24/5'" in view.code
+    assert map_rows(view) == before and "calendar='24/5'" in view.code
     view.controls["calendar"].value = ""
     assert error(view) == ""
     assert "calendar=" not in view.code
@@ -169,7 +169,7 @@ def test_the_cells_are_days_weeks_or_months_by_choice_or_by_zoom(view: CoverageV
     assert (view.map.period, view.map.columns) == ("week", 6)
     say(view.map, kind="span", days=9_000)
     assert (view.map.period, view.map.columns) == ("month", 2)
-    assert drawn(view)[1] == "ETH/USD 31"
+    assert map_rows(view)[1] == "ETH/USD 31"
     say(view.map, kind="span", days=30)
     assert view.map.period == "day"
     view.controls["period"].value = "month"
@@ -255,7 +255,7 @@ def test_refresh_counts_again(view: CoverageView, filled: walle.Store) -> None:
     filled.bars.ingest(bars(9, start=START), symbol="NEW", timeframe="1m")
     assert len(view.map.names) == 3
     view.controls["refresh"].click()
-    assert drawn(view)[1] == "ETH/USD " + "1" * 40
+    assert map_rows(view)[1] == "ETH/USD " + "1" * 40
     assert ["NEW", "1m"] in view.map.names and ("1m", "1m") in view.controls["timeframe"].options
 
 

@@ -188,7 +188,7 @@ def test_consumers_parked_events_and_a_reset_with_preview_and_confirmation(noteb
     labelled(notebook, "reason").press("Tab")
     assert page.get_by_role("button", name="Move offset").is_disabled()
     page.get_by_role("button", name="Preview").click()
-    notebook.eventually("print('196 events are handled again' in view.consumers.told.value)", "True")
+    notebook.eventually("print('196 events are handled again' in view.consumers.status.value)", "True")
     notebook.picture("outbox-consumers", ".walle-view")
     page.get_by_role("button", name="Move offset").click()
     notebook.eventually("print(store.events.consumers()['offset'][0])", "-1")

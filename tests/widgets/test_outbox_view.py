@@ -72,22 +72,22 @@ def notice(view: OutboxView) -> str:
     return str(view._notice.text)
 
 
-def shown(view: OutboxView) -> list[int]:
+def offsets_on_page(view: OutboxView) -> list[int]:
     return [int(row[0].replace(",", "")) for row in view.table.rows]
 
 
 def test_the_newest_events_come_first_and_pages_turn(view: OutboxView) -> None:
-    assert shown(view) == list(range(100, 85, -1))
+    assert offsets_on_page(view) == list(range(100, 85, -1))
     say(view.table, kind="page", to="next")
-    assert shown(view) == list(range(85, 70, -1))
+    assert offsets_on_page(view) == list(range(85, 70, -1))
     assert (view.table.note, view.table.turns) == ("page 2", [True, True])
     for _ in range(8):
         say(view.table, kind="page", to="next")
-    assert shown(view)[-1] == 1
+    assert offsets_on_page(view)[-1] == 1
     assert view.table.turns == [True, False]
     say(view.table, kind="page", to="previous")
     say(view.table, kind="page", to="first")
-    assert shown(view)[0] == 100
+    assert offsets_on_page(view)[0] == 100
     say(view.table, kind="page", to="last")
     assert "narrow from and to" in notice(view)
 
@@ -109,7 +109,7 @@ def test_each_filter_finds_its_events(view: OutboxView, name: str, value: str, c
     view.controls["rows"].value = 200
     assert view.frame().height == 100
     view.controls[name].value = value
-    assert view.frame().height == len(shown(view)) == count
+    assert view.frame().height == len(offsets_on_page(view)) == count
     assert notice(view) == ""
     view.controls[name].value = ""
     assert view.frame().height == 100
@@ -183,19 +183,19 @@ def wait(condition: Any, within: float = 5) -> None:
 def test_live_shows_what_arrives_and_pauses(view: OutboxView, store: walle.Store) -> None:
     view.controls["live"].value = True
     store.events.append(event(500))
-    wait(lambda: shown(view)[0] == 101)
+    wait(lambda: offsets_on_page(view)[0] == 101)
     say(view.table, kind="page", to="next")
     store.events.append(event(501))
     wait(lambda: "the newest is 102" in view.summary.value)
-    assert shown(view)[0] == 86  # an older page stays where it is
+    assert offsets_on_page(view)[0] == 86  # an older page stays where it is
     view.controls["live"].value = False
     assert not view.live.running
     say(view.table, kind="page", to="first")
     store.events.append(event(502))
     time.sleep(0.5)
-    assert shown(view)[0] == 101  # the page as it was opened
+    assert offsets_on_page(view)[0] == 101  # the page as it was opened
     view.controls["refresh"].click()
-    assert shown(view)[0] == 103
+    assert offsets_on_page(view)[0] == 103
 
 
 def test_live_moves_the_rows_but_not_what_a_hand_means(view: OutboxView, store: walle.Store) -> None:
@@ -242,7 +242,7 @@ def test_consumers_are_told_with_what_they_parked(view: OutboxView, store: walle
     say(tab.table, kind="select", row=0)
     assert [row[0] for row in tab.parked.rows] == ["4", "6"]
     tab.replay.click()
-    assert tab.told.value == "2 parked events are handled again when the consumer runs."
+    assert tab.status.value == "2 parked events are handled again when the consumer runs."
     assert all(row[5] for row in tab.parked.rows)
     say(tab.table, kind="select", row=7)
     assert "no consumer in row 7" in notice(view)
@@ -274,7 +274,7 @@ def test_an_offset_moves_only_after_its_preview(
     assert tab.confirm.disabled
     tab.reason.value = "a wrong rule"
     tab.preview.click()
-    assert told in tab.told.value
+    assert told in tab.status.value
     assert not tab.confirm.disabled
     assert store.events.consumers()["offset"][0] == 100
     tab.reason.value = "another reason"  # what was previewed is not what would be done

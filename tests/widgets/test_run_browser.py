@@ -67,7 +67,7 @@ def picture(notebook: Notebook) -> Locator:
     return notebook.page.locator(".walle-picture img").first
 
 
-def drawn(notebook: Notebook, words: str) -> None:
+def wait_for_candles(notebook: Notebook, words: str) -> None:
     """Wait until the page shows candles that are described so."""
     wanted = """words => {
       const image = document.querySelector(".walle-picture img");
@@ -78,7 +78,7 @@ def drawn(notebook: Notebook, words: str) -> None:
 
 def test_the_run_is_seen_with_its_worth_and_its_figures(notebook: Notebook) -> None:
     page = notebook.page
-    drawn(notebook, "1h candles of 19,953 bars")
+    wait_for_candles(notebook, "1h candles of 19,953 bars")
     assert page.locator(".walle-picture img").count() == 2
     for image in page.locator(".walle-picture img").all():
         box = image.bounding_box()
@@ -94,7 +94,7 @@ def test_a_finding_zooms_the_candles_and_is_ringed(notebook: Notebook) -> None:
     tab(notebook, "findings")
     page.locator(".walle-table tbody tr").first.click()
     notebook.eventually(WINDOW, "2025-11-22 11:20:01 | 2025-11-22 12:40:01")
-    drawn(notebook, "1m candles, 2025-11-22 11:21 to 2025-11-22 12:40 UTC")
+    wait_for_candles(notebook, "1m candles, 2025-11-22 11:21 to 2025-11-22 12:40 UTC")
     assert "outside_bar" in page.locator(".walle-quiet").nth(1).inner_text()
     notebook.picture("run-finding", ".walle-view")
     notebook.theme("dark")
@@ -117,7 +117,7 @@ def test_the_keyboard_reaches_rows_tabs_and_time(notebook: Notebook) -> None:
     notebook.eventually("print(view.table.selected)", "1")
     notebook.eventually("print(view.caption.value[:7])", "Trade 2")
     before = notebook.run(WINDOW)
-    drawn(notebook, "Trade 2")
+    wait_for_candles(notebook, "Trade 2")
     picture(notebook).focus()
     page.keyboard.press("ArrowRight")
     notebook.eventually("print(view.caption.value[:7])", "ETH/USD")

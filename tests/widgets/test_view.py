@@ -24,7 +24,7 @@ import walle
 from tests.samples import bars
 from walle.errors import ConfigurationError, StoreClosed
 from walle.widgets import View, view
-from walle.widgets.escape import html_table, picture, shown, text_of, text_table
+from walle.widgets.escape import format_value, html_table, picture, text_of, text_table
 from walle.widgets.parts import Notice, Pages, Table
 from walle.widgets.view import Static
 
@@ -72,7 +72,7 @@ class Series(View):
         frame = self.frame()
         return Static(f"Series: {frame.height}", html_table(frame))
 
-    def _left(self) -> None:
+    def _stop_background(self) -> None:
         self.left += 1
 
 
@@ -293,12 +293,12 @@ def test_values_read_as_people_write_them() -> None:
     from decimal import Decimal
 
     day = datetime(2025, 3, 1, tzinfo=UTC)
-    assert [shown(value) for value in (None, True, 1_234, 0.1, Decimal("1.2500"), day, day.replace(minute=5))] == [
-        *("", "yes", "1,234", "0.1", "1.25", "2025-03-01", "2025-03-01 00:05")
-    ]
+    assert [
+        format_value(value) for value in (None, True, 1_234, 0.1, Decimal("1.2500"), day, day.replace(minute=5))
+    ] == [*("", "yes", "1,234", "0.1", "1.25", "2025-03-01", "2025-03-01 00:05")]
     lengths = [timedelta(minutes=1), timedelta(days=400, hours=3, minutes=2), timedelta(0), -timedelta(hours=1)]
-    assert [shown(value) for value in lengths] == ["1 min", "400 d 3 h", "0 ms", "-1 h"]
-    assert shown([1, 2]) == "[1, 2]"
+    assert [format_value(value) for value in lengths] == ["1 min", "400 d 3 h", "0 ms", "-1 h"]
+    assert format_value([1, 2]) == "[1, 2]"
 
 
 def test_only_a_view_with_its_parts_installed_is_interactive(

@@ -50,7 +50,7 @@ Span = tuple[datetime, datetime] | pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _PlacedTimes:
     """The bars and slots of a range: sorted opening times, and the number of each one's slot (null off the grid)."""
 
     times: pl.Series
@@ -246,7 +246,7 @@ def _hold(
     start: Moment | None,
     end: Moment | None,
     phase: timedelta | None,
-) -> _Held:
+) -> _PlacedTimes:
     market, given = calendar(name), check_instants(times, "times")
     check_timeframe(timeframe)
     if given.null_count():
@@ -264,10 +264,10 @@ def _hold(
         hi += timedelta(microseconds=1)
     held = given.filter((given >= lo) & (given < hi)) if first is not None or last is not None else given
     slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
-    return _Held(held, slots, slots.place(held))
+    return _PlacedTimes(held, slots, slots.place(held))
 
 
-def _gaps(held: _Held, timeframe: str) -> pl.DataFrame:
+def _gaps(held: _PlacedTimes, timeframe: str) -> pl.DataFrame:
     slots, (before, after) = held.slots, _around(held)
     last, following = slots.at(after - 1), slots.at(after)
     ends = last.dt.offset_by(PERIODS[timeframe]) if is_calendar(timeframe) else last + length(timeframe)
@@ -281,7 +281,7 @@ def _gaps(held: _Held, timeframe: str) -> pl.DataFrame:
     ).select("start", "end", "missing", (pl.col("end") - pl.col("start")).alias("duration"), "cause")
 
 
-def _around(held: _Held) -> tuple[pl.Series, pl.Series]:
+def _around(held: _PlacedTimes) -> tuple[pl.Series, pl.Series]:
     """Return the slots before and after each gap, by number; -1 and the total stand for the ends of the range."""
     one = pl.Series([1], dtype=pl.Int64)
     present = pl.concat([-one, held.places.drop_nulls().rename(""), one * held.slots.total])

@@ -23,7 +23,7 @@ from walle.config import DatabaseConfig, masked
 from walle.decimals import trim_zeros
 from walle.errors import ConfigurationError, WalleError
 from walle.progress import Meter, Progress
-from walle.store.core import look, look_deeply
+from walle.store.core import inspect_deeply, inspect_store
 from walle.store.portal import Portal
 
 __all__ = ["main"]
@@ -156,11 +156,11 @@ def _status(options: argparse.Namespace) -> int:
         progress, portal = Progress("rows"), Portal("walle-status")
         try:
             with Meter(progress) as meter:
-                status = portal.call(look_deeply, config, progress, meter=meter)
+                status = portal.call(inspect_deeply, config, progress, meter=meter)
         finally:
             portal.close()
     else:
-        status = look(config)
+        status = inspect_store(config)
     print(json.dumps(status.as_dict(), indent=2) if options.json else status)
     return 0 if status.ok else 1
 

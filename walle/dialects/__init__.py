@@ -1,4 +1,4 @@
-"""All that differs between SQLite and PostgreSQL: one class per database behind one port."""
+"""Everything that differs between SQLite and PostgreSQL: one class per database behind one port."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["Dialect", "ReadJob", "dialect_for"]
 
 
 def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
-    """Choose the dialect of an address; its driver is imported here, and not before.
+    """Return the dialect of an address; only this imports its driver.
 
     Raises
     ------
     ConfigurationError
-        When the driver is not installed, or too old.
+        If the driver is not installed, or too old.
     """
     if config.address.get_backend_name() == "sqlite":
         from walle.dialects.sqlite import SQLiteDialect
@@ -29,6 +29,6 @@ def dialect_for(config: DatabaseConfig, *, read_only: bool = False) -> Dialect:
         from walle.dialects.postgresql import PostgreSQLDialect
     except ImportError as error:
         raise ConfigurationError(
-            f"PostgreSQL needs further packages ({error.name} is missing): pip install 'walle[postgres]'."
+            f"PostgreSQL needs more packages ({error.name} is missing): pip install 'walle[postgres]'."
         ) from error
     return PostgreSQLDialect(config, read_only=read_only)

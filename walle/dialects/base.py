@@ -20,10 +20,10 @@ from walle.dialects.outbox_port import OutboxDialect
 from walle.dialects.wire_frames import doubtful, wired
 from walle.errors import PrecisionError, UnreadableRow, WalleError
 from walle.forks import Gate
-from walle.forms import Found, findings, search
+from walle.forms import UnreadableValue, findings, search
 from walle.models import metadata
 
-__all__ = ["BATCH_ROWS", "BULK_ROWS", "Dialect", "Examined", "ReadJob", "looking"]
+__all__ = ["BATCH_ROWS", "BULK_ROWS", "CheckResult", "Dialect", "ReadJob", "open_for_inspection"]
 
 BATCH_ROWS = 65_536
 """The number of rows moved at once: large enough to be fast, small enough for a quick interrupt."""
@@ -57,7 +57,7 @@ class ReadJob:
 
 
 @dataclass(slots=True)
-class Examined:
+class CheckResult:
     """The result of a deep check of a database: what was checked, what could not be and why, and the problems."""
 
     checked: list[str] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Dialect(ABC):
         """Raise if the address now names another database than the one that was opened, since files can be replaced."""
 
     @abstractmethod
-    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+    def examine(self, connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
         """Have the database check its own pages and indexes, as far as it can and permits.
 
         Parameters
@@ -128,7 +128,7 @@ class Dialect(ABC):
             A connection of :meth:`sync_engine`.
         tables : sequence of str
             The existing tables.
-        found : Examined
+        found : CheckResult
             Collects the results.
         """
 
@@ -190,13 +190,13 @@ class Dialect(ABC):
         Raises
         ------
         UnreadableRow
-            With the name of the row.
+            It names the row.
         """
         frames = self.read(wired(statement, schema, self.name), schema, job)
-        with self.telling(statement), closing(frames):
-            yield from self.certain(frames, statement)
+        with self.name_unreadable_rows(statement), closing(frames):
+            yield from self.check_readable(frames, statement)
 
-    def certain(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
+    def check_readable(self, frames: Iterable[pl.DataFrame], statement: sa.Select[Any]) -> Iterator[pl.DataFrame]:
         """Yield the frames of a statement; raise before a frame that holds unreadable values.
 
         Raises
@@ -206,15 +206,15 @@ class Dialect(ABC):
         finite = True
         for frame in frames:
             while (doubt := doubtful(frame, finite=finite)) is not None:
-                found = self.unreadable(statement)
+                found = self.find_unreadable_rows(statement)
                 if not found and doubt.kind == "number":
                     finite = False  # such numbers are computed, or come from rejected rows
                     continue
-                raise self.explained(statement, UnreadableRow(doubt.told), found)
+                raise self.unreadable_error(statement, UnreadableRow(doubt.message), found)
             yield frame
 
     @contextmanager
-    def telling(self, statement: sa.Select[Any]) -> Iterator[None]:
+    def name_unreadable_rows(self, statement: sa.Select[Any]) -> Iterator[None]:
         """Turn an error about a stored value into one that names its row.
 
         Raises
@@ -227,37 +227,37 @@ class Dialect(ABC):
         try:
             yield
         except UnreadableRow as error:
-            raise error if error.rows else self.explained(statement, error) from error
+            raise error if error.rows else self.unreadable_error(statement, error) from error
         except PrecisionError as error:
-            named = "; ".join(map(str, self.unreadable(statement)[:5]))
+            named = "; ".join(map(str, self.find_unreadable_rows(statement)[:5]))
             raise PrecisionError(f"{error} {named}." if named else str(error)) from error
         except Exception as error:
             if not self.is_undecodable(error):
                 raise
-            raise self.explained(statement, UnreadableRow(str(error).splitlines()[0][:200])) from error
+            raise self.unreadable_error(statement, UnreadableRow(str(error).splitlines()[0][:200])) from error
 
-    def explained(
-        self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[Found] | None = None
+    def unreadable_error(
+        self, statement: sa.Select[Any], error: UnreadableRow, found: Sequence[UnreadableValue] | None = None
     ) -> UnreadableRow:
         """Return an error that names the rows that a statement cannot read, if they can be found."""
-        found = self.unreadable(statement) if found is None else found
+        found = self.find_unreadable_rows(statement) if found is None else found
         shown = [str(one) for one in found[:5]]
         among = ", ".join(table.name for table in _tables(statement))
         what = "; ".join(shown) if shown else f"{error.args[0].removesuffix('.')} (in {among})"
         return UnreadableRow(
-            f"{self.label} holds what another program wrote and no reader can read: {what}. Let that program correct "
-            "it, or move such rows aside, whole: walle upgrade --set-aside.",
+            f"{self.label} holds values that another program wrote and no reader can read: {what}. Let that program "
+            "correct them, or move those rows aside: walle upgrade --set-aside.",
             shown,
         )
 
-    def unreadable(self, statement: sa.Select[Any]) -> list[Found]:
-        """Find unreadable values among the rows of a statement, else in its tables; blocking."""
-        with looking(self) as connection:
+    def find_unreadable_rows(self, statement: sa.Select[Any]) -> list[UnreadableValue]:
+        """Find unreadable values in the rows of a statement, or else in its tables; blocking."""
+        with open_for_inspection(self) as connection:
             return self.find_unreadable(connection, _tables(statement), statement)
 
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
-    ) -> list[Found]:
+    ) -> list[UnreadableValue]:
         """Find unreadable values with a connection.
 
         Parameters
@@ -347,7 +347,7 @@ class Dialect(ABC):
 
     @abstractmethod
     async def end_indexing(self, connection: AsyncConnection) -> None:
-        """Withdraw that declaration."""
+        """Withdraw this declaration."""
 
     # events
 
@@ -356,7 +356,7 @@ class Dialect(ABC):
     def outbox(self) -> OutboxDialect:
         """The operations of the event log on this database."""
 
-    # facts stay facts
+    # guards of facts
 
     @abstractmethod
     def install_guards(self, connection: Connection) -> None:
@@ -386,7 +386,7 @@ class Dialect(ABC):
 
 
 def _tables(statement: sa.Select[Any]) -> list[sa.Table]:
-    """Return our tables that a statement names."""
+    """Return the tables of WallE that a statement names."""
     named = set(visitors.iterate(statement))
     return [table for table in metadata.sorted_tables if table in named]
 
@@ -408,7 +408,7 @@ def _direct(statement: sa.Select[Any]) -> set[sa.FromClause]:
 
 
 @contextmanager
-def looking(dialect: Dialect) -> Iterator[Connection]:
+def open_for_inspection(dialect: Dialect) -> Iterator[Connection]:
     """Open a connection for inspection, and turn its driver errors into ours.
 
     Raises

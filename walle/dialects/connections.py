@@ -36,10 +36,10 @@ class Connections:
         for adapted in self._open.values():
             keep_for_ever(adapted)
             keep_for_ever(adapted._connection)
-            adapted._connection = _Left(error)
+            adapted._connection = _Unusable(error)
 
 
-class _Left:
+class _Unusable:
     """A replacement for a driver's connection that raises on every use."""
 
     def __init__(self, error: WalleError) -> None:

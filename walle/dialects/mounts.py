@@ -1,4 +1,4 @@
-"""Find out whether a path is on the file system of another machine."""
+"""Detect whether a path is on the file system of another machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def network_mount(path: Path, table: str | None = None) -> str | None:
     path : Path
         Absolute, without links.
     table : str, optional
-        Lines as of ``/proc/self/mountinfo`` (proc(5)); by default that file, or the mounts that psutil lists elsewhere.
+        Lines as in ``/proc/self/mountinfo`` (proc(5)); by default that file, or else the mounts that psutil lists.
     """
     kind, depth = "", -1
     for mount, name in _mounts(table):

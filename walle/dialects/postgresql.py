@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
-from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.base import BATCH_ROWS, CheckResult, Dialect, ReadJob
 from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox
 from walle.dialects.postgresql_settings import Settings, options_of
@@ -67,7 +67,7 @@ class PostgreSQLDialect(Dialect):
         given = config.address.query.get("options") or os.environ.get("PGOPTIONS", "")
         text = given if isinstance(given, str) else " ".join(given)
         self._settings = Settings(options_of(text), read_only=read_only)
-        self._pooled: bool | None = config.transaction_pooler or None  # None until the first connection shows it
+        self._pooled: bool | None = config.transaction_pooler or None  # None until the first connection reveals it
 
     # engines
 
@@ -84,7 +84,7 @@ class PostgreSQLDialect(Dialect):
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",  # the listeners below begin transactions, with their settings
         )
-        self._set_manners(engine.sync_engine)
+        self._register_listeners(engine.sync_engine)
         return engine
 
     def sync_engine(self, *, create: bool = False) -> Engine:
@@ -98,17 +98,17 @@ class PostgreSQLDialect(Dialect):
             connect_args=self._arguments,
             isolation_level="AUTOCOMMIT",
         )
-        self._set_manners(engine)
+        self._register_listeners(engine)
         return engine
 
-    def _set_manners(self, engine: Engine) -> None:
-        begin, look = self._settings.begin.as_string(), self._settings.look.as_string()  # written once
+    def _register_listeners(self, engine: Engine) -> None:
+        begin, check_query = self._settings.begin.as_string(), self._settings.check_query.as_string()  # written once
 
         @event.listens_for(engine, "connect")
         def check(connection: Any, record: Any) -> None:
             _run(connection, begin)
             cursor = connection.cursor()
-            cursor.execute(look)
+            cursor.execute(check_query)
             served_by, *found = cursor.fetchone()
             self._settings.check(found, self.label)
             connection.rollback()
@@ -127,7 +127,7 @@ class PostgreSQLDialect(Dialect):
             self._pooled = connection.info.backend_pid != served_by
             if self._pooled:
                 log.info(
-                    "a connection pooler stands before %s: events are polled, and consumers hold an expiring lease",
+                    "a connection pooler is in front of %s: events are polled, and consumers hold an expiring lease",
                     self.label,
                 )
         return self._pooled
@@ -163,7 +163,7 @@ class PostgreSQLDialect(Dialect):
     def verify(self) -> None:
         """Nothing to do: the files belong to the server."""
 
-    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+    def examine(self, connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
         """Run amcheck if it is installed and permitted."""
         examine(connection, tables, found)
 
@@ -265,7 +265,7 @@ class PostgreSQLDialect(Dialect):
         return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="pg_temp")
 
     async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """COPY into the table itself; a key that exists after all rolls it back to the savepoint."""
+        """COPY into the table itself; an existing key rolls it back to the savepoint."""
         try:
             async with connection.begin_nested():
                 await self._copy(connection, table.name, frame)
@@ -321,13 +321,13 @@ class PostgreSQLDialect(Dialect):
             if self._is_pooled(connection, row[0]):
                 await connection.close()
                 return None
-            await connection.execute(self._settings.kept)
+            await connection.execute(self._settings.session)
         except BaseException:
             await connection.close()
             raise
         return connection
 
-    # facts stay facts
+    # guards of facts
 
     def install_guards(self, connection: Connection) -> None:
         """Recreate the functions and their triggers."""
@@ -373,18 +373,20 @@ class PostgreSQLDialect(Dialect):
         if state == "23514" and isinstance(cause, psycopg.Error):
             name = cause.diag.constraint_name or ""
             if name.startswith(postgresql_guards.FORM):
-                return UnreadableRow(postgresql_guards.refused(name))
+                return UnreadableRow(postgresql_guards.refusal_message(name))
         if state == "23505":
             detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
             return DuplicateKey(f"already taken: {detail or text} Nothing of this call was written.")
         if state == "25006":
-            return ReadOnly(f"{where} was opened read-only, or is a standby; it takes no writes.")
+            return ReadOnly(f"{where} was opened read-only, or is a standby; it accepts no writes.")
         if state == "42501":
-            return ReadOnly(f"{where}: {text}. Ask the owner of the tables for the right.")
+            return ReadOnly(f"{where}: {text}. Ask the owner of the tables for the privilege.")
         if state in ("53100", "54000"):
             return StorageFull(f"{where}: {text}; nothing of this call was written.")
         if state == "57014":
-            return StatementCancelled(f"{where} ended the statement: {text}. Ask for less at once, or for more time.")
+            return StatementCancelled(
+                f"{where} cancelled the statement: {text}. Read less at once, or set a longer limit."
+            )
         if state in ("55P03", "40P01", "40001"):
             return DatabaseBusy(f"{where}: {text}. Try again.")
         lost = not state and not isinstance(cause, psycopg.DataError | psycopg.ProgrammingError)

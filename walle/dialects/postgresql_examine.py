@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from walle.dialects.base import Examined
+from walle.dialects.base import CheckResult
 
 __all__ = ["examine"]
 
@@ -20,7 +20,7 @@ _HEAP = "tables (amcheck's verify_heapam)"
 _DENIED = "42501"
 
 
-def examine(connection: Connection, tables: Sequence[str], found: Examined) -> None:
+def examine(connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
     """Run the checks, or record why they cannot run."""
     if connection.scalar(sa.text("SHOW data_checksums")) != "on":
         found.not_checked.append("checksums of pages: the server keeps none (data_checksums is off)")
@@ -42,7 +42,7 @@ def examine(connection: Connection, tables: Sequence[str], found: Examined) -> N
     _run(connection, f"SELECT msg FROM {schema}.verify_heapam(CAST(:name AS regclass))", tables, _HEAP, found)
 
 
-def _run(connection: Connection, statement: str, names: Sequence[str], what: str, found: Examined) -> None:
+def _run(connection: Connection, statement: str, names: Sequence[str], what: str, found: CheckResult) -> None:
     for name in names:
         try:
             lines = connection.scalars(sa.text(statement), {"name": name}).all()

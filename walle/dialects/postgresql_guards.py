@@ -9,10 +9,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from walle.forms import forms, told
+from walle.forms import describe_unreadable, forms
 from walle.models import FACTS, FORMED_BY, metadata
 
-__all__ = ["FORM", "SQLSTATE", "install", "missing", "refused", "remove", "remove_checks"]
+__all__ = ["FORM", "SQLSTATE", "install", "missing", "refusal_message", "remove", "remove_checks"]
 
 FORM = "walle_form_"
 """The names of the checks start with this, followed by the names of table and column, joined by two underscores."""
@@ -119,10 +119,14 @@ def remove_checks(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
 
-def refused(check: str) -> str:
+def refusal_message(check: str) -> str:
     """Return a message about the value that a check of form refused."""
     table, _, column = check.removeprefix(FORM).partition("__")
-    what = told(metadata.tables[table].c[column]) if column in metadata.tables.get(table, sa.table("")).c else check
+    what = (
+        describe_unreadable(metadata.tables[table].c[column])
+        if column in metadata.tables.get(table, sa.table("")).c
+        else check
+    )
     return f"refused: {table}.{column} would hold {what}."
 
 

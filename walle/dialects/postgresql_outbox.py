@@ -115,9 +115,9 @@ class PostgreSQLOutbox(OutboxDialect):
 
     def holders(self) -> sa.Select[Any]:
         """Select sessions by pid, and prepared transactions by name."""
-        told = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS told")
-        holder: sa.ColumnElement[Any] = sa.literal_column("told.holder").label("holder")
-        return sa.select(holder).select_from(told)
+        locked = sa.text(f"({_HOLDER.format(locks=_LOCKS)}) AS locked")
+        holder: sa.ColumnElement[Any] = sa.literal_column("locked.holder").label("holder")
+        return sa.select(holder).select_from(locked)
 
     def announcement(self) -> sa.Executable | None:
         """Return a NOTIFY for a separate transaction.
@@ -197,7 +197,7 @@ class _SessionLock:
         if self._home.left:
             keep_for_ever(self._connection)  # the parent's connection holds the name
             return
-        if self._asking is not None:  # the server did not respond, and will not
+        if self._asking is not None:  # the server did not respond
             await end(self._asking)
         else:
             # the server releases the lock shortly after the end of the session

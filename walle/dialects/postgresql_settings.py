@@ -26,13 +26,13 @@ FIXED = {
     "standard_conforming_strings": "on",  # matches how literals are written
     "extra_float_digits": "3",  # a float64 as text with all of its digits
 }
-"""The settings of every transaction, whatever the server, the database, the role or the address say."""
+"""Settings that override those of the server, the database, the role and the address."""
 
 _OPTION = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 
 
 class Settings:
-    """The settings that the transactions of one database make as they begin.
+    """The settings of every transaction on one database.
 
     Parameters
     ----------
@@ -58,29 +58,29 @@ class Settings:
         return _select(self._asked | {only: "on"}, local=local)
 
     @property
-    def kept(self) -> sql.Composed:
+    def session(self) -> sql.Composed:
         """The statements for a whole session, for use only without a pooler."""
         return _select(self._asked, local=False)
 
     @property
-    def look(self) -> sql.Composed:
+    def check_query(self) -> sql.Composed:
         """The query for the server process of a connection and the value of each fixed setting in a transaction."""
         found = [sql.SQL("current_setting({})").format(name) for name in self._fixed]
         return sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join(found))
 
     def check(self, found: Sequence[str], label: str) -> None:
-        """Compare the settings that :attr:`look` selected, without the process, with the requested ones.
+        """Compare the settings that :attr:`check_query` selected, without the process, with the requested ones.
 
         Raises
         ------
         ConfigurationError
             If a setting did not take effect.
         """
-        for (name, asked), stands in zip(self._fixed.items(), found, strict=True):
-            if stands != asked:
+        for (name, asked), actual in zip(self._fixed.items(), found, strict=True):
+            if actual != asked:
                 raise ConfigurationError(
-                    f"{label} does not take the setting {name}={asked} ({stands!r} stands there): what lies between "
-                    "this process and the server drops it. Connect past it, or have it pass on whole transactions."
+                    f"{label} does not apply the setting {name}={asked} (it has {actual!r}): a program between this "
+                    "process and the server drops it. Bypass that program, or let it pass on whole transactions."
                 )
 
 

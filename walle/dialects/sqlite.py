@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer at a time, readers beside it (WAL)."""
+"""SQLite: one file with one writer at a time and concurrent readers (WAL)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from walle.config import DatabaseConfig
 from walle.dialects import sqlite_forks, sqlite_guards, sqlite_texts
-from walle.dialects.base import BATCH_ROWS, Dialect, Examined, ReadJob
+from walle.dialects.base import BATCH_ROWS, CheckResult, Dialect, ReadJob
 from walle.dialects.sqlite_errors import is_busy, staging, translate
 from walle.dialects.sqlite_examine import examine
 from walle.dialects.sqlite_file import SQLiteFile
@@ -33,7 +33,7 @@ from walle.dialects.sqlite_watch import check_begun, check_read, watch
 from walle.dialects.wire_frames import from_rows
 from walle.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable, NotAWalleStore, ReadOnly, WalleError
 from walle.forks import Gate
-from walle.forms import Found
+from walle.forms import UnreadableValue
 from walle.types import ExactDecimal, Json, UtcInstant
 
 __all__ = ["SQLiteDialect"]
@@ -88,7 +88,7 @@ class SQLiteDialect(Dialect):
             connect_args={"isolation_level": None, "timeout": BUSY_SLICE},
         )
         watch(engine.sync_engine, self.file, mode)
-        _begin_well(engine.sync_engine, self.file, read_only=self.read_only)
+        _register_begin(engine.sync_engine, self.file, read_only=self.read_only)
         return engine
 
     def sync_engine(self, *, create: bool = False) -> Engine:
@@ -101,7 +101,7 @@ class SQLiteDialect(Dialect):
             connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT},
         )
         watch(engine, self.file, mode)
-        _begin_well(engine, self.file, read_only=self.read_only)
+        _register_begin(engine, self.file, read_only=self.read_only)
         return engine
 
     @cached_property
@@ -130,7 +130,7 @@ class SQLiteDialect(Dialect):
         self.file.remember()
         self.file.verify()
 
-    def examine(self, connection: Connection, tables: Sequence[str], found: Examined) -> None:
+    def examine(self, connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
         """Run integrity_check and foreign_key_check, and compare the ids with their counters."""
         examine(connection, tables, found)
 
@@ -143,7 +143,7 @@ class SQLiteDialect(Dialect):
         async with self.gate.passed_by_task():  # the last connection to close checkpoints the -wal into the file
             if self.file.replaced:
                 with contextlib.suppress(WalleError):
-                    async with engine.connect():  # checking a connection out of the pool does it
+                    async with engine.connect():  # checking a connection out of the pool checkpoints it
                         pass
             await engine.dispose()
 
@@ -183,9 +183,9 @@ class SQLiteDialect(Dialect):
         """
         folder = self.file.real.parent
         if not folder.is_dir():
-            raise DatabaseUnavailable(f"{folder} does not exist; make it first, or name another place.")
+            raise DatabaseUnavailable(f"{folder} does not exist; create it first, or name another folder.")
         if not os.access(folder, os.W_OK):
-            raise ReadOnly(f"{folder} cannot be written, so no store can be made there. Choose another folder.")
+            raise ReadOnly(f"{folder} cannot be written, so no store can be created there. Choose another folder.")
         self.file.refuse_foreign_log()
         with self.gate.passed():
             self._switch_to_wal()
@@ -350,8 +350,7 @@ class SQLiteDialect(Dialect):
     async def interrupt(self, connection: AsyncConnection) -> None:
         """Stop the running statement with sqlite3_interrupt; staging stops before its next batch.
 
-        An executemany notices it only while it inserts a row, which hardly ever coincides with the caller having the
-        GIL.
+        An executemany notices it only while it inserts a row, when the caller hardly ever has the GIL.
         """
         connection.info[_INTERRUPTED] = True
         driver = (await connection.get_raw_connection()).driver_connection
@@ -359,7 +358,7 @@ class SQLiteDialect(Dialect):
             await driver.interrupt()
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
-        """Set the marker that the trigger of foreign bars looks for."""
+        """Set the marker that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql(sqlite_guards.BEGIN_INDEXING)
 
     async def end_indexing(self, connection: AsyncConnection) -> None:
@@ -373,7 +372,7 @@ class SQLiteDialect(Dialect):
         """The events in this file."""
         return SQLiteOutbox(_INTERRUPTED, STAGE_ROWS)
 
-    # facts stay facts
+    # guards of facts
 
     def install_guards(self, connection: Connection) -> None:
         """Create the triggers anew."""
@@ -388,7 +387,7 @@ class SQLiteDialect(Dialect):
         return sqlite_guards.missing(connection)
 
     async def begin_maintenance(self, connection: AsyncConnection) -> None:
-        """Set the marker row that the delete guard of bars looks for."""
+        """Set the marker row that the delete guard of bars checks."""
         await connection.exec_driver_sql(sqlite_guards.BEGIN_MAINTENANCE)
 
     async def end_maintenance(self, connection: AsyncConnection) -> None:
@@ -399,7 +398,7 @@ class SQLiteDialect(Dialect):
 
     def find_unreadable(
         self, connection: Connection, tables: Sequence[sa.Table], within: sa.Select[Any] | None = None
-    ) -> list[Found]:
+    ) -> list[UnreadableValue]:
         """Find unreadable values; only Python can find texts that are not UTF-8."""
         with sqlite_texts.any_text(connection):
             found = super().find_unreadable(connection, tables, within)
@@ -414,13 +413,13 @@ class SQLiteDialect(Dialect):
         """Map a sqlite3 error by its result code."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         if isinstance(cause, UnicodeDecodeError):  # SQLite's message about a damaged schema quotes it
-            return DatabaseError(f"{self.path} is damaged: what SQLite says of it is no text. Restore it from a copy.")
+            return DatabaseError(f"{self.path} is damaged: SQLite's message is not text. Restore it from a copy.")
         if not isinstance(cause, sqlite3.Error):
             return None
         return translate(cause, self.file, read_only=self.read_only, patience=BUSY_TIMEOUT)
 
 
-def _begin_well(engine: Engine, file: SQLiteFile, *, read_only: bool) -> None:
+def _register_begin(engine: Engine, file: SQLiteFile, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # a deferred transaction that writes after reading fails at once if another connection wrote in between

@@ -102,14 +102,14 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
         case sqlite3.SQLITE_READONLY if code in _NO_LIVE_READ:
             return DatabaseUnavailable(f"{path} cannot be opened{_why_not_live(file)}.")
         case sqlite3.SQLITE_READONLY if read_only:
-            return ReadOnly(f"{path} was opened with read_only=True; open it without to write.")
+            return ReadOnly(f"{path} was opened with read_only=True; to write, open it without.")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return ReadOnly(f"{path} or its folder cannot be written. Use read_only=True to read it.")
         case sqlite3.SQLITE_FULL:
             if shutil.disk_usage(file.real.parent).free >= _ROOM and (spent := _spent(file)):
                 return DatabaseError(
                     f"the disk is not full: {path} has no id left for a row of {spent}, because another program wrote "
-                    f"one with the last id there is, {_LAST}. Move it aside, which takes the counter of ids back: "
+                    f"one with the highest possible id, {_LAST}. Move it aside, which resets the counter of ids: "
                     "walle upgrade --set-aside."
                 )
             if scratch.roomier(file.real.parent, scratch.sqlite_folder()):
@@ -117,7 +117,7 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
             return StorageFull(f"the disk of {path} is full; nothing of this call was written.")
         case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_GETTEMPPATH:
             return DatabaseError(
-                f"SQLite finds no temporary folder that it may write (it would use {scratch.sqlite_folder()}). Set "
+                f"SQLite finds no writable temporary folder (it would use {scratch.sqlite_folder()}). Set "
                 "SQLITE_TMPDIR or TMPDIR to one before Python starts."
             )
         case sqlite3.SQLITE_CANTOPEN:
@@ -155,7 +155,7 @@ def _why_not(file: SQLiteFile) -> str:
 
 def _why_not_live(file: SQLiteFile) -> str:
     return (
-        f": what is new stands in {file.beside('-wal')}, and to read that needs the index {file.beside('-shm').name}, "
-        "which this process may not make. Get the right to write the folder, or have the owner close the store (or "
-        "keep it open)"
+        f": the latest changes are in {file.beside('-wal')}, and reading them needs the index "
+        f"{file.beside('-shm').name}, which this process may not create. Get write access to the folder, or have the "
+        "owner close the store (or keep it open)"
     )

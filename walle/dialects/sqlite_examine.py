@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from walle.dialects.base import Examined
+from walle.dialects.base import CheckResult
 from walle.forms import LAST_ID, SPENT_ID
 
 __all__ = ["examine"]
@@ -20,7 +20,7 @@ MOST = 20
 """The maximum number of reported lines of integrity_check."""
 
 
-def examine(connection: Connection, tables: Sequence[str], found: Examined) -> None:
+def examine(connection: Connection, tables: Sequence[str], found: CheckResult) -> None:
     """Run the checks; a check that a damaged page stops counts as a problem too."""
     checks: dict[str, Callable[[Connection], Iterator[str]]] = {
         "pages and indexes (integrity_check)": _pages,
@@ -42,7 +42,7 @@ def _pages(connection: Connection) -> Iterator[str]:
 
 def _references(connection: Connection) -> Iterator[str]:
     for row in connection.execute(sa.text("PRAGMA foreign_key_check")):
-        yield f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there"
+        yield f"row {row[1]} of {row[0]} refers to a row of {row[2]} that does not exist"
 
 
 def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
@@ -54,13 +54,13 @@ def _counters(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
             continue
         highest = connection.scalar(sa.text(f'SELECT max(rowid) FROM "{table}"'))
         if highest is not None and highest > counters.get(table, 0):
-            yield f"{table} has a row with the id {highest}, but only {counters.get(table, 0)} were given out"
+            yield f"{table} has a row with the id {highest}, but only {counters.get(table, 0)} were assigned"
         if counters.get(table, 0) > SPENT_ID:
             yield (
-                f"the counter of {table} stands at {counters[table]}, where another program's row has driven it; walle "
-                "upgrade --set-aside moves such a row aside and takes the counter back"
+                f"the counter of {table} is at {counters[table]}, because another program wrote such an id; walle "
+                "upgrade --set-aside moves that row aside and resets the counter"
             )
     if "consumer_offsets" in tables:
         ahead = sa.text("SELECT consumer_id, last_offset FROM consumer_offsets WHERE last_offset > :last")
         for consumer, offset in connection.execute(ahead, {"last": max(counters.get("outbox", 0), LAST_ID)}):
-            yield f"the consumer {consumer!r} stands at {offset}, beyond all ids of the outbox: it skips what comes"
+            yield f"the consumer {consumer!r} is at offset {offset}, beyond all ids of the outbox: it skips new events"

@@ -24,14 +24,14 @@ log: logging.Logger = logging.getLogger("walle")
 TICK = 50_000_000
 """Nanoseconds within which a file system may give two changes the same time; the coarsest on Linux have 10 ms."""
 
-_LOOKS = 3
+_TRIES = 3
 _PAUSE = 0.02
 
 Identity = tuple[int, int]
 Stamp = tuple[tuple[int, int, int, int, int] | None, ...]
 
 _RESTORE = (
-    "To bring back a copy, close every store of the file, remove what is left of its -wal and -shm, and only then put "
+    "To restore a copy, close every store of the file, remove any -wal and -shm of it that remain, and only then put "
     "the copy in its place; or let sqlite3's own `.restore` write it."
 )
 
@@ -133,13 +133,13 @@ class SQLiteFile:
             return
         happened = "was replaced by another file" if self.identity() is not None else "was removed or renamed"
         fate = (
-            "What this call wrote went into the file that lay there before, and is lost unless that one was kept. "
+            "This call wrote to the previous file; its changes are lost unless that file was kept. "
             if written
             else "Nothing of this call was written. "
         )
         raise FileReplaced(
-            f"{self.path} {happened} while it was open. {fate}Close this store and connect again to work with what "
-            f"lies there now. {_RESTORE}",
+            f"{self.path} {happened} while it was open. {fate}Close this store and connect again to work with "
+            f"the current file. {_RESTORE}",
             self.path,
             written=written,
         )
@@ -150,8 +150,8 @@ class SQLiteFile:
         """Return the URI with which SQLite opens the file, and its stamp if it is opened as immutable.
 
         A database with a log needs an index of it (-shm) even for reading, and a reader without write access to the
-        folder cannot create one. Without a log, nobody has the file open: it is read as immutable, and its stamp is
-        compared after each read.
+        folder cannot create one. Without a log, no process has the file open: it is read as immutable, and its stamp
+        is compared after each read.
 
         Parameters
         ----------
@@ -194,15 +194,15 @@ class SQLiteFile:
         """
         if self._opened is not None and not self.replaced:
             return
-        for look in range(_LOOKS):  # a store has only one of the locks while it is being opened or closed
+        for attempt in range(_TRIES):  # a store has only one of the locks while it is being opened or closed
             holders = self._holders_of_another()
             if not holders:
                 return
-            if look < _LOOKS - 1:
+            if attempt < _TRIES - 1:
                 time.sleep(_PAUSE)
         raise FileReplaced(
-            f"{self.path} was removed or replaced while it was open, and the file that lay there before still is open "
-            f"in {', '.join(holders)}: the -wal and -shm of that name belong to it, and would damage another one. "
+            f"{self.path} was removed or replaced while it was open, and the previous file is still open in "
+            f"{', '.join(holders)}: the -wal and -shm of that name belong to it, and would damage another file. "
             "Close the stores there, then connect again; a process that was forked while a store was open holds the "
             "file until it ends.",
             self.path,
@@ -242,29 +242,29 @@ class SQLiteFile:
         _warned.add(real)
         if links > 1:
             log.warning(
-                "%s has %d names (hard links). Open it by one of them only: each has a -wal of its own, and a copy by "
-                "hard link is no backup.",
+                "%s has %d names (hard links). Open it by only one of them: each has its own -wal, and a copy by "
+                "hard link is not a backup.",
                 real,
                 links,
             )
         if (kind := network_mount(real)) is not None:
             log.warning(
-                "%s lies on a network file system (%s), where SQLite's log and locks work for one machine at most and "
+                "%s is on a network file system (%s), where SQLite's log and locks work for one machine at most and "
                 "may damage the file. Keep the store on a local disk, or use PostgreSQL.",
                 real,
                 kind,
             )
 
     def _refuse_other_name(self) -> None:
-        for look in range(_LOOKS):
+        for attempt in range(_TRIES):
             own = _inode(self.path)
             holders = sorted(_locks().get(own, ())) if own is not None else []
             if not holders or self.beside("-wal").exists() or self.beside("-journal").exists():
                 return
-            if look < _LOOKS - 1:
+            if attempt < _TRIES - 1:
                 time.sleep(_PAUSE)
         raise DatabaseUnavailable(
-            f"{self.path} is open in {', '.join(holders)} by another name (a hard link), with another -wal; to open it "
+            f"{self.path} is open in {', '.join(holders)} by another name (a hard link), with another -wal; opening it "
             "by two names damages it. Use that name, or a symbolic link to it."
         )
 

@@ -47,7 +47,7 @@ class Inherited:
         if self._file_id is None:
             return
         if self._busy:
-            _refused[self._file_id] = "a transaction on it was under way"
+            _refused[self._file_id] = "a transaction on it was running"
         elif not (
             _locked(self._path, self._file_id, _SHARED)
             and (self._shm_id is None or _locked(self._shm, self._shm_id, _SHM_ALIVE))
@@ -100,7 +100,7 @@ def check(path: Path) -> None:
     if _refused and (reason := _refused.get(_identity(path) or (0, 0))) is not None:
         raise DatabaseUnavailable(
             f"{path} cannot be opened in this process: it was forked from one that has the file open, and {reason}. "
-            "Start processes by multiprocessing's 'forkserver' or 'spawn', or fork when nothing is under way."
+            "Start processes with multiprocessing's 'forkserver' or 'spawn', or fork while no transaction is running."
         )
 
 

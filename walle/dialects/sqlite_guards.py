@@ -16,7 +16,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from walle.forms import forms, told
+from walle.forms import describe_unreadable, forms
 from walle.models import FACTS, FORMED_BY, metadata
 
 __all__ = [
@@ -119,7 +119,9 @@ def _of_form(table: sa.Table, only: Collection[str] | None = None) -> dict[str, 
             if event == "update":
                 checks = {name: f'(NEW."{name}" IS OLD."{name}" OR {check})' for name, check in checks.items()}
             refusal = f"SELECT RAISE(ABORT, '{REFUSED}{table.name}.{{}} would hold {{}}') WHERE NOT {{}}"
-            each = "; ".join(refusal.format(name, told(table.c[name]), check) for name, check in checks.items())
+            each = "; ".join(
+                refusal.format(name, describe_unreadable(table.c[name]), check) for name, check in checks.items()
+            )
             name = f"{PREFIX}{table.name}_form_{event}"
             body = f"WHEN NOT ({' AND '.join(checks.values())}) BEGIN {each}; END"
             statements[name] = f"CREATE TRIGGER {name} BEFORE {event.upper()} ON {table.name} {body}"

@@ -35,7 +35,7 @@ class SQLiteOutbox(OutboxDialect):
         self._rows = rows
 
     async def insert(self, connection: AsyncConnection, types: Sequence[str], envelopes: Sequence[str]) -> list[int]:
-        """Insert by executemany; nobody else writes meanwhile, so the ids are consecutive.
+        """Insert by executemany; no other connection writes meanwhile, so the ids are consecutive.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class SQLiteOutbox(OutboxDialect):
         return list(range(last - len(rows) + 1, last + 1))
 
     def evidence(self) -> sa.Select[Any]:
-        """Select the highest id; nobody can commit a lower one later."""
+        """Select the highest id; no connection can commit a lower one later."""
         highest: sa.ColumnElement[int] = sa.literal_column("(SELECT coalesce(max(id), 0) FROM outbox)")
         empty: sa.ColumnElement[str] = sa.literal_column("''")
         columns: list[sa.ColumnElement[Any]] = [highest.label("highest"), empty.label("holders"), empty.label("hazard")]

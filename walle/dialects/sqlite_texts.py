@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from walle.forms import Found, key_of
+from walle.forms import UnreadableValue, key_of
 from walle.types import ExactDecimal, Json
 
 __all__ = ["NO_TEXT", "Undecodable", "any_text", "undecodable", "undecodable_rows"]
@@ -48,13 +48,15 @@ def any_text(connection: Connection) -> Iterator[None]:
         raw.text_factory = before
 
 
-def undecodable(connection: Connection, tables: Iterable[sa.Table], *, limit: int = 5) -> list[Found]:
+def undecodable(connection: Connection, tables: Iterable[sa.Table], *, limit: int = 5) -> list[UnreadableValue]:
     """Find the first such texts in tables."""
-    found: list[Found] = []
+    found: list[UnreadableValue] = []
     for table in sorted(tables, key=lambda table: table.name):
         for cells in _suspects(connection, table, {row[1] for row in _info(connection, table)}):
             key = ", ".join(f"{part}={_preview(cells[part])}" for part in key_of(table))
-            found += [Found(table.name, name, key, _preview(cells[name]), NO_TEXT) for name in _wrong(table, cells)]
+            found += [
+                UnreadableValue(table.name, name, key, _preview(cells[name]), NO_TEXT) for name in _wrong(table, cells)
+            ]
             if len(found) >= limit:
                 return found[:limit]
     return found

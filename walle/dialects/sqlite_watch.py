@@ -117,7 +117,7 @@ def _watch_reading(engine: Engine, file: SQLiteFile) -> None:
 
 
 def check_begun(connection: Connection, file: SQLiteFile) -> None:
-    """Raise, and end the transaction that has begun, if it is not on the file at the path.
+    """Raise and roll back the transaction that has begun if it is not on the file at the path.
 
     Raises
     ------
@@ -137,8 +137,8 @@ def check_read(connection: Connection, file: SQLiteFile) -> None:
     """
     if _is_stale(connection.info, file):
         raise DatabaseBusy(
-            f"{file.path} was changed while it was read, and a reader who may not write its folder cannot hold it "
-            "still. Read again."
+            f"{file.path} was changed while it was read, and a reader without write access to its folder cannot "
+            "lock it. Read again."
         )
 
 
@@ -185,7 +185,7 @@ def _damage(connection: Any, file: SQLiteFile) -> str | None:
             return str(error)
         if code != sqlite3.SQLITE_ERROR:
             raise
-        return None  # a constraint calls a function of another program, which proves nothing
+        return None  # a constraint that calls another program's function proves nothing
     return " ".join(found.split()) if _PAGES.match(found) else None
 
 

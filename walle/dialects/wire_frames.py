@@ -30,8 +30,8 @@ _PYTHON: dict[pl.DataType, tuple[tuple[type, ...], str]] = {
     pl.Int64(): ((int,), "whole number"),
     pl.Float64(): ((int, float), "number"),
     pl.String(): ((str,), "text"),
-    pl.Boolean(): ((bool, int), "yes or no"),
-    pl.Binary(): ((bytes,), "bytes"),
+    pl.Boolean(): ((bool, int), "Boolean"),
+    pl.Binary(): ((bytes,), "byte string"),
     pl.Datetime("us", "UTC"): ((datetime,), "time"),
 }
 
@@ -79,7 +79,7 @@ def from_rows(rows: Sequence[Any], schema: Mapping[str, pl.DataType], *, counted
     forms = {name: pl.Int64() if counted and kind.is_temporal() else kind for name, kind in schema.items()}
     for place, (name, kind) in enumerate(forms.items()):
         if kind == pl.Int64 and not _WHOLE.issuperset(map(type, map(itemgetter(place), rows))):
-            raise UnreadableRow(f"column {name!r} holds a value that is no whole number")
+            raise UnreadableRow(f"column {name!r} holds a value that is not a whole number")
     try:
         frame = pl.DataFrame(rows, schema=forms, orient="row")
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
@@ -103,8 +103,8 @@ def _odd(rows: Sequence[Any], forms: Mapping[str, pl.DataType]) -> str:
         known, word = _PYTHON.get(kind, ((object,), "value"))
         for row in rows:
             if row[place] is not None and not isinstance(row[place], known):
-                return f"column {name!r} holds {repr(row[place])[:80]}, which is no {word}"
-    return "a value is none of its column's"
+                return f"column {name!r} holds {repr(row[place])[:80]}, which is not a {word}"
+    return "a value does not fit its column"
 
 
 def from_arrow(batch: object, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -132,7 +132,7 @@ class Doubt(NamedTuple):
     kind: Literal["time", "number"]
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The message about the value."""
         what = "time outside the years 1 to 9999" if self.kind == "time" else "number that is not finite"
         return f"column {self.column!r} holds a {what}"

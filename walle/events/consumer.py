@@ -237,7 +237,7 @@ class Consumer:
         if loop.time() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = loop.time()
-        self._stand(await offsets.standing(self._name.own))
+        self._stand(await offsets.refresh_claim(self._name.own))
         for place, tries in await offsets.requested(self.name):
             if self._stopping:
                 return
@@ -339,7 +339,7 @@ class Consumer:
     async def _poison(self, event: Event, failure: Exception) -> None:
         place, epoch = event.offset or 0, self._name.own.epoch
         await self._commit()
-        self._stand(await self._log.store.offsets.standing(self._name.own))
+        self._stand(await self._log.store.offsets.refresh_claim(self._name.own))
         if self._name.own.epoch != epoch:
             return  # somebody reset the offset: the event comes in its turn, or was passed
         if not self._parks:

@@ -12,7 +12,7 @@ from types import EllipsisType
 from typing import Any
 
 from walle.errors import InputError
-from walle.events.json_path import Path, found, parse_path
+from walle.events.json_path import Path, find_values, parse_path
 from walle.validation import check_text, json_text, parse_range
 
 __all__ = ["EventFilter", "Scalar", "check_offset", "lowered", "spellings"]
@@ -170,7 +170,7 @@ def _scalars(value: object, path: str) -> tuple[Scalar, ...] | None:
 def _holds(payload: object, path: Path, values: tuple[Scalar, ...] | None) -> bool:
     return any(
         one is not None if values is None else any(_same(one, value) for value in values)
-        for one in found(payload, path)
+        for one in find_values(payload, path)
     )
 
 

@@ -84,7 +84,7 @@ class HeldName:
                 await self._lock.release()
             self._lock = await self._wait(LOST_SECONDS, claim)
             self._lost = False
-            await self._store.offsets.standing(claim)
+            await self._store.offsets.refresh_claim(claim)
             log.warning("consumer %s has its lock again", self._name)
 
     async def release(self) -> None:
@@ -100,7 +100,7 @@ class HeldName:
             if lock is not None or not self._store.locks_names:
                 return lock  # None behind a pooler, which is known only now: the lease must do
             if claim is not None:
-                await self._store.offsets.standing(claim)  # raises once the one who has the lock claims the name
+                await self._store.offsets.refresh_claim(claim)  # raises once the one who has the lock claims the name
             elif self._take_over:
                 return None
             if loop.time() >= end:

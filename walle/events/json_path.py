@@ -9,7 +9,7 @@ from typing import Any
 
 from walle.errors import InputError
 
-__all__ = ["ANY", "Path", "found", "parse_path", "postgresql_path", "sqlite_path"]
+__all__ = ["ANY", "Path", "find_values", "parse_path", "postgresql_path", "sqlite_path"]
 
 ANY = None
 """A step of a path that takes any key, or any place of a list."""
@@ -69,7 +69,7 @@ def _step(step: re.Match[str], wild: bool) -> str | int | None:
     return str(quoted or bare or bracketed)
 
 
-def found(document: Any, path: Path) -> Iterator[Any]:
+def find_values(document: Any, path: Path) -> Iterator[Any]:
     """Give what stands at a path without :data:`ANY`: one value, or none."""
     for step in path:
         there = False

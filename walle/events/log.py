@@ -201,7 +201,7 @@ class EventLog:
             Types such as ``orders.Filled``, or patterns such as ``orders.*``: ``*`` stands for any characters.
         run_id, corr_id : str, optional
         start, end : datetime, date, str or None
-            ``ts``, the event's own time, in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. A date, or a
+            ``ts``, the event's own time, in ``[start, end)``: ``end="2024-01-31"`` excludes that day. A date, or a
             text without a zone, is UTC.
         limit : int, optional
             At most so many, the first ones.

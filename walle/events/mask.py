@@ -12,7 +12,7 @@ import polars as pl
 
 from walle.errors import InputError
 
-__all__ = ["HIDDEN", "Mask", "Raw", "loaded", "written"]
+__all__ = ["HIDDEN", "Mask", "Raw", "parse_document", "write_document"]
 
 HIDDEN = "***"
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\*)\]")
@@ -96,12 +96,12 @@ class Mask:
 
     def _document(self, text: str, column: str) -> str:
         try:
-            document = self._hide(loaded(text))
+            document = self._hide(parse_document(text))
             roots = {"payload": [document], "envelope": [document.get("payload")] if isinstance(document, dict) else []}
             for root in roots.get(column, []):
                 for path in self.paths:
                     _hide_path(root, path)
-            return written(document)
+            return write_document(document)
         except (ValueError, RecursionError):
             return json.dumps(HIDDEN)
 
@@ -128,8 +128,8 @@ def _hide_path(value: Any, path: Sequence[str]) -> None:
             value[place] = HIDDEN
 
 
-def loaded(document: str) -> Any:
-    """Read a JSON document; numbers stay as they are written.
+def parse_document(document: str) -> Any:
+    """Read a JSON document; numbers stay as they are write_document.
 
     Raises
     ------
@@ -141,13 +141,13 @@ def loaded(document: str) -> Any:
     return json.loads(document, parse_int=Raw, parse_float=Raw, parse_constant=Raw)
 
 
-def written(value: Any) -> str:
-    """Write a document as :func:`loaded` gives it, compactly."""
+def write_document(value: Any) -> str:
+    """Write a document as :func:`parse_document` gives it, compactly."""
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, dict):
-        members = [f"{json.dumps(name, ensure_ascii=False)}:{written(one)}" for name, one in value.items()]
+        members = [f"{json.dumps(name, ensure_ascii=False)}:{write_document(one)}" for name, one in value.items()]
         return f"{{{','.join(members)}}}"
     if isinstance(value, list):
-        return f"[{','.join([written(one) for one in value])}]"
+        return f"[{','.join([write_document(one) for one in value])}]"
     return json.dumps(value, ensure_ascii=False)

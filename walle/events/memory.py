@@ -23,12 +23,12 @@ from walle.repositories.common import near
 from walle.repositories.events.consumer_claims import (
     OFFSETS,
     Claim,
-    after,
     check_forward,
     check_free,
     check_parked,
     forward,
     owner_of,
+    refresh_claim,
     storable,
     whoami,
 )
@@ -269,9 +269,9 @@ class MemoryOffsets:
         """Say that the consumer lives."""
         return self._set(claim, {"heartbeat_at": datetime.now(UTC)})
 
-    async def standing(self, claim: Claim) -> Claim:
+    async def refresh_claim(self, claim: Claim) -> Claim:
         """Look how a claim stands."""
-        return after(claim, self._consumers.get(claim.consumer_id))
+        return refresh_claim(claim, self._consumers.get(claim.consumer_id))
 
     async def failed(self, claim: Claim, event: int, error: str) -> Claim:
         """Record what the handler failed with, and at which event."""
@@ -386,4 +386,4 @@ class MemoryOffsets:
         if row["epoch"] == claim.epoch and ("last_offset" not in values or row["last_offset"] == claim.offset):
             row |= values
             return dataclasses.replace(claim, offset=values.get("last_offset", claim.offset))
-        return after(claim, row)
+        return refresh_claim(claim, row)

@@ -40,7 +40,7 @@ class Offsets(Protocol):
     async def heartbeat(self, claim: Claim) -> Claim:
         """Say that the consumer lives."""
 
-    async def standing(self, claim: Claim) -> Claim:
+    async def refresh_claim(self, claim: Claim) -> Claim:
         """Look how a claim stands."""
 
     async def failed(self, claim: Claim, event: int, error: str) -> Claim:

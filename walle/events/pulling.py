@@ -174,7 +174,7 @@ class PullConsumer:
         name = self._check()
         if check_offset(offset, "offset") > self._place:
             raise InputError(
-                f"offset={offset} of consumer {self.name!r} was not polled yet: it stands at {self._place}."
+                f"offset={offset} of consumer {self.name!r} was not polled yet: the consumer is at {self._place}."
             )
         name.stand(await self._log.store.offsets.commit(name.own, offset))
         return self._go_on_where_reset()
@@ -205,7 +205,7 @@ class PullConsumer:
         name, now = self._check(), asyncio.get_running_loop().time()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
-            name.stand(await self._log.store.offsets.standing(name.own))
+            name.stand(await self._log.store.offsets.refresh_claim(name.own))
         self._go_on_where_reset()
 
     async def _pass(self) -> None:

@@ -133,10 +133,10 @@ def place_of(where: str | None) -> dict[str, object] | None:
             f"where={where!r} has no JSON path: give the members of the payload, such as 'order.side = buy', "
             "'$.fills[0].price' or '\"odd name\".x'."
         ) from error
-    return {path: ... if value is None else _meant(value.strip())}
+    return {path: ... if value is None else _parse_values(value.strip())}
 
 
-def _meant(text: str) -> object:
+def _parse_values(text: str) -> object:
     """Return the values that a text may mean."""
     try:
         value = json.loads(text)

@@ -262,8 +262,8 @@ def about(
         pl.col("id").alias("fill_id"),
         "symbol",
         pl.col("filled_at").alias("time"),
-        (none if actual is None else shown(actual)).alias("actual"),
-        (none if expected is None else shown(expected)).alias("expected"),
+        (none if actual is None else trimmed_text(actual)).alias("actual"),
+        (none if expected is None else trimmed_text(expected)).alias("expected"),
         sentence.alias("sentence"),
     )
 
@@ -275,12 +275,7 @@ def about_order(found: pl.DataFrame, sentence: pl.Expr, actual: pl.Expr, expecte
         pl.col("id").alias("order_id"),
         "symbol",
         pl.col("last").alias("time"),
-        shown(actual).alias("actual"),
-        shown(expected).alias("expected"),
+        trimmed_text(actual).alias("actual"),
+        trimmed_text(expected).alias("expected"),
         sentence.alias("sentence"),
     )
-
-
-def shown(value: pl.Expr) -> pl.Expr:
-    """Format an exact number as text."""
-    return trimmed_text(value)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from walle.currencies import fee_currency, quote_of
+from walle.decimals import trimmed_text
 from walle.exact import Exact
-from walle.fills.audit import Evidence, Rule, about, about_order, rule, shown
+from walle.fills.audit import Evidence, Rule, about, about_order, rule
 from walle.frames import FILL_ORDER
 
 __all__ = ["RULES"]
 
 _TERMINAL = ("filled", "cancelled", "rejected", "expired")
-_price, _quantity = shown(pl.col("price")), shown(pl.col("quantity"))
+_price, _quantity = trimmed_text(pl.col("price")), trimmed_text(pl.col("quantity"))
 
 
 @rule("unknown_order")
@@ -27,7 +28,10 @@ def _overfilled(evidence: Evidence) -> pl.DataFrame:
     """The fills of an order sum to more than its quantity."""
     found = evidence.sums.filter(pl.col("filled") > pl.col("qty"))
     sentence = pl.format(
-        "order {} is for {}, but its fills sum to {}.", "id", shown(pl.col("qty")), shown(pl.col("filled"))
+        "order {} is for {}, but its fills sum to {}.",
+        "id",
+        trimmed_text(pl.col("qty")),
+        trimmed_text(pl.col("filled")),
     )
     return about_order(found, sentence, pl.col("filled"), pl.col("qty"))
 
@@ -37,7 +41,7 @@ def _quantity_differs(evidence: Evidence) -> pl.DataFrame:
     """The fills of an order do not exceed its quantity, but do not sum to its filled_qty."""
     found = evidence.sums.filter(pl.col("filled") != pl.col("filled_qty"), pl.col("filled") <= pl.col("qty"))
     sentence = "order {} says that {} are filled, but its fills sum to {}."
-    words = pl.format(sentence, "id", shown(pl.col("filled_qty")), shown(pl.col("filled")))
+    words = pl.format(sentence, "id", trimmed_text(pl.col("filled_qty")), trimmed_text(pl.col("filled")))
     return about_order(found, words, pl.col("filled"), pl.col("filled_qty"))
 
 
@@ -46,7 +50,7 @@ def _fills_missing(evidence: Evidence) -> pl.DataFrame:
     """An order has a filled quantity, but no fill at all."""
     bare = evidence.orders.join(evidence.fills.select("order_id"), left_on="id", right_on="order_id", how="anti")
     found = bare.filter(pl.col("filled_qty") > 0).with_columns(last=pl.coalesce("filled_at", "created_at"))
-    words = pl.format("order {} says that {} are filled, but has no fill.", "id", shown(pl.col("filled_qty")))
+    words = pl.format("order {} says that {} are filled, but has no fill.", "id", trimmed_text(pl.col("filled_qty")))
     return about_order(found, words, pl.lit("0"), pl.col("filled_qty"))
 
 
@@ -55,7 +59,7 @@ def _incomplete(evidence: Evidence) -> pl.DataFrame:
     """An order has the status filled, but its fills do not reach its quantity."""
     found = evidence.sums.filter(pl.col("status") == "filled", pl.col("filled") < pl.col("qty"))
     sentence = "order {} is said to be filled, but only {} of {} are."
-    words = pl.format(sentence, "id", shown(pl.col("filled")), shown(pl.col("qty")))
+    words = pl.format(sentence, "id", trimmed_text(pl.col("filled")), trimmed_text(pl.col("qty")))
     return about_order(found, words, pl.col("filled"), pl.col("qty"))
 
 
@@ -66,7 +70,7 @@ def _average_differs(evidence: Evidence) -> pl.DataFrame:
     off = abs(Exact.of(priced["average"]) - Exact.of(priced["filled_avg_price"]))
     found = priced.filter(off.compare(evidence.thresholds.price_tolerance) > 0)
     sentence = "order {} says that it was filled at {} on average, but its fills were at {}."
-    words = pl.format(sentence, "id", shown(pl.col("filled_avg_price")), shown(pl.col("average")))
+    words = pl.format(sentence, "id", trimmed_text(pl.col("filled_avg_price")), trimmed_text(pl.col("average")))
     return about_order(found, words, pl.col("average"), pl.col("filled_avg_price"))
 
 
@@ -136,7 +140,7 @@ def _limit_violated(evidence: Evidence) -> pl.DataFrame:
     limited = evidence.known.filter(pl.col("order_order_type").is_in(["limit", "stop_limit"]))
     price, limit = pl.col("price"), pl.col("order_limit_price")
     beyond = pl.when(pl.col("side") == "buy").then(price > limit).otherwise(price < limit)
-    words = pl.format("fill {} is a {} at {}, beyond the limit of {}.", "id", "side", _price, shown(limit))
+    words = pl.format("fill {} is a {} at {}, beyond the limit of {}.", "id", "side", _price, trimmed_text(limit))
     return about(limited.filter(beyond), words, price, limit)
 
 
@@ -146,7 +150,7 @@ def _outside_bar(evidence: Evidence) -> pl.DataFrame:
     price, low, high = pl.col("price"), pl.col("low"), pl.col("high")
     found = evidence.barred.filter((price > high) | (price < low))
     sentence = "fill {} is at {}, but its bar reaches from {} to {}."
-    words = pl.format(sentence, "id", _price, shown(low), shown(high))
+    words = pl.format(sentence, "id", _price, trimmed_text(low), trimmed_text(high))
     return about(found, words, price, pl.when(price > high).then(high).otherwise(low))
 
 
@@ -172,7 +176,9 @@ def _large_for_bar(evidence: Evidence) -> pl.DataFrame:
     barred, share = evidence.barred.drop_nulls("volume"), evidence.thresholds.max_volume_share
     most = Exact.of(barred["volume"]) * share
     found = barred.filter(Exact.of(barred["quantity"]).compare(most) > 0)
-    words = pl.format("fill {} is of {}, but its bar has a volume of {}.", "id", _quantity, shown(pl.col("volume")))
+    words = pl.format(
+        "fill {} is of {}, but its bar has a volume of {}.", "id", _quantity, trimmed_text(pl.col("volume"))
+    )
     return about(found, words, pl.col("quantity"), pl.col("volume"))
 
 
@@ -195,7 +201,7 @@ def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
     whole = paid.with_columns(notional.decimal("notional"))
     found = whole.filter(abs(Exact.of(paid["commission"])).compare(most) > 0)
     sentence = "fill {} cost {} in commission, on a notional of {}."
-    words = pl.format(sentence, "id", shown(pl.col("commission")), shown(pl.col("notional")))
+    words = pl.format(sentence, "id", trimmed_text(pl.col("commission")), trimmed_text(pl.col("notional")))
     return about(found, words, pl.col("commission"), pl.col("notional"))
 
 

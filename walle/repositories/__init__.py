@@ -1,4 +1,4 @@
-"""The async use-cases of the store; no object of the database's library leaves them."""
+"""The async use-cases of the store; they return no objects of SQLAlchemy."""
 
 from walle.repositories.bars import BarRepository
 from walle.repositories.events import OffsetRepository

@@ -1,4 +1,4 @@
-"""A thorough look at a store: the database's own checks, every value by our readers, and facts that are held twice."""
+"""A full check of a store: the database's own checks, every value by our readers, and facts that are stored twice."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from walle import models
 from walle.bars.spans import SPANS, count_bars, join_spans, spans_of
 from walle.database import Database
 from walle.dialects import ReadJob
-from walle.dialects.base import Examined
+from walle.dialects.base import CheckResult
 from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
-from walle.forms import Found, is_list
+from walle.forms import UnreadableValue, is_list
 from walle.frames import DECIMAL, EVENTS, INSTANT
 from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.events.columns import event_column, events_frame
 from walle.repositories.select import finish, wire_schema
-from walle.schema import Schema, looking
+from walle.schema import Schema, open_for_inspection
 from walle.types import ExactDecimal, Json, UtcInstant, wire
 
 __all__ = ["Integrity"]
 
 _UNREADABLE = (WalleError, pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, zlib.error, struct.error)
-"""What a reader may raise for a value that is not of its column's type."""
+"""The errors that a reader may raise for a value that does not fit its column's type."""
 
 _SERIES = ["symbol", "timeframe"]
 _SHOWN = 5
@@ -44,59 +44,59 @@ _KINDS: tuple[tuple[type[Any], pl.DataType], ...] = (
 
 
 class Integrity:
-    """Whether a store holds what was put into it, as far as that can be told from what it holds.
+    """Check whether a store still holds what was written to it, as far as its content shows.
 
     Parameters
     ----------
     database : Database
-        Best opened read-only: reading the index of the bars would otherwise bring it up to date.
+        Preferably read-only: otherwise reading the index of the bars would update it.
     schema : Schema
-        What was found in it.
+        The schema found in it.
     """
 
     def __init__(self, database: Database, schema: Schema) -> None:
         self._database = database
         self._schema = schema
-        self._found = Examined()
+        self._examined = CheckResult()
         self._bars = pl.DataFrame(schema=SPANS)
         self._unread: set[str] = set()
 
-    async def check(self, progress: Progress) -> Examined:
-        """Check everything; what is wrong is told, and never raised.
+    async def check(self, progress: Progress) -> CheckResult:
+        """Check everything; report problems instead of raising them.
 
         Parameters
         ----------
         progress : Progress
-            Told how far it has come.
+            Receives how far the check has come.
         """
         tables = [name for name in models.metadata.tables if name in self._schema.columns]
         progress.begin("checking pages and indexes")
         await self._database.in_thread(lambda: self._examine(tables))
         if self._schema.revision != models.HEAD or self._schema.lacking:
-            self._found.not_checked.append("values: the tables are not those that this WallE works with")
-            return self._found
+            self._examined.not_checked.append("values: the tables differ from those that this WallE works with")
+            return self._examined
         before = await self._indexed()
         for name in tables:
             job = ReadJob()
             if not await self._database.in_thread(partial(self._read, name, progress, job), job):
-                return self._found
-        self._found.checked.append("every value (read by WallE's own readers)")
+                return self._examined
+        self._examined.checked.append("every value (read by WallE's own readers)")
         await self._hold_index(before)
-        return self._found
+        return self._examined
 
     def _examine(self, tables: list[str]) -> None:
         dialect = self._database.dialect
         try:
-            with looking(dialect) as connection:
-                dialect.examine(connection, tables, self._found)
+            with open_for_inspection(dialect) as connection:
+                dialect.examine(connection, tables, self._examined)
         except WalleError as error:
-            self._found.problems.append(f"pages and indexes: {error}")
+            self._examined.problems.append(f"pages and indexes: {error}")
 
     # values
 
     def _read(self, name: str, progress: Progress, job: ReadJob) -> bool:
-        """Read a table; return False when the database went away, so that the others cannot be read either."""
-        found: list[Found] = []
+        """Read a table; return False if the database became unavailable, so that no other table can be read."""
+        found: list[UnreadableValue] = []
         try:
             with self._database.errors():
                 counted = self._count(name, job)
@@ -108,27 +108,27 @@ class Integrity:
                     progress.advance(frame.height)
                     if name == "bars":
                         self._look_at_bars(frame)
-                # the count comes from an index, the rows from the table; rows may have been added in between
+                # the count comes from an index, the rows from the table; rows may be added in between
                 if rows < counted and not job.stopped:
-                    self._found.problems.append(f"{name}: an index has {counted:,} rows, and {rows:,} can be read")
+                    self._examined.problems.append(f"{name}: of {counted:,} rows in an index, {rows:,} can be read")
         except _UNREADABLE as error:
             self._unread.add(name)
-            if not (found and isinstance(error, UnreadableRow)):  # else its rows are named
-                self._found.problems.append(f"{name}: not all can be read: {error}")
+            if not (found and isinstance(error, UnreadableRow)):  # otherwise its rows are named already
+                self._examined.problems.append(f"{name}: some rows cannot be read: {error}")
             if isinstance(error, DatabaseUnavailable):
-                self._found.not_checked.append(f"values, from {name} on")
+                self._examined.not_checked.append(f"values, from {name} on")
                 return False
         return True
 
-    def _search(self, name: str) -> list[Found]:
-        """Find what the guards of form refuse."""
-        with looking(self._database.dialect) as connection:
+    def _search(self, name: str) -> list[UnreadableValue]:
+        """Find the values that the guards of form would refuse."""
+        with open_for_inspection(self._database.dialect) as connection:
             found = self._database.dialect.find_unreadable(connection, [models.metadata.tables[name]])
         for one in found[:_SHOWN]:
-            said = f"has a {one.column} that cannot stand there: {one.value}, which is {one.reason}"
-            self._found.problems.append(f"{name}: the row {one.key} {said}")
+            problem = f"holds an invalid {one.column}: {one.value}, which is {one.reason}"
+            self._examined.problems.append(f"{name}: the row {one.key} {problem}")
         if len(found) >= _SHOWN:
-            self._found.problems.append(f"{name}: there may be more such rows than these {_SHOWN} values are of")
+            self._examined.problems.append(f"{name}: only the first {_SHOWN} such values are listed; there may be more")
         return found
 
     def _count(self, name: str, job: ReadJob) -> int:
@@ -137,7 +137,7 @@ class Integrity:
         return int(pl.concat(parts)["rows"].sum()) if parts else 0
 
     def _frames(self, name: str, job: ReadJob, *, strict: bool) -> Iterator[pl.DataFrame]:
-        """Read every column as the public frames do; only its wire form unless it is ``strict``."""
+        """Read every column as the public frames do, or only its wire form unless ``strict``."""
         table, dialect = models.metadata.tables[name], self._database.dialect
         if name == "outbox":
             names = [*EVENTS, "envelope"]
@@ -152,7 +152,7 @@ class Integrity:
             yield from dialect.read(statement, wires, job)
             return
         for frame in dialect.frames(statement, wires, job):
-            with dialect.telling(statement):
+            with dialect.name_unreadable_rows(statement):
                 yield events_frame(frame) if name == "outbox" else finish(frame, _schema(table))
 
     def _look_at_bars(self, frame: pl.DataFrame) -> None:
@@ -162,49 +162,49 @@ class Integrity:
         if wrong.height:
             more = f" ({wrong.height - 1:,} more rows)" if wrong.height > 1 else ""
             what = f"the row id={wrong['id'][0]!r} has a low, high or volume that no bar can have{more}"
-            self._found.problems.append(f"bars: {what}")
+            self._examined.problems.append(f"bars: {what}")
         self._bars = join_spans(pl.concat([self._bars, spans_of(frame)]))
 
-    # what is held twice
+    # facts that are stored twice
 
     async def _indexed(self) -> pl.DataFrame | None:
-        """Return the opening times in the index of the bars; None when it cannot be read."""
+        """Return the opening times in the index of the bars; None if it cannot be read."""
         index = BarIndex(self._database)
         try:
-            told = await index.series()
-            series = set(told.select(_SERIES).iter_rows())
+            indexed = await index.series()
+            series = set(indexed.select(_SERIES).iter_rows())
             spans = await index.spans(series) if series else pl.DataFrame(schema=SPANS)
         except _UNREADABLE as error:
-            self._found.problems.append(f"bar_index: not all can be read: {error}")
+            self._examined.problems.append(f"bar_index: some rows cannot be read: {error}")
             return None
         counted = count_bars(spans).select(*_SERIES, counted="bars")
-        both = told.join(counted, on=_SERIES, how="full", coalesce=True).filter(
+        both = indexed.join(counted, on=_SERIES, how="full", coalesce=True).filter(
             ~pl.col("bars").eq_missing(pl.col("counted"))
         )
         for row in both.iter_rows(named=True):
-            self._found.problems.append(
-                f"bar_index: {row['symbol']!r} {row['timeframe']} is said to have {row['bars']} bars, and its packed "
-                f"times are {row['counted']}"
+            self._examined.problems.append(
+                f"bar_index: {row['symbol']!r} {row['timeframe']} counts {row['bars']} bars, but its packed times "
+                f"are {row['counted']}"
             )
         return spans
 
     async def _hold_index(self, before: pl.DataFrame | None) -> None:
-        """Hold the index against the bars that were read between two looks at it: bars come, and stay."""
+        """Compare the bars with the index as read before and after them: bars are added, and never removed."""
         after = await self._indexed() if before is not None else None
         if before is None or after is None:
             return
         if "bars" in self._unread:
-            self._found.not_checked.append("the index of the bars: not all bars can be read")
+            self._examined.not_checked.append("the index of the bars: some bars cannot be read")
             return
-        self._found.checked.append("the index of the bars, against the bars")
+        self._examined.checked.append("the index of the bars, against the bars")
         for more, less, what in (
-            (self._bars, before, "the index has bars that are not there"),
-            (after, self._bars, "bars are there that the index has not"),
+            (self._bars, before, "the index has bars that the table lacks"),
+            (after, self._bars, "the table has bars that the index lacks"),
         ):
             whole = join_spans(pl.concat([more, less]))
             extra = whole.join(join_spans(more), on=list(SPANS), how="anti")
             for symbol, timeframe in extra.select(_SERIES).unique(maintain_order=True).iter_rows():
-                self._found.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
+                self._examined.problems.append(f"bar_index: of {symbol!r} {timeframe} {what}")
 
 
 def _schema(table: sa.Table) -> pl.Schema:

@@ -1,4 +1,4 @@
-"""From a SELECT to a public frame: columns in the form in which they travel, and back in their declared types."""
+"""Turn a SELECT into a public frame: read columns in their wire form, and convert them to their declared types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXACT = rf"^-?(\d{{1,{DECIMAL_INTEGER_DIGITS}}}(\.\d{{1,{DECIMAL_PLACES}}}0*)?|
 
 
 def wire_schema(schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
-    """Return the types in which the columns of a frame travel from a database."""
+    """Return the wire types of the columns of a frame."""
     forms: dict[str, pl.DataType] = {}
     for name, kind in schema.items():
         if isinstance(kind, pl.Decimal | pl.List):
@@ -31,7 +31,7 @@ def wire_schema(schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
 
 
 def expression(database: Database, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
-    """Return a column in its wire form, or a typed null where the database does not have it."""
+    """Return a column in its wire form, or a typed null if the database lacks it."""
     column = table.c[name]
     if database.has(table, name):
         return wire(column, database.dialect.name).label(name)
@@ -44,21 +44,21 @@ async def read(
     schema: Mapping[str, pl.DataType],
     session: AsyncSession | None = None,
 ) -> pl.DataFrame:
-    """Run a SELECT whose columns stand in the schema's order, and return the public frame."""
+    """Run a SELECT whose columns are in the schema's order, and return the public frame."""
     raw = await database.fetch(statement, wire_schema(schema), session)
-    with database.dialect.telling(statement):
+    with database.dialect.name_unreadable_rows(statement):
         return finish(raw, schema)
 
 
 def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Turn wire columns into those of a public frame, whole columns at a time.
+    """Convert wire columns to those of a public frame, a whole column at a time.
 
     Raises
     ------
     PrecisionError
         For a stored number that ``Decimal(38, 18)`` cannot hold; Polars would round it silently.
     UnreadableRow
-        For a stored text that is no number, or no plain list.
+        For a stored text that is not a number, or not a plain list.
     """
     columns = []
     for name, kind in schema.items():
@@ -73,13 +73,13 @@ def finish(raw: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
 
 
 def _lists(values: pl.Series, kind: pl.List) -> pl.Series:
-    # Polars would make a list of a lone text, and texts of lists; of numbers it is meant to
+    # Polars would turn a lone text into a list, and inner lists into texts; for numbers that is intended
     if not values.str.contains(JSON_LIST).all():
-        raise UnreadableRow(f"column {values.name!r} holds a value that is no plain JSON list")
+        raise UnreadableRow(f"column {values.name!r} holds a value that is not a plain JSON list")
     try:
         return values.str.json_decode(kind)
     except pl.exceptions.PolarsError as error:
-        raise UnreadableRow(f"column {values.name!r} holds a value that is no plain JSON list") from error
+        raise UnreadableRow(f"column {values.name!r} holds a value that is not a plain JSON list") from error
 
 
 def _check_digits(values: pl.Series) -> None:
@@ -88,8 +88,8 @@ def _check_digits(values: pl.Series) -> None:
         worst = values.filter(~fits)
         numbers = worst.str.contains(r"^-?\d+(\.\d+)?$")
         if not numbers.all():
-            raise UnreadableRow(f"column {values.name!r} holds {worst.filter(~numbers)[0]!r}, which is no number")
+            raise UnreadableRow(f"column {values.name!r} holds {worst.filter(~numbers)[0]!r}, which is not a number")
         raise PrecisionError(
-            f"column {values.name!r} holds {worst.len()} numbers beyond {DECIMAL_INTEGER_DIGITS} integer digits and "
+            f"column {values.name!r} holds {worst.len()} numbers beyond {DECIMAL_INTEGER_DIGITS} integer digits or "
             f"{DECIMAL_PLACES} places, such as {worst[0]}; a frame would have to round them. Read them with SQL."
         )

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Place", "Seen", "look", "place"]
+__all__ = ["FoundProcess", "Place", "find_process", "place"]
 
 PROC = Path("/proc")
 MACHINE = Path("/etc/machine-id")
@@ -24,7 +24,7 @@ _ZOMBIE = 5  # SZOMB on macOS
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FoundProcess:
     """An existing process.
 
     Parameters
@@ -63,7 +63,7 @@ class Place:
     namespace: str | None = None
 
 
-def look(pid: int, proc: Path = PROC) -> Seen | None:
+def find_process(pid: int, proc: Path = PROC) -> FoundProcess | None:
     """Look up a process; return None if it does not exist.
 
     Parameters
@@ -103,16 +103,16 @@ def _namespace(proc: Path) -> str | None:
     return " ".join(names) or None
 
 
-def _of_linux(pid: int, proc: Path) -> Seen | None:
+def _of_linux(pid: int, proc: Path) -> FoundProcess | None:
     try:
         stat = (proc / str(pid) / "stat").read_bytes()
     except PermissionError:
-        return Seen()
+        return FoundProcess()
     except OSError:  # raised too if the processes of other users are hidden (hidepid)
-        return Seen() if _answers(pid) else None
+        return FoundProcess() if _answers(pid) else None
     # the second field, the name, may contain blanks and brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     fields = stat[stat.rindex(b")") + 1 :].split()
-    return Seen(ended=fields[0] in (b"Z", b"X", b"x"), ticks=int(fields[19]))
+    return FoundProcess(ended=fields[0] in (b"Z", b"X", b"x"), ticks=int(fields[19]))
 
 
 def _answers(pid: int) -> bool:
@@ -125,20 +125,20 @@ def _answers(pid: int) -> bool:
     return True
 
 
-def _of_macos(pid: int) -> Seen | None:
+def _of_macos(pid: int) -> FoundProcess | None:
     query = (ctypes.c_int * 4)(_CTL_KERN, _KERN_PROC, _KERN_PROC_PID, pid)
     size, answer = ctypes.c_size_t(4096), ctypes.create_string_buffer(4096)
     if ctypes.CDLL(None).sysctl(query, 4, answer, ctypes.byref(size), None, 0):
-        return Seen() if _answers(pid) else None
+        return FoundProcess() if _answers(pid) else None
     return decode_kinfo(answer.raw[: size.value])
 
 
-def decode_kinfo(answer: bytes) -> Seen | None:
+def decode_kinfo(answer: bytes) -> FoundProcess | None:
     """Decode the start of macOS's ``struct kinfo_proc``: the time of the fork, which never changes afterwards."""
     if len(answer) < 40:
         return None
     seconds, microseconds = struct.unpack_from("<qi", answer)
-    return Seen(ended=answer[36] == _ZOMBIE, ticks=seconds * 1_000_000 + microseconds)
+    return FoundProcess(ended=answer[36] == _ZOMBIE, ticks=seconds * 1_000_000 + microseconds)
 
 
 def _boot_of_macos() -> str | None:
@@ -152,15 +152,15 @@ def _machine_of_macos() -> str | None:
     return None if ctypes.CDLL(None).gethostuuid(answer, patience) else answer.raw.hex()
 
 
-def _of_others(pid: int) -> Seen | None:
+def _of_others(pid: int) -> FoundProcess | None:
     import psutil
 
     try:
         process = psutil.Process(pid)
         # on Windows the start time never changes; on other systems it moves with the clock
         ticks = round(process.create_time() * 1_000_000) if sys.platform == "win32" else None
-        return Seen(ended=process.status() == psutil.STATUS_ZOMBIE, ticks=ticks)
+        return FoundProcess(ended=process.status() == psutil.STATUS_ZOMBIE, ticks=ticks)
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied:
-        return Seen()
+        return FoundProcess()

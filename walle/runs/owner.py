@@ -10,7 +10,7 @@ import os
 import socket
 
 from walle.records import Owner
-from walle.runs.kernel import INITIAL, Place, look, place
+from walle.runs.kernel import INITIAL, Place, find_process, place
 
 __all__ = ["is_alive", "is_this_process", "this_process"]
 
@@ -21,7 +21,7 @@ def this_process() -> Owner:
     """Return this process as an owner."""
     import psutil
 
-    seen, here = look(os.getpid()), place()
+    seen, here = find_process(os.getpid()), place()
     return Owner(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -37,7 +37,7 @@ def is_this_process(owner: Owner) -> bool:
     """Return whether an owner is this process, by its pid alone if nothing else was recorded."""
     if (owner.host, owner.pid) != (socket.gethostname(), os.getpid()):
         return False
-    seen, here = look(owner.pid), place()
+    seen, here = find_process(owner.pid), place()
     ticks = None if seen is None else seen.ticks
     known = ((owner.ticks, ticks), (owner.boot, here.boot), (owner.namespace, here.namespace))
     return all(stored in (None, now) or now is None for stored, now in known)
@@ -65,7 +65,7 @@ def is_alive(owner: Owner) -> bool | None:
         return False if _same_machine(owner, here) else None
     if None not in (owner.namespace, here.namespace) and owner.namespace != here.namespace:
         return None
-    seen = look(owner.pid)
+    seen = find_process(owner.pid)
     if seen is None or seen.ended:
         return False
     if owner.ticks is not None:
@@ -86,7 +86,7 @@ def _started_then(owner: Owner) -> bool | None:
     try:
         started = psutil.Process(owner.pid).create_time()
     except psutil.NoSuchProcess:  # raised for hidden processes too
-        return look(owner.pid) is not None
+        return find_process(owner.pid) is not None
     except psutil.AccessDenied:
         return True
     return True if abs(started - owner.started) <= _START_TOLERANCE else None

@@ -217,10 +217,10 @@ class Store:
         self._database.dialect.verify()
         config, read_only = self._database.config, self._database.read_only
         if not deep:
-            return look(config, read_only=read_only)
+            return inspect_store(config, read_only=read_only)
         progress = Progress("rows")
         with Meter(progress, self._progress) as meter:
-            return self._portal.call(look_deeply, config, progress, read_only=read_only, meter=meter)
+            return self._portal.call(inspect_deeply, config, progress, read_only=read_only, meter=meter)
 
     def upgrade(self, *, confirmed: bool = False, allow_rounding: bool = False, set_aside: bool = False) -> list[str]:
         """Bring the schema to the current revision.
@@ -307,7 +307,7 @@ class Store:
             raise StoreClosed("this store was closed. Open it again with walle.connect(...).")
 
 
-def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
+def inspect_store(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
     """Look at the schema of a database, whatever its revision.
 
     Raises
@@ -317,7 +317,7 @@ def look(config: DatabaseConfig, *, read_only: bool = False) -> StoreStatus:
     return _status(config, _schema(config), read_only)
 
 
-async def look_deeply(config: DatabaseConfig, progress: Progress, *, read_only: bool = False) -> StoreStatus:
+async def inspect_deeply(config: DatabaseConfig, progress: Progress, *, read_only: bool = False) -> StoreStatus:
     """Look at the schema of a database and check its content, by connections of its own that cannot write.
 
     Raises

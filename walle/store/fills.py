@@ -30,7 +30,7 @@ class Fills(Part[FillRepository]):
     _name = "fills"
 
     def append(self, fills: Fill | Iterable[Fill] | pl.DataFrame) -> WriteReport:
-        """Store fills: the same fill again is a no-op; all of the call or nothing.
+        """Store fills, all or none; a fill that is already stored changes nothing.
 
         Parameters
         ----------
@@ -43,9 +43,9 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         FillConflict
-            When a fill of that id has another content; the stored one stays.
+            If a stored fill with the same id has other content; the stored one stays.
         InputError
-            For what is no fill.
+            For invalid fills.
 
         Examples
         --------
@@ -66,26 +66,26 @@ class Fills(Part[FillRepository]):
         floats: Floats = "refuse",
         on_invalid: OnInvalid = "raise",
     ) -> IngestReport:
-        """Take fills in from another program's table, and tell what became of every row.
+        """Store fills from another program's table, and report the outcome of every row.
 
-        A fill that is there already with the same content is a duplicate, one with another content a conflict: the
-        stored one stays, and the call goes on. All of the call is one transaction.
+        A fill that is already stored with the same content is a duplicate; one with other content is a conflict: the
+        stored one stays, and the call continues. Each call is one transaction.
 
         Parameters
         ----------
         source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
-            Columns of :data:`walle.frames.FILLS`; those that may be null may be left out.
+            Columns of :data:`walle.frames.FILLS`; nullable columns may be omitted.
         run_id : str, optional
-            Of all rows that have none.
+            Used for rows without one.
         columns : mapping of str to str or None, optional
-            Source name to our name, ``{"trade_id": "id"}``; None leaves a column out.
+            Source name to our name, ``{"trade_id": "id"}``; None ignores a column.
         timezone : str, optional
-            The IANA zone of times without one, such as ``UTC``.
+            The IANA zone of naive times, such as ``UTC``.
         floats : str
-            ``refuse``: money in floats is an error. ``shortest``: a float is the decimal that its shortest text says,
+            ``refuse``: money in floats is an error. ``shortest``: a float becomes the decimal of its shortest text,
             such as 0.1; one with more than 18 places is refused.
         on_invalid : str
-            ``raise``: one row that is no fill stops the call. ``quarantine``: the good rows go in.
+            ``raise``: an invalid row stops the call. ``quarantine``: the valid rows are stored.
 
         Returns
         -------
@@ -96,9 +96,9 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         InvalidRows
-            When rows are no fills; nothing was written.
+            If rows are invalid; nothing was written.
         InputError
-            For a source that cannot be read.
+            If the source cannot be read.
 
         Examples
         --------
@@ -125,7 +125,7 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         UnknownFill
-            When there is none of that id.
+            If no fill has that id.
 
         Examples
         --------
@@ -172,10 +172,10 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         run_id : str, optional
-            Fills of that run, and those without a run whose order is of it.
+            Fills of that run, and fills without a run whose order belongs to it.
         order_id, symbol : str, optional
         start, end : datetime, date, str or None
-            Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+            Filled in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
 
         Returns
         -------
@@ -187,9 +187,9 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For a bad range.
+            For an invalid range.
 
         Examples
         --------
@@ -208,17 +208,17 @@ class Fills(Part[FillRepository]):
         symbol: str | None = None,
         timeframe: str | None = None,
     ) -> pl.DataFrame:
-        """Match fills to round trips: what was closed, with which profit, and what is still open.
+        """Match fills into round trips: closed ones with their profit, and what is still open.
 
         Parameters
         ----------
         run_id : str, optional
-            None: every run, each for itself.
+            None: all runs, each on its own.
         method : str
-            ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: a part of the whole
-            position at the average price of its entries.
+            ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: part of the whole
+            position, at the average price of its entries.
         symbol : str, optional
-            Only this one.
+            Only this symbol.
         timeframe : str, optional
             Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
 
@@ -228,15 +228,15 @@ class Fills(Part[FillRepository]):
             Columns of :data:`walle.fills.trades.TRADES`: run_id, symbol, trade, direction (long, short), quantity,
             entry_time, exit_time, entry_price, exit_price, pnl_gross, fees, fee_currency, pnl_net, unrealised, holding,
             mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, reason. Money is Decimal(38, 18) in the
-            currency of the symbol's prices, rounded once; :func:`walle.fills.trades.trades` says how each is reckoned.
-            Sorted by run, symbol and trade; no row without fills.
+            currency of the symbol's prices, rounded once; :func:`walle.fills.trades.trades` defines each figure.
+            Sorted by run, symbol and trade; empty without fills.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For another method or timeframe.
+            For an unknown method or timeframe.
 
         Examples
         --------
@@ -257,39 +257,39 @@ class Fills(Part[FillRepository]):
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
     ) -> pl.DataFrame:
-        """Hold fills against their orders, against the bars, and against time.
+        """Check fills against their orders, the bars, and time.
 
         Parameters
         ----------
         run_id : str, optional
-            None: every run.
+            None: all runs.
         rules : iterable of str, optional
-            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default. Beside a rule
-            that needs bars, ``not_checked`` says which fills had none.
+            Only these, such as ``["outside_bar"]``; all of :data:`walle.fills.rules.RULES` by default. For a rule that
+            needs bars, ``not_checked`` lists the fills that had none.
         extra_rules : iterable of Rule
-            One's own, made by :func:`walle.fills.rule`.
+            Your own, made by :func:`walle.fills.rule`.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: the shortest that is stored for each symbol.
         price_tolerance : Decimal
-            How far an order's average price may be from that of its fills.
+            How far an order's average price may differ from that of its fills.
         max_volume_share : Decimal
-            How much of its bar's volume a fill may be; 1 is all of it.
+            The largest allowed share of its bar's volume for a fill; 1 is all of it.
         max_commission_rate : Decimal
-            How much of its notional a fill may cost; 0.01 is one per cent.
+            The largest allowed commission as a share of the fill's notional; 0.01 is 1%.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
-            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. No row when nothing
-            was found. What could not be held against bars is said by a finding of the severity info.
+            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. Empty if nothing
+            was found. A finding of severity info reports fills that could not be checked against bars.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown rule, a threshold that is no exact number, or a rule of one's own that returns no findings.
+            For an unknown rule, a threshold that is not an exact number, or a rule that does not return findings.
 
         Examples
         --------
@@ -322,14 +322,14 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         run_id : str, optional
-            None: every run.
+            None: all runs.
         by : str
             ``fill``, ``order`` or ``run``.
         benchmarks : str or sequence of str
-            Some of ``arrival``, ``vwap``, ``open``, ``close``; :func:`walle.fills.costs.costs` says what each is, with
-            its source.
+            Some of ``arrival``, ``vwap``, ``open``, ``close``; :func:`walle.fills.costs.costs` defines each, with its
+            source.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: the shortest that is stored for each symbol.
 
         Returns
         -------
@@ -338,14 +338,14 @@ class Fills(Part[FillRepository]):
             quantity, price, notional, benchmark, benchmark_price, cost (above 0 is worse than the benchmark), bps,
             fees, fee_currency, fees_by_currency, fills, measured, reason. Money is Decimal(38, 18) in the currency of
             the prices. One row for each fill, order or run and benchmark; sorted by run, time, order and fill. Where
-            bars are missing there is no cost, and ``reason`` says why. No row without fills.
+            bars are missing, cost is null and ``reason`` says why. Empty without fills.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For another level, benchmark or timeframe.
+            For an unknown level, benchmark or timeframe.
 
         Examples
         --------
@@ -363,11 +363,11 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         run_id : str, optional
-            None: every run.
+            None: all runs.
         by : str
             ``order`` or ``run``.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: the shortest that is stored for each symbol.
 
         Returns
         -------
@@ -376,14 +376,14 @@ class Fills(Part[FillRepository]):
             ordered, filled, decision_price, arrival_price, average_price, end_price, delay, trading, opportunity, fees,
             fee_currency, fees_by_currency, total, bps, orders, measured, reason.
             :func:`walle.fills.shortfall.shortfall` has the formulas and their sources. Sorted by run, time and order;
-            no row without orders.
+            empty without orders.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For another level or timeframe.
+            For an unknown level or timeframe.
 
         Examples
         --------

@@ -27,7 +27,7 @@ class Orders(Part[OrderRepository]):
     _name = "orders"
 
     def save(self, orders: Order | Iterable[Order] | pl.DataFrame) -> WriteReport:
-        """Store snapshots: new orders are inserted, known ones replaced; all of the call or nothing.
+        """Store snapshots, all or none: new orders are inserted, stored ones replaced.
 
         Parameters
         ----------
@@ -41,13 +41,13 @@ class Orders(Part[OrderRepository]):
         Raises
         ------
         StaleSnapshot
-            When a filled quantity would fall or a terminal status would change.
+            If a filled quantity would decrease or a terminal status would change.
         Conflict
-            When the snapshot has another client_order_id, run_id, symbol or side than the stored one.
+            If client_order_id, run_id, symbol or side differ from the stored snapshot.
         DuplicateKey
-            When a client_order_id belongs to another order.
+            If a client_order_id belongs to another order.
         InputError
-            For what is no order.
+            For invalid orders.
 
         Examples
         --------
@@ -68,27 +68,28 @@ class Orders(Part[OrderRepository]):
         floats: Floats = "refuse",
         on_invalid: OnInvalid = "raise",
     ) -> IngestReport:
-        """Take order snapshots in from another program's table, and tell what became of every row.
+        """Store order snapshots from another program's table, and report the outcome of every row.
 
-        A snapshot that goes back, is of another order, or takes the client_order_id of one is a conflict: what is
-        stored stays, and the call goes on. All of the call is one transaction.
+        A snapshot that lowers the filled quantity, changes a final status, is of another order, or uses the
+        client_order_id of one is a conflict: the stored one stays, and the call continues. Each call is one
+        transaction.
 
         Parameters
         ----------
         source : Order, iterable of Order, or a Polars, pandas or Arrow frame
-            Columns of :data:`walle.frames.ORDERS`, one row per order; those that may be null or have a default may be
-            left out.
+            Columns of :data:`walle.frames.ORDERS`, one row per order; nullable columns and those with a default may be
+            omitted.
         run_id : str, optional
-            Of all rows that have none.
+            Used for rows without one.
         columns : mapping of str to str or None, optional
-            Source name to our name, ``{"amount": "qty"}``; None leaves a column out.
+            Source name to our name, ``{"amount": "qty"}``; None ignores a column.
         timezone : str, optional
-            The IANA zone of times without one, such as ``UTC``.
+            The IANA zone of naive times, such as ``UTC``.
         floats : str
-            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float is the decimal that its
-            shortest text says, such as 0.1; one with more than 18 places is refused.
+            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float becomes the decimal
+            of its shortest text, such as 0.1; one with more than 18 places is refused.
         on_invalid : str
-            ``raise``: one row that is no order stops the call. ``quarantine``: the good rows go in.
+            ``raise``: an invalid row stops the call. ``quarantine``: the valid rows are stored.
 
         Returns
         -------
@@ -99,9 +100,9 @@ class Orders(Part[OrderRepository]):
         Raises
         ------
         InvalidRows
-            When rows are no orders; nothing was written.
+            If rows are invalid; nothing was written.
         InputError
-            For a source that cannot be read.
+            If the source cannot be read.
 
         Examples
         --------
@@ -124,7 +125,7 @@ class Orders(Part[OrderRepository]):
         Raises
         ------
         UnknownOrder
-            When there is none of that id.
+            If no order has that id.
 
         Examples
         --------
@@ -134,12 +135,12 @@ class Orders(Part[OrderRepository]):
         return self._call("get", lambda core: core.get(order_id))
 
     def get_by_client_order_id(self, client_order_id: str) -> Order:
-        """Return one order by the id that the client gave it.
+        """Return one order by its client_order_id.
 
         Raises
         ------
         UnknownOrder
-            When there is none.
+            If no order has it.
 
         Examples
         --------
@@ -186,7 +187,7 @@ class Orders(Part[OrderRepository]):
         run_id, symbol : str, optional
         status : str or iterable of str, optional
         start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+            Created in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
 
         Returns
         -------
@@ -196,9 +197,9 @@ class Orders(Part[OrderRepository]):
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown status or a bad range.
+            For an unknown status or an invalid range.
 
         Examples
         --------

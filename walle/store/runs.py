@@ -39,34 +39,34 @@ class Runs(Part[RunRepository]):
     def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport: ...
 
     def save(self, run: Run | Iterable[Run] | pl.DataFrame) -> Run | WriteReport:
-        """Store a run, or several: insert a new one, or update the one it was read from; all of the call or nothing.
+        """Store one or several runs, all or none: insert new runs, and update those that were read from the store.
 
-        A run that becomes ``running`` is owned by this process from then on.
+        This process becomes the owner of a run whose status becomes ``running``.
 
         Parameters
         ----------
         run : Run, iterable of Run, or a Polars, pandas or Arrow frame
             New (``revision`` 0), or a record of this store changed by :func:`dataclasses.replace`. A frame has columns
-            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. Of several, one that is
-            stored with the same content is left as it is, whatever its revision.
+            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. When several are
+            saved, a run whose content is already stored is unchanged, whatever its revision.
 
         Returns
         -------
         Run or WriteReport
-            One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
-            of its own it has those in its config, see ``store.runs.read``. Of several, how many were inserted, updated
-            and there already.
+            For one run, the stored run with its new revision: continue with this one. Without its own symbols or
+            timeframe it has those in its config, see ``store.runs.read``. For several, the numbers of inserted, updated
+            and unchanged runs.
 
         Raises
         ------
         LostUpdate
-            When somebody saved the run since it was read, or a new one's id is taken.
+            If the run was saved again since it was read, or the id of a new run is taken.
         IllegalTransition
-            When the status cannot follow the stored one.
+            If the status cannot follow the stored one.
         Conflict
-            When a run is to be ``lost`` that gave a sign of life since it was read.
+            If the status is ``lost``, but the run had a heartbeat since it was read.
         InputError
-            For anything but runs.
+            If ``run`` is not a run or several runs.
 
         Examples
         --------
@@ -86,18 +86,18 @@ class Runs(Part[RunRepository]):
         floats: Floats = "refuse",
         on_invalid: OnInvalid = "raise",
     ) -> RunReport:
-        """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
+        """Store a run with its orders and fills in one transaction, all or none.
 
-        The same again changes nothing.
+        Ingesting the same run again changes nothing.
 
         Parameters
         ----------
         run : Run or Results
-            Results have their own orders and fills; see :func:`walle.from_backtesting`.
+            Results include orders and fills; see :func:`walle.from_backtesting`.
         orders, fills : records or frames, optional
-            As for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`; of this run.
+            Of this run, as for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`.
         timezone, floats, on_invalid : str
-            As for those.
+            As for those methods.
 
         Returns
         -------
@@ -106,11 +106,11 @@ class Runs(Part[RunRepository]):
         Raises
         ------
         Conflict
-            When another run of that id is stored; ``created_at`` may differ.
+            If another run with that id is stored (``created_at`` may differ).
         InvalidRows
-            When rows are no orders or fills; nothing was written.
+            If rows are not valid orders or fills; nothing was written.
         InputError
-            For a source that cannot be read.
+            If a source cannot be read.
 
         Examples
         --------
@@ -126,16 +126,16 @@ class Runs(Part[RunRepository]):
         )
 
     def heartbeat(self, run_id: str) -> None:
-        """Say that this process still runs a run; its revision stays.
+        """Record that this process is still running a run, without a new revision.
 
         Raises
         ------
         UnknownRun
-            When it is not stored.
+            If the run is not stored.
         IllegalTransition
-            When it is not running.
+            If the run is not running.
         Conflict
-            When another process runs it that lives, or on another host gave a sign of life within the lease.
+            If another live process runs it, or one on another host had a heartbeat within the lease.
 
         Examples
         --------
@@ -146,18 +146,18 @@ class Runs(Part[RunRepository]):
         self._call("heartbeat", lambda core: core.heartbeat(run_id))
 
     def recover(self, lease: timedelta = LEASE) -> builtins.list[Run]:
-        """Return runs that are stored as running and whose process is gone; nothing is changed.
+        """Return the runs with the status running whose process is gone, without changing them.
 
         Parameters
         ----------
         lease : timedelta
-            A run on another host counts as dead when its last heartbeat is older.
+            A run on another host counts as dead if its last heartbeat is older.
 
         Returns
         -------
         list of Run
-            Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
-            Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
+            Their owner is dead on this host, or silent for ``lease`` on another, or they have none; a live run is never
+            included. Save each as ``lost``, then as ``running`` again, or with a final status.
 
         Examples
         --------
@@ -167,28 +167,27 @@ class Runs(Part[RunRepository]):
         return self._call("recover", lambda core: core.recover(lease))
 
     def sweep(self, lease: timedelta = LEASE) -> builtins.list[Run]:
-        """Mark as ``lost`` every run that is stored as running and whose process is gone.
+        """Mark as ``lost`` every run with the status running whose process is gone.
 
-        An engine calls this when it starts, before it starts runs of its own; opening a store never does. Each run is
-        looked at again under the lock that a heartbeat takes, so one that gave a sign of life meanwhile stays running.
-        With each goes one event ``run.Lost`` into the log, in the same transaction: its payload names the strategy, the
-        mode, the owner, the last heartbeat and the lease. ``stopped_at`` stays empty, because nobody knows when it
-        stopped, and the run may be taken up again.
+        An engine calls this at its start, before it starts its own runs; opening a store never does. Each run is
+        checked under the lock that a heartbeat takes, so that a run with a new heartbeat stays running. The same
+        transaction appends one event ``run.Lost`` for each: its payload has the strategy, the mode, the owner, the last
+        heartbeat and the lease. ``stopped_at`` stays empty, because the time is unknown and the run may be resumed.
 
         Parameters
         ----------
         lease : timedelta
-            A run on another host counts as dead when its last heartbeat is older.
+            A run on another host counts as dead if its last heartbeat is older.
 
         Returns
         -------
         list of Run
-            Those that it marked, as they are stored now; sorted by id. Empty when there was none.
+            The marked runs as they are now stored, sorted by id; may be empty.
 
         Raises
         ------
         InputError
-            For a lease that is no positive timedelta.
+            If ``lease`` is not a positive timedelta.
 
         Examples
         --------
@@ -198,14 +197,14 @@ class Runs(Part[RunRepository]):
         return self._call("sweep", lambda core: core.sweep(lease))
 
     def save_result(self, result: BacktestResult) -> BacktestResult:
-        """Store what an engine reports of a backtest; see :meth:`BacktestResultRepository.save`.
+        """Store the result of a backtest; see :meth:`BacktestResultRepository.save`.
 
         Raises
         ------
         Conflict
-            When another result of that run is stored.
+            If another result of that run is stored.
         InputError
-            For anything but a :class:`walle.BacktestResult`.
+            If ``result`` is not a :class:`walle.BacktestResult`.
 
         Examples
         --------
@@ -218,7 +217,7 @@ class Runs(Part[RunRepository]):
         return self._call("save_result", lambda core: core.save_result(result))
 
     def result(self, run_id: str) -> BacktestResult | None:
-        """Return what the engine reported of a backtest, or None when it reported nothing.
+        """Return the stored result of a backtest, or None if there is none.
 
         Examples
         --------
@@ -228,7 +227,7 @@ class Runs(Part[RunRepository]):
         return self._call("result", lambda core: core.result(run_id))
 
     def results(self) -> pl.DataFrame:
-        """Read what engines reported of their backtests.
+        """Read the stored results of backtests.
 
         Returns
         -------
@@ -251,7 +250,7 @@ class Runs(Part[RunRepository]):
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
 
         Examples
         --------
@@ -293,28 +292,28 @@ class Runs(Part[RunRepository]):
         start: Time = None,
         end: Time = None,
     ) -> pl.DataFrame:
-        """Read runs as a frame: each with how long it took, and how many orders and fills it has.
+        """Read runs as a frame, each with its duration and its numbers of orders and fills.
 
         Parameters
         ----------
         status, mode : str or iterable of str, optional
         strategy_id : str, optional
         start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+            Created in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
             microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
-            row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
-            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
-            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
+            row per run, sorted by created_at, then id. A fill stored without a run counts for its order's run. A
+            run stored without symbols or timeframe has those in its config, where the trading engine keeps them
+            (:mod:`walle.backend` has the rule); ``config`` is unchanged.
 
         Raises
         ------
         InputError
-            For an unknown status or mode, or a bad range.
+            For an unknown status or mode, or an invalid range.
 
         Examples
         --------
@@ -326,7 +325,7 @@ class Runs(Part[RunRepository]):
         )
 
     def history(self, run_id: str) -> pl.DataFrame:
-        """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
+        """Read the history of a run, its orders, its fills and its events, sorted by time.
 
         Parameters
         ----------
@@ -335,12 +334,12 @@ class Runs(Part[RunRepository]):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those that name the run.
+            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those of the run.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of it; near ids are offered.
+            If nothing is stored of the run; it suggests similar ids.
 
         Examples
         --------
@@ -363,26 +362,26 @@ class Runs(Part[RunRepository]):
         ----------
         run_id : str
         symbol : str, optional
-            Only its fills of this one.
+            Only its fills of this symbol.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: the shortest that is stored for each symbol.
         starting_cash : Decimal or int, optional
-            None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
+            None: ``starting_cash`` (or ``cash``) of the run's config, or else 0.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
             fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
-            price); :func:`walle.fills.equity.equity` says how each is reckoned. Sorted by time. Where a bar is missing
-            of a symbol that is held, position_value and equity are null. No row without fills or bars.
+            price); :func:`walle.fills.equity.equity` defines each. Sorted by time. Where a held symbol lacks a bar,
+            position_value and equity are null. Empty without fills or bars.
 
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
         InputError
-            When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+            If its symbols are priced in several currencies, or the starting cash is not an exact number.
 
         Examples
         --------
@@ -405,40 +404,40 @@ class Runs(Part[RunRepository]):
         periods: float | None = None,
         risk_free: float = 0.0,
     ) -> pl.DataFrame:
-        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
+        """Compute the usual metrics of a run: return, risk, drawdown, trades, fees.
 
         Parameters
         ----------
         run_id : str
         symbol : str, optional
-            Only its fills of this one.
+            Only its fills of this symbol.
         method : str
             How fills become trades: ``fifo``, ``lifo`` or ``average``.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
-            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
-            the next one with bars; or ``bar``.
+            The returns for volatility, Sharpe and Sortino: ``day``, from the last bar of a day (UTC) to that of the
+            next day with bars; or ``bar``.
         periods : float, optional
-            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
-            in a mean year: 365.25 for 24/7, about 252 for XNYS.
+            The number of these returns in a year. None: the number of sessions (or bars) of the symbols' calendars in a
+            mean year: 365.25 for 24/7, about 252 for XNYS.
         risk_free : float
-            A year's interest without risk, such as 0.04.
+            The annual risk-free rate, such as 0.04.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
-            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
-            with their sources. No row without fills.
+            (Decimal(38, 18): money) and its currency, unit, periods_per_year (if annualised), reason (why value and
+            amount are null, if they cannot be computed). :func:`walle.runs.metrics.metrics` lists the metrics with
+            their sources. Empty without fills.
 
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
         InputError
-            As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+            As for :meth:`equity`; also for an unknown method or ``returns``, or ``periods`` not above 0.
 
         Examples
         --------

@@ -84,7 +84,7 @@ class StoreStatus:
         if self.pending:
             lines.append(f"pending   {', '.join(self.pending)}: walle upgrade")
         if self.revision is None:
-            return "\n".join([*lines[:2], "revision  none: there are no tables yet. Make them: walle upgrade"])
+            return "\n".join([*lines[:2], "revision  none: there are no tables yet. Create them: walle upgrade"])
         lines.append(f"guards    {self._guards()}")
         lines += [f"checked   {what}" for what in self.checked]
         lines += [f"not checked  {what}" for what in self.not_checked]

@@ -55,7 +55,7 @@ class CoverageView(View):
     timeframe : str, optional
         The initially selected timeframe; by default all.
     start, end : datetime, date or str, optional
-        The range ``[start, end)`` of opening times: ``end="2024-01-31"`` leaves that day out. By default from each
+        The range ``[start, end)`` of opening times: ``end="2024-01-31"`` excludes that day. By default from each
         series' first bar to its last one.
     calendar : str or Calendar, optional
         The calendar that says when bars are expected, as in ``store.bars.coverage``; by default that of each symbol.

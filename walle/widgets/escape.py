@@ -15,7 +15,7 @@ import polars as pl
 
 from walle.validation import decimal_text
 
-__all__ = ["duration", "html_table", "moment", "picture", "rows_of", "shown", "text_of", "text_table"]
+__all__ = ["duration", "format_value", "html_table", "moment", "picture", "rows_of", "text_of", "text_table"]
 
 _MOST = 300
 _STEERING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -38,7 +38,7 @@ def text_of(text: str, most: int = _MOST) -> str:
     return kept if len(text) <= most else f"{kept[: most - 24]}\u2026 ({len(text):,} characters)"
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value for a table: instants in UTC, counts with separators, null as an empty text."""
     match value:
         case None:
@@ -86,7 +86,7 @@ def duration(value: timedelta) -> str:
 
 def rows_of(frame: pl.DataFrame) -> list[list[str]]:
     """Return the rows of a short frame as texts."""
-    return [[shown(value) for value in row] for row in frame.iter_rows()]
+    return [[format_value(value) for value in row] for row in frame.iter_rows()]
 
 
 def html_table(

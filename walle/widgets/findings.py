@@ -8,7 +8,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.fills.audit import FINDINGS, SEVERITIES
-from walle.widgets.escape import html_table, rows_of, shown, text_of
+from walle.widgets.escape import format_value, html_table, rows_of, text_of
 from walle.widgets.run_static import findings_words
 
 __all__ = ["Findings"]
@@ -68,8 +68,8 @@ class Findings:
         lines = [f"Findings: {findings_words(self._frame)}"]
         for severity, rule, count in self._counts().iter_rows():
             lines.append(f"  {text_of(severity, 20)}  {text_of(rule, 60)}: {count:,}")
-        for severity, time, sentence in self._told().iter_rows():
-            lines.append(f"{text_of(severity, 20)}  {shown(time)}  {text_of(sentence, _LONG)}")
+        for severity, time, sentence in self._first_findings().iter_rows():
+            lines.append(f"{text_of(severity, 20)}  {format_value(time)}  {text_of(sentence, _LONG)}")
         return "\n".join([*lines, *self._more()])
 
     def _repr_html_(self) -> str:
@@ -81,7 +81,9 @@ class Findings:
             f'<li style="text-align: left"><b>{html.escape(grave)}</b> {html.escape(time)} '
             f"{html.escape(text_of(sentence, _LONG))}</li>"
             for (grave, time), sentence in zip(
-                rows_of(self._told().select("severity", "time")), self._told()["sentence"], strict=True
+                rows_of(self._first_findings().select("severity", "time")),
+                self._first_findings()["sentence"],
+                strict=True,
             )
         ]
         more = "".join(f"<p><small>{html.escape(line)}</small></p>" for line in self._more())
@@ -91,7 +93,7 @@ class Findings:
         """Return the number of findings of each rule."""
         return self._frame.group_by("severity", "rule", maintain_order=True).agg(findings=pl.len())
 
-    def _told(self) -> pl.DataFrame:
+    def _first_findings(self) -> pl.DataFrame:
         return self._frame.select("severity", "time", "sentence").head(self._rows)
 
     def _more(self) -> list[str]:

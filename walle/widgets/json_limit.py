@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from walle.events.mask import Raw, loaded
+from walle.events.mask import Raw, parse_document
 
 __all__ = ["NUMBER", "bounded"]
 
@@ -27,7 +27,7 @@ def bounded(text: str) -> tuple[str, int]:
     20,000 characters.
     """
     try:
-        value = loaded(text)
+        value = parse_document(text)
     except (ValueError, RecursionError):
         return (text, 0) if len(text) <= _RAW else (f"{text[:_RAW]}\u2026 ({len(text):,} characters)", 1)
     work = _Bounded()

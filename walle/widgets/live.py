@@ -57,7 +57,7 @@ class Live:
         self._thread = threading.Thread(target=self._run, args=(seen, self._stopped), name="walle-live", daemon=True)
         self._thread.start()
 
-    def not_shown(self, error: DatabaseError) -> None:
+    def report_again(self, error: DatabaseError) -> None:
         """Report the last value again after a pause, because the database failed before it could be shown."""
         self._not_shown = error
 

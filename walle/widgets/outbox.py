@@ -181,7 +181,7 @@ class OutboxView(View):
         consumers = consumers_table(self._mask.apply(self._store.events.consumers()))
         return static_of(self._summary(), events_table(self.frame()), consumers)
 
-    def _left(self) -> None:
+    def _stop_background(self) -> None:
         if self._widget is not None:
             self.live.stop()
 
@@ -377,7 +377,7 @@ class OutboxView(View):
             with self._lock:
                 self._show_arrived(seen)
         except (DatabaseUnavailable, DatabaseBusy) as error:
-            self.live.not_shown(error)
+            self.live.report_again(error)
 
     def _show_arrived(self, seen: int) -> None:
         if self.tabs.selected_index == 1:

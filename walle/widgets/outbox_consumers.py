@@ -51,7 +51,7 @@ class Consumers:
         self.table = Table(label="consumers", empty="no consumer has read from this log")
         self.parked = Table(label="parked events", empty="nothing is parked")
         self.events = Table(label="events that the reset is about", empty="no event")
-        self.title, self.told = heading(""), ipywidgets.Label()
+        self.title, self.status = heading(""), ipywidgets.Label()
         self.place = ipywidgets.Text(description="go on after", placeholder="offset, time, first or last")
         self.reason = ipywidgets.Text(description="reason", placeholder="why; it is kept")
         self.preview = ipywidgets.Button(description="Preview", icon="eye")
@@ -66,7 +66,7 @@ class Consumers:
                 self.parked,
                 row_of(self.replay),
                 row_of(self.place, self.reason, self.preview, self.confirm),
-                self.told,
+                self.status,
                 self.events,
             ]
         )
@@ -74,7 +74,7 @@ class Consumers:
         self.box = ipywidgets.VBox([row_of(self.again), self.table, self.form])
         self.again.on_click(guarded(self.refresh))
         self.table.on("select", guarded(self.select))
-        self.preview.on_click(guarded(self.look))
+        self.preview.on_click(guarded(self.preview_reset))
         self.confirm.on_click(guarded(self.move))
         self.replay.on_click(guarded(self.replay_all))
         for part in (self.place, self.reason):
@@ -119,10 +119,10 @@ class Consumers:
 
     def forget(self, *_: object) -> None:
         """Discard a preview, because something that it depends on has changed."""
-        self._previewed, self.confirm.disabled, self.told.value = None, True, ""
+        self._previewed, self.confirm.disabled, self.status.value = None, True, ""
         self.events.layout.display = "none"
 
-    def look(self, *_: object) -> None:
+    def preview_reset(self, *_: object) -> None:
         """Preview a reset.
 
         Raises
@@ -136,7 +136,7 @@ class Consumers:
             raise InputError("give a reason: it is kept with who moved the offset, and when.")
         report = self._store.events.reset_offset(name, **place, reason=reason, preview=True)
         self._previewed, self.confirm.disabled = (name, place, reason), False
-        self.told.value = text_of(_sentence(report, "would go"))
+        self.status.value = text_of(_sentence(report, "would go"))
         shown = report.events.select("offset", "type", "created_at").head(_ROWS)
         self.events.show(shown, note=f"{shown.height} of {report.events.height:,}")
         self.events.layout.display = None
@@ -154,13 +154,13 @@ class Consumers:
         name, place, reason = self._previewed
         report = self._store.events.reset_offset(name, **place, reason=reason)
         self.forget()
-        self.told.value = text_of(_sentence(report, "went"))
+        self.status.value = text_of(_sentence(report, "went"))
         self.refresh()
 
     def replay_all(self, *_: object) -> None:
         """Request a replay of the parked events."""
         count = self._store.events.replay(self._name())
-        self.told.value = f"{count:,} parked events are handled again when the consumer runs."
+        self.status.value = f"{count:,} parked events are handled again when the consumer runs."
         self.show_parked()
 
     def _name(self) -> str:

@@ -16,7 +16,7 @@ from walle.timeframe import check_timeframe, length
 from walle.validation import parse_range, shift
 from walle.widgets.escape import moment, text_of
 from walle.widgets.run_controls import MOVES, about, buttons, controls_of, moved, symbols_of, timeframes_of
-from walle.widgets.run_data import TABS, RunData, told
+from walle.widgets.run_data import TABS, RunData, format_tab
 from walle.widgets.run_static import findings_words, static_of
 from walle.widgets.view import Static, View
 
@@ -304,7 +304,7 @@ class RunView(View):
         tab = self._tab
         self.table.label = f"{tab} of run {text_of(self._data.run_id, 80)}"
         try:
-            frame = told(tab, self._data.part(tab, self._symbol))
+            frame = format_tab(tab, self._data.part(tab, self._symbol))
         except WalleError as error:
             _log.error("%s: %s cannot be shown", self.name, tab, exc_info=error)
             self.table.empty = text_of(f"{tab}: {error}", 600)

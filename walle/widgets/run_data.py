@@ -15,7 +15,7 @@ from walle.store import Store
 from walle.timeframe import TIMEFRAMES, length
 from walle.widgets.escape import moment, text_of
 
-__all__ = ["TABS", "RunData", "told"]
+__all__ = ["TABS", "RunData", "format_tab"]
 
 TABS = ("fills", "trades", "findings", "costs", "metrics", "equity", "history")
 """The tabs of a ``RunView``."""
@@ -189,7 +189,7 @@ class RunData:
         return "; ".join(parts)
 
 
-def told(tab: str, frame: pl.DataFrame) -> pl.DataFrame:
+def format_tab(tab: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the columns of a tab for display: with money at eight places, whereas the frame has all places.
 
     Raises

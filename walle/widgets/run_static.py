@@ -10,8 +10,8 @@ import polars as pl
 from walle.decimals import to_float
 from walle.errors import WalleError
 from walle.fills.audit import SEVERITIES
-from walle.widgets.escape import html_table, moment, picture, shown, text_of, text_table
-from walle.widgets.run_data import RunData, told
+from walle.widgets.escape import format_value, html_table, moment, picture, text_of, text_table
+from walle.widgets.run_data import RunData, format_tab
 from walle.widgets.view import Static
 
 __all__ = ["equity_words", "findings_words", "static_of", "worth_of"]
@@ -98,13 +98,13 @@ def _equity(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
 
 
 def _metrics(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
-    table = told("metrics", frame).drop_nulls("figure")
+    table = format_tab("metrics", frame).drop_nulls("figure")
     chosen = table.filter(pl.col("metric").is_in(_FIGURES)).select("metric", "figure", "unit")
     return ("Figures" if chosen.height else "No figure can be told of a run without fills and bars"), chosen, ""
 
 
 def _findings(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
-    table = told("findings", frame).select("severity", "rule", "time", "finding").head(_ROWS)
+    table = format_tab("findings", frame).select("severity", "rule", "time", "finding").head(_ROWS)
     words = findings_words(frame)
     more = f"; the first {_ROWS} are shown" if frame.height > _ROWS else ""
     return f"{words[0].upper()}{words[1:]}{more}", table, ""
@@ -114,10 +114,10 @@ def _trades(frame: pl.DataFrame) -> tuple[str, pl.DataFrame | None, str]:
     if frame.is_empty():
         return "No trades", None, ""
     columns = ("symbol", "direction", "quantity", "from", "to", "entry", "exit", "net profit")
-    table = told("trades", frame.sort("entry_time").tail(_ROWS)).select(columns)
+    table = format_tab("trades", frame.sort("entry_time").tail(_ROWS)).select(columns)
     last = f"; the last {_ROWS} are shown" if frame.height > _ROWS else ""
     count, still = frame.height, int(frame["is_open"].sum())
-    words = f"{shown(count)} trade{'s' if count != 1 else ''}{f', {still:,} still open' if still else ''}"
+    words = f"{format_value(count)} trade{'s' if count != 1 else ''}{f', {still:,} still open' if still else ''}"
     return words + last, table, ""
 
 

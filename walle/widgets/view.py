@@ -76,10 +76,10 @@ class View(ABC):
         if not isinstance(store, Store):
             raise InputError(f"{self.name} shows a store, not {store!r}; open it: walle.connect('research.db').")
         self._store = store
-        self._held = _Held()
+        self._resources = _Resources()
         self._widget: Widget | None = None
         self._notice: Notice | None = None
-        self._finalizer = weakref.finalize(self, self._held.free)
+        self._finalizer = weakref.finalize(self, self._resources.free)
 
     @abstractmethod
     def frame(self) -> pl.DataFrame:
@@ -97,7 +97,7 @@ class View(ABC):
     def _static(self) -> Static:
         """Return the static form."""
 
-    def _left(self) -> None:  # noqa: B027  # most views have no background activity
+    def _stop_background(self) -> None:  # noqa: B027  # most views have no background activity
         """Stop background activity, because the cell that showed the view is run again."""
 
     @property
@@ -115,7 +115,7 @@ class View(ABC):
     @property
     def closed(self) -> bool:
         """Whether the view was closed."""
-        return self._held.freed
+        return self._resources.freed
 
     @property
     def widget(self) -> Widget:
@@ -136,16 +136,16 @@ class View(ABC):
             from walle.widgets import parts
 
             self._notice = parts.Notice()
-            self._held.own(self._notice)
+            self._resources.own(self._notice)
             inner = self._make()
             self._widget = parts.frame_of(self._notice, inner)
-            self._held.own(self._widget)
+            self._resources.own(self._widget)
         return self._widget
 
     def close(self) -> None:
         """Close the view with its comms, timers and threads; a second call has no effect."""
         _let_go(self)
-        self._held.free()
+        self._resources.free()
         self._finalizer.detach()
         self._widget = self._notice = None
 
@@ -177,7 +177,7 @@ class View(ABC):
 
     def _on_end(self, function: Callable[[], object]) -> None:
         """Register a function to call when the view ends; it must not hold a reference to the view."""
-        self._held.ending(function)
+        self._resources.ending(function)
 
     def _failed(self, error: Exception, doing: str) -> None:
         """Show an error in the view and log it."""
@@ -222,17 +222,17 @@ class View(ABC):
 
 def interactive() -> bool:
     """Return whether the packages for the interactive parts are installed."""
-    return all(_found(name) for name in ("ipywidgets", "anywidget"))
+    return all(_is_installed(name) for name in ("ipywidgets", "anywidget"))
 
 
-def _found(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return name in sys.modules or importlib.util.find_spec(name) is not None
     except ImportError:
         return False
 
 
-class _Held:
+class _Resources:
     """The resources of a view to free, without a reference to the view, so that it can be garbage-collected."""
 
     def __init__(self) -> None:
@@ -350,6 +350,6 @@ def _run_again(info: Any) -> None:
     for view in views:
         if not any(view is one for one in others) and not view.closed:
             try:
-                view._left()
+                view._stop_background()
             except Exception as error:
                 view._failed(error, "stop")

@@ -19,14 +19,14 @@ from walle.interop import within_reach
 from walle.timeframe import is_calendar
 from walle.validation import check_text
 
-__all__ = ["Converter", "Wanted"]
+__all__ = ["Converter", "ReadOptions"]
 
 _RTYPES = {"32": "1s", "33": "1m", "34": "1h", "35": "1d"}
 _REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReadOptions:
     """The caller's arguments about all rows.
 
     Parameters
@@ -46,13 +46,13 @@ class Converter:
     Parameters
     ----------
     roles : Roles
-    wanted : Wanted
+    wanted : ReadOptions
     facts : NameFacts
         The facts in the file name.
     """
 
     roles: Roles
-    wanted: Wanted
+    wanted: ReadOptions
     facts: NameFacts
     symbol: str | None = field(init=False, default=None)
     symbol_from: str = field(init=False, default="")

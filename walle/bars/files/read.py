@@ -13,7 +13,7 @@ import polars as pl
 
 from walle.bars.files.columnar import open_columnar
 from walle.bars.files.columns import Roles, assign
-from walle.bars.files.convert import Converter, Wanted
+from walle.bars.files.convert import Converter, ReadOptions
 from walle.bars.files.delimited import open_delimited
 from walle.bars.files.guard import naming
 from walle.bars.files.jsons import JsonSource
@@ -203,7 +203,7 @@ def read_bars(
     >>> with read_bars("BTCUSDT-1m-2024-01.zip") as bars:  # doctest: +SKIP
     ...     frames = list(bars)
     """
-    wanted = _wanted(symbol, timeframe, timezone, batch_rows)
+    wanted = _read_options(symbol, timeframe, timezone, batch_rows)
     if not isinstance(path, str | Path):
         raise InputError(f"{path!r} is no path. find_files() lists the files of a folder, a pattern or a list.")
     file = Path(path).expanduser()
@@ -250,7 +250,7 @@ def read_frame(
     UnknownTimeframe
         For an unknown ``timeframe``.
     """
-    wanted = _wanted(symbol, timeframe, timezone, batch_rows)
+    wanted = _read_options(symbol, timeframe, timezone, batch_rows)
     with naming(None):
         levels = getattr(getattr(source, "columns", None), "nlevels", 1)
         table: Source = _two_levels(source) if levels > 1 else FrameSource(to_polars(source))
@@ -294,7 +294,7 @@ def _filled(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame
         yield pl.concat(held, how="vertical_relaxed")
 
 
-def _wanted(symbol: str | None, timeframe: str | None, timezone: str | None, batch_rows: int) -> Wanted:
+def _read_options(symbol: str | None, timeframe: str | None, timezone: str | None, batch_rows: int) -> ReadOptions:
     if symbol is not None:
         check_text(symbol, "symbol", maximum=128)
     if timezone is not None and not (isinstance(timezone, str) and timezone):
@@ -308,7 +308,7 @@ def _wanted(symbol: str | None, timeframe: str | None, timezone: str | None, bat
             ) from None
     if not isinstance(batch_rows, int) or batch_rows < 1:
         raise InputError(f"batch_rows={batch_rows!r} is no number of rows.")
-    return Wanted(symbol, None if timeframe is None else check_timeframe(timeframe), timezone)
+    return ReadOptions(symbol, None if timeframe is None else check_timeframe(timeframe), timezone)
 
 
 def _source(opened: Opened) -> Source:
@@ -319,7 +319,7 @@ def _source(opened: Opened) -> Source:
     return open_columnar(opened)
 
 
-def _roles(source: Source, wanted: Wanted, facts: NameFacts, columns: Mapping[str, str | None] | None) -> Roles:
+def _roles(source: Source, wanted: ReadOptions, facts: NameFacts, columns: Mapping[str, str | None] | None) -> Roles:
     """Assign the columns, and report a missing symbol together with missing columns.
 
     Raises

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from walle.bars.files.find import ENDINGS, is_known, split_name
 from walle.errors import InputError
-from walle.scratch import Scratch, explained
+from walle.scratch import Scratch, describe_full_disk
 
 __all__ = ["MAXIMUM_BYTES", "Opened", "open_file", "size_text"]
 
@@ -127,7 +127,7 @@ def _unpack(path: Path, compression: str, target: IO[bytes], stems: list[str], m
                 copy_bounded(packed, target, maximum_bytes)
         target.flush()
     except OSError as error:
-        full = explained(error)
+        full = describe_full_disk(error)
         if full is None:
             raise
         raise InputError(full) from error

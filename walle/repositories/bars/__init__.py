@@ -1,4 +1,4 @@
-"""Bars: the one door to them, in and out."""
+"""Write and read bars."""
 
 from walle.repositories.bars.repository import BarRepository
 

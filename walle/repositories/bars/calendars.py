@@ -1,4 +1,4 @@
-"""What is remembered of markets: the calendar of a symbol, and why bars are missing."""
+"""Stored facts about markets: the calendar of each symbol, and why bars are missing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from walle.repositories.select import expression, read
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 
-__all__ = ["DEFAULT", "Calendars", "calendars_of", "explained"]
+__all__ = ["DEFAULT", "Calendars", "add_explanations", "calendars_of"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
 
 
 class Calendars:
-    """The calendar of each symbol, and the gaps in its bars that were explained.
+    """The calendar of each symbol, and the explained gaps in its bars.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Calendars:
     async def set(
         self, symbol: str | Sequence[str], calendar: str | Calendar | None, session: AsyncSession | None
     ) -> None:
-        """Remember when the markets of symbols are open; None forgets it."""
+        """Store the calendar of symbols; None removes it."""
         symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(symbol_list(symbol))]
         market = None if calendar is None else await self._database.in_thread(partial(_storable, calendar))
         table = models.symbol_calendars
@@ -57,7 +57,7 @@ class Calendars:
             await writer.execute(_set_calendar(), [{"symbol": name, **row} for name in symbols])
 
     async def list(self, session: AsyncSession | None) -> pl.DataFrame:
-        """Return the remembered calendars: columns of ``CALENDARS``."""
+        """Return the stored calendars: columns of ``CALENDARS``."""
         table = models.symbol_calendars
         if not self._database.has(table):
             return pl.DataFrame(schema=CALENDARS)
@@ -65,7 +65,7 @@ class Calendars:
         return (await read(self._database, sa.select(*columns), CALENDARS, session)).sort("symbol")
 
     async def explanations(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
-        """Return what was said of missing bars: columns of ``EXPLANATIONS``."""
+        """Return the explanations of missing bars: columns of ``EXPLANATIONS``."""
         return (await self.explained_gaps(symbol, session)).drop("id")
 
     async def explain(
@@ -78,7 +78,7 @@ class Calendars:
         author: str | None,
         session: AsyncSession | None,
     ) -> None:
-        """Say why bars that open in ``[start, end)`` are missing.
+        """Store why bars that open in ``[start, end)`` are missing.
 
         Raises
         ------
@@ -87,8 +87,8 @@ class Calendars:
         first, last = parse_range(start, end)
         if first is None or last is None or first == last:
             raise InputError(
-                f"an explained gap needs both ends of a range, and time between them: start={start!r}, end={end!r}. "
-                "A range is [start, end): the start is inside, the end is not."
+                f"an explained gap needs both ends of a range that is not empty: start={start!r}, end={end!r}. "
+                "A range is [start, end): it includes the start, but not the end."
             )
         values = {
             "starts_at": first,
@@ -101,7 +101,7 @@ class Calendars:
             await writer.execute(sa.insert(models.explained_gaps), {"symbol": symbol, "timeframe": timeframe, **values})
 
     async def explained_gaps(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
-        """Return the explanations with their ids, of the same start the latest last."""
+        """Return the explanations with their ids; of those with the same start, the latest comes last."""
         table, schema = models.explained_gaps, pl.Schema({**EXPLANATIONS, "id": pl.Int64()})
         conditions = one_of(table.c.symbol, symbol)
         if not self._database.has(table):
@@ -116,7 +116,7 @@ class Calendars:
 async def calendars_of(
     database: Database, symbols: Iterable[str], session: AsyncSession | None = None
 ) -> dict[str, Calendar]:
-    """Return the calendar of each symbol; 24/7 where none was set."""
+    """Return the calendar of each symbol; 24/7 if none was set."""
     wanted = dict.fromkeys(symbols)
     table = models.symbol_calendars
     kept = pl.DataFrame(schema={"symbol": pl.String(), "calendar": pl.String(), "sessions": pl.String()})
@@ -129,16 +129,16 @@ async def calendars_of(
     return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
 
 
-def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    """Add to the gaps of a series the reason and the author of the latest explanation that covers all of each."""
-    said = said.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
-    # gaps are in order and apart: an explanation covers those from one place to another, and between two such ends the
-    # same explanations hold for all
+def add_explanations(gaps: pl.DataFrame, explanations: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """Add to each gap of a series the reason and author of the latest explanation that covers it entirely."""
+    explanations = explanations.filter(pl.col("timeframe").is_null() | (pl.col("timeframe") == timeframe))
+    # gaps are sorted and disjoint, so an explanation covers consecutive ones; between two ends of explanations, the
+    # same ones cover every gap
     ends = {
-        "first": gaps["start"].search_sorted(said["start"]),
-        "stop": gaps["end"].search_sorted(said["end"], "right"),
+        "first": gaps["start"].search_sorted(explanations["start"]),
+        "stop": gaps["end"].search_sorted(explanations["end"], "right"),
     }
-    covers = said.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
+    covers = explanations.select("id", "reason", "author").with_columns(**ends).filter(pl.col("first") < pl.col("stop"))
     covers = covers.sort("id").unique(["first", "stop"], keep="last", maintain_order=True)
     places = pl.concat([covers["first"], covers["stop"]]).unique().sort().to_frame("place")
     holding = places.join_where(covers, pl.col("first") <= pl.col("place"), pl.col("place") < pl.col("stop"))
@@ -148,7 +148,7 @@ def explained(gaps: pl.DataFrame, said: pl.DataFrame, timeframe: str) -> pl.Data
 
 
 def _storable(name: str | Calendar) -> Calendar:
-    """Return a calendar that can be made again from what is stored of it.
+    """Return a calendar that can be rebuilt from its stored form.
 
     Raises
     ------
@@ -159,14 +159,14 @@ def _storable(name: str | Calendar) -> Calendar:
     market = find_calendar(name)
     if market.own is None and find_calendar(market.name) is not market:
         raise InputError(
-            f"{market!r} cannot be remembered: it is neither what calendar({market.name!r}) gives, nor made by "
+            f"{market!r} cannot be stored: it is neither what calendar({market.name!r}) returns, nor made by "
             "walle.calendars.from_sessions(frame, name)."
         )
     return market
 
 
 def _pack(market: Calendar) -> dict[str, list[int | None]] | None:
-    """Return one's own sessions as columns of whole numbers: days, and microseconds, since 1970 UTC."""
+    """Return a calendar's own sessions as columns of integers: days, and microseconds, since 1970 UTC."""
     if market.own is None:
         return None
     sessions = market.own.select(pl.all().to_physical())
@@ -191,7 +191,7 @@ def _unpack(kept: pl.DataFrame) -> dict[str, Calendar]:
 def _set_calendar() -> sa.Insert:
     table = models.symbol_calendars
     given = [sa.bindparam(name, type_=table.c[name].type).label(name) for name in ("symbol", "calendar", "sessions")]
-    row = sa.select(*given, utc_now().label("set_at")).where(sa.true())  # without WHERE SQLite reads ON as a join's
+    row = sa.select(*given, utc_now().label("set_at")).where(sa.true())  # without WHERE, SQLite takes ON for a join's
     changes = ", ".join(f"{name} = excluded.{name}" for name in ("calendar", "sessions", "set_at"))
     names = ["symbol", "calendar", "sessions", "set_at"]
     return sa.insert(table).from_select(names, row.suffix_with(f"ON CONFLICT (symbol) DO UPDATE SET {changes}"))

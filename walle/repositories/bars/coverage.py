@@ -1,4 +1,4 @@
-"""What is there of the stored bars, and what is missing."""
+"""The coverage of the stored bars, and their gaps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import IncompleteBars
 from walle.frames import INSTANT
-from walle.repositories.bars.calendars import DEFAULT, Calendars, calendars_of, explained
+from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
 from walle.timeframe import check_timeframe, length
@@ -26,16 +26,16 @@ __all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "Coverage"]
 SERIES_COVERAGE = pl.Schema(
     {"symbol": pl.String(), "timeframe": pl.String(), **COVERAGE, "explained": pl.Int64(), "calendar": pl.String()}
 )
-"""One row is one series, and the columns of :data:`walle.bars.coverage.COVERAGE`; then the missing bars in explained
-gaps, and the name of the calendar that says which bars are expected."""
+"""One row is one series, with the columns of :data:`walle.bars.coverage.COVERAGE`; then the missing bars in explained
+gaps, and the name of the calendar that defines which bars are expected."""
 
 SERIES_GAPS = pl.Schema({**GAPS, "reason": pl.String(), "author": pl.String()})
-"""The columns of :data:`walle.bars.coverage.GAPS`; then why the bars are missing and who said so, null where
+"""The columns of :data:`walle.bars.coverage.GAPS`; then why the bars are missing and who explained it, null where
 unexplained."""
 
 
 class Coverage:
-    """What is there of the stored bars, and what is missing.
+    """The coverage of the stored bars, and their gaps.
 
     Parameters
     ----------
@@ -56,28 +56,28 @@ class Coverage:
         calendar: str | Calendar | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return how much of every series is there: columns of ``SERIES_COVERAGE``."""
+        """Return the coverage of every series: columns of ``SERIES_COVERAGE``."""
         given = None if calendar is None else find_calendar(calendar)
         series = await self._series.choose(symbol, timeframe, session)
         own = {} if given else await calendars_of(self._database, series["symbol"], session)
-        said = await self._calendars.explained_gaps(symbol, session)
-        told, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
+        explanations = await self._calendars.explained_gaps(symbol, session)
+        indexed, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
         if start is None and end is None and "expected" in series.columns:  # the index knows it
             always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
-            known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(said["symbol"].implode())
-            told, series = _told(series.filter(known)), series.filter(~known)
+            known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(explanations["symbol"].implode())
+            indexed, series = _indexed_coverage(series.filter(known)), series.filter(~known)
         wanted = list(series.select("symbol", "timeframe").iter_rows())
         async for (name, period), times in self._series.times_of_each(wanted, start, end, session):
             market, covered = given or own[name], 0
             row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
-            mine = said.filter(pl.col("symbol") == name)
+            mine = explanations.filter(pl.col("symbol") == name)
             if mine.height and row["missing"].item():
                 gaps = await self._database.in_thread(partial(find_gaps, times, period, market, start, end))
-                covered = int(explained(gaps, mine, period).drop_nulls("reason")["missing"].sum())
+                covered = int(add_explanations(gaps, mine, period).drop_nulls("reason")["missing"].sum())
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
-        return pl.concat([told, counted]).sort("symbol", "timeframe")
+        return pl.concat([indexed, counted]).sort("symbol", "timeframe")
 
     async def grid(
         self,
@@ -89,7 +89,7 @@ class Coverage:
         calendar: str | Calendar | None,
         session: AsyncSession | None,
     ) -> CoverageGrid:
-        """Count by day, week or month what is there of each series."""
+        """Count the expected and missing bars of each series by day, week or month."""
         check_period(period)
         given = None if calendar is None else find_calendar(calendar)
         series = await self._series.choose(symbol, timeframe, session)
@@ -117,7 +117,7 @@ class Coverage:
     async def require(
         self, symbols: Sequence[str], timeframe: str, start: Time, end: Time, session: AsyncSession | None
     ) -> None:
-        """Make sure that no bar is missing but those in explained gaps.
+        """Raise if any bar is missing without an explanation.
 
         Raises
         ------
@@ -141,19 +141,21 @@ class Coverage:
         calendar: str | Calendar | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return the gaps of a series with their explanations, and without a look at other series."""
+        """Return the gaps of a series with their explanations, without checking other series for outages."""
         given = None if calendar is None else find_calendar(calendar)
         times = await self._series.times(check_name(symbol, "symbol"), timeframe, start, end, session)
         if times.is_empty():
             await self._series.require([symbol], timeframe, session)
         market = given or (await calendars_of(self._database, [symbol], session))[symbol]
         found = await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end))
-        return explained(found, await self._calendars.explained_gaps(symbol, session), timeframe).cast(SERIES_GAPS)
+        return add_explanations(found, await self._calendars.explained_gaps(symbol, session), timeframe).cast(
+            SERIES_GAPS
+        )
 
     async def _outages(
         self, found: pl.DataFrame, symbol: str, timeframe: str, session: AsyncSession | None
     ) -> pl.DataFrame:
-        """Mark the gaps during which nothing came from the provider of a series."""
+        """Mark the gaps during which the provider of a series delivered nothing."""
         left, gaps, asked = found, {}, {}
         others = await self._series.of_same_provider(symbol, timeframe, session) if found.height else []
         markets = await calendars_of(self._database, (name for name, _, _ in others), session)
@@ -165,10 +167,10 @@ class Coverage:
             if lo >= hi:
                 continue
             times = await self._series.times(name, timeframe, lo, hi, session)
-            # a bar within a gap says already that the provider was there; the next series is asked of fewer gaps
+            # a bar within a gap proves that the provider delivered; the next series is read for fewer gaps
             left = left.filter(times.search_sorted(left["start"]) == times.search_sorted(left["end"]))
-            look = partial(_silence, times, timeframe, markets[name], lo, hi, first)
-            gaps[name], asked[name] = await self._database.in_thread(look)
+            silence = partial(_silence, times, timeframe, markets[name], lo, hi, first)
+            gaps[name], asked[name] = await self._database.in_thread(silence)
         if left.is_empty() or not gaps:
             return found
         gaps[symbol], asked[symbol] = left, left.select(open="start", close="end")
@@ -177,8 +179,8 @@ class Coverage:
         return found.with_columns(cause=cause)
 
 
-def _told(series: pl.DataFrame) -> pl.DataFrame:
-    """Return the coverage of series that the index has summed up."""
+def _indexed_coverage(series: pl.DataFrame) -> pl.DataFrame:
+    """Return the coverage of series from the sums in the index."""
     there = (pl.col("expected") - pl.col("missing")) / pl.col("expected")
     summed = series.with_columns(
         coverage=pl.when(pl.col("expected") > 0).then(there),
@@ -191,7 +193,7 @@ def _told(series: pl.DataFrame) -> pl.DataFrame:
 def _silence(
     times: pl.Series, timeframe: str, market: Calendar, start: datetime, end: datetime, first: datetime
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the gaps of a series whose first bar is ``first``, and when it is expected to be heard."""
+    """Return the gaps of a series whose first bar is ``first``, and when its bars are expected."""
     phase = own_phase(pl.Series([first], dtype=INSTANT), timeframe) if market.continuous else None
     expected = market.slots(timeframe, start, end, phase=phase).stretches()
     return find_gaps(times, timeframe, market, start, end, phase=phase), expected
@@ -208,6 +210,6 @@ def _lacking(gaps: pl.DataFrame) -> str:
     holes = "1 unexplained gap" if gaps.height == 1 else f"{gaps.height:,} unexplained gaps"
     return (
         f"{bars} missing, in {holes}: {'; '.join(shown)}{more}. "
-        "This error's .gaps has them all, store.bars.gaps() the explained ones too. Ingest the bars; or say when the "
-        "market is open (store.bars.set_calendar), or why they are missing (store.bars.explain_gap)."
+        "This error's .gaps has them all; store.bars.gaps() also has the explained ones. Ingest the bars, set the "
+        "market's calendar (store.bars.set_calendar), or explain why they are missing (store.bars.explain_gap)."
     )

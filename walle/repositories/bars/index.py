@@ -1,9 +1,9 @@
 """The index of the bars: their opening times, packed, kept by the transaction that writes them.
 
-A row of ``bar_index`` tells of opening times of one series; what is true of a series is the union of its rows. Our own
-writers join what they write into the series' row when they get its lock at once, and add a row else, so that no writer
-waits for another one here. Bars that somebody else wrote come with a mark (a row without runs), which triggers leave in
-that transaction: whoever reads the index looks those bars up and puts them in its place.
+A row of ``bar_index`` holds opening times of one series; the union of its rows is the whole series. Our own writers
+merge new times into the series' row if they get its lock at once, and add a row otherwise, so that no writer waits for
+another here. When another program writes bars, triggers add a mark (a row without runs) in the same transaction; the
+next reader of the index looks those bars up and replaces the mark.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ from walle.validation import from_microseconds
 __all__ = ["BarIndex"]
 
 FULL = 65_536
-"""Packed bytes from which a row is not rewritten any more for a few bars."""
+"""The size in packed bytes from which a row is no longer rewritten for a few bars."""
 
 _SERIES = ["symbol", "timeframe"]
-_TOLD = pl.Schema(
+_SERIES_SUMMARY = pl.Schema(
     {"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT, "last": INSTANT}
     | dict.fromkeys(SUMMARY, pl.Int64())
 )
 _PACKED = pl.Schema(
-    {"id": pl.Int64()} | {name: _TOLD[name] for name in (*_SERIES, "first", "last", "bars")} | {"runs": pl.Binary()}
+    {"id": pl.Int64()}
+    | {name: _SERIES_SUMMARY[name] for name in (*_SERIES, "first", "last", "bars")}
+    | {"runs": pl.Binary()}
 )
 _TIME = pl.Schema({"timestamp": BARS["timestamp"]})
 
 
 class BarIndex:
-    """What is there of every series, without a look at its bars.
+    """The opening times of every series, without reading its bars.
 
     Parameters
     ----------
@@ -55,19 +57,19 @@ class BarIndex:
 
     @property
     def exists(self) -> bool:
-        """Whether the database has an index; an older revision, or the backend's own, has none."""
+        """Whether the database has an index; older revisions and the backend's own have none."""
         return self._database.has(models.bar_index)
 
     async def add(self, writer: Writer, spans: pl.DataFrame, *, summed: bool) -> None:
-        """Put opening times in, in the transaction that writes their bars.
+        """Add opening times, in the transaction that writes their bars.
 
         Parameters
         ----------
         writer : Writer
         spans : polars.DataFrame
-            Columns of ``SPANS``; times that are known already are fine.
+            Columns of ``SPANS``; they may include times that are already known.
         summed : bool
-            It was a large write: rewrite full rows as well, and store the summaries; else they are made at reading.
+            For a large write: rewrite full rows too, and store the summaries; otherwise readers compute them.
         """
         wanted = set(spans.select(_SERIES).iter_rows())
         places, old = await self._known(writer, wanted, FULL if not summed else None)
@@ -86,7 +88,7 @@ class BarIndex:
     async def _known(
         self, writer: Writer, wanted: set[Series], limit: int | None
     ) -> tuple[dict[Series, list[int]], pl.DataFrame]:
-        """Lock the rows of series that have fewer packed bytes than a limit; return their ids and spans."""
+        """Lock the rows of series with fewer packed bytes than a limit; return their ids and spans."""
         table = models.bar_index
         statement = sa.select(table.c.id, table.c.symbol, table.c.timeframe, table.c.runs).where(
             table.c.runs.is_not(None)
@@ -96,7 +98,7 @@ class BarIndex:
         places: dict[Series, list[int]] = {}
         packed = []
         ordered = sorted(wanted)
-        for start in range(0, len(ordered), IN_LIST):  # no lock on rows of other symbols
+        for start in range(0, len(ordered), IN_LIST):  # rows of other symbols stay unlocked
             some = statement.where(*_among(set(ordered[start : start + IN_LIST])))
             for row in await writer.execute(some.order_by(table.c.id).with_for_update(skip_locked=True)):
                 series = (row.symbol, row.timeframe)
@@ -111,7 +113,7 @@ class BarIndex:
         timeframe: str | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Return what is known of the stored series, of all or of some symbols.
+        """Return a summary of the stored series, of all or of some symbols.
 
         Returns
         -------
@@ -120,17 +122,17 @@ class BarIndex:
             longest_gap, unexpected (null for 1M); one row per series, sorted.
         """
         table = models.bar_index
-        columns = [expression(self._database, table, name) for name in _TOLD]
+        columns = [expression(self._database, table, name) for name in _SERIES_SUMMARY]
         marked = sa.case((table.c.runs.is_(None), 1), else_=0).label("marked")
         statement = sa.select(*columns, marked).where(*_one(symbol, timeframe))
-        rows = await read(self._database, statement, {**_TOLD, "marked": pl.Int64()}, session)
+        rows = await read(self._database, statement, {**_SERIES_SUMMARY, "marked": pl.Int64()}, session)
         alone = (pl.len().over(_SERIES) == 1) & (pl.col("marked") == 0) & pl.col("expected").is_not_null()
         rows = rows.with_columns(alone=alone)
-        told = rows.filter("alone").select(list(_TOLD))
+        summary = rows.filter("alone").select(list(_SERIES_SUMMARY))
         others = set(rows.filter(~pl.col("alone")).select(_SERIES).iter_rows())
         if others:
-            told = pl.concat([told, summaries(await self.spans(others, session)).cast(_TOLD)])
-        return told.sort(_SERIES)
+            summary = pl.concat([summary, summaries(await self.spans(others, session)).cast(_SERIES_SUMMARY)])
+        return summary.sort(_SERIES)
 
     async def spans(self, wanted: set[Series], session: AsyncSession | None = None) -> pl.DataFrame:
         """Return the opening times of series: columns of ``SPANS``, joined."""
@@ -152,7 +154,7 @@ class BarIndex:
         return times_of(await self.spans({(symbol, timeframe)}, session))
 
     async def _look_up(self, marks: Sequence[Mapping[str, Any]], session: AsyncSession | None) -> pl.DataFrame:
-        """Return the spans of the bars that marks speak of."""
+        """Return the spans of the bars that marks refer to."""
         table, parts = models.bars, [pl.DataFrame(schema=SPANS)]
         spans = pl.DataFrame(marks, schema=_PACKED).group_by(_SERIES).agg(pl.min("first"), pl.max("last"))
         for symbol, timeframe, first, last in spans.iter_rows():
@@ -165,15 +167,15 @@ class BarIndex:
         return pl.concat(parts)
 
     async def _settle(self, marks: Sequence[Mapping[str, Any]], spans: pl.DataFrame) -> None:
-        """Put what marks speak of in their place, unless that means to wait or cannot be: it is as right the next time.
+        """Replace marks by the spans of their bars; if that would wait or fails, leave it to the next reader.
 
-        The bars were read after the marks, so that nothing the marks speak of is left out. A mark stays when it has
-        changed since (every further write counts up its ``bars``), or is being changed.
+        The bars were read after the marks, so they include all that the marks refer to. A mark stays if it has changed
+        since (each further write increments its ``bars``) or is being changed.
 
         Raises
         ------
         _Changed
-            Never to the caller: it rolls back.
+            Only inside, to roll back; the caller never sees it.
         """
         table, seen = models.bar_index, [(mark["id"], mark["bars"]) for mark in marks]
         with contextlib.suppress(DatabaseBusy, ReadOnly, StorageFull, _Changed):
@@ -190,13 +192,13 @@ class BarIndex:
 
 
 class _Changed(Exception):
-    """A mark is not as it was read, or somebody else has its lock."""
+    """A mark has changed since it was read, or is locked by another transaction."""
 
 
 def _records(spans: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:
-    """Return the rows of some series as they are stored."""
-    told = (summaries if summed else count_bars)(spans)
-    counts = {(row["symbol"], row["timeframe"]): row for row in told.iter_rows(named=True)}
+    """Return the rows to store for some series."""
+    summary = (summaries if summed else count_bars)(spans)
+    counts = {(row["symbol"], row["timeframe"]): row for row in summary.iter_rows(named=True)}
     packed = {(str(symbol), str(timeframe)): pack(part) for (symbol, timeframe), part in _parts(spans, wanted)}
     return {
         series: dict.fromkeys(SUMMARY)

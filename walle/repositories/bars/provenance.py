@@ -1,4 +1,4 @@
-"""What is recorded about series of bars and their sources: phases, providers, ingests and refused rows."""
+"""Records about series of bars and their sources: phases, providers, ingests and refused rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REJECTED = [column.name for column in models.rejected_bars.columns if column.na
 
 
 class SeriesRecords:
-    """The records beside the bars.
+    """The records of series, ingests, refused rows and conflicts.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SeriesRecords:
         self._recorded: dict[Series, int | None] = {}  # a phase never changes once it is committed
 
     async def learn(self, phases: Phases, wanted: Collection[Series], session: AsyncSession | None) -> set[Series]:
-        """Tell phases what is recorded, or stored, of some series; return those without a record.
+        """Add to ``phases`` the recorded or stored phases of some series; return the series without a record.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class SeriesRecords:
         Raises
         ------
         DatabaseBusy
-            When another writer records another phase at the same moment.
+            If another writer records another phase at the same moment.
         """
         wanted = sorted(new)
         if not wanted:
@@ -112,13 +112,13 @@ class SeriesRecords:
             if stored[symbol, timeframe] != phases.get((symbol, timeframe)):
                 raise DatabaseBusy(
                     f"another writer began the series {symbol} {timeframe} at the same moment, with bars that open "
-                    "at another phase. Look at both sources, and try again."
+                    "at another phase. Check both sources, and try again."
                 )
 
     async def ingested(
         self, file: Fingerprint, settings: Mapping[str, Any], session: AsyncSession | None
     ) -> datetime | None:
-        """Return when a file was ingested before with the same settings, under a name that says the same series."""
+        """Return when a file was ingested with the same settings, under a name that means the same series."""
         table = models.ingests
         schema = pl.Schema({"name": pl.String(), "settings": pl.String(), "ingested_at": INSTANT})
         series = _named(file.path.name, settings)
@@ -136,7 +136,7 @@ class SeriesRecords:
         kept = rejected.with_columns(
             pl.lit(number).alias("ingest"),
             pl.col(pl.Float64).fill_nan(None),
-            # what no database holds
+            # databases hold neither of these
             pl.col("symbol").str.replace_all("\0", "\ufffd", literal=True),
             pl.when(pl.col("timestamp").dt.year().is_between(1, 9999)).then("timestamp"),
         )
@@ -150,7 +150,7 @@ class SeriesRecords:
             return pl.DataFrame(schema=INGESTS)
         columns = [expression(self._database, table, name) for name in INGESTS]
         found = (await read(self._database, sa.select(*columns), INGESTS, session)).sort("id")
-        # PostgreSQL writes JSON with other spaces, and in another order
+        # PostgreSQL changes the spaces and the order of JSON
         forms = {
             text: json_text(dict(sorted(json.loads(text).items()))) for text in found["settings"].unique().drop_nulls()
         }
@@ -177,7 +177,7 @@ class SeriesRecords:
     async def conflicts(
         self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
     ) -> pl.DataFrame:
-        """List the bars that came again with other values: columns of ``STORED_CONFLICTS``."""
+        """List the bars that were ingested again with other values: columns of ``STORED_CONFLICTS``."""
         table = models.bar_conflicts
         conditions = [] if symbol is None else one_of(table.c.symbol, symbol_list(symbol))
         if timeframe is not None:
@@ -190,7 +190,7 @@ class SeriesRecords:
 
 
 def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the symbol and timeframe that a file has from the caller, or else from its name."""
+    """Return the symbol and timeframe of a file, from the caller or else from its name."""
     facts = name_facts(split_name(name)[0])
     return settings.get("symbol", facts.symbol), settings.get("timeframe", facts.timeframe)
 

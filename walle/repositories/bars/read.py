@@ -1,4 +1,4 @@
-"""Reading bars: of one series or of several, whole or lazily, and never overlooking what is missing."""
+"""Read bars of one or several series, whole or lazily, and report what is missing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StoredBars:
     ) -> pl.DataFrame:
         """Return the bars that open in ``[start, end)``."""
         statement, schema = self._select(symbol, timeframe, start, end, columns)
-        if require_complete:  # first: bars are only added, so that what is read then is not less
+        if require_complete:  # before the read: bars are only added, so the read cannot miss any
             await self._coverage.require(symbol_list(symbol), timeframe, start, end, session)
         frame = await self._frame(statement, schema, session)
         empty = await self._without_bars(frame, symbol, timeframe, start, end, session)
@@ -79,7 +79,7 @@ class StoredBars:
         names = symbol_list(symbols)
         if len(set(names)) < len(names) or "timestamp" in names:
             raise InputError(
-                f"symbols={symbols!r}: each names a column, so give it once, and none that is called 'timestamp'."
+                f"symbols={symbols!r}: each becomes a column, so give it once, and none can be called 'timestamp'."
             )
         if field not in OHLCV:
             raise InputError(f"field={field!r}: choose one of {', '.join(OHLCV)}.")
@@ -87,7 +87,7 @@ class StoredBars:
         return await self._database.in_thread(partial(_side_by_side, bars, field, names))
 
     async def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time) -> pl.LazyFrame:
-        """Return a lazy frame that reads anew at every collect."""
+        """Return a lazy frame that reads the database at every collect."""
         _, schema = self._select(symbol, timeframe, start, end, None)
         await self._series.require(symbol_list(symbol), timeframe, None)
 
@@ -147,11 +147,11 @@ class StoredBars:
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
         if not schema:
-            raise InputError("columns=[] chooses nothing.")
+            raise InputError("columns=[] selects no column; choose at least one.")
         if not self._database.has(models.bars):
             return pl.DataFrame(schema=schema)
         frame = await read(self._database, statement, schema, session)
-        # PostgreSQL sorts text by its collation; a frame's order is the same on both databases
+        # PostgreSQL sorts text by its collation; the frame's order must be the same on both databases
         return frame.sort("symbol", "timestamp") if {"symbol", "timestamp"} <= set(frame.columns) else frame
 
     async def _without_bars(
@@ -163,7 +163,7 @@ class StoredBars:
         end: Time,
         session: AsyncSession | None,
     ) -> list[str]:
-        """Return the symbols of which there is no bar in the range; ``bars`` are what was read of them."""
+        """Return the symbols without a bar in the range; ``bars`` are the bars read."""
         names = list(dict.fromkeys(symbol_list(symbol)))
         if bars.is_empty():
             return names

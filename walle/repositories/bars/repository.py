@@ -1,4 +1,4 @@
-"""Bars: the one door to them, in and out."""
+"""The public methods for writing and reading bars."""
 
 from __future__ import annotations
 
@@ -61,40 +61,40 @@ class BarRepository:
         progress: Progress | None = None,
         session: AsyncSession | None = None,
     ) -> IngestReport:
-        """Store bars: all that are new; each frame and each file in one transaction, at any size.
+        """Store all new bars, with one transaction for each frame or file of any size.
 
-        A bar that is stored already with the same values is a duplicate; with other values it is a conflict: the stored
-        one stays, and both versions are kept in the table ``bar_conflicts``. The bars of a series open at one phase of
-        the clock (or on the grid of its symbol's calendar); a bar off it is no bar of that series. Each ingest of a
-        frame or file leaves a record: :meth:`ingests`.
+        A bar that is already stored with the same values is a duplicate; with other values it is a conflict: the stored
+        bar stays, and the table ``bar_conflicts`` records both versions. All bars of a series open at one phase of the
+        clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
+        file is recorded: see :meth:`ingests`.
 
         Parameters
         ----------
         source : path, pattern or folder, or a list of those; Polars, pandas or Arrow frame; Bar, or iterable of Bar
             Files: CSV, JSON, Parquet, Feather and Arrow IPC, also compressed, in the layouts of freqtrade, Binance,
-            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. One
-            that was ingested before, with the same settings and under a name that says the same series, is skipped. A
-            frame may have the same layouts; ours has the columns timestamp (aware, or naive with ``timezone``; the
-            opening time), open, high, low, close, volume, and symbol and timeframe where these are not given. Other
-            columns are left alone.
+            ccxt, yfinance, Alpaca and Databento, or with any usual column names; they may be larger than memory. A
+            file that was ingested before, with the same settings and under a name that means the same series, is
+            skipped. A frame may have the same layouts; ours has the columns timestamp (aware, or naive with
+            ``timezone``; the opening time), open, high, low, close, volume, and symbol and timeframe unless these are
+            given. Other columns are ignored.
         symbol, timeframe : str, optional
-            For all rows; else a column or the name of the file says them (``ETH_BTC-5m.feather``), and for the
-            timeframe the distances between the bars.
+            Of all rows; otherwise taken from a column or the file's name (``ETH_BTC-5m.feather``), and the timeframe
+            also from the distances between the bars.
         columns : mapping, optional
-            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: there is no volume (0 then).
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: it has no volume (stored as 0).
         timezone : str, optional
             The IANA zone of naive times.
         on_invalid : {"raise", "quarantine"}
-            Refuse all of a source when a row is no bar, or store its good rows, keep the bad ones apart
-            (:meth:`rejected`), and return them.
+            Refuse a whole source if a row is not a valid bar, or store its valid rows, and record and return the
+            others (:meth:`rejected`).
         provider : str, optional
-            Who delivered the bars; kept with the series, the ingest and conflicts.
+            Who delivered the bars; stored with the series, the ingest and conflicts.
         again : bool
-            Also read files that were ingested before.
+            Also ingest files that were ingested before.
         progress : Progress, optional
-            Told how far it has come.
+            Receives how far the work has come.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
@@ -106,9 +106,9 @@ class BarRepository:
         InputError
             For a source that cannot be read as bars.
         InvalidBars
-            When rows are no bars and ``on_invalid="raise"``; nothing was written.
+            If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
         FilesRefused
-            When some of several files were refused; the others are stored.
+            If some of several files were refused; the others are stored.
 
         Examples
         --------
@@ -122,7 +122,7 @@ class BarRepository:
         )
 
     async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List what was taken in.
+        """List all ingests.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class BarRepository:
         -------
         polars.DataFrame
             id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
-            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); in order.
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); sorted by id.
 
         Examples
         --------
@@ -143,7 +143,7 @@ class BarRepository:
         return await self._records.ingests(session)
 
     async def rejected(self, ingest: int | None = None, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List the rows that were kept apart by ``on_invalid="quarantine"``.
+        """List the rows that ``on_invalid="quarantine"`` refused.
 
         Parameters
         ----------
@@ -155,13 +155,13 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            ingest, name (of the file), row (its place in the source from 0), symbol, timeframe, timestamp (UTC), open,
-            high, low, close, volume (null where nothing could be read), reason; in the order of the ingests and rows.
+            ingest, name (of the file), row (its position in the source, from 0), symbol, timeframe, timestamp (UTC),
+            open, high, low, close, volume (null if unreadable), reason; sorted by ingest and row.
 
         Raises
         ------
         InputError
-            For what is no id.
+            If ``ingest`` is not an integer.
 
         Examples
         --------
@@ -191,35 +191,34 @@ class BarRepository:
             One symbol, or several for one long frame.
         timeframe : str
         start, end : datetime, date, str or None
-            The start is inside, the end is not: ``end="2024-01-31"`` leaves that day out. A date, or a text without a
-            zone, is UTC. None: from the first, to the last.
+            The start is included, the end is not: ``end="2024-01-31"`` excludes that day. A date, or a text without a
+            zone, is in UTC. None: from the first bar, or to the last.
         columns : sequence of str, optional
             Only these, in this order.
         require_complete : bool
-            Raise when a bar is missing in the range (from a series' first bar, to its last, where an end is open) under
-            the symbol's calendar (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) do not
-            count.
+            Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
+            (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
         session : AsyncSession, optional
             Read what its transaction sees.
 
         Returns
         -------
         polars.DataFrame
-            timestamp (UTC, the opening time), open, high, low, close, volume (Float64); for several symbols with symbol
-            before. Sorted by (symbol,) timestamp. Empty when no bar lies in the range.
+            timestamp (UTC, the opening time), open, high, low, close, volume (Float64); for several symbols, symbol
+            comes first. Sorted by (symbol,) timestamp. Empty if no bar is in the range.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of a symbol and timeframe is stored at all; near names are offered.
+            If a symbol has no stored bars of the timeframe; it suggests similar names.
         IncompleteBars
-            When bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
+            If bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
         UnknownTimeframe, InputError
 
         Warns
         -----
         EmptySeriesWarning
-            When some of several symbols have no bar in the range; it names them.
+            If some of several symbols have no bar in the range; it names them.
 
         Examples
         --------
@@ -243,7 +242,7 @@ class BarRepository:
         Parameters
         ----------
         symbols : sequence of str
-            Each once.
+            Each only once.
         timeframe : str
         field : {"close", "open", "high", "low", "volume"}
         start, end : datetime, date, str or None
@@ -254,16 +253,16 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. Sorted by
-            timestamp: each at which any of the symbols has a bar; null where a symbol has none. Nothing is filled in.
+            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. One row for
+            each time at which any symbol has a bar, sorted; null where a symbol has none. Nothing is filled in.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of a symbol and timeframe is stored at all; near names are offered.
+            If a symbol has no stored bars of the timeframe; it suggests similar names.
         UnknownTimeframe
         InputError
-            For another field, a symbol given twice, and one that is called timestamp.
+            For an unknown field, a symbol given twice, or one called timestamp.
 
         Warns
         -----
@@ -290,13 +289,13 @@ class BarRepository:
         Returns
         -------
         polars.LazyFrame
-            Every collect reads anew, in batches. Selected columns and ``head(n)`` are done by the database; filters on
-            the way, batch by batch: give the range as ``start`` and ``end``.
+            Each collect reads the database again, in batches. The database selects columns and applies ``head(n)``, but
+            filters are applied here, batch by batch, so give the range as ``start`` and ``end``.
 
         Raises
         ------
         UnknownSymbol, UnknownTimeframe, InputError
-            At once, not at the collect.
+            Immediately, not at the collect.
 
         Examples
         --------
@@ -334,7 +333,7 @@ class BarRepository:
         Raises
         ------
         UnknownSymbol
-            When there is none.
+            If there is none.
 
         Examples
         --------
@@ -344,7 +343,7 @@ class BarRepository:
         return await self._reader.latest(symbol, timeframe, session)
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List what is stored.
+        """List the stored series.
 
         Returns
         -------
@@ -368,7 +367,7 @@ class BarRepository:
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Tell of every series how much of it is there.
+        """Measure the coverage of every series.
 
         Parameters
         ----------
@@ -376,30 +375,30 @@ class BarRepository:
         timeframe : str, optional
             Only these series.
         start, end : datetime, date, str or None
-            Opening times in ``[start, end)``: ``end="2024-01-31"`` leaves that day out. None: from a series' first bar,
-            to its last.
+            Opening times in ``[start, end)``: ``end="2024-01-31"`` excludes that day. None: from a series' first bar,
+            or to its last.
         calendar : str or Calendar, optional
             When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
-            ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default that of each symbol, see
-            :meth:`set_calendar`, and 24/7 where none was set.
+            ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default each symbol's own
+            (:meth:`set_calendar`), or 24/7 if none was set.
         session : AsyncSession, optional
             Read what its transaction sees.
 
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, first, last (UTC), bars, expected, missing, coverage (0 to 1; null when nothing is
-            expected), gaps, longest_gap (in bars), unexpected (bars that open when the market was closed, or off the
-            grid), explained (missing bars in explained gaps, see :meth:`explain_gap`), calendar (the name of the one
-            used); sorted by symbol and timeframe. No row where no bar is stored.
+            symbol, timeframe, first, last (UTC), bars, expected, missing, coverage (0 to 1; null if no bar is
+            expected), gaps, longest_gap (in bars), unexpected (bars that open while the market is closed, or off the
+            grid), explained (missing bars in explained gaps, see :meth:`explain_gap`), calendar (its name); sorted by
+            symbol and timeframe. A series without stored bars has no row.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of a named symbol is stored; near names are offered.
+            If a named symbol has no stored bars; it suggests similar names.
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
-            For an exchange, without the extra ``calendars``.
+            For an exchange, if the extra ``calendars`` is not installed.
 
         Examples
         --------
@@ -419,7 +418,7 @@ class BarRepository:
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Tell of every series how much of it is there by day, week or month.
+        """Measure the coverage of every series by day, week or month.
 
         Parameters
         ----------
@@ -434,17 +433,17 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe, start (when the day, week or month begins, UTC), expected (bars that open in it),
-            missing (of those), coverage (0 to 1, never null); sorted by symbol, timeframe and start. No row where no
-            bar is expected: before a series' first bar and after its last one unless ``start`` and ``end`` say so, and
-            while its market is closed. The sums over a series are those of :meth:`coverage`.
+            missing (of those), coverage (0 to 1, never null); sorted by symbol, timeframe and start. A period without
+            expected bars has no row: while the market is closed, and, unless ``start`` and ``end`` include it, before a
+            series' first bar or after its last. The sums over a series equal those of :meth:`coverage`.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of a named symbol is stored; near names are offered.
+            If a named symbol has no stored bars; it suggests similar names.
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
-            For an exchange, without the extra ``calendars``.
+            For an exchange, if the extra ``calendars`` is not installed.
 
         Examples
         --------
@@ -465,7 +464,7 @@ class BarRepository:
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
     ) -> CoverageGrid:
-        """Count what :meth:`coverage_by` tells as a matrix of series and days, weeks or months, for drawing.
+        """Return the counts of :meth:`coverage_by` as a matrix of series and days, weeks or months, for drawing.
 
         Parameters
         ----------
@@ -479,15 +478,15 @@ class BarRepository:
         Returns
         -------
         walle.bars.grid.CoverageGrid
-            A row for each series, sorted by symbol and timeframe; no row where no bar is stored.
+            A row for each series with stored bars, sorted by symbol and timeframe.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of a named symbol is stored; near names are offered.
+            If a named symbol has no stored bars; it suggests similar names.
         UnknownCalendar, UnknownTimeframe, InputError
         ConfigurationError
-            For an exchange, without the extra ``calendars``.
+            For an exchange, if the extra ``calendars`` is not installed.
 
         Examples
         --------
@@ -507,7 +506,7 @@ class BarRepository:
         calendar: str | Calendar | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """List the bars that are missing in a series, grouped into gaps.
+        """List the missing bars of a series, grouped into gaps.
 
         Parameters
         ----------
@@ -520,16 +519,16 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            start (the first missing opening time, UTC), end (when the last missing bar would have ended), missing (how
-            many), duration, cause (``outage``: all series of the same provider and timeframe whose markets were open
-            are silent, and at least two; ``single``: one bar, and both its neighbours are there; else ``hole``), reason
-            and author (of the latest explanation that covers all of the gap; null without); in the order of time. Hours
-            without trading neither make a gap nor end one.
+            start (the first missing opening time, UTC), end (when the last missing bar would have ended), missing (the
+            number of bars), duration, cause (``outage``: all series of the same provider and timeframe whose markets
+            were open have no bars, and there are at least two; ``single``: one bar between two that are stored;
+            otherwise ``hole``), reason and author (of the latest explanation that covers the whole gap, or null);
+            sorted by time. Hours without trading neither make a gap nor end one.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of the series is stored; near names are offered.
+            If the series has no stored bars; it suggests similar names.
         UnknownCalendar, UnknownTimeframe, InputError
 
         Examples
@@ -546,27 +545,27 @@ class BarRepository:
         *,
         session: AsyncSession | None = None,
     ) -> None:
-        """Remember when the market of a symbol is open.
+        """Set when the market of a symbol is open.
 
-        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` go by it from now on.
+        :meth:`coverage`, :meth:`gaps` and ``read(..., require_complete=True)`` use it from now on.
 
         Parameters
         ----------
         symbol : str or sequence of str
-            Also one of which nothing is stored yet.
+            Symbols need not have stored bars yet.
         calendar : str, Calendar or None
             ``24/7``, ``24/5``, a name of exchange_calendars such as ``XNYS`` (an alias stands for its calendar), or a
-            calendar of :func:`walle.calendars.from_sessions`, whose sessions are kept in the database. None forgets the
-            symbol's calendar: 24/7 then.
+            calendar of :func:`walle.calendars.from_sessions`, whose sessions are stored in the database. None resets
+            the symbol to 24/7.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Raises
         ------
         UnknownCalendar, InputError
             Before anything is written.
         ConfigurationError
-            For an exchange, without the extra ``calendars``.
+            For an exchange, if the extra ``calendars`` is not installed.
 
         Examples
         --------
@@ -577,7 +576,7 @@ class BarRepository:
         await self._calendars.set(symbol, calendar, session)
 
     async def calendars(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """List the remembered calendars.
+        """List the calendars that were set.
 
         Parameters
         ----------
@@ -607,31 +606,31 @@ class BarRepository:
         author: str | None = None,
         session: AsyncSession | None = None,
     ) -> None:
-        """Say why bars that open in ``[start, end)`` are missing.
+        """Record why bars that open in ``[start, end)`` are missing.
 
-        Explanations are only added, never changed; of those that cover all of a gap, the latest one counts. Nothing
-        needs to be missing in the range: a halt may be explained before its gap is there, and bars may come later.
+        Explanations are only added, never changed; of those that cover a whole gap, the latest one applies. The range
+        may have no missing bars: a halt may be explained before its gap appears, and bars may arrive later.
 
         Parameters
         ----------
         symbol : str
         start, end : datetime, date or str
-            Both are needed; ``end="2024-01-31"`` leaves that day out.
+            Both are required; ``end="2024-01-31"`` excludes that day.
         reason : str
             1 to 2,000 characters.
         timeframe : str, optional
-            Only this one; by default all of the symbol's.
+            Only this timeframe; by default all of the symbol's.
         author : str, optional
-            Who says so; by default ``user@host``.
+            Who gives the explanation; by default ``user@host``.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Raises
         ------
         UnknownSymbol
-            When no bar of the symbol (and timeframe) is stored, so that nothing of it can be missing.
+            If the symbol (and timeframe) has no stored bars, so that none can be missing.
         InputError
-            For an empty or open range, and for a reason or an author that is empty or too long.
+            For an empty or open range, or a reason or author that is empty or too long.
         UnknownTimeframe
 
         Examples
@@ -645,7 +644,7 @@ class BarRepository:
     async def explanations(
         self, symbol: str | Sequence[str] | None = None, *, session: AsyncSession | None = None
     ) -> pl.DataFrame:
-        """List what was said of missing bars.
+        """List the explanations of missing bars.
 
         Parameters
         ----------
@@ -658,12 +657,12 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe (null: all), start, end (``[start, end)``, UTC), reason, author, explained_at (UTC);
-            sorted by symbol and start, of the same start the latest last.
+            sorted by symbol and start; with the same start, the latest comes last.
 
         Raises
         ------
         InputError
-            For what is neither a text nor a list of texts.
+            If ``symbol`` is neither a text nor a list of texts.
 
         Examples
         --------
@@ -680,7 +679,7 @@ class BarRepository:
         *,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """List the bars that came again with other values than the stored ones.
+        """List the bars that were ingested again with values other than the stored ones.
 
         Parameters
         ----------
@@ -692,8 +691,8 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, timestamp, stored_open..stored_volume (what stays), open..volume (what was refused),
-            source, detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp, detected_at.
+            symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
+            detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp and detected_at.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Series of bars: which are stored, and when their bars open."""
+"""The stored series of bars, and their opening times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SERIES = ["symbol", "timeframe"]
 
 
 class StoredSeries:
-    """The series that a store holds, from the index of the bars where there is one, else from the bars themselves.
+    """The series in a store, from the index of the bars if there is one, otherwise from the bars.
 
     Parameters
     ----------
@@ -40,18 +40,18 @@ class StoredSeries:
         self._database, self._index = database, index
 
     async def list(self, session: AsyncSession | None) -> pl.DataFrame:
-        """Return what is stored: columns of ``BAR_SERIES``, sorted."""
+        """Return the stored series: columns of ``BAR_SERIES``, sorted."""
         return await stored_series(self._database, session=session)
 
     async def choose(
         self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
     ) -> pl.DataFrame:
-        """Return the stored series that are asked for.
+        """Return the stored series of a symbol and timeframe, or of all.
 
         Raises
         ------
         UnknownSymbol
-            For a symbol of which nothing is stored; near names are offered.
+            For a symbol without stored bars; it suggests similar names.
         """
         listed = isinstance(symbol, Iterable) and not isinstance(symbol, str)
         names = [] if symbol is None else [check_name(name, "symbol") for name in (symbol if listed else [symbol])]
@@ -70,7 +70,7 @@ class StoredSeries:
         return series
 
     async def require(self, symbols: Sequence[str], timeframe: str, session: AsyncSession | None) -> None:
-        """Make sure that a bar of each series is stored.
+        """Raise if a series has no stored bar.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class StoredSeries:
     async def times_of_each(
         self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None
     ) -> AsyncGenerator[tuple[Series, pl.Series], None]:
-        """Yield the opening times of one series after the other; the index is read for many of them at once."""
+        """Yield the opening times of each series in turn, reading the index for many of them at once."""
         for timeframe in {timeframe for _, timeframe in wanted}:
             check_timeframe(timeframe)
         if not self._index.exists:
@@ -127,7 +127,7 @@ class StoredSeries:
                 yield series, _inside(times_of(held.get(series, spans.clear())), start, end)
 
     async def spans(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
-        """Return the opening times of series as spans; those of which nothing is missing are one span each."""
+        """Return the opening times of series as spans; a series without missing bars is one span."""
         if not self._index.exists:
             parts = [pl.DataFrame(schema=SPANS)]
             for symbol, timeframe in series.select(_SERIES).iter_rows():
@@ -146,7 +146,7 @@ class StoredSeries:
     async def of_same_provider(
         self, symbol: str, timeframe: str, session: AsyncSession | None
     ) -> Sequence[tuple[str, datetime, datetime]]:
-        """Return the other series that came from the same provider, with their first and last opening times."""
+        """Return the other series of the same provider, with their first and last opening times."""
         table = models.bar_series
         if not self._database.has(table):
             return []
@@ -170,7 +170,7 @@ async def stored_series(
     ----------
     database : Database
     symbols : collection of str, optional
-        None: of all. A symbol of which nothing is stored has no row.
+        None: of all. A symbol without stored bars has no row.
     session : AsyncSession, optional
         Read what its transaction sees.
 
@@ -218,7 +218,7 @@ def symbol_list(symbol: str | Sequence[str]) -> list[str]:
 
 
 def bars_in(symbol: str | Sequence[str], timeframe: str, start: Time, end: Time) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions of the bars of some symbols that open in ``[start, end)``."""
+    """Return the conditions that select the bars of some symbols that open in ``[start, end)``."""
     table = models.bars
     return [
         *one_of(table.c.symbol, symbol_list(symbol)),

@@ -1,4 +1,4 @@
-"""Events: the columns of the outbox, and how far each consumer has come."""
+"""Events: the columns of the outbox, and the offset of each consumer."""
 
 from walle.repositories.events.offsets import OffsetRepository
 

@@ -19,7 +19,7 @@ __all__ = ["HISTORY_EVENTS", "event_column", "events_frame", "events_of_run"]
 HISTORY_EVENTS = pl.Schema(
     {name: EVENTS[name] for name in ("offset", "type", "created_at", "ts", "corr_id", "payload")},
 )
-"""What a history tells of an event."""
+"""The columns of an event in a history."""
 
 _DOCUMENTS = ("headers", "payload")
 
@@ -40,13 +40,13 @@ def event_column(name: str, dialect: str) -> sa.ColumnElement[Any]:
         return table.c.type
     if name == "created_at":
         return wire(table.c.created_at, dialect)
-    if name == "envelope":  # SQLite keeps bytes in a column of texts, where somebody wrote them
+    if name == "envelope":  # on SQLite, another program may have written bytes to a text column
         return sa.cast(wire(table.c.payload, dialect), sa.Text)
     return member(table.c.payload, name, dialect, document=name in _DOCUMENTS)
 
 
 def events_frame(raw: pl.DataFrame) -> pl.DataFrame:
-    """Give the wire columns of events their public types; what another program wrote and is no such thing is null."""
+    """Cast the wire columns of events to their public types; values of other programs that do not fit become null."""
     columns = []
     for name, values in zip(raw.columns, raw, strict=True):
         if name == "version":
@@ -60,7 +60,7 @@ def events_frame(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _instants(texts: pl.Series) -> pl.Series:
-    # our own form first: it is read a column at a time, three times as fast
+    # our own form first: Polars parses the whole column at once, three times as fast
     ours = texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
     if ours.null_count() > texts.null_count():
         others = texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
@@ -69,7 +69,7 @@ def _instants(texts: pl.Series) -> pl.Series:
 
 
 async def events_of_run(database: Database, run_id: str, session: AsyncSession | None = None) -> pl.DataFrame:
-    """Read the stored events of a run: those that can be seen, whether or not others are still being written.
+    """Read the committed events of a run, even while others are still being written.
 
     Returns
     -------
@@ -84,5 +84,5 @@ async def events_of_run(database: Database, run_id: str, session: AsyncSession |
         .where(event_column("run_id", dialect) == run_id)
         .order_by(models.outbox.c.id)
     )
-    schema = wire_schema(HISTORY_EVENTS) | {"ts": pl.String()}  # a text in the envelope
+    schema = wire_schema(HISTORY_EVENTS) | {"ts": pl.String()}  # it is a text in the envelope
     return events_frame(await database.fetch(statement, schema, session))

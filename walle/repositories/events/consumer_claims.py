@@ -1,4 +1,4 @@
-"""The rules of consuming: who may claim a name, where an offset may go, and how an owner is."""
+"""The rules of consuming: who may claim a name, where an offset may move, and whether an owner is alive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from walle.validation import check_text
 __all__ = [
     "OFFSETS",
     "Claim",
-    "after",
     "check_consumer",
     "check_forward",
     "check_free",
@@ -31,6 +30,7 @@ __all__ = [
     "live_tokens",
     "liveness",
     "owner_of",
+    "refresh_claim",
     "storable",
     "whoami",
 ]
@@ -52,13 +52,13 @@ OFFSETS = pl.Schema(
         "now": INSTANT,
     }
 )
-"""One row is a consumer as it is stored, with the number of events after its offset, the time when the first of them
-was stored, its parked events, and the database's clock."""
+"""One row is a stored consumer, with the number of events after its offset, the time when the first of them was
+stored, the number of its parked events, and the database's clock."""
 
 ERROR_LENGTH = 10_000
 
 live_tokens: set[str] = set()
-"""The claims of the consumers that run in this process."""
+"""The tokens of the consumers that run in this process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=live_tokens.clear)
@@ -66,15 +66,15 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The right of one process to consume under a name, until another one claims it.
+    """The right of one process to consume under a name, until another process claims it.
 
     Parameters
     ----------
     consumer_id : str
     token : str
-        Of this claim alone.
+        Unique to this claim.
     epoch : int
-        Rises with every claim and every reset.
+        Increases with every claim and every reset.
     offset : int
         The id of the last settled event.
     """
@@ -85,13 +85,13 @@ class Claim:
     offset: int
 
 
-def after(claim: Claim, row: Mapping[str, Any] | None) -> Claim:
-    """Return a claim as it stands after somebody may have reset the offset.
+def refresh_claim(claim: Claim, row: Mapping[str, Any] | None) -> Claim:
+    """Return a claim with the epoch and offset of its stored row, since the offset may have been reset.
 
     Raises
     ------
     ConsumerFenced
-        When the name is claimed by another, or by nobody.
+        If another process has claimed the name, or the claim has ended.
     """
     if row is None or not row["owner"] or row["owner"].get("token") != claim.token:
         raise ConsumerFenced(claim.consumer_id, claim.epoch)
@@ -99,50 +99,50 @@ def after(claim: Claim, row: Mapping[str, Any] | None) -> Claim:
 
 
 def check_consumer(consumer_id: object) -> str:
-    """Return the name of a consumer.
+    """Check the name of a consumer, and return it.
 
     Raises
     ------
     InputError
-        For anything but a text of 1 to 100 characters.
+        If it is not a text of 1 to 100 characters.
     """
     return check_text(consumer_id, "consumer", maximum=100)
 
 
 def forward(claim: Claim, offset: int) -> int:
-    """Return an offset that a claim may move to.
+    """Check that a claim may move to an offset, and return it.
 
     Raises
     ------
     InputError
-        For one below the claim's.
+        If it is below the claim's.
     """
     check_forward(claim.consumer_id, claim.offset, offset)
     return offset
 
 
 def check_forward(consumer_id: str, stored: int, offset: int) -> None:
-    """Do nothing when an offset may move there without a reason.
+    """Raise if an offset would move backwards, which only a reset may do.
 
     Raises
     ------
     InputError
-        For one below the stored.
+        If it is below the stored one.
     """
     if offset < stored:
         raise InputError(
-            f"consumer {consumer_id!r} stands at {stored} and cannot go back to {offset}; an offset only moves "
+            f"consumer {consumer_id!r} is at offset {stored} and cannot go back to {offset}; an offset only moves "
             "forward, unless it is reset with a reason."
         )
 
 
 def check_parked(consumer_id: str, wanted: set[int] | None, parked: set[int]) -> set[int]:
-    """Return the parked events that are meant.
+    """Return the wanted events, or all parked ones.
 
     Raises
     ------
     NotFound
-        When one of them is not parked.
+        If one of them is not parked.
     """
     absent = sorted((wanted or set()) - parked)
     if absent:
@@ -154,7 +154,7 @@ def check_parked(consumer_id: str, wanted: set[int] | None, parked: set[int]) ->
 
 
 def owner_of(token: str, lease: timedelta, *, locked: bool) -> dict[str, Any]:
-    """Return the owner that this process is, as it is stored."""
+    """Return this process as an owner, in the form that is stored."""
     return dataclasses.asdict(this_process()) | {
         "token": token,
         "lease": lease.total_seconds(),
@@ -163,7 +163,7 @@ def owner_of(token: str, lease: timedelta, *, locked: bool) -> dict[str, Any]:
 
 
 def liveness(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: datetime) -> str:
-    """Tell how an owner is: running, stalled (it lives, or may live, but is silent for its lease), or dead."""
+    """Return an owner's state: running, stalled (it is or may be alive, but silent for its lease), or dead."""
     return _judged(owner, heartbeat_at, now)[0]
 
 
@@ -171,11 +171,11 @@ def _judged(owner: Mapping[str, Any], heartbeat_at: datetime | None, now: dateti
     process = Owner.of(owner)
     alive = None if process is None else is_alive(process)
     if process is not None and is_this_process(process):
-        alive = owner.get("token") in live_tokens  # this process lives, but does that consumer?
+        alive = owner.get("token") in live_tokens  # the process is alive, but the consumer may have ended
     if alive is False:
         return "dead", alive
     lease = timedelta(seconds=owner.get("lease", 0))
-    # one from the future was given before the database's clock was set back: by one that may live
+    # a heartbeat from the future precedes a setback of the database's clock; its owner may be alive
     return "stalled" if heartbeat_at is None or now - heartbeat_at > lease else "running", alive
 
 
@@ -188,13 +188,13 @@ def check_free(
     locked: bool,
     take_over: bool,
 ) -> None:
-    """Do nothing when a name may be claimed.
+    """Raise if a live owner holds a name.
 
     Raises
     ------
     ConsumerBusy
-        When its owner lives: on this host as a process, elsewhere by its heartbeat, its own lease and the database's
-        clock.
+        If the owner is alive: on this host by its process, elsewhere by its heartbeat, its own lease and the
+        database's clock.
     """
     if owner is None or take_over or (locked and owner.get("locked")):
         return
@@ -204,7 +204,7 @@ def check_free(
 
 
 def storable(error: str, event: int | None = None) -> str:
-    """Return an error's text as every database can store it, with the event that it came at."""
+    """Return an error's text, with its event, in a form that every database can store."""
     error = error if event is None else f"event {event}: {error}"
     return error.replace("\0", "\\0").encode(errors="backslashreplace").decode()[:ERROR_LENGTH]
 

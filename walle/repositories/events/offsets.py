@@ -1,4 +1,4 @@
-"""Offsets: how far each consumer has come, who consumes, what was set aside, and every reset."""
+"""The offset and owner of each consumer, its parked events, and every reset."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from walle.repositories.common import near
 from walle.repositories.events.consumer_claims import (
     OFFSETS,
     Claim,
-    after,
     check_forward,
     check_free,
     check_parked,
     forward,
     owner_of,
+    refresh_claim,
     storable,
     whoami,
 )
@@ -55,24 +55,24 @@ class OffsetRepository:
         locked: bool = False,
         take_over: bool = False,
     ) -> Claim:
-        """Begin to consume under a name.
+        """Claim a name, to consume under it.
 
         Parameters
         ----------
         consumer_id, token : str
         start : int
-            The offset of a consumer that is new.
+            The offset of a new consumer.
         lease : timedelta
-            How long this owner may be silent before one on another host may take its place.
+            How long this owner may be silent before a process on another host may take its place.
         locked : bool
-            The database keeps the name for this process, so an owner that had such a lock is gone.
+            Whether this process holds the database's lock on the name, so that a former holder must be gone.
         take_over : bool
-            Take it also from an owner that lives.
+            Whether to take the name even from a live owner.
 
         Raises
         ------
         ConsumerBusy
-            When the owner lives.
+            If the owner is alive.
         """
         table = models.consumer_offsets
         await self._date_back(consumer_id)
@@ -91,10 +91,10 @@ class OffsetRepository:
             return claim
 
     async def _date_back(self, consumer_id: str) -> None:
-        """Give a heartbeat from the future the database's present time.
+        """Set a heartbeat from the future to the database's current time.
 
-        Its clock was set back since. Who lives gives the next sign of life soon; who is dead must not keep the name
-        until the clock has come to the old time again.
+        The database's clock was set back. A live owner soon sends another heartbeat; a dead one must not keep the name
+        until the clock reaches the old time again.
         """
         table = models.consumer_offsets
         ahead = sa.and_(table.c.consumer_id == consumer_id, table.c.heartbeat_at > utc_now())
@@ -104,7 +104,7 @@ class OffsetRepository:
                 await writer.execute(sa.update(table).where(ahead).values(heartbeat_at=utc_now()))
 
     async def commit(self, claim: Claim, offset: int, *, handled: bool = True) -> Claim:
-        """Move the offset forward; compare-and-set.
+        """Move the offset forward, by compare-and-set.
 
         Parameters
         ----------
@@ -112,17 +112,17 @@ class OffsetRepository:
         offset : int
             Not below the claim's.
         handled : bool
-            The handler succeeded; False when only events were passed that it does not want.
+            Whether the handler succeeded; False if only events were skipped that it does not want.
 
         Returns
         -------
         Claim
-            Go on with this one. Where somebody reset the offset meanwhile, it is that one, and nothing was committed.
+            The claim to continue with. If the offset was reset meanwhile, it has the new one and nothing was committed.
 
         Raises
         ------
         ConsumerFenced
-            When another process claimed the name.
+            If another process claimed the name.
         """
         values = {"last_offset": forward(claim, offset), "updated_at": utc_now()}
         if handled:
@@ -130,7 +130,7 @@ class OffsetRepository:
             values |= {"succeeded_at": now, "heartbeat_at": now}
         async with self._database.write() as writer:
             standing = await self._set(writer, claim, values)
-            if handled and standing.epoch == claim.epoch:  # after a reset, parked events come in their turn
+            if handled and standing.epoch == claim.epoch:  # after a reset, parked events are handled in turn
                 parked = models.parked_events
                 taken = sa.and_(
                     parked.c.consumer_id == claim.consumer_id,
@@ -143,7 +143,7 @@ class OffsetRepository:
             return standing
 
     async def heartbeat(self, claim: Claim) -> Claim:
-        """Say that the consumer lives; returns and raises as :meth:`commit`.
+        """Record that the consumer is alive; return and raise as :meth:`commit`.
 
         Raises
         ------
@@ -152,12 +152,12 @@ class OffsetRepository:
         alive = {"heartbeat_at": utc_now()}
         async with self._database.write() as writer:
             standing = await self._set(writer, claim, alive)
-            if standing.epoch != claim.epoch:  # somebody reset the offset, and the claim in hand does not know yet
+            if standing.epoch != claim.epoch:  # the offset was reset, and this claim is outdated
                 await self._set(writer, standing, alive)
             return standing
 
-    async def standing(self, claim: Claim) -> Claim:
-        """Look how a claim stands, without a write; returns and raises as :meth:`commit`.
+    async def refresh_claim(self, claim: Claim) -> Claim:
+        """Read the current state of a claim, without a write; return and raise as :meth:`commit`.
 
         Raises
         ------
@@ -168,10 +168,10 @@ class OffsetRepository:
         statement = sa.select(*(wire(table.c[name], dialect).label(name) for name in columns))
         found = await self._database.fetch(statement.where(table.c.consumer_id == claim.consumer_id), columns)
         row = None if found.is_empty() else found.row(0, named=True)
-        return after(claim, row and {**row, "owner": row["owner"] and json.loads(row["owner"])})
+        return refresh_claim(claim, row and {**row, "owner": row["owner"] and json.loads(row["owner"])})
 
     async def failed(self, claim: Claim, event: int, error: str) -> Claim:
-        """Record what the handler failed with, and at which event; returns and raises as :meth:`commit`.
+        """Record the handler's error and its event; return and raise as :meth:`commit`.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class OffsetRepository:
             return await self._set(writer, claim, {"failed_at": utc_now(), "error": storable(error, event)})
 
     async def release(self, consumer_id: str, token: str) -> None:
-        """End a claim; does nothing when it has ended before."""
+        """End a claim; a claim that has already ended is left unchanged."""
         table = models.consumer_offsets
         async with self._database.write() as writer:
             row = await self._locked(writer, consumer_id)
@@ -189,7 +189,7 @@ class OffsetRepository:
                 await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(owner=None))
 
     async def park(self, claim: Claim, event: int, error: str, tries: int, *, offset: int) -> Claim:
-        """Set an event aside and move the offset, both or neither; returns and raises as :meth:`commit`.
+        """Park an event and move the offset, both or neither; return and raise as :meth:`commit`.
 
         Parameters
         ----------
@@ -197,9 +197,9 @@ class OffsetRepository:
         event : int
         error : str
         tries : int
-            How often it was tried altogether.
+            The total number of tries.
         offset : int
-            The event's own; that of the claim where a replay failed again.
+            The event's own, or the claim's if a replay failed again.
 
         Raises
         ------
@@ -226,7 +226,7 @@ class OffsetRepository:
             return standing
 
     async def requested(self, consumer_id: str) -> list[tuple[int, int]]:
-        """Return the parked events whose replay was asked for: id and tries, in the order of ids."""
+        """Return the id and tries of the parked events whose replay was requested, sorted by id."""
         table = models.parked_events
         statement = (
             sa.select(table.c.event, table.c.tries)
@@ -237,7 +237,7 @@ class OffsetRepository:
         return [(event, tries) for event, tries in frame.iter_rows()]
 
     async def replayed(self, claim: Claim, event: int) -> Claim:
-        """Note that the handler took a parked event after all; returns and raises as :meth:`commit`.
+        """Record that a parked event was handled after all; return and raise as :meth:`commit`.
 
         Raises
         ------
@@ -253,24 +253,24 @@ class OffsetRepository:
             return standing
 
     async def request_replay(self, consumer_id: str, events: Iterable[int] | None) -> int:
-        """Ask that parked events be handled again, by the consumer that runs or by the next one.
+        """Request that parked events be handled again, by the running consumer or the next one.
 
         Parameters
         ----------
         consumer_id : str
         events : iterable of int, optional
-            Their ids; None: all that are parked.
+            Their ids; None: all parked events.
 
         Returns
         -------
         int
-            How many replays were asked for.
+            The number of requested replays.
 
         Raises
         ------
         UnknownConsumer
         NotFound
-            When an event is not parked, naming it.
+            If an event is not parked; it names the event.
         """
         table = models.parked_events
         wanted = None if events is None else set(events)
@@ -285,9 +285,9 @@ class OffsetRepository:
             return len(chosen)
 
     async def reset(self, consumer_id: str, offset: int, reason: str) -> int:
-        """Move an offset anywhere, and write that down; a consumer that runs goes on from there.
+        """Move an offset anywhere, and record it; a running consumer continues from there.
 
-        Events that are parked behind the new offset stay so until they are handled in their turn.
+        Parked events after the new offset stay parked until they are handled in turn.
 
         Parameters
         ----------
@@ -298,7 +298,7 @@ class OffsetRepository:
         Returns
         -------
         int
-            The offset before.
+            The previous offset.
 
         Raises
         ------
@@ -320,7 +320,7 @@ class OffsetRepository:
             return int(row["last_offset"])
 
     async def advance(self, consumer_id: str, offset: int) -> None:
-        """Move the offset of a consumer that nobody runs forward; a new one begins with it.
+        """Move the offset of a consumer that is not running forward; create a new consumer with it.
 
         Parameters
         ----------
@@ -331,7 +331,7 @@ class OffsetRepository:
         Raises
         ------
         ConsumerBusy
-            When the consumer's owner lives.
+            If the consumer's owner is alive.
         InputError
             For an offset below the stored one.
         """
@@ -341,7 +341,7 @@ class OffsetRepository:
             row = await self._known(writer, consumer_id)
             check_free(consumer_id, row["owner"], row["heartbeat_at"], row["now"], locked=False, take_over=False)
             check_forward(consumer_id, row["last_offset"], offset)
-            # the epoch: the claim of an owner that seems dead and is not must not commit over it
+            # a new epoch: an owner that only seems dead must not commit over it
             values = {"last_offset": offset, "epoch": row["epoch"] + 1, "owner": None, "updated_at": utc_now()}
             await writer.execute(sa.update(table).where(table.c.consumer_id == consumer_id).values(values))
 
@@ -351,7 +351,7 @@ class OffsetRepository:
         Raises
         ------
         UnknownConsumer
-            With near names.
+            It suggests similar names.
         """
         stored = await self.all()
         if consumer_id not in stored:
@@ -359,7 +359,7 @@ class OffsetRepository:
         return stored[consumer_id]
 
     async def all(self) -> dict[str, int]:
-        """Return the offset of every consumer by its name, in the order of names."""
+        """Return the offset of every consumer by name, sorted by name."""
         table = models.consumer_offsets
         columns = {"consumer_id": pl.String(), "last_offset": pl.Int64()}
         frame = await self._database.fetch(sa.select(*(table.c[name] for name in columns)), columns)
@@ -439,16 +439,16 @@ class OffsetRepository:
     async def _set(self, writer: Writer, claim: Claim, values: Mapping[str, Any]) -> Claim:
         table = models.consumer_offsets
         mine = sa.and_(table.c.consumer_id == claim.consumer_id, table.c.epoch == claim.epoch)
-        if "last_offset" in values:  # else a heartbeat beside a commit, which must not hinder each other
+        if "last_offset" in values:  # a heartbeat has none, so that it does not conflict with a commit
             mine = sa.and_(mine, table.c.last_offset == claim.offset)
         changed = await writer.execute(sa.update(table).where(mine).values(values))
         if changed.rowcount:
             return dataclasses.replace(claim, offset=values.get("last_offset", claim.offset))
-        return after(claim, await self._locked(writer, claim.consumer_id))
+        return refresh_claim(claim, await self._locked(writer, claim.consumer_id))
 
 
 def _insert_once(values: Mapping[str, Any]) -> sa.Insert:
-    # another process may claim the same new name at this moment; the row's lock decides who is first
+    # another process may claim the same new name now; the row's lock decides which comes first
     rows = sa.select(*(sa.literal(value).label(name) for name, value in values.items())).where(sa.true())
     rows = rows.suffix_with("ON CONFLICT (consumer_id) DO NOTHING")
     return sa.insert(models.consumer_offsets).from_select(list(values), rows)

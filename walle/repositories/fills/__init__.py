@@ -1,4 +1,4 @@
-"""Fills and orders: writing them, reading them, and what they add up to."""
+"""Write, read and analyse fills and orders."""
 
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository

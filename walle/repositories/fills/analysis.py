@@ -1,4 +1,4 @@
-"""What fills add up to, and whether they can be true: round trips and the audit."""
+"""Analyses of fills: round trips, the audit, costs and implementation shortfall."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from walle.validation import shift
 __all__ = ["FillAnalysis"]
 
 _DAYS = timedelta(days=2)
-"""A session that an instant lies in is whole within them."""
+"""Long enough to include the whole session around an instant."""
 
 
 class FillAnalysis:
-    """Fills held against each other, against their orders and against bars.
+    """Compare fills with each other, with their orders and with bars.
 
     Parameters
     ----------
@@ -65,13 +65,13 @@ class FillAnalysis:
         max_commission_rate: Decimal,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Hold fills against their orders, the bars and time."""
+        """Check fills against their orders, the bars and time."""
         chosen = [*choose(RULES, rules), *extra_rules]
         limits = Thresholds(
             price_tolerance=price_tolerance, max_volume_share=max_volume_share, max_commission_rate=max_commission_rate
         )
         fills = await self._reader.read(run_id, session=session)
-        # that an order is of another run than its fill is a finding of its own, not a missing order
+        # an order of a different run than its fill is a separate finding, not a missing order
         orders = await orders_with_fills(self._database, run_id, fills, session)
         last = fills["filled_at"].max()
         end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
@@ -97,7 +97,7 @@ class FillAnalysis:
     async def shortfall(
         self, run_id: str | None, by: str, timeframe: str | None, session: AsyncSession | None
     ) -> pl.DataFrame:
-        """Measure what was lost between the decision to trade and the result."""
+        """Measure the loss between the decision to trade and the result."""
         check_level(by, ("order", "run"))
         orders = await OrderRepository(self._database).read(run_id, session=session)
         fills = await self._reader.read(run_id, session=session)
@@ -108,7 +108,7 @@ class FillAnalysis:
     async def _around(
         self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None, session: AsyncSession | None
     ) -> dict[str, Market]:
-        """Read the bars of the days in which orders were made and filled."""
+        """Read the bars of the days on which orders were made and filled."""
         times = [pl.col(name) for name in ("created_at", "submitted_at", "filled_at", "cancelled_at")]
         moments = pl.concat(
             [

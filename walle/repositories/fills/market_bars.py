@@ -1,4 +1,4 @@
-"""The bars that fills are held against, read for just the symbols and the time that are asked."""
+"""Read the bars that fills are compared with, only for the symbols and times needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def markets_of(
     start: datetime | None = None,
     session: AsyncSession | None = None,
 ) -> dict[str, Market]:
-    """Read the bars of the fills' symbols, from the first fill of each on.
+    """Read the bars of the fills' symbols, each from its first fill on.
 
     Parameters
     ----------
@@ -41,18 +41,18 @@ async def markets_of(
     fills : polars.DataFrame
         symbol, filled_at.
     timeframe : str, optional
-        None: the shortest that is stored of each symbol.
+        None: the shortest that is stored for each symbol.
     end : datetime, optional
-        Bars that open before it; None: to the last one.
+        Only bars that open before it; None: up to the last one.
     start : datetime, optional
-        Bars from then on, where the first fill is later.
+        Bars from then on, if the first fill is later.
     session : AsyncSession, optional
         Read what its transaction sees.
 
     Returns
     -------
     dict of symbol to Market
-        A symbol without bars of the timeframe is left out.
+        Symbols without bars of the timeframe are omitted.
     """
     if timeframe is not None:
         check_timeframe(timeframe)
@@ -72,7 +72,7 @@ async def markets_of(
         until = None if end is None else max(end, shift(first, timedelta(microseconds=1)))
         rows = await bars.read(symbol, chosen, begin, until, session=session)
         calendar = calendars[symbol]
-        # not bars.gaps(): it looks for outages, and so at every series of the provider
+        # not bars.gaps(), which reads every series of the provider to find outages
         missing = partial(find_gaps, rows["timestamp"], chosen, calendar, begin, until)
         gaps = (await database.in_thread(missing)).select("start", "end")
         last = rows["timestamp"].max() if until is None else until
@@ -84,7 +84,7 @@ async def markets_of(
 
 
 async def ends_of_runs(database: Database, ids: pl.Series, session: AsyncSession | None = None) -> dict[str, datetime]:
-    """Return when each of some runs ended; those that go on, or are unknown, are left out."""
+    """Return when each of some runs ended; running and unknown ones are omitted."""
     table = models.runs
     ends: dict[str, datetime] = {}
     if not database.has(table):

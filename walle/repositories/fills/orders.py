@@ -1,4 +1,4 @@
-"""Orders: the last snapshot of each."""
+"""The public methods for writing and reading orders: the latest snapshot of each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 
 
 class OrderRepository:
-    """Orders as snapshots: a later one replaces an earlier one, never the other way round.
+    """Orders as snapshots: a later one replaces an earlier one, never the reverse.
 
     The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
     same call on this repository.
@@ -58,14 +58,14 @@ class OrderRepository:
     async def save(
         self, orders: Order | Iterable[Order] | pl.DataFrame, *, session: AsyncSession | None = None
     ) -> WriteReport:
-        """Store snapshots: new orders are inserted, known ones replaced; all of the call or nothing.
+        """Store snapshots, all or none: new orders are inserted, stored ones replaced.
 
         Parameters
         ----------
         orders : Order, iterable of Order, or polars.DataFrame
             One snapshot per order.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
@@ -74,13 +74,13 @@ class OrderRepository:
         Raises
         ------
         StaleSnapshot
-            When a filled quantity would fall or a terminal status would change.
+            If a filled quantity would decrease or a terminal status would change.
         Conflict
-            When the snapshot has another client_order_id, run_id, symbol or side than the stored one.
+            If client_order_id, run_id, symbol or side differ from the stored snapshot.
         DuplicateKey
-            When a client_order_id belongs to another order.
+            If a client_order_id belongs to another order.
         InputError
-            For what is no order.
+            For invalid orders.
 
         Examples
         --------
@@ -94,11 +94,11 @@ class OrderRepository:
             return WriteReport()
         if frame["id"].is_duplicated().any():
             double = frame["id"].filter(frame["id"].is_duplicated())[0]
-            raise InputError(f"order {double!r} stands in this call more than once; give its last snapshot only.")
-        frame = frame.sort("id")  # in one order, so that two writers never wait for each other
+            raise InputError(f"order {double!r} appears more than once in this call; give only its last snapshot.")
+        frame = frame.sort("id")  # all writers lock in the same order, which avoids deadlocks
         async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
-            # insert first: then every row exists and can be locked, also against a writer of the same new order
-            # any key: a writer of the same new order may be met at its client_order_id, before its id
+            # insert first: then every row exists and can be locked, even against a writer of the same new order
+            # any key: a writer of the same new order may conflict on its client_order_id before its id
             insert = insert_missing(models.orders, staged, ["id"], any_key=True)
             inserted = (await writer.execute(insert)).rowcount
             if inserted == frame.height:
@@ -120,29 +120,30 @@ class OrderRepository:
         on_invalid: OnInvalid = "raise",
         session: AsyncSession | None = None,
     ) -> IngestReport:
-        """Take order snapshots in from another program's table, and tell what became of every row.
+        """Store order snapshots from another program's table, and report the outcome of every row.
 
-        A snapshot that goes back, is of another order, or takes the client_order_id of one is a conflict: what is
-        stored stays, and the call goes on. All of the call is one transaction.
+        A snapshot that lowers the filled quantity, changes a final status, is of another order, or uses the
+        client_order_id of one is a conflict: the stored one stays, and the call continues. Each call is one
+        transaction.
 
         Parameters
         ----------
         source : Order, iterable of Order, or a Polars, pandas or Arrow frame
-            Columns of :data:`walle.frames.ORDERS`, one row per order; those that may be null or have a default may be
-            left out.
+            Columns of :data:`walle.frames.ORDERS`, one row per order; nullable columns and those with a default may be
+            omitted.
         run_id : str, optional
-            Of all rows that have none.
+            Used for rows without one.
         columns : mapping of str to str or None, optional
-            Source name to our name, ``{"amount": "qty"}``; None leaves a column out.
+            Source name to our name, ``{"amount": "qty"}``; None ignores a column.
         timezone : str, optional
-            The IANA zone of times without one, such as ``UTC``.
+            The IANA zone of naive times, such as ``UTC``.
         floats : str
-            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float is the decimal that its
-            shortest text says, such as 0.1; one with more than 18 places is refused.
+            ``refuse``: quantities and prices in floats are an error. ``shortest``: a float becomes the decimal
+            of its shortest text, such as 0.1; one with more than 18 places is refused.
         on_invalid : str
-            ``raise``: one row that is no order stops the call. ``quarantine``: the good rows go in.
+            ``raise``: an invalid row stops the call. ``quarantine``: the valid rows are stored.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
@@ -153,9 +154,9 @@ class OrderRepository:
         Raises
         ------
         InvalidRows
-            When rows are no orders; nothing was written.
+            If rows are invalid; nothing was written.
         InputError
-            For a source that cannot be read.
+            If the source cannot be read.
 
         Examples
         --------
@@ -217,7 +218,7 @@ class OrderRepository:
         Raises
         ------
         UnknownOrder
-            When there is none of that id.
+            If no order has that id.
 
         Examples
         --------
@@ -227,12 +228,12 @@ class OrderRepository:
         return await self._one("id", order_id, session)
 
     async def get_by_client_order_id(self, client_order_id: str, *, session: AsyncSession | None = None) -> Order:
-        """Return one order by the id that the client gave it.
+        """Return one order by its client_order_id.
 
         Raises
         ------
         UnknownOrder
-            When there is none.
+            If no order has it.
 
         Examples
         --------
@@ -287,7 +288,7 @@ class OrderRepository:
         run_id, symbol : str, optional
         status : str or iterable of str, optional
         start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+            Created in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
         session : AsyncSession, optional
 
         Returns
@@ -298,9 +299,9 @@ class OrderRepository:
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown status or a bad range.
+            For an unknown status or an invalid range.
 
         Examples
         --------
@@ -339,13 +340,13 @@ class OrderRepository:
 async def orders_with_fills(
     database: Database, run_id: str | None, fills: pl.DataFrame, session: AsyncSession | None = None
 ) -> pl.DataFrame:
-    """Read the orders of a run, and those of its fills: an order may be of another run than its fill.
+    """Read the orders of a run and of its fills; an order may belong to a different run than its fill.
 
     Parameters
     ----------
     database : Database
     run_id : str, optional
-        None: every order.
+        None: all orders.
     fills : polars.DataFrame
         The fills of that run: order_id.
     session : AsyncSession, optional
@@ -359,7 +360,7 @@ async def orders_with_fills(
     Raises
     ------
     UnknownRun
-        When nothing at all is stored of that run; near ids are offered.
+        If nothing is stored of that run; it suggests similar ids.
     """
     repository, table = OrderRepository(database), models.orders
     own = await repository.read(run_id, session=session)
@@ -367,7 +368,7 @@ async def orders_with_fills(
         return own
     filled = sa.select(models.fills.c.order_id).where(models.fills.c.run_id == run_id)
     others = await repository._frame([table.c.id.in_(filled), table.c.run_id.is_distinct_from(run_id)], session)
-    # a fill may have come in since the given ones were read
+    # fills may have been added since the given ones were read
     others = others.filter(pl.col("id").is_in(fills["order_id"].implode()))
     return pl.concat([own, others]).sort("created_at", "id")
 
@@ -377,7 +378,7 @@ def _records(frame: pl.DataFrame) -> builtins.list[Order]:
 
 
 def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
-    """Return the snapshots that cannot be taken, with what is stored and why: columns of ``ORDER_CONFLICTS``."""
+    """Return the refused snapshots, with the stored ones and the reasons: columns of ``ORDER_CONFLICTS``."""
     before = stored.rename({name: f"stored_{name}" for name in ORDERS if name != "id"})
     both = given.join(before.with_columns(known=True), on="id", how="left", nulls_equal=False)
     others = pl.any_horizontal(pl.col(name) != pl.col(f"stored_{name}") for name in _IDENTITY)
@@ -388,9 +389,9 @@ def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
         .when(others)
         .then(pl.lit("it is another order: client_order_id, run_id, symbol or side differ"))
         .when(pl.col("filled_qty") < pl.col("stored_filled_qty"))
-        .then(pl.lit("more than that is filled already"))
+        .then(pl.lit("a larger quantity is already filled"))
         .when(final)
-        .then(pl.lit("its status is final already"))
+        .then(pl.lit("its status is already final"))
     )
     found = both.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
     return found.sort("id").select(list(ORDER_CONFLICTS))
@@ -416,8 +417,8 @@ def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
             text for text, name in zip(changed, _IDENTITY, strict=True) if row[name] != row[f"{name}_given"]
         )
         raise Conflict(
-            f"order {row['id']!r} is another order: {differences}. A snapshot tells the state of one order; another "
-            "order has another id. Nothing of this call was written."
+            f"order {row['id']!r} is another order: {differences}. A snapshot is the state of one order; another "
+            "order needs another id. Nothing of this call was written."
         )
     falls = both.filter(pl.col("filled_qty_given") < pl.col("filled_qty"))
     changes = both.filter(pl.col("status").is_in(_TERMINAL) & (pl.col("status_given") != pl.col("status")))

@@ -1,4 +1,4 @@
-"""Reading fills: as a frame, and as records."""
+"""Read fills as a frame or as records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FillReader"]
 
 
 class FillReader:
-    """Stored fills; where a fill names no run or symbol, its order's stand.
+    """Stored fills; a fill without a run or symbol has its order's.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class FillReader:
     async def of_symbol(
         self, run_id: str | None, symbol: str | None, *, session: AsyncSession | None = None
     ) -> pl.DataFrame:
-        """Read the fills of a run, or of every one, and of a symbol, where one is given.
+        """Read the fills of one or all runs, and of one or all symbols.
 
         Parameters
         ----------
@@ -115,9 +115,9 @@ class FillReader:
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of that run; near ids are offered.
+            If nothing is stored of that run; it suggests similar ids.
         InputError
-            When there are fills, and none of that symbol.
+            If there are fills, but none of that symbol.
         """
         fills = await self.read(run_id, symbol=symbol, session=session)
         if symbol is not None and fills.is_empty():
@@ -144,7 +144,7 @@ class FillReader:
         return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
 
     def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
-        """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
+        """Return the condition that a fill, or its order if it has none, has that run or symbol."""
         if value is None:
             return []
         check_name(value, name)

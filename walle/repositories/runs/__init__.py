@@ -1,4 +1,4 @@
-"""Runs: writing them, reading them, and what they were worth."""
+"""Write, read and analyse runs."""
 
 from walle.repositories.runs.backtest_results import BacktestResultRepository
 from walle.repositories.runs.repository import RunRepository

@@ -1,4 +1,4 @@
-"""What a run was worth."""
+"""The equity and metrics of runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Cash = Decimal | int | Mapping[str, Decimal]
 
 
 class _Worth(NamedTuple):
-    """What a run was worth, and what that was reckoned from."""
+    """The equity of a run, and the data that it was computed from."""
 
     run: Run
     fills: pl.DataFrame
@@ -46,7 +46,7 @@ class _Worth(NamedTuple):
 
 
 class RunAnalysis:
-    """What runs were worth.
+    """The equity and metrics of runs.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class RunAnalysis:
         starting_cash: Cash | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return what a run was worth, bar by bar."""
+        """Return the equity of a run, bar by bar."""
         return (await self._worth(run_id, symbol, timeframe, starting_cash, session)).equity
 
     async def metrics(
@@ -80,7 +80,7 @@ class RunAnalysis:
         risk_free: float,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return the usual figures of a run.
+        """Return the usual performance metrics of a run.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class RunAnalysis:
     async def _periods(
         self, fills: pl.DataFrame, markets: Markets, returns: str, session: AsyncSession | None
     ) -> float:
-        """Return how many returns a year has under the calendars of the symbols."""
+        """Return the number of returns in a year under the calendars of the symbols."""
         symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
         calendars = list((await calendars_of(self._database, symbols, session)).values())
         shortest = min((market.timeframe for market in markets.values()), key=length, default="1d")
@@ -163,11 +163,11 @@ def _exact(run: Run, given: object) -> Decimal:
     if given is None:
         value = next((run.config[name] for name in _CASH if run.config and run.config.get(name) is not None), 0)
     elif isinstance(given, bool) or not isinstance(given, Decimal | int):
-        raise InputError(f"starting_cash={given!r} is no exact number: give a Decimal, such as Decimal('10000').")
+        raise InputError(f"starting_cash={given!r} is not an exact number: give a Decimal, such as Decimal('10000').")
     try:
         cash = Decimal(str(value))
     except InvalidOperation:
         cash = Decimal("NaN")
     if not cash.is_finite():
-        raise InputError(f"the starting cash of run {run.id!r} is {value!r}, no number; give starting_cash=.")
+        raise InputError(f"the starting cash of run {run.id!r} is {value!r}, not a number; give starting_cash=.")
     return cash

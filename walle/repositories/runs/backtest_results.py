@@ -1,4 +1,4 @@
-"""What engines report of their backtests: one result a run, written once."""
+"""Results of backtests as engines report them: one per run, written once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BacktestResultRepository:
         self._database = database
 
     async def save(self, result: BacktestResult, *, session: AsyncSession | None = None) -> BacktestResult:
-        """Store the result of a run, once: the same again is a no-op.
+        """Store the result of a run once; saving the same result again changes nothing.
 
         The run itself need not be stored.
 
@@ -45,25 +45,25 @@ class BacktestResultRepository:
         ----------
         result : BacktestResult
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
         BacktestResult
-            As it is stored, with the time of its first save.
+            The stored result, with the time of its first save.
 
         Raises
         ------
         Conflict
-            When another result of that run is stored (``created_at`` may differ); the stored one stays.
+            If another result of that run is stored (``created_at`` may differ); the stored one stays.
         InputError
-            For anything but a result.
+            If ``result`` is not a BacktestResult.
         """
         if not isinstance(result, BacktestResult):
             raise InputError(f"a result is a walle.BacktestResult, not a {type(result).__name__}.")
         table, row = models.backtest_results, _row(result)
         values = sa.select(*(sa.literal(value, table.c[name].type).label(name) for name, value in row.items()))
-        # another process may save the same run's at this moment
+        # another process may save the same run's result now
         once = values.where(sa.true()).suffix_with("ON CONFLICT (run_id) DO NOTHING")
         async with self._database.write(session) as writer:
             await writer.execute(sa.insert(table).from_select(list(row), once))
@@ -75,12 +75,12 @@ class BacktestResultRepository:
         if differ:
             raise Conflict(
                 f"another result of run {result.run_id!r} is stored: its {', '.join(differ)} differ. A run has one "
-                "result, and the stored one stays; give a repeated backtest a run of its own."
+                "result, and the stored one stays; store a repeated backtest as a run of its own."
             )
         return stored
 
     async def get(self, run_id: str, *, session: AsyncSession | None = None) -> BacktestResult | None:
-        """Return the result of a run, or None when there is none."""
+        """Return the result of a run, or None if there is none."""
         table = models.backtest_results
         frame = await self._frame([table.c.run_id == check_name(run_id, "run_id")], session)
         return None if frame.is_empty() else _record(frame.row(0, named=True))
@@ -95,8 +95,8 @@ class BacktestResultRepository:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id. No
-            row without results.
+            Columns of :data:`walle.frames.BACKTEST_RESULTS`; one row per run that has a result, sorted by run_id;
+            empty without results.
         """
         return await self._frame([], session)
 
@@ -125,6 +125,6 @@ def _record(row: dict[str, Any]) -> BacktestResult:
     for name in _DOCUMENTS:
         if isinstance(row[name], str):
             row[name] = document(row[name], f"backtest_results.{name} of run_id={row['run_id']!r}")
-    with contextlib.suppress(InvalidOperation):  # another program's text is shown as it is
+    with contextlib.suppress(InvalidOperation):  # another program's text stays as it is
         row["final_equity"] = Decimal(row["final_equity"])
     return BacktestResult.from_row(canonical(row) | {"symbols": tuple(row["symbols"])})

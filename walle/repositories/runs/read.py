@@ -1,4 +1,4 @@
-"""Reading runs: as records, as a frame with what they did, and the life of one."""
+"""Read runs as records or as a frame with counts, and the history of a run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RunReader:
         return await self._summary(conditions, session)
 
     async def history(self, run_id: str, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """Return the life of a run as a frame: columns of ``HISTORY``.
+        """Return the history of a run as a frame: columns of ``HISTORY``.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class RunReader:
         return frame.with_columns(duration=duration).select(list(RUN_SUMMARY))
 
     def _counts(self, wanted: sa.Select[Any] | None) -> dict[str, builtins.list[sa.Select[Any]]]:
-        """Count orders and fills by run, each once: from the indexes on run_id, without a query per run."""
+        """Count the orders and fills of each run from the indexes on run_id, without a query per run."""
         orders, fills = models.orders, models.fills
         parts: dict[str, builtins.list[sa.Select[Any]]] = {"orders": [], "fills": []}
         if self._database.has(orders):
@@ -158,21 +158,21 @@ class RunReader:
         return parts
 
 
-@cache  # it takes as long to write as a short list of runs to read
+@cache  # building it takes as long as reading a short list of runs
 def _with_config(name: str, dialect: str, *, stored: bool) -> sa.ColumnElement[Any]:
-    """Return the symbols or the timeframe of a run, those in its config where it has none of its own."""
+    """Return the symbols or the timeframe of a run, or those in its config if it has none of its own."""
     table = models.runs
     inside = (symbols_in if name == "symbols" else timeframe_in)(table.c.config, dialect)
     if not stored:
         return inside.label(name)
     own = wire(table.c[name], dialect)
-    # a program that knows no SQL null for JSON writes the JSON null
+    # some programs write a JSON null instead of an SQL null
     own = sa.func.nullif(own, "null") if name == "symbols" else own
     return sa.func.coalesce(own, inside).label(name)
 
 
 def record(row: dict[str, Any], *, decoded: bool = False) -> Run:
-    """Make a record of a row with the columns of :data:`walle.frames.RUNS`; its JSON may be decoded already."""
+    """Make a record from a row with the columns of :data:`walle.frames.RUNS`, whose JSON may already be decoded."""
     for name in ("config", "owner"):
         if isinstance(row[name], str) and not decoded:
             row[name] = document(row[name], f"runs.{name} of id={row['id']!r}")

@@ -1,4 +1,4 @@
-"""Runs: what was started, by whom, and how it ended."""
+"""The public methods for writing, reading and analysing runs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from walle.types import utc_now, wire
 __all__ = ["LEASE", "RunRepository"]
 
 LEASE = timedelta(minutes=5)
-"""How long a run on another host may be silent before it counts as dead."""
+"""The time without a heartbeat after which a run on another host counts as dead."""
 
 
 class RunRepository:
-    """Runs, with lost updates detected and dead ones found.
+    """Runs, with detection of lost updates and of runs whose process died.
 
     The examples call the synchronous ``store`` with the sample data (:func:`walle.demo.load`); an engine awaits the
     same call on this repository.
@@ -72,36 +72,36 @@ class RunRepository:
     async def save(
         self, run: Run | Iterable[Run] | pl.DataFrame, *, session: AsyncSession | None = None
     ) -> Run | WriteReport:
-        """Store a run, or several: insert a new one, or update the one it was read from; all of the call or nothing.
+        """Store one or several runs, all or none: insert new runs, and update those that were read from the store.
 
-        A run that becomes ``running`` is owned by this process from then on.
+        This process becomes the owner of a run whose status becomes ``running``.
 
         Parameters
         ----------
         run : Run, iterable of Run, or a Polars, pandas or Arrow frame
             New (``revision`` 0), or a record of this store changed by :func:`dataclasses.replace`. A frame has columns
-            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. Of several, one that is
-            stored with the same content is left as it is, whatever its revision.
+            of :data:`walle.frames.RUNS`: id, strategy_id and mode, and any of the others. When several are
+            saved, a run whose content is already stored is unchanged, whatever its revision.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
         Run or WriteReport
-            One run as it is read from now on, with its new revision: go on with this one. Without symbols or timeframe
-            of its own it has those in its config, see ``store.runs.read``. Of several, how many were inserted, updated
-            and there already.
+            For one run, the stored run with its new revision: continue with this one. Without its own symbols or
+            timeframe it has those in its config, see ``store.runs.read``. For several, the numbers of inserted, updated
+            and unchanged runs.
 
         Raises
         ------
         LostUpdate
-            When somebody saved the run since it was read, or a new one's id is taken.
+            If the run was saved again since it was read, or the id of a new run is taken.
         IllegalTransition
-            When the status cannot follow the stored one.
+            If the status cannot follow the stored one.
         Conflict
-            When a run is to be ``lost`` that gave a sign of life since it was read.
+            If the status is ``lost``, but the run had a heartbeat since it was read.
         InputError
-            For anything but runs.
+            If ``run`` is not a run or several runs.
 
         Examples
         --------
@@ -149,7 +149,7 @@ class RunRepository:
             except Exception as error:
                 if isinstance(self._database.dialect.translate(error), DuplicateKey):
                     taken = part[0].id if len(part) == 1 else "one of this call"
-                    raise LostUpdate(taken, 0, 1) from error  # another writer made it at this moment
+                    raise LostUpdate(taken, 0, 1) from error  # another writer inserted it just now
                 raise
 
     async def ingest(
@@ -163,20 +163,20 @@ class RunRepository:
         on_invalid: OnInvalid = "raise",
         session: AsyncSession | None = None,
     ) -> RunReport:
-        """Bring in a run with its orders and fills, in one transaction: all of the call or nothing.
+        """Store a run with its orders and fills in one transaction, all or none.
 
-        The same again changes nothing.
+        Ingesting the same run again changes nothing.
 
         Parameters
         ----------
         run : Run or Results
-            Results have their own orders and fills; see :func:`walle.from_backtesting`.
+            Results include orders and fills; see :func:`walle.from_backtesting`.
         orders, fills : records or frames, optional
-            As for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`; of this run.
+            Of this run, as for :meth:`OrderRepository.ingest` and :meth:`FillRepository.ingest`.
         timezone, floats, on_invalid : str
-            As for those.
+            As for those methods.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
@@ -185,11 +185,11 @@ class RunRepository:
         Raises
         ------
         Conflict
-            When another run of that id is stored; ``created_at`` may differ.
+            If another run with that id is stored (``created_at`` may differ).
         InvalidRows
-            When rows are no orders or fills; nothing was written.
+            If rows are not valid orders or fills; nothing was written.
         InputError
-            For a source that cannot be read.
+            If a source cannot be read.
 
         Examples
         --------
@@ -201,14 +201,14 @@ class RunRepository:
         """
         if isinstance(run, Results):
             if orders is not None or fills is not None:
-                raise InputError("these results have orders and fills of their own; leave orders and fills out.")
+                raise InputError("these results include their own orders and fills; leave out orders= and fills=.")
             orders, fills, run = run.orders, run.fills, run.run
         if not isinstance(run, Run):
             raise InputError(
-                f"a run is a walle.Run record or walle.Results, not a {type(run).__name__}; what Backtest.run() "
-                "returned goes through walle.from_backtesting()."
+                f"a run is a walle.Run record or walle.Results, not a {type(run).__name__}; convert what "
+                "Backtest.run() returned with walle.from_backtesting()."
             )
-        said: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
+        options: dict[str, Any] = {"run_id": run.id, "floats": floats, "on_invalid": on_invalid, "timezone": timezone}
         async with self._joined(session) as joined:
             known = await self._same(run, joined)
             saved = known or await self.save(run, session=joined)
@@ -217,12 +217,14 @@ class RunRepository:
                 (OrderRepository(self._database), orders, _report(REJECTED_ORDERS, ORDER_CONFLICTS)),
                 (FillRepository(self._database), fills, _report(REJECTED_FILLS, FILL_CONFLICTS)),
             ):
-                reports.append(nothing if source is None else await repository.ingest(source, **said, session=joined))
+                reports.append(
+                    nothing if source is None else await repository.ingest(source, **options, session=joined)
+                )
         return RunReport(run=saved, inserted=known is None, orders=reports[0], fills=reports[1])
 
     @asynccontextmanager
     async def _joined(self, session: AsyncSession | None) -> AsyncIterator[AsyncSession]:
-        """Open a session that commits at the end, or a savepoint in the caller's."""
+        """Open a session that commits at the end, or a savepoint in the caller's session."""
         if session is not None:
             async with self._database.write(session):
                 yield session
@@ -232,12 +234,12 @@ class RunRepository:
             await own.commit()
 
     async def _same(self, run: Run, session: AsyncSession) -> Run | None:
-        """Return the stored run of that id.
+        """Return the stored run with that id.
 
         Raises
         ------
         Conflict
-            When it is another one.
+            If its content differs.
         """
         found = await self._reader.records([models.runs.c.id == run.id], session)
         if not found:
@@ -254,16 +256,16 @@ class RunRepository:
         return found[0]
 
     async def heartbeat(self, run_id: str, *, session: AsyncSession | None = None) -> None:
-        """Say that this process still runs a run; its revision stays.
+        """Record that this process is still running a run, without a new revision.
 
         Raises
         ------
         UnknownRun
-            When it is not stored.
+            If the run is not stored.
         IllegalTransition
-            When it is not running.
+            If the run is not running.
         Conflict
-            When another process runs it that lives, or on another host gave a sign of life within the lease.
+            If another live process runs it, or one on another host had a heartbeat within the lease.
 
         Examples
         --------
@@ -280,26 +282,26 @@ class RunRepository:
             other = stored.owner is not None and not is_this_process(stored.owner)
             if other and stored.owner is not None and _lives(stored, await _now(writer), LEASE):
                 raise Conflict(
-                    f"run {run_id!r} is run by process {stored.owner.pid} on {stored.owner.host}, which lives."
+                    f"run {run_id!r} is run by process {stored.owner.pid} on {stored.owner.host}, which is alive."
                 )
             values = {"heartbeat_at": utc_now(), "owner": dataclasses.asdict(this_process())}
             await writer.execute(sa.update(models.runs).where(models.runs.c.id == run_id).values(values))
 
     async def recover(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
-        """Return runs that are stored as running and whose process is gone; nothing is changed.
+        """Return the runs with the status running whose process is gone, without changing them.
 
         Parameters
         ----------
         lease : timedelta
-            A run on another host counts as dead when its last heartbeat is older.
+            A run on another host counts as dead if its last heartbeat is older.
         session : AsyncSession, optional
             Read what its transaction sees.
 
         Returns
         -------
         list of Run
-            Running, with an owner that is dead on this host, or silent for ``lease`` on another, or without an owner.
-            Never one that is alive. Save each with the status ``running`` again (it is ``lost`` before), or an end.
+            Their owner is dead on this host, or silent for ``lease`` on another, or they have none; a live run is never
+            included. Save each as ``lost``, then as ``running`` again, or with a final status.
 
         Examples
         --------
@@ -313,30 +315,29 @@ class RunRepository:
         return [run for run in running if not _lives(run, moment, lease)]
 
     async def sweep(self, lease: timedelta = LEASE, *, session: AsyncSession | None = None) -> builtins.list[Run]:
-        """Mark as ``lost`` every run that is stored as running and whose process is gone.
+        """Mark as ``lost`` every run with the status running whose process is gone.
 
-        An engine calls this when it starts, before it starts runs of its own; opening a store never does. Each run is
-        looked at again under the lock that a heartbeat takes, so one that gave a sign of life meanwhile stays running.
-        With each goes one event ``run.Lost`` into the log, in the same transaction: its payload names the strategy, the
-        mode, the owner, the last heartbeat and the lease. ``stopped_at`` stays empty, because nobody knows when it
-        stopped, and the run may be taken up again.
+        An engine calls this at its start, before it starts its own runs; opening a store never does. Each run is
+        checked under the lock that a heartbeat takes, so that a run with a new heartbeat stays running. The same
+        transaction appends one event ``run.Lost`` for each: its payload has the strategy, the mode, the owner, the last
+        heartbeat and the lease. ``stopped_at`` stays empty, because the time is unknown and the run may be resumed.
 
         Parameters
         ----------
         lease : timedelta
-            A run on another host counts as dead when its last heartbeat is older.
+            A run on another host counts as dead if its last heartbeat is older.
         session : AsyncSession, optional
-            Join the caller's transaction; nothing is committed here then.
+            Join the caller's transaction, which the caller commits.
 
         Returns
         -------
         list of Run
-            Those that it marked, as they are stored now; sorted by id. Empty when there was none.
+            The marked runs as they are now stored, sorted by id; may be empty.
 
         Raises
         ------
         InputError
-            For a lease that is no positive timedelta.
+            If ``lease`` is not a positive timedelta.
 
         Examples
         --------
@@ -344,7 +345,7 @@ class RunRepository:
         [('paper-sma-btc-003', 'lost')]
         """
         if not isinstance(lease, timedelta) or lease <= timedelta(0):
-            raise InputError(f"lease={lease!r} is no positive timedelta, such as timedelta(minutes=5).")
+            raise InputError(f"lease={lease!r} is not a positive timedelta, such as timedelta(minutes=5).")
         table, marked = models.runs, []
         async with self._database.write(session) as writer:
             columns = [table.c[name] for name in RUNS]
@@ -353,7 +354,7 @@ class RunRepository:
             now = await _now(writer)
             dead = [run for run in (record(dict(row), decoded=True) for row in found) if not _lives(run, now, lease)]
             for run in dead:
-                # only these two columns: a run that another program wrote may hold words that no record may
+                # only these two columns: a run that another program wrote may hold values that a record may not
                 values = {"status": str(RunStatus.LOST), "revision": run.revision + 1}
                 same = sa.and_(table.c.id == run.id, table.c.revision == run.revision)
                 changed = await writer.execute(sa.update(table).where(same).values(values))
@@ -365,14 +366,14 @@ class RunRepository:
         return marked
 
     async def save_result(self, result: BacktestResult, *, session: AsyncSession | None = None) -> BacktestResult:
-        """Store what an engine reports of a backtest; see :meth:`BacktestResultRepository.save`.
+        """Store the result of a backtest; see :meth:`BacktestResultRepository.save`.
 
         Raises
         ------
         Conflict
-            When another result of that run is stored.
+            If another result of that run is stored.
         InputError
-            For anything but a :class:`walle.BacktestResult`.
+            If ``result`` is not a :class:`walle.BacktestResult`.
 
         Examples
         --------
@@ -385,7 +386,7 @@ class RunRepository:
         return await BacktestResultRepository(self._database).save(result, session=session)
 
     async def result(self, run_id: str, *, session: AsyncSession | None = None) -> BacktestResult | None:
-        """Return what the engine reported of a backtest, or None when it reported nothing.
+        """Return the stored result of a backtest, or None if there is none.
 
         Examples
         --------
@@ -395,7 +396,7 @@ class RunRepository:
         return await BacktestResultRepository(self._database).get(run_id, session=session)
 
     async def results(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """Read what engines reported of their backtests.
+        """Read the stored results of backtests.
 
         Returns
         -------
@@ -418,7 +419,7 @@ class RunRepository:
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
 
         Examples
         --------
@@ -462,14 +463,14 @@ class RunRepository:
         end: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Read runs as a frame: each with how long it took, and how many orders and fills it has.
+        """Read runs as a frame, each with its duration and its numbers of orders and fills.
 
         Parameters
         ----------
         status, mode : str or iterable of str, optional
         strategy_id : str, optional
         start, end : datetime, date, str or None
-            Created in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+            Created in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
         session : AsyncSession, optional
 
         Returns
@@ -477,14 +478,14 @@ class RunRepository:
         polars.DataFrame
             Columns of :data:`walle.frames.RUN_SUMMARY`: those of :data:`walle.frames.RUNS`, then duration (Duration in
             microseconds, ``stopped_at - started_at``; null until it stopped), orders and fills (Int64, never null). One
-            row per run, sorted by created_at, then id. A fill that was written without a run counts for its order's.
-            Where a run was stored without symbols or timeframe, those in its config stand, which is where the trading
-            engine keeps them (:mod:`walle.backend` has the rule); ``config`` is as it was written.
+            row per run, sorted by created_at, then id. A fill stored without a run counts for its order's run. A
+            run stored without symbols or timeframe has those in its config, where the trading engine keeps them
+            (:mod:`walle.backend` has the rule); ``config`` is unchanged.
 
         Raises
         ------
         InputError
-            For an unknown status or mode, or a bad range.
+            For an unknown status or mode, or an invalid range.
 
         Examples
         --------
@@ -496,7 +497,7 @@ class RunRepository:
         )
 
     async def history(self, run_id: str, *, session: AsyncSession | None = None) -> pl.DataFrame:
-        """Read the life of a run: its own moments, its orders', its fills' and its events', in the order of time.
+        """Read the history of a run, its orders, its fills and its events, sorted by time.
 
         Parameters
         ----------
@@ -507,12 +508,12 @@ class RunRepository:
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those that name the run.
+            Columns of :data:`walle.frames.HISTORY`; see :func:`walle.runs.history`. Events are those of the run.
 
         Raises
         ------
         UnknownRun
-            When nothing at all is stored of it; near ids are offered.
+            If nothing is stored of the run; it suggests similar ids.
 
         Examples
         --------
@@ -536,11 +537,11 @@ class RunRepository:
         ----------
         run_id : str
         symbol : str, optional
-            Only its fills of this one.
+            Only its fills of this symbol.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: the shortest that is stored for each symbol.
         starting_cash : Decimal or int, optional
-            None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
+            None: ``starting_cash`` (or ``cash``) of the run's config, or else 0.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -549,15 +550,15 @@ class RunRepository:
         polars.DataFrame
             Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
             fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
-            price); :func:`walle.fills.equity.equity` says how each is reckoned. Sorted by time. Where a bar is missing
-            of a symbol that is held, position_value and equity are null. No row without fills or bars.
+            price); :func:`walle.fills.equity.equity` defines each. Sorted by time. Where a held symbol lacks a bar,
+            position_value and equity are null. Empty without fills or bars.
 
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
         InputError
-            When its symbols are priced in several currencies, or for a starting cash that is no exact number.
+            If its symbols are priced in several currencies, or the starting cash is not an exact number.
 
         Examples
         --------
@@ -579,25 +580,25 @@ class RunRepository:
         risk_free: float = 0.0,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
+        """Compute the usual metrics of a run: return, risk, drawdown, trades, fees.
 
         Parameters
         ----------
         run_id : str
         symbol : str, optional
-            Only its fills of this one.
+            Only its fills of this symbol.
         method : str
             How fills become trades: ``fifo``, ``lifo`` or ``average``.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
-            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
-            the next one with bars; or ``bar``.
+            The returns for volatility, Sharpe and Sortino: ``day``, from the last bar of a day (UTC) to that of the
+            next day with bars; or ``bar``.
         periods : float, optional
-            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
-            in a mean year: 365.25 for 24/7, about 252 for XNYS.
+            The number of these returns in a year. None: the number of sessions (or bars) of the symbols' calendars in a
+            mean year: 365.25 for 24/7, about 252 for XNYS.
         risk_free : float
-            A year's interest without risk, such as 0.04.
+            The annual risk-free rate, such as 0.04.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -605,16 +606,16 @@ class RunRepository:
         -------
         polars.DataFrame
             Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
-            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
-            with their sources. No row without fills.
+            (Decimal(38, 18): money) and its currency, unit, periods_per_year (if annualised), reason (why value and
+            amount are null, if they cannot be computed). :func:`walle.runs.metrics.metrics` lists the metrics with
+            their sources. Empty without fills.
 
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            If the run is not stored; it suggests similar ids.
         InputError
-            As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
+            As for :meth:`equity`; also for an unknown method or ``returns``, or ``periods`` not above 0.
 
         Examples
         --------
@@ -627,7 +628,7 @@ class RunRepository:
         )
 
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
-        """Return those runs that are stored, locked in the order of their ids: no two writers wait in a ring."""
+        """Lock the stored ones of some runs in the order of their ids, which avoids deadlocks, and return them."""
         table, found = models.runs, {}
         columns = [table.c[name] for name in RUNS]
         wanted = sorted(names)
@@ -639,7 +640,7 @@ class RunRepository:
 
 
 async def _now(writer: Writer) -> datetime:
-    """Return the database's clock: the one that all hosts share."""
+    """Return the time of the database's clock, which all hosts share."""
     now: datetime = (await writer.execute(sa.select(utc_now()))).scalar_one()
     return now
 
@@ -650,33 +651,33 @@ def _report(rejected: pl.Schema, conflicts: pl.Schema) -> IngestReport:
 
 
 def _saved(run: Run, stored: Run | None, now: datetime | None) -> Run:
-    """Return a run as it is to be stored, with its next revision.
+    """Return the run to store, with its next revision.
 
     Parameters
     ----------
     run : Run
     stored : Run or None
     now : datetime or None
-        By the database's clock; only for a run that may become ``running``.
+        The time of the database's clock; needed only for a run that may become ``running``.
 
     Raises
     ------
     LostUpdate
-        When it is not the stored one's revision.
+        If its revision is not the stored one's.
     IllegalTransition
-        When its status cannot follow.
+        If its status cannot follow the stored one.
     Conflict
-        When it is not lost.
+        If it is marked as lost, but had a heartbeat since.
     """
     if (stored.revision if stored else 0) != run.revision:
         raise LostUpdate(run.id, run.revision, stored.revision if stored else 0)
     if stored is not None and run.status != stored.status:
         _check_transition(run, stored)
         if run.status == RunStatus.LOST and run.heartbeat_at != stored.heartbeat_at:
-            raise Conflict(f"run {run.id!r} is not lost: its process gave a sign of life since it was read.")
+            raise Conflict(f"run {run.id!r} is not lost: its process sent a heartbeat since it was read.")
     starts = run.status == RunStatus.RUNNING and (stored is None or stored.status != RunStatus.RUNNING)
     owner, heartbeat_at = (stored or run).owner, (stored or run).heartbeat_at
-    if starts and (stored is not None or owner is None):  # an owner that comes with a new run is its own
+    if starts and (stored is not None or owner is None):  # a new run may bring its own owner
         owner, heartbeat_at = this_process(), now
     return dataclasses.replace(run, revision=run.revision + 1, owner=owner, heartbeat_at=heartbeat_at)
 
@@ -701,14 +702,14 @@ def _marked(run: Run) -> Run:
 
 
 def _lost(run: Run, now: datetime, lease: timedelta) -> Event:
-    told = {
+    payload = {
         "strategy_id": run.strategy_id,
         "mode": str(run.mode),
         "owner": None if run.owner is None else dataclasses.asdict(run.owner),
         "heartbeat_at": None if run.heartbeat_at is None else run.heartbeat_at.isoformat(),
         "lease_seconds": lease.total_seconds(),
     }
-    return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=told)
+    return Event(type="run.Lost", run_id=run.id, ts=now, producer="walle", payload=payload)
 
 
 def _lives(run: Run, now: datetime, lease: timedelta) -> bool:
