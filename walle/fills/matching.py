@@ -93,7 +93,7 @@ def match_lots(signed: Exact, groups: pl.Series, *, newest_first: bool = False) 
     return found
 
 
-def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Series) -> Pooled:
+def match_pool(signed: Exact, prices: Sequence[Fraction], fees: Sequence[Fees], groups: pl.Series) -> Pooled:
     """Match each fill of a group with the whole position before it, at the average price of its entries.
 
     While a position stays open, the denominator of its average grows with every entry: beyond 1,024 bits it is rounded
@@ -103,7 +103,7 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
     ----------
     signed, groups
         As for :func:`match_lots`.
-    prices : Exact
+    prices : sequence of Fraction
     fees : sequence of dict
         The commission per unit of each fill's quantity, by currency.
 
@@ -121,7 +121,7 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
         found.price.append(average)
         found.fees.append(paid)
 
-    rows = zip(groups, signed.units(), prices.units(), fees, strict=True)
+    rows = zip(groups, signed.units(), prices, fees, strict=True)
     for place, (group, amount, price, fee) in enumerate(rows):
         if group != before:
             if held:
@@ -135,7 +135,7 @@ def match_pool(signed: Exact, prices: Exact, fees: Sequence[Fees], groups: pl.Se
             amount += toward
         if amount:
             if not held:
-                start, average, paid = place, Fraction(price), fee
+                start, average, paid = place, price, fee
             else:
                 whole, none = abs(held + amount), Fraction(0)
                 average = bounded((average * abs(held) + price * abs(amount)) / whole)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 
 import polars as pl
 
-from walle.currencies import fee_currency, quote_of
+from walle.errors import InputError
 from walle.exact import Exact, decimals, shortest
+from walle.fills.ledger import in_doubt
 from walle.fills.market import Market, Markets, first_reason, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
+from walle.fills.trade_groups import BY, grouped
 from walle.frames import DECIMAL, FILL_ORDER, INSTANT
+from walle.instruments import facts_of, own_fills
 from walle.interop import bought
 
 __all__ = ["FEES", "TRADES", "trades"]
@@ -44,6 +48,8 @@ TRADES = pl.Schema(
         "entry_fill_id": pl.String(),
         "exit_fill_id": pl.String(),
         "fees_by_currency": FEES,
+        "currency": pl.String(),
+        "lots": pl.Int64(),
         "reason": pl.String(),
     }
 )
@@ -55,7 +61,12 @@ def trades(
     markets: Markets | None = None,
     *,
     method: str = "fifo",
+    by: str = "lot",
     ends: Mapping[str, datetime] | None = None,
+    facts: pl.DataFrame | None = None,
+    actions: pl.DataFrame | None = None,
+    prices: str | None = None,
+    dust: Decimal | None = None,
 ) -> pl.DataFrame:
     """Match fills into round trips.
 
@@ -70,26 +81,39 @@ def trades(
     method : str
         With ``fifo`` a fill closes the oldest open lot, with ``lifo`` the newest; with ``average`` it closes a part of
         the whole position, at the average price of its entries (the fill that began the position counts as the entry).
+    by : str
+        ``lot``: one trade for each pair of fills; ``order``: for each pair of orders; ``flat``: from one time at which
+        the position was flat to the next, whatever the number of fills. A flip ends one trade and begins the next.
     ends : mapping of run to datetime, optional
         When each run ended. An open position is valued at the close of the last bar that ended by then, or of the last
         bar.
+    facts : polars.DataFrame, optional
+        What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
+    actions, prices
+        As for :func:`walle.fills.ledger.ledger`; a split scales what is held, so that a lot keeps its cost.
+    dust : Decimal, optional
+        A position below it is flat. None: the lot size of the symbol, where one is known.
 
     Returns
     -------
     polars.DataFrame
         Columns of :data:`TRADES`. ``trade`` counts within run and symbol, from 1, in the order of exits, with open
-        trades last. direction: long or short. quantity: above 0. Prices, P&L and fees are in the currency of the
-        symbol's prices (the part after the slash of ``BTC/USD``).
+        trades last. direction: long or short. quantity: above 0, in units after any split before the exit. P&L is in
+        ``currency``, that in which the symbol settles; null if that is unknown.
 
-        - pnl_gross: ``(exit - entry) x quantity``, with the opposite sign for a short; null while open.
+        - pnl_gross: ``(exit - entry) x quantity x multiplier``, with the opposite sign for a short; of an inverse
+          contract ``(1 / entry - 1 / exit) x quantity x multiplier``. Null while open; of a trade from flat to flat
+          that is still open, what its closed lots gained.
         - fees: the share of both fills' commissions that corresponds to this trade's quantity; null if they are in
-          several currencies. :func:`walle.currencies.fee_currency` defines the currency of a commission that names
-          none.
-        - pnl_net: ``pnl_gross - fees``; null while open, and if the fees are in another currency than the prices.
+          several currencies. A commission that names no currency is in that of the prices; one in the base of its own
+          symbol leaves the position, and is valued at its fill's price.
+        - pnl_net: ``pnl_gross - fees``; null while open, and if the fees are in another currency than the profit.
         - unrealised: the gross profit of an open trade at the last close.
         - mae, mfe: the maximum adverse (at most 0) and favourable (at least 0) excursion in money (Sweeney, *Maximum
           Adverse Excursion*, 1996), from the lows and highs of the bars from that of the entry to that of the exit.
-          They may therefore include prices of these two bars from before the entry or after the exit.
+          They may therefore include prices of these two bars from before the entry or after the exit. Null for a
+          trade of several lots, whose bars overlap.
+        - lots: how many pairs of fills it is made of; its prices are their means, weighted by quantity.
         - reason: why a value that a closed trade should have is null.
 
         Sorted by run, symbol and trade; empty without fills. Each decimal is rounded once, half-even at 18 places.
@@ -108,30 +132,30 @@ def trades(
     run.
     """
     check_method(method)
+    if by not in BY:
+        raise InputError(f"by={by!r}: allowed are {', '.join(BY)}.")
     ordered = fills.drop_nulls("symbol").sort(
         "run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False]
     )
-    if ordered.is_empty():
+    legs = _Legs.of(own_fills(ordered, facts_of(fills) if facts is None else facts), actions, prices)
+    if legs.own.is_empty():
         return pl.DataFrame(schema=TRADES)
-    buys = bought(ordered)
-    size, price = Exact.of(ordered["quantity"]), Exact.of(ordered["price"])
-    signed = size.where(buys) - size.where(~buys)
-    groups = ordered.select(pl.struct("run_id", "symbol").rle_id()).to_series()
-    fees = _Fees.of(ordered)
+    groups = legs.own.select(pl.struct("run_id", "symbol").rle_id()).to_series()
     if method == "average":
-        pooled = match_pool(signed, price, fees.of_one(size), groups)
-        found = _pooled(ordered, pooled, size, price, fees)
-        unit = 10 ** (size.places + price.places)
-        costs = [average * amount / unit for average, amount in zip(pooled.price, pooled.amount, strict=True)]
+        pooled = match_pool(legs.signed, legs.averaged(), legs.fees.of_one(abs(legs.signed)), groups)
+        found, costs = _pooled(legs, pooled)
     else:
-        costs = None
-        pairs = match_lots(signed, groups, newest_first=method == "lifo")
-        found = _lots(ordered, pairs, size, price, fees)
+        pairs = match_lots(legs.signed, groups, newest_first=method == "lifo")
+        found, costs = _lots(legs, pairs), None
+    found = found.with_columns(doubt=_doubtful(found, in_doubt(fills, actions, prices)))
     every = markets or {}
     found = pl.concat(
         _against_bars(part, every.get(part["symbol"][0], no_market()), ends or {}, costs)
         for part in found.partition_by("symbol", maintain_order=True)
     )
+    found = found.with_columns(lots=pl.lit(1, pl.Int64))
+    if by != "lot":
+        found = grouped(found, legs.own, legs.signed, groups, by, dust)
     number = pl.int_range(1, pl.len() + 1).over("run_id", "symbol").cast(pl.Int64)
     found = found.sort("run_id", "symbol", "is_open", "exit_time", "_row", nulls_last=True).with_columns(trade=number)
     return found.select(list(TRADES)).cast(TRADES)
@@ -144,22 +168,84 @@ class _Fees:
     amount: Exact
     currency: pl.Series
 
-    @staticmethod
-    def of(ordered: pl.DataFrame) -> _Fees:
-        recorded = pl.col("commission").is_not_null()
-        named = pl.when(recorded).then(fee_currency())
-        return _Fees(Exact.of(ordered["commission"].fill_null(0)), ordered.select(named).to_series())
-
     def of_one(self, size: Exact) -> list[Fees]:
         """Return the commission per unit of each fill's quantity."""
         rows = zip(self.currency, self.amount.units(), size.units(), strict=True)
         return [{currency: Fraction(paid, units)} if paid else {} for currency, paid, units in rows]
 
 
-def _joined(ordered: pl.DataFrame, found: Matches | Pooled) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Legs:
+    """The fills, and what each of them did to a position: in the units of the end, after all splits."""
+
+    own: pl.DataFrame
+    signed: Exact
+    price: Exact
+    split: Exact
+    """How many units of the end one unit of each fill has become."""
+    multiplier: Exact
+    fees: _Fees
+
+    @staticmethod
+    def of(own: pl.DataFrame, actions: pl.DataFrame | None, prices: str | None) -> _Legs:
+        size, buys, in_base = Exact.of(own["quantity"]), bought(own), own["in_base"]
+        paid = Exact.of(own["commission"].fill_null(0))
+        price, multiplier = Exact.of(own["price"]), Exact.of(own["multiplier"])
+        split = splits_after(own, actions if prices == "raw" else None)
+        signed = (size.where(buys) - size.where(~buys) - paid.where(in_base)) * split
+        recorded = pl.col("commission").is_not_null()
+        currency = pl.when("in_base").then("settle").when(recorded).then("fee_in")
+        fees = paid.where(~in_base) + (paid * price * multiplier).where(in_base)
+        kept = signed.compare(0) != 0  # a purchase whose whole quantity its fee took opened nothing
+        return _Legs(
+            own.filter(kept),
+            signed.filter(kept),
+            price.filter(kept),
+            split.filter(kept),
+            multiplier.filter(kept),
+            _Fees(fees.filter(kept), own.select(currency).to_series().filter(kept)),
+        )
+
+    @property
+    def inverse(self) -> pl.Series:
+        """Whether the profit is in the base."""
+        return self.own["inverse"]
+
+    def averaged(self) -> Sequence[Fraction]:
+        """Return what an average entry is an average of: prices in units, of inverse contracts their reciprocals."""
+        if not self.inverse.any() and (self.split.compare(1) == 0).all():
+            return list(map(Fraction, self.price.units()))
+        rows = zip(self.price.fractions(), self.split.fractions(), self.inverse, strict=True)
+        unit = 10**self.price.places
+        return [(1 / price if inverse else price * unit / split) for price, split, inverse in rows]
+
+
+def splits_after(own: pl.DataFrame, actions: pl.DataFrame | None) -> Exact:
+    """Return the product of the ratios of the splits after each fill."""
+    factors = Exact.constant(1, own.height)
+    if actions is None:
+        return factors
+    for symbol, effective, ratio in actions.filter(kind="split").select("symbol", "effective", "ratio").iter_rows():
+        before = (own["symbol"] == symbol) & (own["filled_at"] < effective)
+        factors = factors + (factors * (ratio - 1)).where(before)
+    return factors
+
+
+def _doubtful(found: pl.DataFrame, doubt: pl.DataFrame) -> pl.Series:
+    """Return whether an action lies inside each trade of a run that does not say on which prices it traded."""
+    inside = pl.Series([False]).new_from_index(0, found.height)
+    for symbol, effective in doubt.select("symbol", "effective").iter_rows() if doubt.height else ():
+        still = found["is_open"] | (found["exit_time"] >= effective).fill_null(True)
+        inside = inside | ((found["symbol"] == symbol) & (found["entry_time"] < effective) & still)
+    return inside
+
+
+def _joined(legs: _Legs, found: Matches | Pooled) -> pl.DataFrame:
     opening, closing = pl.Series(found.opening, dtype=pl.Int64), pl.Series(found.closing, dtype=pl.Int64)
-    first, last = ordered[opening], ordered["filled_at", "id", "price"]
-    direction = first["side"].replace_strict({"buy": "long", "sell": "short"}, return_dtype=pl.String)
+    first, last = legs.own[opening], legs.own["filled_at", "id", "price"]
+    direction = (legs.signed.compare(0).gather(opening) > 0).replace_strict(
+        {True: "long", False: "short"}, return_dtype=pl.String
+    )
     return pl.DataFrame(
         {
             "_row": pl.int_range(opening.len(), eager=True),
@@ -175,19 +261,33 @@ def _joined(ordered: pl.DataFrame, found: Matches | Pooled) -> pl.DataFrame:
             "is_open": closing.is_null(),
             "entry_fill_id": first["id"],
             "exit_fill_id": last["id"].gather(closing),
+            "currency": first["settle"],
+            "multiplier": first["multiplier"],
+            "inverse": first["inverse"],
         }
     )
 
 
-def _lots(ordered: pl.DataFrame, pairs: Matches, size: Exact, price: Exact, fees: _Fees) -> pl.DataFrame:
-    found = _joined(ordered, pairs)
+def _lots(legs: _Legs, pairs: Matches) -> pl.DataFrame:
+    found, price, fees = _joined(legs, pairs), legs.price, legs.fees
     opening, is_open = found["_opening"], found["is_open"]
     closing = found["_closing"].fill_null(opening)
-    amount = Exact(pairs.amount, size.places).narrowed()
-    long = found["direction"] == "long"
-    gained = (price.gather(closing) - price.gather(opening)) * amount
+    amount = Exact(pairs.amount, legs.signed.places).narrowed()
+    long, inverse = found["direction"] == "long", found["inverse"]
+    entry, leave = price.gather(opening), price.gather(closing)
+    before, after = legs.split.gather(opening), legs.split.gather(closing).where(~is_open)
+    after = after + Exact(is_open.cast(pl.Int128))  # what is open is counted in the units of the end
+    scaled = (before - after).compare(0) != 0
+    plain = not inverse.any() and not scaled.any()
+    above = (leave - entry) if plain else leave * before - entry * after
+    below = Exact.constant(1, len(amount)) if plain else before * after
+    if inverse.any():
+        above = above.where(~inverse) + (leave - entry).where(inverse)
+        below = below.where(~inverse) + (entry * leave).where(inverse)
+    gained = above * amount * legs.multiplier.gather(opening)
     gained = gained.where(long) - gained.where(~long)
     # both shares have one denominator, so that their sum is rounded once
+    size = abs(legs.signed)
     first, last = size.gather(opening), size.gather(closing)
     entered = fees.amount.gather(opening) * amount * last
     left = (fees.amount.gather(closing) * amount * first).where(~is_open)
@@ -202,13 +302,16 @@ def _lots(ordered: pl.DataFrame, pairs: Matches, size: Exact, price: Exact, fees
         pl.DataFrame({"_row": rows, "currency": one, "amount": entered.over(whole)}).filter(mixed),
         pl.DataFrame({"_row": rows, "currency": two, "amount": left.over(whole)}).filter(mixed),
     ]
+    net = gained * whole - entered - left if plain else gained * whole - (entered + left) * below
     return found.with_columns(
-        amount.decimal("quantity"),
-        gained.decimal("pnl_gross").set(is_open, None),
+        (amount.decimal("quantity") if plain else amount.over(after, "quantity")),
+        *([] if plain else [(entry * after).over(before, "entry_price")]),
+        (gained.decimal("pnl_gross") if plain else gained.over(below, "pnl_gross")).set(is_open, None),
         total.set(mixed, None).alias("fees"),
-        (gained * whole - entered - left).over(whole, "pnl_net").set(is_open | mixed, None),
+        net.over(whole if plain else whole * below, "pnl_net").set(is_open | mixed, None),
         named.set(mixed, None).alias("fee_currency"),
         _listed(rows, pl.concat(listed)),
+        scaled.alias("scaled"),
     )
 
 
@@ -220,25 +323,38 @@ def _listed(rows: pl.Series, fees: pl.DataFrame) -> pl.Series:
     return joined.fill_null(pl.Series([[]], dtype=FEES)).alias("fees_by_currency")
 
 
-def _pooled(ordered: pl.DataFrame, pooled: Pooled, size: Exact, price: Exact, fees: _Fees) -> pl.DataFrame:
-    """Return the trades at average entries, which are fractions whose denominators are too large for columns."""
-    found = _joined(ordered, pooled)
-    scale = 10 ** (size.places + price.places)
-    prices, sizes = price.units(), size.units()
-    paid, currencies = fees.amount.fractions(), fees.currency.to_list()
+def _pooled(legs: _Legs, pooled: Pooled) -> tuple[pl.DataFrame, list[Fraction]]:
+    """Return the trades at average entries, and their costs: fractions whose denominators are too large for columns."""
+    found, unit = _joined(legs, pooled), 10**legs.price.places
+    prices, sizes = legs.price.fractions(), abs(legs.signed).units()
+    splits, multipliers = legs.split.fractions(), legs.multiplier.fractions()
+    paid, currencies = legs.fees.amount.fractions(), legs.fees.currency.to_list()
     gains: list[Fraction | None] = []
     shares: list[Fees] = []
-    rows = zip(pooled.closing, pooled.amount, pooled.price, pooled.fees, found["direction"], strict=True)
-    for closing, amount, average, entered, direction in rows:
-        share = {name: fee * amount / 10**fees.amount.places for name, fee in entered.items()}
+    entries: list[Fraction] = []
+    quantities: list[Fraction] = []
+    costs: list[Fraction] = []
+    rows = zip(
+        pooled.opening, pooled.closing, pooled.amount, pooled.price, pooled.fees, found["direction"], strict=True
+    )
+    for opening, closing, amount, mean, entered, direction in rows:
+        inverse, held = legs.inverse[opening], Fraction(amount, 10**legs.signed.places)
+        average = mean if inverse else mean / unit
+        after = Fraction(1) if closing is None else splits[closing]
+        share = {name: fee * amount / 10**legs.fees.amount.places for name, fee in entered.items()}
         gained = None
         if closing is not None:
-            gained = (prices[closing] - average) * amount / scale * (1 if direction == "long" else -1)
+            left = 1 / prices[closing] if inverse else prices[closing] / after
+            moved = (average - left if inverse else left - average) * held * multipliers[opening]
+            gained = moved if direction == "long" else -moved
             if paid[closing]:
                 name = currencies[closing]
                 share[name] = share.get(name, Fraction(0)) + paid[closing] * amount / sizes[closing]
         gains.append(gained)
         shares.append({name: fee for name, fee in share.items() if fee})
+        entries.append(1 / average if inverse else average * after)
+        quantities.append(held / after)
+        costs.append(average * held)
     totals = [sum(share.values(), Fraction(0)) if len(share) <= 1 else None for share in shares]
     nets = [None if None in (gain, fee) else gain - fee for gain, fee in zip(gains, totals, strict=True)]  # type: ignore[operator]  # neither is None here
     flat = [(row, name, fee) for row, share in enumerate(shares) for name, fee in share.items()]
@@ -250,15 +366,19 @@ def _pooled(ordered: pl.DataFrame, pooled: Pooled, size: Exact, price: Exact, fe
         }
     )
     single = [next(iter(share)) if len(share) == 1 else None for share in shares]
-    return found.with_columns(
-        Exact(pooled.amount, size.places).narrowed().decimal("quantity"),
-        decimals("entry_price", (average / 10**price.places for average in pooled.price)),
+    pairs = zip(pooled.opening, pooled.closing, strict=True)
+    scaled = [splits[first] != (1 if last is None else splits[last]) for first, last in pairs]
+    whole = found.with_columns(
+        decimals("quantity", quantities),
+        decimals("entry_price", entries),
         decimals("pnl_gross", gains),
         decimals("fees", totals),
         decimals("pnl_net", nets),
         pl.Series("fee_currency", single, dtype=pl.String),
         _listed(found["_row"], listed),
+        pl.Series("scaled", scaled, dtype=pl.Boolean),
     )
+    return whole, costs
 
 
 def _against_bars(
@@ -273,15 +393,17 @@ def _against_bars(
     began = market.place(part["entry_time"])
     ended = market.place(part["exit_time"]).zip_with(~is_open, final)
     gap = market.touches_gap(part["entry_time"], last)
-    seen = (began.is_not_null() & ended.is_not_null() & ~gap & (ended >= began)).fill_null(False)
+    split, doubt = part["scaled"], part["doubt"]
+    seen = (began.is_not_null() & ended.is_not_null() & ~gap & ~split & ~doubt & (ended >= began)).fill_null(False)
     lows, highs = market.extremes(began.set(~seen, None), ended.set(~seen, None))
     long = part["direction"] == "long"
     moved = _Moves(part, [costs[row] for row in part["_row"]] if costs is not None else None)
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
-    quote = quote_of(pl.col("symbol"))
-    foreign = (pl.col("fee_currency") != quote).fill_null(False)
+    foreign = (pl.col("fee_currency") != pl.col("currency")).fill_null(False)
     reasons: dict[str, pl.Expr | pl.Series] = {
+        "an action lies inside, and the run does not say on which prices it traded": doubt,
         "no bars of this symbol": pl.lit(count == 0),
+        "a split lies in between": split,
         "the bars start after the entry": part["entry_time"] < market.reach()[0],
         "bars are missing in between": gap,
         "no bar at the entry or the exit": ~seen,
@@ -290,13 +412,14 @@ def _against_bars(
         pl.when(pl.col("fees_by_currency").list.len() > 1)
         .then(pl.lit("commissions in several currencies"))
         .when(foreign)
-        .then(pl.format("commissions in {}, prices in {}", "fee_currency", quote))
+        .then(pl.format("commissions in {}, prices in {}", "fee_currency", "currency"))
     )
     return part.rechunk().with_columns(
         moved.to(adverse, -1).alias("mae"),
         moved.to(favourable, 1).alias("mfe"),
-        moved.to(market.price("close", final.set(~is_open, None))).alias("unrealised"),
-        pl.when(~foreign).then("pnl_net").alias("pnl_net"),
+        moved.to(market.price("close", final.set(~is_open | doubt, None))).alias("unrealised"),
+        pl.when(~doubt).then("pnl_gross").alias("pnl_gross"),
+        pl.when(~foreign & ~doubt).then("pnl_net").alias("pnl_net"),
         (pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
         pl.concat_list(first_reason(reasons), fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
     )
@@ -312,11 +435,19 @@ class _Moves:
     def to(self, prices: pl.Series, sign: int = 0) -> pl.Series:
         """Return the gain at each price, 0 where it is not of the sign; null for null."""
         long, size, none = self.part["direction"] == "long", Exact.of(self.part["quantity"]), prices.is_null()
-        value = Exact.of(prices.fill_null(0)) * size
+        inverse, multiplier = bool(self.part["inverse"][0]), self.part["multiplier"][0]
+        price = Exact.of(prices.fill_null(0))
         if self.costs is None:
-            change = value - Exact.of(self.part["entry_price"]) * size
+            entry = Exact.of(self.part["entry_price"])
+            change = (price - entry) * size * multiplier
             change = change.where(long) - change.where(~long)
-            return (change.where(change.compare(0) == sign) if sign else change).decimal().set(none, None)
-        moves = [a - b if up else b - a for a, b, up in zip(value.fractions(), self.costs, long, strict=True)]
+            change = change.where(change.compare(0) == sign) if sign else change
+            gained: pl.Series = change.over(price * entry) if inverse else change.decimal()
+            return gained.set(none, None)
+        factor = Fraction(multiplier)
+        rows = zip(size.fractions(), price.fractions(), strict=True)
+        values = [(held / close if close else Fraction(0)) if inverse else held * close for held, close in rows]
+        moves = [(b - a if inverse else a - b) * factor for a, b in zip(values, self.costs, strict=True)]
+        moves = [move if up else -move for move, up in zip(moves, long, strict=True)]
         kept = (move if not sign or move * sign > 0 else Fraction(0) for move in moves)
         return decimals("gain", (None if skip else move for move, skip in zip(kept, none, strict=True)))
