@@ -15,6 +15,7 @@ __all__ = [
     "Returns",
     "ShortfallLevel",
     "StartPlace",
+    "TradeLevel",
 ]
 
 OnInvalid = Literal["raise", "quarantine"]
@@ -30,6 +31,7 @@ GridPeriod = Literal["day", "week", "month"]
 """The period by which coverage is counted."""
 
 LotMethod = Literal["fifo", "lifo", "average"]
+TradeLevel = Literal["lot", "order", "flat"]
 """How a fill is matched with the open lots: the oldest first, the newest first, or their average."""
 
 CostLevel = Literal["fill", "order", "run"]

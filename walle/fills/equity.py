@@ -13,6 +13,7 @@ from walle.exact import Exact, decimals
 from walle.fills.ledger import Books, Cash, books_of, in_doubt, pairs_of_contracts
 from walle.fills.market import Markets, no_market
 from walle.fills.matching import bounded
+from walle.fills.rates import Rate, convert_curves, convert_fees
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import facts_of, own_fills
 
@@ -30,6 +31,7 @@ EQUITY = pl.Schema(
         "orphan_fills": pl.Int64(),
         "foreign_fees": pl.Int64(),
         "unmarked": pl.List(pl.String()),
+        "rates": pl.String(),
         "reason": pl.String(),
     }
 )
@@ -46,6 +48,8 @@ def equity(
     flows: pl.DataFrame | None = None,
     actions: pl.DataFrame | None = None,
     prices: str | None = None,
+    currency: str | None = None,
+    rates: Mapping[str, Rate] | None = None,
 ) -> pl.DataFrame:
     """Mark the holdings of one run to the market at the close of every bar.
 
@@ -56,13 +60,18 @@ def equity(
     markets : mapping of symbol to Market
         The bars; a symbol without bars cannot be marked.
     starting_cash : Decimal, int, or mapping of currency to Decimal
-        One amount is in the one currency of the run.
+        One amount is in the one currency of the run, or in ``currency``.
     known_orders : polars.Series, optional
         The ids of the stored orders; a fill of any other order is an orphan. With None, no fill is an orphan.
     facts : polars.DataFrame, optional
         What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
     flows, actions, prices
         As for :func:`walle.fills.ledger.ledger`.
+    currency : str, optional
+        Convert everything into it, and add it up: one curve. A commission is converted at the time of its fill, where
+        its symbol settles in that currency; all else at the time of the row.
+    rates : mapping of currency to Rate, optional
+        The rates that are known. Where one is missing, values are null, and ``reason`` says which.
 
     Returns
     -------
@@ -86,6 +95,7 @@ def equity(
         - foreign_fees: how many of them paid a commission in another currency, which has a curve of its own.
         - unmarked: the symbols that are held and have no price, sorted. A null in it stands for fills whose symbol is
           unknown, both from them and from their orders; they count in cash, but what they bought is unknown.
+        - rates: what converted it, such as ``BNB/USDT 1m``; null where nothing was converted.
         - reason: why the value is null, where it is not for want of a price.
 
         Each decimal is rounded once, half-even at 18 places.
@@ -96,7 +106,8 @@ def equity(
         If one starting cash is given to a run of several currencies.
     """
     known = facts_of(fills) if facts is None else facts
-    cash = _cash(starting_cash, fills, known)
+    cash = _cash(starting_cash, fills, known, currency)
+    given, fills = fills, fills if currency is None else convert_fees(fills, known, rates or {}, currency)
     books = books_of(fills, known, starting_cash=cash, flows=flows, actions=actions, prices=prices)
     symbols = books.fills["symbol"].drop_nulls().unique().sort().to_list()
     traded = [markets[name] for name in symbols if name in markets]
@@ -115,7 +126,13 @@ def equity(
         _curve(name, books, symbols, markets, times, orphan, doubt, cash)
         for name in currencies_of(fills, known, cash, flows)
     ]
-    return pl.concat(curves)
+    if currency is None:
+        return pl.concat(curves)
+    found = convert_curves(pl.concat(curves), rates or {}, currency)
+    if fills["commission_currency"].eq_missing(given["commission_currency"]).all():
+        return found
+    named = [rate.source for name, rate in (rates or {}).items() if (given["commission_currency"] == name).any()]
+    return found.with_columns(rates=pl.concat_str("rates", pl.lit("; ".join(named)), separator="; ", ignore_nulls=True))
 
 
 def currencies_of(
@@ -140,7 +157,9 @@ def priced_in(fills: pl.DataFrame, facts: pl.DataFrame) -> list[str | None]:
     return sorted(settles, key=lambda name: (name is not None, name or ""))
 
 
-def _cash(given: Decimal | int | Cash, fills: pl.DataFrame, facts: pl.DataFrame) -> dict[str | None, Decimal]:
+def _cash(
+    given: Decimal | int | Cash, fills: pl.DataFrame, facts: pl.DataFrame, currency: str | None
+) -> dict[str | None, Decimal]:
     """Return the starting cash by currency.
 
     Raises
@@ -150,6 +169,8 @@ def _cash(given: Decimal | int | Cash, fills: pl.DataFrame, facts: pl.DataFrame)
     """
     if isinstance(given, Mapping):
         return dict(given)
+    if currency is not None:
+        return {currency: Decimal(given)}
     found = priced_in(fills, facts) or [None]
     if len(found) > 1 and given:
         names = " and ".join(name or "an unknown currency" for name in found)
@@ -215,6 +236,7 @@ def _curve(
         }
     ).with_columns(
         currency=wanted,
+        rates=pl.lit(None, pl.String),
         reason=pl.when(mixed).then(pl.lit(unknown)).when("unsure").then(pl.lit(_UNSURE)),
     )
     whole = (pl.col("unmarked").list.len() == 0) & pl.col("reason").is_null()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +19,7 @@ from walle.fills.matching import check_method
 from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
+from walle.repositories.fills.books import beside, prices_of_runs
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.repositories.fills.read import FillReader
@@ -42,17 +44,37 @@ class FillAnalysis:
         self._database, self._reader = database, reader
 
     async def trades(
-        self, run_id: str | None, method: str, symbol: str | None, timeframe: str | None, session: AsyncSession | None
+        self,
+        run_id: str | None,
+        method: str,
+        by: str,
+        symbol: str | None,
+        timeframe: str | None,
+        dust: Decimal | None,
+        session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Match fills into round trips."""
         check_method(method)
         fills = await self._reader.of_symbol(run_id, symbol, session=session)
         if fills.is_empty():
-            return trades(fills, method=method)
+            return trades(fills, method=method, by=by)
         ends = await ends_of_runs(self._database, fills["run_id"], session)
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
         markets = await markets_of(self._database, fills, timeframe, latest, session=session)
-        return await self._database.in_thread(lambda: trades(fills, markets, method=method, ends=ends))
+        known = await beside(self._database, fills, None, session)
+        prices = await prices_of_runs(self._database, fills["run_id"], session)
+
+        def match() -> pl.DataFrame:
+            chosen = partial(
+                trades, markets=markets, method=method, by=by, ends=ends, facts=known.facts, actions=known.actions
+            )
+            if known.actions.is_empty():  # then it does not matter on which prices a run traded
+                return chosen(fills, dust=dust)
+            parts = fills.partition_by("run_id", maintain_order=True)
+            found = [chosen(part, dust=dust, prices=prices.get(part["run_id"][0])) for part in parts]
+            return pl.concat(found).sort("run_id", "symbol", "trade", nulls_last=[True, False, False])
+
+        return await self._database.in_thread(match)
 
     async def audit(
         self,

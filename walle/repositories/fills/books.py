@@ -15,9 +15,10 @@ from walle.database import Database
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import FACTS, facts_of
 from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.common import IN_LIST
 from walle.repositories.select import expression, read
 
-__all__ = ["Beside", "beside"]
+__all__ = ["Beside", "beside", "prices_of_runs"]
 
 _STORED = pl.Schema({**FACTS, "valid_from": INSTANT, "aliases": pl.List(pl.String())})
 _FLOWS = pl.Schema(
@@ -82,6 +83,20 @@ async def beside(
         await _flows(database, run_id, session),
         await _actions(database, fills, session),
     )
+
+
+async def prices_of_runs(database: Database, ids: pl.Series, session: AsyncSession | None = None) -> dict[str, str]:
+    """Return what the prices of some runs are adjusted for; those that do not say are left out."""
+    table = models.runs
+    if not database.has(table, "prices"):
+        return {}
+    columns = [expression(database, table, name) for name in ("id", "prices")]
+    found: dict[str, str] = {}
+    for part in ids.drop_nulls().unique().sort().to_frame().iter_slices(IN_LIST):
+        few = sa.select(*columns).where(table.c.id.in_(part.to_series().to_list()))
+        rows = await read(database, few, {"id": pl.String(), "prices": pl.String()}, session)
+        found.update(rows.drop_nulls().iter_rows())
+    return found
 
 
 async def _flows(database: Database, run_id: str | None, session: AsyncSession | None) -> pl.DataFrame:

@@ -522,13 +522,53 @@ class RunRepository:
         """
         return await self._reader.history(run_id, session=session)
 
+    async def ledger(
+        self,
+        run_id: str,
+        *,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """Write down what a run did to its holdings: every fill, fee, cash flow and corporate action, exactly.
+
+        Parameters
+        ----------
+        run_id : str
+        starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            As for :meth:`equity`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.ledger.LEDGER`: sequence, time (UTC), asset, amount (Decimal(38, 18), above 0
+            for what came in), kind, book (cash or position), symbol, fill_id, order_id, cash_flow_id, action_id;
+            :func:`walle.fills.ledger.ledger` says which entries there are. In the order of time; empty without fills.
+
+        Raises
+        ------
+        UnknownRun
+            If nothing is stored of it; it suggests similar ids.
+        InputError
+            For a starting cash that is no exact number or in an unnamed currency of several, and for a split or
+            dividend inside a run that does not say on which prices it traded.
+
+        Examples
+        --------
+        >>> ledger = store.runs.ledger("bt-sma-eth-001")
+        >>> ledger.filter(asset="USD")["amount"].sum().normalize()
+        Decimal('44080.155558')
+        """
+        return await self._analysis.ledger(run_id, starting_cash, session)
+
     async def equity(
         self,
         run_id: str,
         *,
         symbol: str | None = None,
         timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
@@ -574,7 +614,7 @@ class RunRepository:
         symbol: str | None = None,
         method: LotMethod = "fifo",
         timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         returns: Returns = "day",
         periods: float | None = None,
         risk_free: float = 0.0,
