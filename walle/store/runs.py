@@ -11,7 +11,7 @@ from typing import overload
 import polars as pl
 
 from walle.fills import WriteReport
-from walle.options import Floats, LotMethod, OnInvalid, Returns
+from walle.options import Floats, LotMethod, OnInvalid, ReturnPeriod, Returns
 from walle.records import BacktestResult, Run
 from walle.repositories.common import Time
 from walle.repositories.runs.repository import LEASE, RunRepository
@@ -365,7 +365,7 @@ class Runs(Part[RunRepository]):
         symbol : str, optional
             Only its fills of this one.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored of each symbol.
+            Of the bars. None: that of the run, where bars of it are stored, else the shortest stored of each symbol.
         starting_cash : Decimal or int, optional
             None: ``starting_cash`` (or ``cash``) of the run's config, else 0.
 
@@ -395,21 +395,24 @@ class Runs(Part[RunRepository]):
 
     def metrics(
         self,
-        run_id: str,
+        run_id: str | Iterable[str],
         *,
         symbol: str | None = None,
         method: LotMethod = "fifo",
         timeframe: str | None = None,
         starting_cash: Decimal | int | None = None,
-        returns: Returns = "day",
+        returns: Returns = "session",
         periods: float | None = None,
         risk_free: float = 0.0,
+        benchmark: str | None = None,
+        wide: bool = False,
     ) -> pl.DataFrame:
-        """Reckon the usual figures of a run: return, risk, drawdown, trades, fees.
+        """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
 
         Parameters
         ----------
-        run_id : str
+        run_id : str or iterable of str
+            Fills and bars of several runs are read once for all of them.
         symbol : str, optional
             Only its fills of this one.
         method : str
@@ -417,26 +420,40 @@ class Runs(Part[RunRepository]):
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
-            What volatility, Sharpe and Sortino look at: ``day``, the change from the last bar of a day (UTC) to that of
-            the next one with bars; or ``bar``.
+            What volatility, Sharpe, Sortino and what is relative to the benchmark look at. ``session``: the change from
+            the last marked row of one session to that of the next, by the calendars of the symbols (24/7: the days in
+            UTC); of several symbols, on each date on which any of their markets had a session, at the last close. On
+            bars longer than a day, each bar is a session. ``bar``: the change from bar to bar.
         periods : float, optional
-            How many of these returns a year has. None: as many as the calendars of the symbols have sessions (or bars)
-            in a mean year: 365.25 for 24/7, about 252 for XNYS.
+            How many of these returns a year has. None: as many as the calendars have in a mean year: 365.25 for 24/7,
+            about 261 for 24/5 and 252 for XNYS; of ``1w`` bars 52.18, of ``1M`` bars 12.
         risk_free : float
             A year's interest without risk, such as 0.04.
+        benchmark : str, optional
+            The symbol of a stored series: alpha, beta, tracking_error and information_ratio are added, on its bars of
+            the same timeframe as the run's, and on the sessions that both have.
+        wide : bool
+            One row per run and currency, with a column per figure.
 
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (of what is annualised), reason (why it
+            Columns of :data:`walle.runs.METRICS`: run_id, metric, value (Float64: ratios, days, counts), amount
+            (Decimal(38, 18): money), currency (of the equity; of the fees in a row of fees), unit, periods_per_year (of
+            what is annualised), returns (Int64: how many returns counted, of what is made of returns), reason (why it
             could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
-            with their sources. No row without fills.
+            with their sources. Runs in the order in which they were given; no row of a run without fills. A run that
+            was never saved, but has fills, starts with 0 cash unless told.
+
+            With ``wide``: run_id, currency, then a column per figure, money as Decimal(38, 18) and others as Float64.
+            Fees in a currency without equity have a row of their own.
 
         Raises
         ------
         UnknownRun
-            When it is not stored; near ids are offered.
+            When nothing at all is stored of one; near ids are offered.
+        UnknownSymbol
+            When the benchmark has no bars of the timeframe.
         InputError
             As for :meth:`equity`; for another method or ``returns``, and ``periods`` that are not above 0.
 
@@ -457,5 +474,105 @@ class Runs(Part[RunRepository]):
                 returns=returns,
                 periods=periods,
                 risk_free=risk_free,
+                benchmark=benchmark,
+                wide=wide,
+            ),
+        )
+
+    def drawdowns(
+        self,
+        run_id: str,
+        *,
+        top: int = 5,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+    ) -> pl.DataFrame:
+        """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
+
+        Parameters
+        ----------
+        run_id : str
+        top : int
+            How many to list, of each currency.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.DRAWDOWNS`: currency, begin, bottom and recovery (UTC; recovery is null if the
+            peak was not reached again), depth (Float64: a ratio below 0), amount (Decimal(38, 18): money below 0),
+            days_to_bottom and days (Float64). The deepest first; :func:`walle.runs.drawdowns` has the definition.
+            Empty without a drawdown, fills or bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for a ``top`` below 1.
+
+        Examples
+        --------
+        >>> worst = store.runs.drawdowns("bt-sma-eth-001", top=1)
+        >>> worst["depth"].round(4).item()
+        -0.0058
+        """
+        return self._call(
+            "drawdowns",
+            lambda core: core.drawdowns(
+                run_id, top=top, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
+            ),
+        )
+
+    def returns(
+        self,
+        run_id: str,
+        *,
+        period: ReturnPeriod = "month",
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | None = None,
+    ) -> pl.DataFrame:
+        """List the returns of a run by month, year or session.
+
+        Parameters
+        ----------
+        run_id : str
+        period : str
+            ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.RETURNS`: currency, period (Date: its first day, or that of the session),
+            return (Float64: a ratio), returns (Int64: how many sessions in it have a known return), reason (why the
+            return is null). Sorted by period; :func:`walle.runs.returns_by` has the definition. Empty without fills or
+            bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for another period.
+
+        Examples
+        --------
+        >>> months = store.runs.returns("bt-sma-eth-001")
+        >>> months["period"].to_list()
+        [datetime.date(2025, 3, 1)]
+        """
+        return self._call(
+            "returns",
+            lambda core: core.returns(
+                run_id, period=period, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
             ),
         )

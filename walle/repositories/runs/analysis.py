@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
-from typing import NamedTuple
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle.calendars import calendar as find_calendar
 from walle.database import Database
-from walle.errors import InputError
-from walle.fills.equity import currency_of, equity
-from walle.fills.market import Markets
-from walle.fills.matching import check_method
-from walle.fills.trades import trades
-from walle.records import Run
-from walle.repositories.bars.calendars import DEFAULT, calendars_of
+from walle.fills.equity import equity
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.fills.read import FillReader
 from walle.repositories.runs.read import RunReader
-from walle.runs.metrics import metrics, periods_per_year
-from walle.timeframe import length
-from walle.validation import EPOCH
+from walle.repositories.runs.worth import cash_of
 
 __all__ = ["RunAnalysis"]
-
-_CASH = ("starting_cash", "cash")
-
-
-class _Worth(NamedTuple):
-    """What a run was worth, and what that was reckoned from."""
-
-    run: Run
-    fills: pl.DataFrame
-    markets: Markets
-    cash: Decimal
-    equity: pl.DataFrame
 
 
 class RunAnalysis:
@@ -62,81 +40,15 @@ class RunAnalysis:
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return what a run was worth, bar by bar."""
-        return (await self._worth(run_id, symbol, timeframe, starting_cash, session)).equity
-
-    async def metrics(
-        self,
-        run_id: str,
-        symbol: str | None,
-        method: str,
-        timeframe: str | None,
-        starting_cash: Decimal | int | None,
-        returns: str,
-        periods: float | None,
-        risk_free: float,
-        session: AsyncSession | None,
-    ) -> pl.DataFrame:
-        """Return the usual figures of a run."""
-        check_method(method)
-        worth = await self._worth(run_id, symbol, timeframe, starting_cash, session)
-        run, fills, markets = worth.run, worth.fills, worth.markets
-        if periods is None:
-            periods = await self._periods(fills, markets, returns, session)
-        chosen = partial(
-            metrics,
-            worth.equity,
-            fills=fills,
-            periods=periods,
-            starting_cash=worth.cash,
-            currency=currency_of(fills),
-            returns=returns,
-            risk_free=risk_free,
-        )
-        ends = {} if run.stopped_at is None else {run_id: run.stopped_at}
-        return await self._database.in_thread(lambda: chosen(trades(fills, markets, method=method, ends=ends)))
-
-    async def _worth(
-        self,
-        run_id: str,
-        symbol: str | None,
-        timeframe: str | None,
-        starting_cash: Decimal | int | None,
-        session: AsyncSession | None,
-    ) -> _Worth:
         run = await self._reader.get(run_id, session=session)
-        cash = _cash(run, starting_cash)
+        cash = cash_of(run_id, run, starting_cash)
         fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
-        markets = await markets_of(self._database, fills, timeframe, run.stopped_at, run.started_at, session)
+        markets = await markets_of(
+            self._database, fills, timeframe, run.stopped_at, run.started_at, session, preferred=run.timeframe
+        )
         mark = partial(equity, fills, markets, starting_cash=cash, known_orders=orders["id"])
         marked = await self._database.in_thread(mark)
         if run.stopped_at is not None:
             marked = marked.filter(pl.col("time") <= run.stopped_at)
-        return _Worth(run, fills, markets, cash, marked)
-
-    async def _periods(
-        self, fills: pl.DataFrame, markets: Markets, returns: str, session: AsyncSession | None
-    ) -> float:
-        """Return how many returns a year has under the calendars of the symbols."""
-        symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
-        calendars = list((await calendars_of(self._database, symbols, session)).values())
-        shortest = min((market.timeframe for market in markets.values()), key=length, default="1d")
-        first, last = (fills["filled_at"][place] if fills.height else EPOCH for place in (0, -1))
-        named = calendars or [find_calendar(DEFAULT)]
-        of = shortest if returns == "bar" else "1d"
-        return await self._database.in_thread(partial(periods_per_year, named, of, first, last))
-
-
-def _cash(run: Run, given: Decimal | int | None) -> Decimal:
-    value: object = given
-    if given is None:
-        value = next((run.config[name] for name in _CASH if run.config and run.config.get(name) is not None), 0)
-    elif isinstance(given, bool) or not isinstance(given, Decimal | int):
-        raise InputError(f"starting_cash={given!r} is no exact number: give a Decimal, such as Decimal('10000').")
-    try:
-        cash = Decimal(str(value))
-    except InvalidOperation:
-        cash = Decimal("NaN")
-    if not cash.is_finite():
-        raise InputError(f"the starting cash of run {run.id!r} is {value!r}, no number; give starting_cash=.")
-    return cash
+        return marked
