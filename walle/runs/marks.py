@@ -60,32 +60,37 @@ class Marks:
     @staticmethod
     def of(curves: Sequence[Curve], returns: str = "session") -> Marks:
         """Stack the rows of curves; ``returns="bar"`` makes each row a session of its own."""
-        parts, labels = [], {}
-        known: dict[int, pl.DataFrame] = {}
+        keys: list[pl.Series] = []
+        labels: dict[int, pl.Series] = {}
         for number, curve in enumerate(curves):
             times = curve.equity["time"]
             if returns == "bar":
-                key = pl.int_range(times.len(), eager=True)
+                keys.append(pl.int_range(times.len(), eager=True))
                 labels[number] = times
-            else:
-                starts = curve.sessions
-                if starts is None:
-                    starts = session_starts([(find_calendar(), "1m")], times)
-                known[id(starts)] = starts
-                key = (starts["after"].search_sorted(times, "left").cast(pl.Int64) - 1).clip(0)
-                labels[number] = starts["session"]
-            head = {
-                "time": [curve.began()],
-                "equity": decimals("equity", [curve.start]),
-                "fills": [0],
-                "key": [(key[0] if key.len() else 0) - 1],
-            }
-            first = pl.DataFrame(head, schema_overrides={"time": INSTANT, "fills": pl.Int64()})
-            rows = curve.equity.select("time", "equity", "fills").with_columns(key.alias("key"))
-            parts.append(pl.concat([first, rows]).with_columns(curve=pl.lit(number, pl.Int64)))
-        if not parts:
+                continue
+            starts = curve.sessions
+            if starts is None:
+                starts = session_starts([(find_calendar(), "1m")], times)
+            keys.append((starts["after"].search_sorted(times, "left").cast(pl.Int64) - 1).clip(0))
+            labels[number] = starts["session"]
+        if not curves:
             return Marks(curves, pl.DataFrame(schema=_ROWS), labels)
-        stacked = to_float(pl.concat(parts).with_columns(index="equity"), ["index"])
+        heads = {
+            "time": [curve.began() for curve in curves],
+            "equity": decimals("equity", (curve.start for curve in curves)),
+            "fills": [0] * len(curves),
+            "key": [(key[0] if key.len() else 0) - 1 for key in keys],
+            "curve": range(len(curves)),
+        }
+        first = pl.DataFrame(heads, schema_overrides={name: _ROWS[name] for name in heads})
+        parts = [
+            curve.equity.select("time", "equity", "fills").with_columns(
+                key.alias("key"), curve=pl.lit(number, pl.Int64)
+            )
+            for number, (curve, key) in enumerate(zip(curves, keys, strict=True))
+        ]
+        every = pl.concat([first, *parts]).sort("curve", maintain_order=True)
+        stacked = to_float(every.with_columns(index="equity"), ["index"])
         plain = {"segment": pl.lit(0, pl.Int64), "net": pl.col("equity"), "touched": pl.lit(False)}
         stacked = stacked.with_columns(**plain).select(list(_ROWS))
         return Marks(curves, _chained(stacked, curves), labels)

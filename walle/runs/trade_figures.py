@@ -133,10 +133,11 @@ def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[s
     notional = abs(Exact.of(fills["price"]) * Exact.of(fills["quantity"])).sum_by(fills["curve"], count).fractions()
     marked = rows.filter(pl.col("equity").is_not_null())
     totals = Exact.of(marked["equity"]).sum_by(marked["curve"], count).fractions()
-    held = _held(fills).partition_by("curve", as_dict=True)
-    times = rows.partition_by("curve", as_dict=True)
-    shared = [_exposure(times.get(key), held[key]) for key in ((curve,) for curve in range(count))]
-    exposed = _every(count).with_columns(pl.Series("exposure", shared, dtype=pl.Float64))
+    changes = _held(fills).sort("time", maintain_order=True)
+    times = rows.select("curve", "time").sort("time", maintain_order=True)
+    # a row has counted the fills before its time
+    held = times.join_asof(changes, on="time", by="curve", allow_exact_matches=False, check_sortedness=False)
+    exposed = held.group_by("curve").agg(exposure=(pl.col("symbols").fill_null(0) > 0).mean())
     shares = rows.group_by("curve").agg(
         marked=pl.col("equity").is_not_null().mean(), known=pl.col("equity").is_not_null().sum()
     )
@@ -150,15 +151,6 @@ def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[s
         }
         for row in every.iter_rows(named=True)
     ]
-
-
-def _exposure(rows: pl.DataFrame | None, held: pl.DataFrame) -> float | None:
-    """Return the share of rows with an open position; a row has counted the fills before its time."""
-    if rows is None:
-        return None
-    seen = held["time"].search_sorted(rows["time"], "left").cast(pl.Int64)
-    share = ((held["symbols"].gather((seen - 1).clip(0)) > 0) & (seen > 0)).mean()
-    return share if isinstance(share, float) else None
 
 
 def _held(fills: pl.DataFrame) -> pl.DataFrame:

@@ -26,6 +26,7 @@ class _Trading(Protocol):
     run: Run | None
     fills: pl.DataFrame
     markets: Markets
+    whole: Markets
 
 
 async def markets_of_runs(
@@ -37,7 +38,7 @@ async def markets_of_runs(
     ----------
     database : Database
     runs : sequence
-        Each with run, fills and markets, which is set.
+        Each with run and fills; markets and whole, of which these are parts, are set.
     timeframe : str, optional
         None: that of the run, where bars of it are stored, else the shortest that is stored of each symbol.
     session : AsyncSession, optional
@@ -71,7 +72,7 @@ def _give(runs: Sequence[_Trading], whole: Markets, calendars: dict[str, Calenda
             if key not in made:
                 made[key] = _cut(whole[symbol], calendars[symbol], begin, until)
             mine[symbol] = made[key]
-        held.markets = mine
+        held.markets, held.whole = mine, whole
 
 
 def _cut(market: Market, calendar: Calendar, begin: datetime, until: datetime | None) -> Market:

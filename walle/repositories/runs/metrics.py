@@ -52,6 +52,7 @@ class Held:
     fills: pl.DataFrame
     cash: Decimal
     markets: Markets = field(default_factory=dict)
+    whole: Markets = field(default_factory=dict)
     equity: pl.DataFrame = field(default_factory=pl.DataFrame)
     currency: str | None = None
     pairs: list[Pair] = field(default_factory=list)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Protocol
 
 import polars as pl
@@ -13,6 +14,7 @@ from walle.errors import InputError
 from walle.fills.equity import equity
 from walle.fills.market import Markets
 from walle.records import Run
+from walle.runs.equities import Account, are_plain, equities
 
 __all__ = ["Traded", "cash_of", "equity_of", "within"]
 
@@ -20,30 +22,43 @@ _CASH = ("starting_cash", "cash")
 
 
 class Traded(Protocol):
-    """A run with its fills and its bars."""
+    """A run with its fills, sorted by time, and its bars."""
 
     run: Run | None
     fills: pl.DataFrame
     cash: Decimal
+    currency: str | None
     markets: Markets
+    whole: Markets
+    """The bars of which ``markets`` are parts."""
 
 
-def equity_of(runs: Sequence[Traded]) -> Iterator[pl.DataFrame]:
-    """Yield the equity of each run from its start, or its first fill, until it stopped."""
-    for held in runs:
-        marked = equity(held.fills, held.markets, starting_cash=held.cash)
-        yield within(held, marked)
+def equity_of(runs: Sequence[Traded]) -> list[pl.DataFrame]:
+    """Return the equity of each run from its start, or its first fill, until it stopped."""
+    found: dict[int, pl.DataFrame] = {}
+    groups: dict[int, list[int]] = {}
+    if not runs:
+        return []
+    plain = are_plain([held.fills for held in runs], [held.currency for held in runs])
+    for number, held in enumerate(runs):
+        if plain[number]:
+            groups.setdefault(id(held.whole), []).append(number)
+        else:
+            found[number] = equity(held.fills, held.markets, starting_cash=held.cash)
+    for numbers in groups.values():
+        accounts = [Account(runs[each].fills, runs[each].markets, Fraction(runs[each].cash)) for each in numbers]
+        found.update(zip(numbers, equities(accounts, runs[numbers[0]].whole), strict=True))
+    return [within(held, found[number]) for number, held in enumerate(runs)]
 
 
 def within(held: Traded, marked: pl.DataFrame) -> pl.DataFrame:
     """Leave out the rows before a run began, as far as others remain, and those after it stopped."""
     started, stopped = (None, None) if held.run is None else (held.run.started_at, held.run.stopped_at)
-    if stopped is not None:
-        marked = marked.filter(pl.col("time") <= stopped)
-    first = held.fills["filled_at"].min()
-    moments = [moment for moment in (started, first) if isinstance(moment, datetime)]
-    own = marked.filter(pl.col("time") > min(moments)) if moments else marked
-    return own if own.height else marked
+    times, filled = marked["time"], held.fills["filled_at"]
+    last = times.len() if stopped is None else int(times.search_sorted(stopped, "right"))
+    moments = [moment for moment in (started, filled[0] if filled.len() else None) if isinstance(moment, datetime)]
+    first = int(times.search_sorted(min(moments), "right")) if moments else 0
+    return marked.slice(first if first < last else 0, last - first if first < last else last)
 
 
 def cash_of(run_id: str, run: Run | None, given: Decimal | int | None) -> Decimal:
