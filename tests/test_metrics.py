@@ -195,7 +195,7 @@ def test_all_winners_have_no_profit_factor_and_all_losers_one_of_zero() -> None:
     assert down["average_win"]["reason"] == "no winning trade"
 
 
-def test_returns_are_of_days_and_none_goes_over_a_hole() -> None:
+def test_returns_are_of_the_last_marked_rows_of_days() -> None:
     lasts = [100.0, 110.0, 99.0, None, 120.0, 132.0]
     bars = {day * DAY + minute: 100.0 for day in range(6) for minute in range(0, DAY)}
     offset = (24 * 60 - START.hour * 60) % DAY  # the last minute of each day in UTC
@@ -209,15 +209,29 @@ def test_returns_are_of_days_and_none_goes_over_a_hole() -> None:
     found = figures([buy(0, 100, size=100)], bars, cash=0)
     assert found["volatility"]["value"] is not None
     found = figures([buy(0, 100, size=100)], bars)  # the equity is 100 times the close
-    changes = [0.0, 0.1, -0.1, 0.1]  # and none on the day without a last bar, nor on the next
+    changes = [0.0, 0.1, -0.1, 1 / 99, 0.2, 0.1]  # on the fourth day the minute before the missing one counts
     assert value(found, "volatility") == pytest.approx(statistics.stdev(changes) * math.sqrt(365.25))
+    assert {name for name, row in found.items() if row["returns"] == 6} == {"volatility", "sharpe", "sortino"}
     assert value(found, "marked") == pytest.approx(1 - 1 / (5 * DAY + offset))
+
+
+def test_no_return_goes_over_a_day_without_a_mark() -> None:
+    offset = (24 * 60 - START.hour * 60) % DAY
+    bars = dict.fromkeys(range(4 * DAY + offset), 100.0)
+    bars.update({day * DAY + offset - 1: close for day, close in enumerate((100.0, 110.0, 99.0, 99.0, 108.9))})
+    for number in range(DAY + offset, 2 * DAY + offset):
+        del bars[number]  # the third day
+    found = figures([buy(0, 100, size=100)], bars)
+    assert value(found, "volatility") == pytest.approx(statistics.stdev([0.0, 0.1, 0.1]) * math.sqrt(365.25))
+    assert found["volatility"]["returns"] == found["sharpe"]["returns"] == 3
+    left = figures([buy(0, 100, size=100), buy(60, 100, size=100, side="sell")], bars)
+    assert left["volatility"]["returns"] == 5  # nothing was held over the gap, so that nothing is unknown
 
 
 def test_what_cannot_be_measured_says_why() -> None:
     found = figures([buy(0, 100)], {0: 100.0}, cash=0)
     assert found["total_return"]["reason"] == "the equity at the start is not above 0; give starting_cash"
-    assert found["volatility"]["reason"] == "0 returns per day, at least 2 are needed"
+    assert found["volatility"]["reason"] == "0 returns per session, at least 2 are needed"
     assert found["win_rate"]["reason"] == found["expectancy"]["reason"] == "no closed trade"
     found = figures([buy(0, 100), buy(600, 100)], {0: 100.0, 1: 100.0})
     assert found["end_equity"]["reason"] == "1 of the fills come after the last bar"
@@ -244,7 +258,10 @@ def test_commissions_of_two_currencies_are_two_figures() -> None:
     fees = found.filter(pl.col("metric") == "fees").select("currency", "amount").rows()
     assert fees == [("BNB", Decimal("0.001")), ("USD", Decimal("0.75"))]
     told = {row["metric"]: row for row in found.iter_rows(named=True)}
-    assert told["net_profit"]["amount"] == Decimal("19.25")
+    assert told["end_equity"]["amount"] == Decimal("119.25")
+    lacking = {name for name, row in told.items() if row["reason"] == "fees of 0.001 BNB are not in it"}
+    assert lacking == {"net_profit", "total_return", "cagr", "calmar"}
+    assert all(row["currency"] == "USD" for row in told.values() if row["metric"] != "fees")
     assert told["win_rate"]["reason"] == "1 of 1 closed trades have no pnl_net"
 
 
@@ -279,6 +296,15 @@ def test_a_year_has_as_many_periods_as_the_calendar_says() -> None:
     assert 250 < periods_per_year([calendar("XNYS")], "1d", *ends) < 253
     assert periods_per_year([calendar("XNYS"), calendar("24/7")], "1d", *ends) == 365.25
     assert periods_per_year([], "1d", *ends) == 0
+    for name in ("24/7", "24/5", "XNYS"):
+        assert periods_per_year([calendar(name)], "1w", *ends) == pytest.approx(365.25 / 7)
+        assert periods_per_year([calendar(name)], "1M", *ends) == 12
+    dates = [set(calendar(name).sessions("2023-01-01", "2025-01-01")["session"]) for name in ("XNYS", "XTKS")]
+    both = periods_per_year([calendar("XNYS"), calendar("XTKS")], "1d", *ends)
+    assert both == pytest.approx(len(dates[0] | dates[1]) / 2 * 365.25 / 365.5)
+    hours = [periods_per_year([calendar(name)], "1h", *ends) for name in ("XNYS", "XTKS")]
+    together = periods_per_year([calendar("XNYS"), calendar("XTKS")], "1h", *ends)
+    assert together == pytest.approx(sum(hours))  # they are never open at the same time
     opens = [datetime(2024, 1, day, 9, tzinfo=UTC) for day in (1, 2, 3, 4, 5, 8, 9)]
     sessions = pl.DataFrame(
         {"open": opens, "close": [moment + timedelta(hours=8) for moment in opens]},
@@ -301,7 +327,7 @@ def test_without_fills_or_bars_the_frame_says_what_is_known() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(InputError, match="day, bar"):
+    with pytest.raises(InputError, match="session, bar"):
         figures([buy(0)], {0: 1.0}, returns="week")
     with pytest.raises(InputError, match="periods=0"):
         figures([buy(0)], {0: 1.0}, periods=0)
@@ -326,6 +352,7 @@ def test_the_sample_runs_earned_what_their_trades_say(store: walle.Store) -> Non
         assert by_bar == pytest.approx(3720 / 15 * 365.25 if stocks else 1440 * 365.25)
     own = store.runs.metrics("bt-sma-eth-001", periods=252, method="average", risk_free=0.04)
     assert own.filter(metric="sharpe")["periods_per_year"].to_list() == [252]
+    assert own["run_id"].unique().to_list() == ["bt-sma-eth-001"]
 
 
 def test_bad_input_is_named_and_a_run_without_fills_has_no_figures(store: walle.Store) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "LotMethod",
     "OnInvalid",
     "OnPoison",
+    "ReturnPeriod",
     "Returns",
     "ShortfallLevel",
     "StartPlace",
@@ -40,8 +41,11 @@ CostLevel = Literal["fill", "order", "run"]
 ShortfallLevel = Literal["order", "run"]
 """The level of a row of shortfall: an order or a run."""
 
-Returns = Literal["day", "bar"]
-"""The period of one return: a day or a bar."""
+Returns = Literal["session", "bar"]
+"""The period of one return: a session or a bar."""
+
+ReturnPeriod = Literal["session", "month", "year"]
+"""The period of a row of returns: a session, a month or a year."""
 
 OnPoison = Literal["stop", "park"]
 """How a consumer treats an event that its handler cannot handle: stop before it, or park it and go on."""

@@ -17,11 +17,14 @@ __all__ = ["measure"]
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 FILLS_PER_RUN = 10
+TRADES_PER_RUN = 50
+BARS = 1_000
 ROUNDS = 5
 
 
 def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
-    """Return what it took, a sentence each: with a million rows, 30,000 runs of 300,000 fills, and 100,000 events.
+    """Return what it took, a sentence each: with a million rows, 30,000 runs of 300,000 fills, 100,000 events, and the
+    metrics of 1,000 runs.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
     reads = {count: _read(place(), count) for count in (runs // 10, runs)}
     lives = {count: _history(place(), count, 0) for count in (events // 10, events)}
     among = _history(place(), events, events * 9)
+    many = max(rows // 1000, 4)
+    metrics = {count: _metrics(place(), count) for count in (many // 4, many)}
     return [
         f"{label}: runs.read() of {runs:,} runs with {runs * FILLS_PER_RUN:,} fills: {reads[runs] * 1000:.0f} ms "
         f"(goal: under 500 ms); of a tenth {reads[runs // 10] * 1000:.0f} ms, "
@@ -42,6 +47,8 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
         f"{label}: runs.history() of {events:,} events: {lives[events] * 1000:.0f} ms (goal: under 1,000 ms); "
         f"of a tenth {lives[events // 10] * 1000:.0f} ms, ratio {lives[events] / lives[events // 10]:.1f}; among "
         f"{events * 10:,} events {among * 1000:.0f} ms",
+        f"{label}: runs.metrics() of {many:,} runs with {many * TRADES_PER_RUN:,} fills, each over {BARS:,} bars: "
+        f"{metrics[many]:.1f} s (goal: under 10 s); of a quarter {metrics[many // 4]:.1f} s",
     ]
 
 
@@ -112,3 +119,45 @@ def _history(address: str, events: int, others: int) -> float:
             store.events.append(given[start : start + 100_000])
         assert store.runs.history("run-0").height == events
         return statistics.median(seconds(lambda: store.runs.history("run-0")) for _ in range(ROUNDS))
+
+
+def _metrics(address: str, runs: int) -> float:
+    migrate.upgrade(DatabaseConfig(url=address))
+    with walle.connect(address) as store:
+        price = 100 + (pl.int_range(BARS) % 37) * 0.25
+        time = pl.lit(START) + pl.duration(hours=pl.int_range(BARS))
+        prices = dict.fromkeys(("open", "high", "low", "close"), price)
+        store.bars.ingest(pl.select(timestamp=time, **prices, volume=1.0), symbol="BTC/USD", timeframe="1h")
+        number = pl.int_range(runs * TRADES_PER_RUN)
+        store.fills.append(
+            pl.select(
+                id=pl.format("fill-{}", number),
+                order_id=pl.format("order-{}", number),
+                run_id=pl.format("run-{}", number // TRADES_PER_RUN),
+                symbol=pl.lit("BTC/USD"),
+                side=pl.when(number % 2 == 0).then(pl.lit("buy")).otherwise(pl.lit("sell")),
+                price=100 + number % 11,
+                quantity=1 + number // 2 % 5,
+                commission=pl.lit("0.25"),
+                commission_currency=pl.lit("USD"),
+                filled_at=pl.lit(START) + pl.duration(hours=number % TRADES_PER_RUN * (BARS // TRADES_PER_RUN) + 1),
+            )
+        )
+        store.runs.save(
+            pl.select(
+                id=pl.format("run-{}", pl.int_range(runs)),
+                strategy_id=pl.lit("sma"),
+                mode=pl.lit("backtest"),
+                status=pl.lit("completed"),
+                symbols=pl.lit(["BTC/USD"]),
+                timeframe=pl.lit("1h"),
+                config=pl.lit('{"starting_cash": "10000"}'),
+                created_at=pl.lit(START),
+                started_at=pl.lit(START),
+                stopped_at=pl.lit(START + timedelta(hours=BARS)),
+            )
+        )
+        ids = store.runs.read()["id"].to_list()
+        taken = seconds(lambda: store.runs.metrics(ids, wide=True))
+        assert store.runs.metrics(ids[:1])["returns"].max() == -(-BARS // 24)
+        return taken

@@ -16,6 +16,7 @@ def test_the_benchmarks_print_a_ratio_for_every_goal(capsys: pytest.CaptureFixtu
     assert "round trips of 400 fills" in printed
     assert printed.count("runs.read() of 20 runs with 200 fills: ") == 2
     assert printed.count("runs.history() of 40 events: ") == 2
+    assert printed.count("runs.metrics() of 4 runs with 200 fills, each over 1,000 bars: ") == 2
     assert printed.count("first paint of CoverageView, ten years of days: 2 series in ") == 2
     assert printed.count("first paint of OutboxView: 400 events in ") == 2
     assert "one store.events.append, median: SQLite" in printed

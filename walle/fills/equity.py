@@ -17,7 +17,7 @@ from walle.fills.rates import Rate, convert_curves, convert_fees
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import facts_of, own_fills
 
-__all__ = ["EQUITY", "currencies_of", "equity"]
+__all__ = ["EQUITY", "currencies_of", "equity", "priced_in", "single_cash"]
 
 EQUITY = pl.Schema(
     {
@@ -106,7 +106,7 @@ def equity(
         If one starting cash is given to a run of several currencies.
     """
     known = facts_of(fills) if facts is None else facts
-    cash = _cash(starting_cash, fills, known, currency)
+    cash = single_cash(starting_cash, fills, known, currency)
     given, fills = fills, fills if currency is None else convert_fees(fills, known, rates or {}, currency)
     books = books_of(fills, known, starting_cash=cash, flows=flows, actions=actions, prices=prices)
     symbols = books.fills["symbol"].drop_nulls().unique().sort().to_list()
@@ -157,10 +157,20 @@ def priced_in(fills: pl.DataFrame, facts: pl.DataFrame) -> list[str | None]:
     return sorted(settles, key=lambda name: (name is not None, name or ""))
 
 
-def _cash(
-    given: Decimal | int | Cash, fills: pl.DataFrame, facts: pl.DataFrame, currency: str | None
+def single_cash(
+    given: Decimal | int | Cash, fills: pl.DataFrame, facts: pl.DataFrame, currency: str | None = None
 ) -> dict[str | None, Decimal]:
     """Return the starting cash by currency.
+
+    Parameters
+    ----------
+    given : Decimal, int, or mapping of currency to Decimal
+    fills : polars.DataFrame
+        Columns of :data:`walle.frames.FILLS`; those of one run.
+    facts : polars.DataFrame
+        Columns of :data:`walle.instruments.FACTS`.
+    currency : str, optional
+        That of one amount. None: that of the prices.
 
     Raises
     ------

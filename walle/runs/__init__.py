@@ -14,6 +14,9 @@ print(store.runs.read())  # one row per run: status, duration, how many orders a
 print(store.runs.history("bt-sma-eth-001"))  # status changes, orders, fills and events, in order of time
 print(store.runs.equity("bt-sma-eth-001", starting_cash=100_000))  # marked to market at the close of every bar
 print(store.runs.metrics("bt-sma-eth-001"))  # return, risk, drawdown, trades and fees, with their annualisation
+print(store.runs.drawdowns("bt-sma-eth-001"))  # the deepest falls, with their begin, bottom and recovery
+print(store.runs.returns("bt-sma-eth-001", period="month"))
+print(store.runs.metrics(store.runs.read()["id"], wide=True))  # many runs, one row each
 print(store.runs.recover())  # runs that are stored as running, and whose process is gone
 store.close()
 ```
@@ -31,8 +34,12 @@ announces it. Opening a store never changes a run.
 `store.runs.equity` marks cash and positions to market at the close of every bar, exactly.
 
 `store.runs.metrics` has one row per figure: `amount` for money; `value` for ratios, days and counts; `periods_per_year`
-where the figure was annualised; and `reason` where there is no figure. `walle.runs.metrics` documents the formulas and
-their sources.
+where the figure was annualised; `returns`, how many returns it is made of; and `reason` where there is no figure.
+`walle.runs.metrics` documents the formulas and their sources. Returns are by session of the symbols' calendars, from
+the last marked row of each; `store.bars.set_calendar` says when a market is open.
+
+Both mark a run at its own timeframe where bars of it are stored, else at the shortest stored. `store.runs.drawdowns`
+lists the deepest falls, and `store.runs.returns` the returns by month, year or session.
 
 ![Equity of the sample backtest, and its drawdown below](../../notebooks/pictures/equity-light.png)
 
@@ -51,20 +58,28 @@ The fills have to add up to the equity that the package reports, or nothing is s
 at the close is booked in the bar of the fill, one bar earlier than in the package.
 """
 
+from walle.runs.benchmark import Benchmark
+from walle.runs.figures import METRICS
 from walle.runs.history import history
-from walle.runs.metrics import METRICS, metrics
+from walle.runs.metrics import metrics
 from walle.runs.owner import is_alive, is_this_process, this_process
 from walle.runs.report import RunReport
 from walle.runs.results import Results, from_backtesting
+from walle.runs.tables import DRAWDOWNS, RETURNS, drawdowns, returns_by
 
 __all__ = [
+    "DRAWDOWNS",
     "METRICS",
+    "RETURNS",
+    "Benchmark",
     "Results",
     "RunReport",
+    "drawdowns",
     "from_backtesting",
     "history",
     "is_alive",
     "is_this_process",
     "metrics",
+    "returns_by",
     "this_process",
 ]

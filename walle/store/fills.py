@@ -11,7 +11,7 @@ import polars as pl
 from walle.fills import WriteReport
 from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
-from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
+from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel, TradeLevel
 from walle.records import Fill
 from walle.reports import IngestReport
 from walle.repositories.common import Time
@@ -205,8 +205,10 @@ class Fills(Part[FillRepository]):
         run_id: str | None = None,
         *,
         method: LotMethod = "fifo",
+        by: TradeLevel = "lot",
         symbol: str | None = None,
         timeframe: str | None = None,
+        dust: Decimal | None = None,
     ) -> pl.DataFrame:
         """Match fills into round trips: closed ones with their profit, and what is still open.
 
@@ -217,19 +219,25 @@ class Fills(Part[FillRepository]):
         method : str
             ``fifo``: a fill closes the oldest open lot; ``lifo``: the newest; ``average``: part of the whole
             position, at the average price of its entries.
+        by : str
+            ``lot``: one trade for each pair of fills; ``order``: for each pair of orders; ``flat``: from one time at
+            which the position was flat to the next, however many fills that took.
         symbol : str, optional
             Only this symbol.
         timeframe : str, optional
             Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
+        dust : Decimal, optional
+            With ``by="flat"``, a position below it is flat. None: the symbol's lot size, where that is stored.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.trades.TRADES`: run_id, symbol, trade, direction (long, short), quantity,
             entry_time, exit_time, entry_price, exit_price, pnl_gross, fees, fee_currency, pnl_net, unrealised, holding,
-            mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, reason. Money is Decimal(38, 18) in the
-            currency of the symbol's prices, rounded once; :func:`walle.fills.trades.trades` defines each figure.
-            Sorted by run, symbol and trade; empty without fills.
+            mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, currency, lots, reason. Money is
+            Decimal(38, 18) in ``currency``, in which the symbol settles, rounded once;
+            :func:`walle.fills.trades.trades` defines each figure. Sorted by run, symbol and trade; empty without
+            fills.
 
         Raises
         ------
@@ -244,7 +252,10 @@ class Fills(Part[FillRepository]):
         >>> trades.filter("is_open")["quantity"].sum()
         Decimal('2.000000000000000000')
         """
-        return self._call("trades", lambda core: core.trades(run_id, method=method, symbol=symbol, timeframe=timeframe))
+        return self._call(
+            "trades",
+            lambda core: core.trades(run_id, method=method, by=by, symbol=symbol, timeframe=timeframe, dust=dust),
+        )
 
     def audit(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import overload
@@ -11,7 +11,7 @@ from typing import overload
 import polars as pl
 
 from walle.fills import WriteReport
-from walle.options import Floats, LotMethod, OnInvalid, Returns
+from walle.options import Floats, LotMethod, OnInvalid, ReturnPeriod, Returns, TradeLevel
 from walle.records import BacktestResult, Run
 from walle.repositories.common import Time
 from walle.repositories.runs.repository import LEASE, RunRepository
@@ -348,13 +348,49 @@ class Runs(Part[RunRepository]):
         """
         return self._call("history", lambda core: core.history(run_id))
 
+    def ledger(
+        self, run_id: str, *, starting_cash: Decimal | int | Mapping[str, Decimal] | None = None
+    ) -> pl.DataFrame:
+        """Write down what a run did to its holdings: every fill, fee, cash flow and corporate action, exactly.
+
+        Parameters
+        ----------
+        run_id : str
+        starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            As for :meth:`equity`.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.fills.ledger.LEDGER`: sequence, time (UTC), asset, amount (Decimal(38, 18), above 0
+            for what came in), kind, book (cash or position), symbol, fill_id, order_id, cash_flow_id, action_id;
+            :func:`walle.fills.ledger.ledger` says which entries there are. In the order of time; empty without fills.
+
+        Raises
+        ------
+        UnknownRun
+            If nothing is stored of it; it suggests similar ids.
+        InputError
+            For a starting cash that is no exact number or in an unnamed currency of several, and for a split or
+            dividend inside a run that does not say on which prices it traded.
+
+        Examples
+        --------
+        >>> ledger = store.runs.ledger("bt-sma-eth-001")
+        >>> ledger.filter(asset="USD")["amount"].sum().normalize()
+        Decimal('44080.155558')
+        """
+        return self._call("ledger", lambda core: core.ledger(run_id, starting_cash=starting_cash))
+
     def equity(
         self,
         run_id: str,
         *,
         symbol: str | None = None,
         timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
 
@@ -364,16 +400,23 @@ class Runs(Part[RunRepository]):
         symbol : str, optional
             Only its fills of this symbol.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored for each symbol.
-        starting_cash : Decimal or int, optional
-            None: ``starting_cash`` (or ``cash``) of the run's config, or else 0.
+            Of the bars. None: that of the run, where bars of it are stored, else the shortest stored of each symbol.
+        starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            One amount is in the one currency of the run, or in ``currency``. None: ``starting_cash`` (or ``cash``) of
+            the run's config, or else 0.
+        currency : str, optional
+            Convert everything into it. None: one curve for each currency of the run; they are never added up.
+        rates : polars.DataFrame, optional
+            Rates of one's own: columns of :data:`walle.fills.rates.RATES`. None: the closes of stored bars of the pair,
+            directly, inversely, or over a third currency; a rate counts while no bar is missing since its bar ended.
 
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
-            fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
-            price); :func:`walle.fills.equity.equity` defines each. Sorted by time. Where a held symbol lacks a bar,
+            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), currency, cash,
+            position_value, equity and fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far),
+            unmarked (symbols without a price), rates (what converted it), reason (why it is null);
+            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a bar,
             position_value and equity are null. Empty without fills or bars.
 
         Raises
@@ -381,7 +424,7 @@ class Runs(Part[RunRepository]):
         UnknownRun
             If the run is not stored; it suggests similar ids.
         InputError
-            If its symbols are priced in several currencies, or the starting cash is not an exact number.
+            If the starting cash is not an exact number, or one amount for a run of several currencies.
 
         Examples
         --------
@@ -389,53 +432,77 @@ class Runs(Part[RunRepository]):
         Decimal('50702.035558')
         """
         return self._call(
-            "equity", lambda core: core.equity(run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash)
+            "equity",
+            lambda core: core.equity(
+                run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash, currency=currency, rates=rates
+            ),
         )
 
     def metrics(
         self,
-        run_id: str,
+        run_id: str | Iterable[str],
         *,
         symbol: str | None = None,
         method: LotMethod = "fifo",
+        by: TradeLevel = "flat",
         timeframe: str | None = None,
-        starting_cash: Decimal | int | None = None,
-        returns: Returns = "day",
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        returns: Returns = "session",
         periods: float | None = None,
         risk_free: float = 0.0,
+        benchmark: str | None = None,
+        wide: bool = False,
     ) -> pl.DataFrame:
-        """Compute the usual metrics of a run: return, risk, drawdown, trades, fees.
+        """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
 
         Parameters
         ----------
-        run_id : str
+        run_id : str or iterable of str
+            Fills and bars of several runs are read once for all of them.
         symbol : str, optional
             Only its fills of this symbol.
         method : str
             How fills become trades: ``fifo``, ``lifo`` or ``average``.
+        by : str
+            What a trade is in the figures of trades: from ``flat`` to flat, or of an ``order`` or ``lot``, as for
+            ``store.fills.trades``.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
-            The returns for volatility, Sharpe and Sortino: ``day``, from the last bar of a day (UTC) to that of the
-            next day with bars; or ``bar``.
+            What volatility, Sharpe, Sortino and what is relative to the benchmark look at. ``session``: the change from
+            the last marked row of one session to that of the next, by the calendars of the symbols (24/7: the days in
+            UTC); of several symbols, on each date on which any of their markets had a session, at the last close. On
+            bars longer than a day, each bar is a session. ``bar``: the change from bar to bar.
         periods : float, optional
-            The number of these returns in a year. None: the number of sessions (or bars) of the symbols' calendars in a
-            mean year: 365.25 for 24/7, about 252 for XNYS.
+            How many of these returns a year has. None: as many as the calendars have in a mean year: 365.25 for 24/7,
+            about 261 for 24/5 and 252 for XNYS; of ``1w`` bars 52.18, of ``1M`` bars 12.
         risk_free : float
-            The annual risk-free rate, such as 0.04.
+            A year's interest without risk, such as 0.04.
+        benchmark : str, optional
+            The symbol of a stored series: alpha, beta, tracking_error and information_ratio are added, on its bars of
+            the same timeframe as the run's, and on the sessions that both have.
+        wide : bool
+            One row per run and currency, with a column per figure.
 
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (if annualised), reason (why value and
-            amount are null, if they cannot be computed). :func:`walle.runs.metrics.metrics` lists the metrics with
-            their sources. Empty without fills.
+            Columns of :data:`walle.runs.METRICS`: run_id, metric, value (Float64: ratios, days, counts), amount
+            (Decimal(38, 18): money), currency (of the equity; of the fees in a row of fees), unit, periods_per_year (of
+            what is annualised), returns (Int64: how many returns counted, of what is made of returns), reason (why it
+            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
+            with their sources. Runs in the order in which they were given; no row of a run without fills. A run that
+            was never saved, but has fills, starts with 0 cash unless told.
+
+            With ``wide``: run_id, currency, then a column per figure, money as Decimal(38, 18) and others as Float64.
+            Fees in a currency without equity have a row of their own.
 
         Raises
         ------
         UnknownRun
-            If the run is not stored; it suggests similar ids.
+            When nothing at all is stored of one; near ids are offered.
+        UnknownSymbol
+            When the benchmark has no bars of the timeframe.
         InputError
             As for :meth:`equity`; also for an unknown method or ``returns``, or ``periods`` not above 0.
 
@@ -451,10 +518,111 @@ class Runs(Part[RunRepository]):
                 run_id,
                 symbol=symbol,
                 method=method,
+                by=by,
                 timeframe=timeframe,
                 starting_cash=starting_cash,
                 returns=returns,
                 periods=periods,
                 risk_free=risk_free,
+                benchmark=benchmark,
+                wide=wide,
+            ),
+        )
+
+    def drawdowns(
+        self,
+        run_id: str,
+        *,
+        top: int = 5,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+    ) -> pl.DataFrame:
+        """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
+
+        Parameters
+        ----------
+        run_id : str
+        top : int
+            How many to list, of each currency.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.DRAWDOWNS`: currency, begin, bottom and recovery (UTC; recovery is null if the
+            peak was not reached again), depth (Float64: a ratio below 0), amount (Decimal(38, 18): money below 0),
+            days_to_bottom and days (Float64). The deepest first; :func:`walle.runs.drawdowns` has the definition.
+            Empty without a drawdown, fills or bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for a ``top`` below 1.
+
+        Examples
+        --------
+        >>> worst = store.runs.drawdowns("bt-sma-eth-001", top=1)
+        >>> worst["depth"].round(4).item()
+        -0.0058
+        """
+        return self._call(
+            "drawdowns",
+            lambda core: core.drawdowns(
+                run_id, top=top, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
+            ),
+        )
+
+    def returns(
+        self,
+        run_id: str,
+        *,
+        period: ReturnPeriod = "month",
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+    ) -> pl.DataFrame:
+        """List the returns of a run by month, year or session.
+
+        Parameters
+        ----------
+        run_id : str
+        period : str
+            ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.RETURNS`: currency, period (Date: its first day, or that of the session),
+            return (Float64: a ratio), returns (Int64: how many sessions in it have a known return), reason (why the
+            return is null). Sorted by period; :func:`walle.runs.returns_by` has the definition. Empty without fills or
+            bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for another period.
+
+        Examples
+        --------
+        >>> months = store.runs.returns("bt-sma-eth-001")
+        >>> months["period"].to_list()
+        [datetime.date(2025, 3, 1)]
+        """
+        return self._call(
+            "returns",
+            lambda core: core.returns(
+                run_id, period=period, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
             ),
         )

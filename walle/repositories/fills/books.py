@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.common import IN_LIST
 from walle.repositories.select import expression, read
 
-__all__ = ["Beside", "beside", "prices_of_runs"]
+__all__ = ["Beside", "beside", "flows_of_runs", "prices_of_runs"]
 
 _STORED = pl.Schema({**FACTS, "valid_from": INSTANT, "aliases": pl.List(pl.String())})
 _FLOWS = pl.Schema(
@@ -80,7 +81,7 @@ async def beside(
         stored = await read(database, sa.select(*columns).order_by(table.c.id), _STORED, session)
     return Beside(
         await database.in_thread(partial(facts_of, fills, stored)),
-        await _flows(database, run_id, session),
+        (await flows_of_runs(database, [] if run_id is None else [run_id], session)).drop("run_id"),
         await _actions(database, fills, session),
     )
 
@@ -99,14 +100,18 @@ async def prices_of_runs(database: Database, ids: pl.Series, session: AsyncSessi
     return found
 
 
-async def _flows(database: Database, run_id: str | None, session: AsyncSession | None) -> pl.DataFrame:
+async def flows_of_runs(database: Database, ids: Sequence[str], session: AsyncSession | None = None) -> pl.DataFrame:
+    """Return the cash flows of some runs, without those that were corrected, sorted by time, with their run_id."""
     table, corrections = models.cash_flows, models.cash_corrections
-    if run_id is None or not database.has(table):
-        return pl.DataFrame(schema=_FLOWS)
-    corrected = sa.exists().where(corrections.c.cash_flow_id == table.c.id)
-    columns = [expression(database, table, name) for name in _FLOWS]
-    statement = sa.select(*columns).where(table.c.run_id == run_id, ~corrected)
-    return (await read(database, statement, _FLOWS, session)).sort("time", "id")
+    schema = pl.Schema({**_FLOWS, "run_id": pl.String()})
+    found = [pl.DataFrame(schema=schema)]
+    if database.has(table):
+        corrected = sa.exists().where(corrections.c.cash_flow_id == table.c.id)
+        columns = [expression(database, table, name) for name in schema]
+        for at in range(0, len(ids), IN_LIST):
+            few = sa.select(*columns).where(table.c.run_id.in_(ids[at : at + IN_LIST]), ~corrected)
+            found.append(await read(database, few, schema, session))
+    return pl.concat(found).sort("time", "id")
 
 
 async def _actions(database: Database, fills: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:

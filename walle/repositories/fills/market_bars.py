@@ -32,6 +32,8 @@ async def markets_of(
     end: datetime | None,
     start: datetime | None = None,
     session: AsyncSession | None = None,
+    *,
+    preferred: str | None = None,
 ) -> dict[str, Market]:
     """Read the bars of the fills' symbols, each from its first fill on.
 
@@ -48,6 +50,8 @@ async def markets_of(
         Bars from then on, if the first fill is later.
     session : AsyncSession, optional
         Read what its transaction sees.
+    preferred : str, optional
+        Where no timeframe is given, take this one instead of the shortest for each symbol of which it is stored.
 
     Returns
     -------
@@ -66,7 +70,7 @@ async def markets_of(
         stored = [row for row in stored if timeframe in (None, row["timeframe"])]
         if not stored:
             continue
-        row = min(stored, key=lambda row: length(row["timeframe"]))
+        row = min(stored, key=lambda row: (row["timeframe"] != preferred, length(row["timeframe"])))
         chosen = row["timeframe"]
         begin = min(shift(first, -length(chosen)), start or first)
         until = None if end is None else max(end, shift(first, timedelta(microseconds=1)))

@@ -61,7 +61,7 @@ async def rates_to(
     symbols = (await stored_series(database, None, session))["symbol"]
     ways = {name: way for name in sorted(wanted) if (way := steps_between(name, currency, symbols)) is not None}
     pairs = sorted({symbol for way in ways.values() for symbol, _ in way})
-    moments = pl.DataFrame({"symbol": pairs, "filled_at": [span[0]] * len(pairs)}, schema_overrides={"symbol": pl.String()})
+    moments = pl.DataFrame({"symbol": pl.Series(pairs, dtype=pl.String), "filled_at": [span[0]] * len(pairs)})
     markets = await markets_of(database, moments, timeframe, span[1], session=session) if pairs else {}
     for name, way in ways.items():
         if all(symbol in markets for symbol, _ in way):

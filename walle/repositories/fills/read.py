@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -15,7 +16,7 @@ from walle.database import Database
 from walle.errors import InputError, UnknownFill
 from walle.frames import FILL_ORDER, FILLS
 from walle.records import Fill
-from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
+from walle.repositories.common import IN_LIST, Time, canonical, check_name, in_range, known_run, one_of
 from walle.repositories.select import expression, read
 
 __all__ = ["FillReader"]
@@ -78,6 +79,41 @@ class FillReader:
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Return fills as a frame: columns of ``FILLS``."""
+        table = models.fills
+        conditions = [
+            *self._of("run_id", run_id),
+            *one_of(table.c.order_id, order_id),
+            *self._of("symbol", symbol),
+            *in_range(table.c.filled_at, start, end),
+        ]
+        frame = await self._frame(conditions, session)
+        if run_id is not None and frame.is_empty():
+            await known_run(self._database, run_id, session)
+        return frame.sort("filled_at", "id")
+
+    async def of_runs(
+        self, run_ids: Sequence[str], symbol: str | None, *, session: AsyncSession | None = None
+    ) -> pl.DataFrame:
+        """Read the fills of some runs, and of a symbol, where one is given: sorted by filled_at, then id.
+
+        Raises
+        ------
+        InputError
+            When there are fills, and none of that symbol.
+        """
+        parts = [pl.DataFrame(schema=FILLS)]
+        for at in range(0, len(run_ids), IN_LIST):
+            part = list(run_ids[at : at + IN_LIST])
+            parts.append(await self._frame([*self._of("run_id", part), *self._of("symbol", symbol)], session))
+        found = pl.concat(parts).sort("filled_at", "id")
+        if symbol is not None and found.is_empty():
+            for run_id in run_ids:
+                await self.of_symbol(run_id, symbol, session=session)
+        return found
+
+    async def _frame(
+        self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> pl.DataFrame:
         table, orders = models.fills, models.orders
         if not self._database.has(table):
             return pl.DataFrame(schema=FILLS)
@@ -88,18 +124,10 @@ class FillReader:
             if joins and name in ("run_id", "symbol"):
                 column = sa.func.coalesce(self._own(name), orders.c[name]).label(name)
             chosen.append(column)
-        statement: sa.Select[Any] = sa.select(*chosen).where(
-            *self._of("run_id", run_id),
-            *one_of(table.c.order_id, order_id),
-            *self._of("symbol", symbol),
-            *in_range(table.c.filled_at, start, end),
-        )
+        statement: sa.Select[Any] = sa.select(*chosen).where(*conditions)
         if joins:
             statement = statement.select_from(table.outerjoin(orders, table.c.order_id == orders.c.id))
-        frame = await read(self._database, statement, FILLS, session)
-        if run_id is not None and frame.is_empty():
-            await known_run(self._database, run_id, session)
-        return frame.sort(*FILL_ORDER)
+        return await read(self._database, statement, FILLS, session)
 
     async def of_symbol(
         self, run_id: str | None, symbol: str | None, *, session: AsyncSession | None = None
@@ -143,14 +171,16 @@ class FillReader:
         column = models.fills.c[name]
         return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
 
-    def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
-        """Return the condition that a fill, or its order if it has none, has that run or symbol."""
+    def _of(self, name: str, value: str | builtins.list[str] | None) -> builtins.list[sa.ColumnElement[bool]]:
+        """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
         if value is None:
             return []
-        check_name(value, name)
+        values = [check_name(each, name) for each in ([value] if isinstance(value, str) else value)]
         own, orders = self._own(name), models.orders
-        conditions = [own == value]
+        one = len(values) == 1
+        conditions = [own == values[0] if one else own.in_(values)]
         if self._database.has(orders):
-            theirs = sa.select(orders.c.id).where(orders.c[name] == value)
+            same = orders.c[name] == values[0] if one else orders.c[name].in_(values)
+            theirs = sa.select(orders.c.id).where(same)
             conditions.append(sa.and_(own.is_(None), models.fills.c.order_id.in_(theirs)))
         return [sa.or_(*conditions)]

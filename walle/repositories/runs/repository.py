@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ from walle.envelope import Event
 from walle.errors import Conflict, DuplicateKey, IllegalTransition, InputError, LostUpdate, UnknownRun
 from walle.fills import WriteReport
 from walle.frames import FILL_CONFLICTS, INSTANT, ORDER_CONFLICTS, REJECTED_FILLS, REJECTED_ORDERS, RUNS
-from walle.options import Floats, LotMethod, OnInvalid, Returns
+from walle.options import Floats, LotMethod, OnInvalid, ReturnPeriod, Returns, TradeLevel
 from walle.records import BacktestResult, Run
 from walle.reports import IngestReport
 from walle.repositories.common import IN_LIST, Time
@@ -30,6 +30,7 @@ from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository
 from walle.repositories.runs.analysis import RunAnalysis
 from walle.repositories.runs.backtest_results import BacktestResultRepository
+from walle.repositories.runs.metrics import RunMetrics
 from walle.repositories.runs.read import RunReader, record
 from walle.repositories.select import read
 from walle.runs import Results, RunReport, is_alive, is_this_process, this_process
@@ -57,6 +58,7 @@ class RunRepository:
         self._database = database
         self._reader = RunReader(database)
         self._analysis = RunAnalysis(database, self._reader)
+        self._metrics = RunMetrics(database, self._reader)
 
     @overload
     async def save(self, run: Run, *, session: AsyncSession | None = None) -> Run: ...
@@ -569,6 +571,8 @@ class RunRepository:
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
@@ -579,18 +583,25 @@ class RunRepository:
         symbol : str, optional
             Only its fills of this symbol.
         timeframe : str, optional
-            Of the bars. None: the shortest that is stored for each symbol.
-        starting_cash : Decimal or int, optional
-            None: ``starting_cash`` (or ``cash``) of the run's config, or else 0.
+            Of the bars. None: that of the run, where bars of it are stored, else the shortest stored of each symbol.
+        starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            One amount is in the one currency of the run, or in ``currency``. None: ``starting_cash`` (or ``cash``) of
+            the run's config, or else 0.
+        currency : str, optional
+            Convert everything into it. None: one curve for each currency of the run; they are never added up.
+        rates : polars.DataFrame, optional
+            Rates of one's own: columns of :data:`walle.fills.rates.RATES`. None: the closes of stored bars of the pair,
+            directly, inversely, or over a third currency; a rate counts while no bar is missing since its bar ended.
         session : AsyncSession, optional
             Read what its transaction sees.
 
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), cash, position_value, equity and
-            fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far), unmarked (symbols without a
-            price); :func:`walle.fills.equity.equity` defines each. Sorted by time. Where a held symbol lacks a bar,
+            Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), currency, cash,
+            position_value, equity and fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far),
+            unmarked (symbols without a price), rates (what converted it), reason (why it is null);
+            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a bar,
             position_value and equity are null. Empty without fills or bars.
 
         Raises
@@ -598,62 +609,83 @@ class RunRepository:
         UnknownRun
             If the run is not stored; it suggests similar ids.
         InputError
-            If its symbols are priced in several currencies, or the starting cash is not an exact number.
+            If the starting cash is not an exact number, or one amount for a run of several currencies.
 
         Examples
         --------
         >>> store.runs.equity("bt-sma-eth-001")["equity"][-1].normalize()
         Decimal('50702.035558')
         """
-        return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, session)
+        return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, currency, rates, session)
 
     async def metrics(
         self,
-        run_id: str,
+        run_id: str | Iterable[str],
         *,
         symbol: str | None = None,
         method: LotMethod = "fifo",
+        by: TradeLevel = "flat",
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
-        returns: Returns = "day",
+        returns: Returns = "session",
         periods: float | None = None,
         risk_free: float = 0.0,
+        benchmark: str | None = None,
+        wide: bool = False,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
-        """Compute the usual metrics of a run: return, risk, drawdown, trades, fees.
+        """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
 
         Parameters
         ----------
-        run_id : str
+        run_id : str or iterable of str
+            Fills and bars of several runs are read once for all of them.
         symbol : str, optional
             Only its fills of this symbol.
         method : str
             How fills become trades: ``fifo``, ``lifo`` or ``average``.
+        by : str
+            What a trade is in the figures of trades: from ``flat`` to flat, or of an ``order`` or ``lot``, as for
+            ``store.fills.trades``.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
-            The returns for volatility, Sharpe and Sortino: ``day``, from the last bar of a day (UTC) to that of the
-            next day with bars; or ``bar``.
+            What volatility, Sharpe, Sortino and what is relative to the benchmark look at. ``session``: the change from
+            the last marked row of one session to that of the next, by the calendars of the symbols (24/7: the days in
+            UTC); of several symbols, on each date on which any of their markets had a session, at the last close. On
+            bars longer than a day, each bar is a session. ``bar``: the change from bar to bar.
         periods : float, optional
-            The number of these returns in a year. None: the number of sessions (or bars) of the symbols' calendars in a
-            mean year: 365.25 for 24/7, about 252 for XNYS.
+            How many of these returns a year has. None: as many as the calendars have in a mean year: 365.25 for 24/7,
+            about 261 for 24/5 and 252 for XNYS; of ``1w`` bars 52.18, of ``1M`` bars 12.
         risk_free : float
-            The annual risk-free rate, such as 0.04.
+            A year's interest without risk, such as 0.04.
+        benchmark : str, optional
+            The symbol of a stored series: alpha, beta, tracking_error and information_ratio are added, on its bars of
+            the same timeframe as the run's, and on the sessions that both have.
+        wide : bool
+            One row per run and currency, with a column per figure.
         session : AsyncSession, optional
             Read what its transaction sees.
 
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`walle.runs.metrics.METRICS`: metric, value (Float64: ratios, days, counts), amount
-            (Decimal(38, 18): money) and its currency, unit, periods_per_year (if annualised), reason (why value and
-            amount are null, if they cannot be computed). :func:`walle.runs.metrics.metrics` lists the metrics with
-            their sources. Empty without fills.
+            Columns of :data:`walle.runs.METRICS`: run_id, metric, value (Float64: ratios, days, counts), amount
+            (Decimal(38, 18): money), currency (of the equity; of the fees in a row of fees), unit, periods_per_year (of
+            what is annualised), returns (Int64: how many returns counted, of what is made of returns), reason (why it
+            could not be measured; value and amount are null then). :func:`walle.runs.metrics.metrics` lists the figures
+            with their sources. Runs in the order in which they were given; no row of a run without fills. A run that
+            was never saved, but has fills, starts with 0 cash unless told.
+
+            With ``wide``: run_id, currency, then a column per figure, money as Decimal(38, 18) and others as Float64.
+            Fees in a currency without equity have a row of their own.
 
         Raises
         ------
         UnknownRun
-            If the run is not stored; it suggests similar ids.
+            When nothing at all is stored of one; near ids are offered.
+        UnknownSymbol
+            When the benchmark has no bars of the timeframe.
         InputError
             As for :meth:`equity`; also for an unknown method or ``returns``, or ``periods`` not above 0.
 
@@ -663,9 +695,114 @@ class RunRepository:
         >>> round(metrics.filter(metric="total_return")["value"].item(), 4)
         0.014
         """
-        return await self._analysis.metrics(
-            run_id, symbol, method, timeframe, starting_cash, returns, periods, risk_free, session
+        return await self._metrics.metrics(
+            run_id,
+            symbol,
+            method,
+            by,
+            timeframe,
+            starting_cash,
+            returns,
+            periods,
+            risk_free,
+            benchmark,
+            wide,
+            session,
         )
+
+    async def drawdowns(
+        self,
+        run_id: str,
+        *,
+        top: int = 5,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
+
+        Parameters
+        ----------
+        run_id : str
+        top : int
+            How many to list, of each currency.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.DRAWDOWNS`: currency, begin, bottom and recovery (UTC; recovery is null if the
+            peak was not reached again), depth (Float64: a ratio below 0), amount (Decimal(38, 18): money below 0),
+            days_to_bottom and days (Float64). The deepest first; :func:`walle.runs.drawdowns` has the definition.
+            Empty without a drawdown, fills or bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for a ``top`` below 1.
+
+        Examples
+        --------
+        >>> worst = store.runs.drawdowns("bt-sma-eth-001", top=1)
+        >>> worst["depth"].round(4).item()
+        -0.0058
+        """
+        return await self._metrics.drawdowns(run_id, top, symbol, timeframe, starting_cash, session)
+
+    async def returns(
+        self,
+        run_id: str,
+        *,
+        period: ReturnPeriod = "month",
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List the returns of a run by month, year or session.
+
+        Parameters
+        ----------
+        run_id : str
+        period : str
+            ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
+        symbol : str, optional
+            Only its fills of this one.
+        timeframe, starting_cash
+            As for :meth:`equity`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.runs.RETURNS`: currency, period (Date: its first day, or that of the session),
+            return (Float64: a ratio), returns (Int64: how many sessions in it have a known return), reason (why the
+            return is null). Sorted by period; :func:`walle.runs.returns_by` has the definition. Empty without fills or
+            bars.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of it; near ids are offered.
+        InputError
+            As for :meth:`equity`; for another period.
+
+        Examples
+        --------
+        >>> months = store.runs.returns("bt-sma-eth-001")
+        >>> months["period"].to_list()
+        [datetime.date(2025, 3, 1)]
+        """
+        return await self._metrics.returns(run_id, period, symbol, timeframe, starting_cash, session)
 
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
         """Lock the stored ones of some runs in the order of their ids, which avoids deadlocks, and return them."""
