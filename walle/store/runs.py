@@ -416,8 +416,8 @@ class Runs(Part[RunRepository]):
             Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), currency, cash,
             position_value, equity and fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far),
             unmarked (symbols without a price), rates (what converted it), reason (why it is null);
-            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a bar,
-            position_value and equity are null. Empty without fills or bars.
+            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a
+            bar, position_value and equity are null. Empty without fills or bars.
 
         Raises
         ------
@@ -452,6 +452,8 @@ class Runs(Part[RunRepository]):
         risk_free: float = 0.0,
         benchmark: str | None = None,
         wide: bool = False,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
 
@@ -483,6 +485,8 @@ class Runs(Part[RunRepository]):
             the same timeframe as the run's, and on the sessions that both have.
         wide : bool
             One row per run and currency, with a column per figure.
+        currency, rates
+            As for :meth:`equity`. The figures of trades are of those that settle in it.
 
         Returns
         -------
@@ -526,6 +530,8 @@ class Runs(Part[RunRepository]):
                 risk_free=risk_free,
                 benchmark=benchmark,
                 wide=wide,
+                currency=currency,
+                rates=rates,
             ),
         )
 

@@ -89,12 +89,12 @@ class FillReader:
         frame = await self._frame(conditions, session)
         if run_id is not None and frame.is_empty():
             await known_run(self._database, run_id, session)
-        return frame.sort("filled_at", "id")
+        return frame.sort(*FILL_ORDER)
 
     async def of_runs(
         self, run_ids: Sequence[str], symbol: str | None, *, session: AsyncSession | None = None
     ) -> pl.DataFrame:
-        """Read the fills of some runs, and of a symbol, where one is given: sorted by filled_at, then id.
+        """Read the fills of some runs, and of a symbol, where one is given: in their order.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class FillReader:
         for at in range(0, len(run_ids), IN_LIST):
             part = list(run_ids[at : at + IN_LIST])
             parts.append(await self._frame([*self._of("run_id", part), *self._of("symbol", symbol)], session))
-        found = pl.concat(parts).sort("filled_at", "id")
+        found = pl.concat(parts).sort(*FILL_ORDER)
         if symbol is not None and found.is_empty():
             for run_id in run_ids:
                 await self.of_symbol(run_id, symbol, session=session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,16 +18,18 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.enums import CashFlowKind
 from walle.errors import InputError
-from walle.fills.equity import priced_in
+from walle.fills.equity import currencies_of, priced_in, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
 from walle.fills.matching import check_method
+from walle.fills.rates import Rate, convert_fees
 from walle.fills.trades import trades
 from walle.frames import FILLS
 from walle.records import Run
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
 from walle.repositories.common import IN_LIST, check_name, known_run
 from walle.repositories.fills.books import Beside, beside, flows_of_runs
+from walle.repositories.fills.rates import rates_to
 from walle.repositories.fills.read import FillReader
 from walle.repositories.runs.benchmark import Benchmarks
 from walle.repositories.runs.markets import markets_of_runs
@@ -61,6 +63,8 @@ class Held:
     whole: Markets = field(default_factory=dict)
     equity: pl.DataFrame = field(default_factory=pl.DataFrame)
     currency: str | None = None
+    rates: Mapping[str, Rate] | None = None
+    """If the equity is converted: the rates that are known."""
     pairs: list[Pair] = field(default_factory=list)
     """The calendars of its symbols, each with the timeframe of its bars."""
 
@@ -116,6 +120,8 @@ class RunMetrics:
         risk_free: float,
         benchmark: str | None,
         wide: bool,
+        currency: str | None,
+        rates: pl.DataFrame | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the usual figures of runs."""
@@ -124,7 +130,7 @@ class RunMetrics:
         check_risk_free(risk_free)
         if periods is not None:
             check_periods(periods)
-        runs = await self._worth(_ids(run_id), symbol, timeframe, starting_cash, session)
+        runs = await self._worth(_ids(run_id), symbol, timeframe, starting_cash, session, currency, rates)
         peers = Benchmarks(self._database, benchmark, returns, periods)
         await peers.read([held for held in runs if held.fills.height], session)
         work = partial(_measured, runs, method, by, returns, periods, risk_free, peers)
@@ -171,6 +177,8 @@ class RunMetrics:
         timeframe: str | None,
         starting_cash: StartingCash | None,
         session: AsyncSession | None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
     ) -> list[Held]:
         """Read runs, their fills and their bars, each once, and reckon their equity."""
         stored: dict[str, Run] = {}
@@ -202,7 +210,27 @@ class RunMetrics:
             if not held.pairs:
                 named = held.fills["symbol"].drop_nulls().unique().sort()
                 held.pairs = [(calendars[name], "1d") for name in named] or [(find_calendar(DEFAULT), "1d")]
-        return await self._database.in_thread(partial(_reckon, runs))
+        found = {} if currency is None else await self._rates(runs, currency, rates, timeframe, session)
+        return await self._database.in_thread(partial(_reckon, runs, currency, found))
+
+    async def _rates(
+        self,
+        runs: Sequence[Held],
+        currency: str,
+        given: pl.DataFrame | None,
+        timeframe: str | None,
+        session: AsyncSession | None,
+    ) -> dict[str, Rate]:
+        """Find the rates of all currencies of the runs, for all of their time."""
+        names: set[str | None] = set()
+        for held in runs:
+            start = single_cash(held.cash, held.fills, held.known.facts, currency)
+            names.update(currencies_of(held.fills, held.known.facts, start, held.known.flows))
+        begun = [held.run.started_at for held in runs if held.run is not None and held.run.started_at is not None]
+        first = min([*begun, *(held.span()[0] for held in runs if held.fills.height)], default=EPOCH)
+        ended = [None if held.run is None else held.run.stopped_at for held in runs]
+        last = None if None in ended else max((end for end in ended if end is not None), default=None)
+        return await rates_to(self._database, currency, names, given, (first, last), timeframe, session)
 
 
 def _ids(run_id: str | Iterable[str]) -> list[str]:
@@ -211,10 +239,15 @@ def _ids(run_id: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_name(name, "run_id") for name in run_id))
 
 
-def _reckon(runs: Sequence[Held]) -> list[Held]:
-    """Return the runs with their equity; one of several currencies once for each."""
+def _reckon(runs: Sequence[Held], currency: str | None, rates: Mapping[str, Rate]) -> list[Held]:
+    """Return the runs with their equity; one of several currencies once for each, if it is not converted."""
     found: list[Held] = []
     for held in runs:
+        held.cash = single_cash(held.cash, held.fills, held.known.facts, currency)
+        if currency is not None:
+            fills = convert_fees(held.fills, held.known.facts, rates, currency)
+            found.append(dataclasses.replace(held, fills=fills, currency=currency, rates=rates))
+            continue
         settles = priced_in(held.fills, held.known.facts) or [None]
         for name in settles:
             mine = held.known.facts.filter(pl.col("settle").eq_missing(pl.lit(name, pl.String)))["symbol"]
@@ -257,8 +290,8 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     if plain:
         facts = runs[plain[0]].known.facts
         every = trades(pl.concat(runs[number].fills for number in plain), method=method, by=by, facts=facts)
-        parts = every.partition_by("run_id", "currency", as_dict=True)
-        found = {number: parts.get((runs[number].run_id, runs[number].currency), every.clear()) for number in plain}
+        by_run = {str(name): part for (name,), part in every.partition_by("run_id", as_dict=True).items()}
+        found = {number: by_run.get(runs[number].run_id, every.clear()) for number in plain}
     for number, held in enumerate(runs):
         if number not in found:
             prices = None if held.run is None else held.run.prices
@@ -266,7 +299,15 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
             found[number] = trades(
                 held.fills, method=method, by=by, facts=known.facts, actions=known.actions, prices=prices
             )
-    return [found[number] for number in range(len(runs))]
+    return [_in_currency(found[number], held) for number, held in enumerate(runs)]
+
+
+def _in_currency(deals: pl.DataFrame, held: Held) -> pl.DataFrame:
+    """Return the trades of a curve; if it is converted, those in other currencies have no profit."""
+    same = pl.col("currency").eq_missing(pl.lit(held.currency, pl.String))
+    if held.rates is None:
+        return deals.filter(same)
+    return deals.with_columns(pl.when(same).then("pnl_net").alias("pnl_net"))
 
 
 def _sessions(runs: Sequence[Held]) -> list[pl.DataFrame]:

@@ -601,8 +601,8 @@ class RunRepository:
             Columns of :data:`walle.fills.equity.EQUITY`: time (UTC, the end of a bar), currency, cash,
             position_value, equity and fees (Decimal(38, 18)), fills, orphan_fills, foreign_fees (counts so far),
             unmarked (symbols without a price), rates (what converted it), reason (why it is null);
-            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a bar,
-            position_value and equity are null. Empty without fills or bars.
+            :func:`walle.fills.equity.equity` defines each. Sorted by currency and time. Where a held symbol lacks a
+            bar, position_value and equity are null. Empty without fills or bars.
 
         Raises
         ------
@@ -632,6 +632,8 @@ class RunRepository:
         risk_free: float = 0.0,
         benchmark: str | None = None,
         wide: bool = False,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
@@ -664,6 +666,8 @@ class RunRepository:
             the same timeframe as the run's, and on the sessions that both have.
         wide : bool
             One row per run and currency, with a column per figure.
+        currency, rates
+            As for :meth:`equity`. The figures of trades are of those that settle in it.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -707,6 +711,8 @@ class RunRepository:
             risk_free,
             benchmark,
             wide,
+            currency,
+            rates,
             session,
         )
 

@@ -14,6 +14,7 @@ from walle.errors import InputError
 from walle.fills.equity import equity, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
+from walle.fills.rates import Rate
 from walle.records import Run
 from walle.repositories.fills.books import Beside
 from walle.runs.equities import Account, are_plain, equities
@@ -33,6 +34,7 @@ class Traded(Protocol):
     fills: pl.DataFrame
     cash: Decimal | Cash
     currency: str | None
+    rates: Mapping[str, Rate] | None
     known: Beside
     markets: Markets
     whole: Markets
@@ -47,7 +49,7 @@ def equity_of(runs: Sequence[Traded]) -> list[pl.DataFrame]:
         return []
     plain = are_plain([held.fills for held in runs], [held.currency for held in runs], runs[0].known.facts)
     for number, held in enumerate(runs):
-        if plain[number] and held.known.flows.is_empty() and held.known.actions.is_empty():
+        if plain[number] and held.rates is None and held.known.flows.is_empty() and held.known.actions.is_empty():
             groups.setdefault(id(held.whole), []).append(number)
         else:
             found[number] = _curve(held)
@@ -66,13 +68,15 @@ def _curve(held: Traded) -> pl.DataFrame:
         flows=held.known.flows,
         actions=held.known.actions,
         prices=None if held.run is None else held.run.prices,
+        currency=None if held.rates is None else held.currency,
+        rates=held.rates,
     )
     return curves.filter(pl.col("currency").eq_missing(pl.lit(held.currency, pl.String)))
 
 
 def start_of(held: Traded) -> Fraction:
     """Return what a run started with in the currency of its curve."""
-    cash = single_cash(held.cash, held.fills, held.known.facts)
+    cash = single_cash(held.cash, held.fills, held.known.facts, held.currency)
     return Fraction(cash.get(held.currency, 0))
 
 

@@ -1,0 +1,348 @@
+"""What a run earned, worked out by hand: contracts, currencies, fees, splits, cash flows, and the order of fills."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+import walle
+from tests.samples import START, bars
+from tests.samples import run as saved_run
+from walle import CashFlow, CorporateAction, Fill, Instrument
+
+D = Decimal
+MINUTE = timedelta(minutes=1)
+
+
+def deal(
+    number: int, side: str, quantity: str, price: str, symbol: str, fee: str | None = None, currency: str | None = None
+) -> Fill:
+    return Fill(
+        id=f"f{number}",
+        order_id=f"o{number}",
+        run_id="r",
+        symbol=symbol,
+        side=side,
+        quantity=D(quantity),
+        price=D(price),
+        commission=None if fee is None else D(fee),
+        commission_currency=currency,
+        filled_at=START + MINUTE * number,
+    )
+
+
+def prepare(store: walle.Store, fills: list[Fill], closes: dict[str, float], **run: Any) -> None:
+    """Store a run with its fills, and bars at a constant price for an hour."""
+    facts: dict[str, Any] = {"id": "r", "symbols": None, "timeframe": None, "config": None, **run}
+    store.runs.save(saved_run(1, **facts))
+    store.fills.append(fills)
+    for symbol, close in closes.items():
+        flat = bars(60).with_columns(**{name: pl.lit(close) for name in ("open", "high", "low", "close")})
+        store.bars.ingest(flat, symbol=symbol, timeframe="1m", progress=False)
+
+
+def last(store: walle.Store, column: str = "equity", **options: Any) -> dict[str | None, Any]:
+    """Return a column of the last row of each curve, by currency."""
+    worth = store.runs.equity("r", **options)
+    return dict(worth.group_by("currency").last().select("currency", column).iter_rows())
+
+
+def gained(store: walle.Store, **options: Any) -> list[tuple[Any, ...]]:
+    return store.fills.trades("r", **options).select("pnl_gross", "fees", "pnl_net", "currency").rows()
+
+
+# contracts
+
+
+def test_a_future_earns_its_points_times_its_multiplier(store: walle.Store) -> None:
+    store.instruments.save(
+        Instrument(symbol="ESZ5", kind="future", quote="USD", settle="USD", multiplier=D(50), tick_size=D("0.25"))
+    )
+    fills = [deal(1, "buy", "1", "6000", "ESZ5", "4.50", "USD"), deal(5, "sell", "1", "6020", "ESZ5", "4.50", "USD")]
+    prepare(store, fills, {"ESZ5": 6020.0})
+    assert gained(store) == [(D(1000), D(9), D(991), "USD")]
+    assert last(store, starting_cash=D(100_000)) == {"USD": D(100_991)}
+    entries = store.runs.ledger("r", starting_cash=D(100_000))
+    assert entries.select("asset", "amount", "kind", "book").rows() == [
+        ("USD", D(100_000), "opening", "cash"),
+        ("ESZ5", D(1), "trade", "position"),
+        ("USD", D("-4.5"), "fee", "cash"),
+        ("ESZ5", D(-1), "trade", "position"),
+        ("USD", D(1000), "realised", "cash"),
+        ("USD", D("-4.5"), "fee", "cash"),
+    ]
+
+
+def test_an_open_future_is_worth_what_it_has_gained_so_far(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="ESZ5", kind="future", quote="USD", multiplier=D(50)))
+    prepare(store, [deal(1, "sell", "2", "6000", "ESZ5")], {"ESZ5": 5990.0})
+    assert last(store, "position_value") == {"USD": D(1000)}
+    assert last(store, "cash") == {"USD": D(0)}
+    (row,) = store.fills.trades("r").rows(named=True)
+    assert (row["direction"], row["unrealised"], row["pnl_gross"]) == ("short", D(1000), None)
+
+
+def test_an_option_counts_its_hundred_shares(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="SPY 260116C500", kind="option", quote="USD", multiplier=D(100)))
+    symbol = "SPY 260116C500"
+    prepare(store, [deal(1, "buy", "1", "3", symbol), deal(2, "sell", "1", "5", symbol)], {symbol: 5.0})
+    assert gained(store) == [(D(200), D(0), D(200), "USD")]
+    assert last(store, starting_cash=1000) == {"USD": D(1200)}
+
+
+def test_an_inverse_perpetual_earns_in_its_base(store: walle.Store) -> None:
+    symbol = "BTC/USD:BTC"
+    fills = [deal(1, "buy", "10000", "50000", symbol), deal(2, "sell", "10000", "55000", symbol, "0.0002", "BTC")]
+    prepare(store, fills, {symbol: 55_000.0})
+    # 10,000 / 50,000 - 10,000 / 55,000 = 1 / 55 BTC, less the fee
+    assert gained(store) == [(D("0.018181818181818182"), D("0.0002"), D("0.017981818181818182"), "BTC")]
+    assert last(store, starting_cash=D(1)) == {"BTC": D("1.017981818181818182")}
+
+
+def test_the_fees_of_a_linear_perpetual_leave_its_settlement_currency(store: walle.Store) -> None:
+    symbol = "BTC/USDT:USDT"
+    fills = [
+        deal(1, "buy", "0.02", "50000", symbol, "0.4", "USDT"),
+        deal(2, "sell", "0.02", "50500", symbol, "0.404", "USDT"),
+    ]
+    prepare(store, fills, {symbol: 50_500.0})
+    assert last(store, starting_cash=10_000) == {"USDT": D("10009.196")}
+    assert last(store, "fees") == {"USDT": D("0.804")}
+
+
+# corporate actions
+
+
+def split_run(store: walle.Store, **run: Any) -> None:
+    day = timedelta(days=1)
+    times = [START, START + 3 * day]
+    fills = [deal(1, "buy", "100", "400", "AAPL"), deal(2, "sell", "400", "110", "AAPL")]
+    fills = [dataclasses.replace(fill, filled_at=time) for fill, time in zip(fills, times, strict=True)]
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    store.actions.append(CorporateAction(id="s1", symbol="AAPL", kind="split", ex_date=START + 2 * day, ratio=D(4)))
+    prepare(store, fills, {}, **run)
+    closes = [400.0, 400.0, 110.0, 110.0, 110.0]
+    table = pl.DataFrame(
+        {"timestamp": [START + day * n for n in range(5)], **dict.fromkeys(("open", "high", "low", "close"), closes)}
+    ).with_columns(volume=pl.lit(1.0))
+    store.bars.ingest(table, symbol="AAPL", timeframe="1d", progress=False)
+
+
+def test_a_split_scales_what_is_held_and_leaves_no_short(store: walle.Store) -> None:
+    split_run(store, prices="raw")
+    (row,) = store.fills.trades("r").rows(named=True)
+    assert (row["quantity"], row["entry_price"], row["exit_price"]) == (D(400), D(100), D(110))
+    assert (row["pnl_gross"], row["is_open"]) == (D(4000), False)
+    worth = store.runs.equity("r", starting_cash=D(50_000))
+    assert worth["equity"].to_list() == [D(50_000), D(50_000), D(54_000), D(54_000), D(54_000)]
+    kinds = store.runs.ledger("r").filter(symbol="AAPL", book="position").select("kind", "amount").rows()
+    assert kinds == [("trade", D(100)), ("split", D(300)), ("trade", D(-400))]
+
+
+def test_a_split_inside_a_run_that_does_not_say_its_prices_gives_no_number(store: walle.Store) -> None:
+    split_run(store)
+    worth = store.runs.equity("r", starting_cash=D(50_000))
+    assert worth["equity"].to_list()[:2] == [D(50_000)] * 2 and worth["equity"].to_list()[2] is None
+    assert "does not say on which prices it traded" in worth["reason"][2]
+    row = store.fills.trades("r").row(0, named=True)
+    assert row["pnl_gross"] is None and "does not say on which prices" in row["reason"]
+    with pytest.raises(walle.InputError, match=r"split of AAPL .*prices='raw'"):
+        store.runs.ledger("r")
+
+
+def test_a_run_on_adjusted_prices_is_not_split_twice(store: walle.Store) -> None:
+    split_run(store, prices="splits")
+    row = store.fills.trades("r").row(0, named=True)
+    assert (row["quantity"], row["pnl_gross"]) == (D(100), D(-29_000))
+
+
+def test_dividends_funding_and_deposits_reach_the_cash(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    prepare(store, [deal(1, "buy", "10", "100", "AAPL")], {"AAPL": 100.0}, prices="raw")
+    at = START + MINUTE * 10
+    store.cash.append(
+        [
+            CashFlow(id="c1", run_id="r", time=at, kind="deposit", amount=D(500), currency="USD"),
+            CashFlow(id="c2", run_id="r", time=at, kind="dividend", amount=D("2.40"), currency="USD", symbol="AAPL"),
+            CashFlow(id="c3", run_id="r", time=at, kind="funding", amount=D("-0.15"), currency="USDT"),
+        ]
+    )
+    assert last(store, starting_cash={"USD": D(2000)}) == {"USD": D("2502.4"), "USDT": D("-0.15")}
+    figures = store.runs.metrics("r", starting_cash={"USD": D(2000)}).filter(currency="USD", metric="net_profit")
+    assert figures["amount"].to_list() == [D("2.4")]  # the deposit is no profit
+
+
+def test_a_dividend_is_paid_on_what_was_held_at_the_close_before(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    action = CorporateAction(
+        id="d1", symbol="AAPL", kind="dividend", ex_date=START + timedelta(days=1), amount=D("0.24"), currency="USD"
+    )
+    store.actions.append(action)
+    late = START + timedelta(days=1)
+    fills = [
+        deal(1, "buy", "10", "100", "AAPL"),
+        dataclasses.replace(deal(2, "buy", "5", "100", "AAPL"), filled_at=late),
+    ]
+    prepare(store, fills, {}, prices="raw")
+    entries = store.runs.ledger("r").filter(kind="dividend")
+    assert entries.select("time", "asset", "amount", "action_id").rows() == [(late, "USD", D("2.4"), "d1")]
+    flow = CashFlow(
+        id="c1", run_id="r", time=late, kind="dividend", amount=D("2.04"), currency="USD", symbol="AAPL", action_id="d1"
+    )
+    store.cash.append(flow)  # what was paid after tax stands in its place
+    assert store.runs.ledger("r").filter(kind="dividend")["amount"].to_list() == [D("2.04")]
+
+
+# currencies
+
+
+def test_bitcoins_and_dollars_are_not_added_up(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "1", "50000", "BTC-USDC", "10", "USDC"),
+        deal(2, "buy", "10", "0.01", "BCH-BTC", "0.0001", "BTC"),
+    ]
+    prepare(store, fills, {"BTC-USDC": 50_100.0, "BCH-BTC": 0.012})
+    start = {"USDC": D(100_000), "BTC": D(1)}
+    assert last(store, starting_cash=start) == {"USDC": D(100_090), "BTC": D("1.0199")}
+    with pytest.raises(walle.InputError, match=r"BTC and USDC; in which .* starting_cash=\{'BTC'"):
+        store.runs.equity("r", starting_cash=D(100_000))
+
+
+def test_unknown_currencies_are_not_added_up(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "1", "100", "AAPL"), deal(2, "buy", "1", "200", "SAP")]
+    prepare(store, fills, {"AAPL": 110.0, "SAP": 190.0})
+    worth = store.runs.equity("r").row(-1, named=True)
+    assert (worth["currency"], worth["cash"], worth["equity"]) == (None, None, None)
+    assert worth["reason"] == "the currencies of AAPL and SAP are unknown, and not added up: save their instruments"
+    for symbol, currency in (("AAPL", "USD"), ("SAP", "EUR")):
+        store.instruments.save(Instrument(symbol=symbol, kind="stock", quote=currency))
+    assert last(store) == {"EUR": D(-10), "USD": D(10)}
+
+
+def test_a_fee_in_the_base_leaves_the_position(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "10", "100", "LINK/USDT", "0.01", "LINK"),
+        deal(2, "sell", "9.99", "101", "LINK/USDT", "1.00899", "USDT"),
+    ]
+    prepare(store, fills, {"LINK/USDT": 101.0})
+    assert last(store, starting_cash=10_000) == {"USDT": D("10007.98101")}
+    assert last(store, "position_value") == {"USDT": D(0)}
+    (row,) = store.fills.trades("r").rows(named=True)
+    assert not row["is_open"]
+    # 9.99 bought at 100 and sold at 101; 0.01 LINK at 100 and 1.00899 USDT are its fees
+    assert (row["quantity"], row["pnl_gross"], row["fees"]) == (D("9.99"), D("9.99"), D("2.00899"))
+    assert row["pnl_net"] == D("7.98101")
+
+
+def test_fees_in_a_third_currency_are_converted_or_the_profit_is_not_known(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "1", "100", "ETH/USDT", "0.01", "BNB"),
+        deal(2, "sell", "1", "110", "ETH/USDT", "0.01", "BNB"),
+    ]
+    prepare(store, fills, {"ETH/USDT": 110.0})
+    figures = store.runs.metrics("r", starting_cash=D(1000)).filter(metric="net_profit").row(0, named=True)
+    assert (figures["currency"], figures["amount"]) == ("USDT", None)
+    assert "0.02 BNB" in figures["reason"]
+    assert last(store, starting_cash=D(1000)) == {"BNB": D("-0.02"), "USDT": D(1010)}
+    unknown = store.runs.equity("r", starting_cash=D(1000), currency="USDT").row(-1, named=True)
+    assert (unknown["equity"], unknown["reason"]) == (None, "no rate of BNB in USDT")
+    flat = bars(60).with_columns(**{name: pl.lit(600.0) for name in ("open", "high", "low", "close")})
+    store.bars.ingest(flat, symbol="BNB/USDT", timeframe="1m", progress=False)
+    known = store.runs.equity("r", starting_cash=D(1000), currency="USDT").row(-1, named=True)
+    assert (known["equity"], known["fees"], known["rates"]) == (D(998), D(12), "BNB/USDT 1m")
+    figures = store.runs.metrics("r", starting_cash=D(1000), currency="USDT").filter(metric="net_profit")
+    assert figures["amount"].to_list() == [D(-2)]
+
+
+def test_a_currency_is_converted_inversely_and_over_a_third_one(store: walle.Store) -> None:
+    prepare(store, [deal(1, "buy", "1", "100", "ADA/EUR")], {"ADA/EUR": 110.0, "USD/EUR": 0.8, "CHF/USD": 1.25})
+    assert last(store, currency="USD") == {"USD": D("12.5")}
+    assert last(store, "rates", currency="CHF") == {"CHF": "USD/EUR 1m and CHF/USD 1m"}
+    assert last(store, currency="CHF") == {"CHF": D(10)}
+    rates = pl.DataFrame(
+        {"time": [START], "currency": ["EUR"], "rate": ["1.5"]},
+        schema_overrides={"time": pl.Datetime("us", "UTC")},
+    ).with_columns(pl.col("rate").cast(pl.Decimal(38, 18)))
+    assert last(store, currency="GBP", rates=rates) == {"GBP": D(15)}
+    assert last(store, currency="JPY") == {"JPY": None}
+
+
+def test_a_rate_counts_only_while_its_bars_go_on(store: walle.Store) -> None:
+    prepare(store, [deal(1, "buy", "1", "100", "ADA/EUR")], {"ADA/EUR": 110.0})
+    short = bars(10).with_columns(**{name: pl.lit(2.0) for name in ("open", "high", "low", "close")})
+    store.bars.ingest(short, symbol="EUR/USD", timeframe="1m", progress=False)
+    worth = store.runs.equity("r", currency="USD")
+    assert worth["equity"].null_count() == 50
+    assert worth.filter(pl.col("equity").is_not_null())["equity"].to_list()[-1] == D(20)
+    assert worth["reason"][-1] == "no rate of EUR in USD"
+
+
+# order
+
+
+def test_fills_of_one_instant_count_in_the_order_of_their_arrival(store: walle.Store) -> None:
+    at = START + MINUTE
+    common: dict[str, Any] = {"run_id": "r", "symbol": "ETH/USDT", "quantity": D(1), "filled_at": at}
+    first = Fill(id="X-99", order_id="o1", side="buy", price=D(100), **common)
+    second = Fill(id="X-100", order_id="o2", side="sell", price=D(110), **common)
+    prepare(store, [first, second], {})
+    assert store.fills.trades("r").select("direction", "pnl_gross").rows() == [("long", D(10))]
+    assert [fill.id for fill in store.fills.list("r")] == ["X-99", "X-100"]
+
+
+def test_fills_that_arrive_one_by_one_keep_their_order_too_and_a_given_sequence_counts(store: walle.Store) -> None:
+    common: dict[str, Any] = {"run_id": "r", "symbol": "ETH/USDT", "quantity": D(1), "filled_at": START}
+    for number, name in enumerate(("z", "y", "x")):
+        store.fills.append(Fill(id=name, order_id=name, side="buy", price=D(100 + number), **common))
+    assert store.fills.read("r")["id"].to_list() == ["z", "y", "x"]
+    again = Fill(id="z", order_id="z", side="buy", price=D(100), **common)
+    assert store.fills.append(again).unchanged == 1
+    late = Fill(id="a", order_id="a", side="buy", price=D(1), sequence=0, **common)
+    store.fills.append(late)
+    assert store.fills.read("r")["id"].to_list() == ["a", "z", "y", "x"]
+    with pytest.raises(walle.FillConflict, match="sequence"):
+        store.fills.append(Fill(id="a", order_id="a", side="buy", price=D(1), sequence=7, **common))
+
+
+def test_trades_go_from_flat_to_flat(store: walle.Store) -> None:
+    entries = [deal(number, "buy", "1", "100", "ETH/USDT") for number in range(1, 11)]
+    fills = [*entries, deal(11, "sell", "10", "110", "ETH/USDT"), deal(12, "buy", "1", "100", "ETH/USDT")]
+    fills.append(deal(13, "sell", "1", "90", "ETH/USDT"))
+    prepare(store, fills, {"ETH/USDT": 90.0})
+    assert store.fills.trades("r").height == 11
+    flat = store.fills.trades("r", by="flat").select("quantity", "entry_price", "exit_price", "pnl_net", "lots")
+    assert flat.rows() == [(D(10), D(100), D(110), D(100), 10), (D(1), D(100), D(90), D(-10), 1)]
+    figures = dict(store.runs.metrics("r", starting_cash=D(10_000)).select("metric", "value").iter_rows())
+    assert (figures["trades"], figures["win_rate"]) == (2, 0.5)
+
+
+def test_a_flip_ends_one_trade_and_begins_the_next(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "2", "100", "ETH/USDT", "2", "USDT"),
+        deal(2, "sell", "3", "110", "ETH/USDT", "3", "USDT"),
+        deal(3, "buy", "1", "105", "ETH/USDT", "1", "USDT"),
+    ]
+    prepare(store, fills, {"ETH/USDT": 105.0})
+    flat = store.fills.trades("r", by="flat").select("direction", "quantity", "pnl_gross", "fees", "pnl_net")
+    assert flat.rows() == [("long", D(2), D(20), D(4), D(16)), ("short", D(1), D(5), D(2), D(3))]
+
+
+def test_orders_make_trades_of_their_fills(store: walle.Store) -> None:
+    entries = [dataclasses.replace(deal(n, "buy", "1", str(100 + n), "ETH/USDT"), order_id="entry") for n in (1, 2)]
+    prepare(store, [*entries, deal(3, "sell", "2", "110", "ETH/USDT")], {"ETH/USDT": 110.0})
+    rows = store.fills.trades("r", by="order").select("quantity", "entry_price", "pnl_gross", "lots").rows()
+    assert rows == [(D(2), D("101.5"), D(17), 2)]
+
+
+def test_a_corrected_fill_counts_as_it_was_corrected(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "1", "100", "ETH/USDT"), deal(2, "sell", "1", "1100", "ETH/USDT")]
+    prepare(store, fills, {"ETH/USDT": 110.0})
+    store.fills.correct("f2", by=dataclasses.replace(fills[1], id="f2.02", price=D(110)), reason="busted price")
+    assert gained(store) == [(D(10), D(0), D(10), "USDT")]
+    assert last(store, starting_cash=D(1000)) == {"USDT": D(1010)}
+    assert store.fills.get("f2").price == D(1100)
