@@ -226,7 +226,6 @@ def _curve(
             unsure = unsure | ((times > begun) & holds).fill_null(False)
     seen = _seen(own["filled_at"], times)
     unmarked = _added(unmarked, None, _count(mine & own["symbol"].is_null(), seen) > 0)
-    mixed = currency is None and len(traded) > 1
     fees = entries.filter(pl.col("kind").is_in(["fee", "rebate"]) & pl.col("fill_id").is_not_null())
     paid = (own["commission"].fill_null(0) != 0) & ~own["in_base"]
     foreign = mine & paid & own.select(pl.col("fee_in").ne_missing(wanted)).to_series()
@@ -244,16 +243,25 @@ def _curve(
             "unmarked": unmarked,
             "unsure": unsure,
         }
-    ).with_columns(
-        currency=wanted,
-        rates=pl.lit(None, pl.String),
-        reason=pl.when(mixed).then(pl.lit(unknown)).when("unsure").then(pl.lit(_UNSURE)),
     )
+    return _explained(rows, currency, unknown if currency is None and len(traded) > 1 else None)
+
+
+def _explained(rows: pl.DataFrame, currency: str | None, unknown: str | None) -> pl.DataFrame:
+    """Return the rows of a curve without the values that are not known, and why they are not."""
     whole = (pl.col("unmarked").list.len() == 0) & pl.col("reason").is_null()
-    return rows.with_columns(
-        pl.when(pl.lit(not mixed)).then("cash").alias("cash"),
-        *(pl.when(whole).then(name).alias(name) for name in ("position_value", "equity")),
-    ).select(pl.col(name).cast(kind) for name, kind in EQUITY.items())
+    return (
+        rows.with_columns(
+            currency=pl.lit(currency, pl.String),
+            rates=pl.lit(None, pl.String),
+            reason=pl.coalesce(pl.lit(unknown, pl.String), pl.when("unsure").then(pl.lit(_UNSURE))),
+        )
+        .with_columns(
+            pl.when(pl.lit(unknown is None)).then("cash").alias("cash"),
+            *(pl.when(whole).then(name).alias(name) for name in ("position_value", "equity")),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in EQUITY.items())
+    )
 
 
 _UNSURE = "an action lies inside the run, which does not say on which prices it traded: save it with prices="

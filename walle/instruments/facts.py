@@ -20,10 +20,12 @@ FACTS = pl.Schema(
         "inverse": pl.Boolean(),
         "lot_size": DECIMAL,
         "expires_at": INSTANT,
+        "from_fees": pl.Boolean(),
     }
 )
 """One row is one symbol. ``settle`` is the currency of its profits and losses; ``multiplier`` is 1 where none is
-stored. Null: unknown; never in symbol, multiplier and inverse."""
+stored; ``from_fees``: only its commissions say its currency. Null: unknown; never in symbol, multiplier, inverse and
+from_fees."""
 
 _STATES = (
     "AUD BRL CAD CHF CLP CNH CNY CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD PHP PLN RON RUB SEK SGD "
@@ -74,6 +76,7 @@ def said_by_symbols(symbols: pl.Series) -> pl.DataFrame:
         inverse=inverse.fill_null(False),
         lot_size=pl.lit(None, DECIMAL),
         expires_at=date,
+        from_fees=pl.lit(False),
     ).select(pl.col(name).cast(kind) for name, kind in FACTS.items())
 
 
@@ -101,20 +104,19 @@ def facts_of(fills: pl.DataFrame, stored: pl.DataFrame | None = None) -> pl.Data
     said = said_by_symbols(traded["symbol"])
     if stored is not None and stored.height:
         said = _known(said, _valid(traded, stored))
-    named = (
+    paid = (
         fills.drop_nulls("symbol")
-        .filter(pl.col("commission").fill_null(0) != 0)
+        .filter((pl.col("commission").fill_null(0) != 0) & pl.col("commission_currency").is_not_null())
         .group_by("symbol")
         .agg(fee=pl.col("commission_currency").first(), several=pl.col("commission_currency").n_unique() > 1)
     )
     fee = pl.when(
         ~pl.col("several") & (pl.col("fee").is_in(STATES) | pl.col("symbol").str.ends_with(pl.col("fee")))
     ).then("fee")
-    joined = said.join(named.with_columns(fee=fee), on="symbol", how="left", maintain_order="left")
-    unknown = pl.col("quote").is_null() & pl.col("settle").is_null()
-    return joined.with_columns(
-        quote=pl.when(unknown).then("fee").otherwise("quote"), settle=pl.when(unknown).then("fee").otherwise("settle")
-    ).select(list(FACTS))
+    joined = said.join(paid.with_columns(fee=fee), on="symbol", how="left", maintain_order="left")
+    unknown = pl.col("quote").is_null() & pl.col("settle").is_null() & pl.col("fee").is_not_null()
+    named = [pl.when(unknown).then("fee").otherwise(name).alias(name) for name in ("quote", "settle")]
+    return joined.with_columns(*named, from_fees=unknown).select(list(FACTS))
 
 
 def _valid(traded: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +137,7 @@ def _known(said: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     columns = [
         pl.when(known).then(pl.coalesce(f"{name}_known", name)).otherwise(name).alias(name)
         for name in FACTS
-        if name != "symbol"
+        if name not in ("symbol", "from_fees")
     ]
     return joined.with_columns(columns).select(list(FACTS))
 
@@ -155,14 +157,16 @@ def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     polars.DataFrame
         The fills in their order, with kind, base, settle, multiplier, inverse, lot_size of their symbols, and
 
-        - fee_in: the currency of the commission: as written, else that of the symbol's prices; null if unknown.
+        - fee_in: the currency of the commission: as written, else that in which the symbol settles, where an instrument
+          or the symbol says it; null if unknown.
         - in_base: whether the commission is in the symbol's own base, and so leaves the position, not the cash.
         - derivative: whether it is a contract that settles in cash (Boolean, never null).
     """
-    asked = facts.select("symbol", "kind", "base", "quote", "settle", "multiplier", "inverse", "lot_size")
+    asked = facts.select("symbol", "kind", "base", "quote", "settle", "multiplier", "inverse", "lot_size", "from_fees")
     joined = fills.join(asked, on="symbol", how="left", maintain_order="left")
     derivative = pl.col("kind").is_in(_DERIVATIVES).fill_null(False)
-    fee_in = pl.coalesce("commission_currency", "settle", fee_currency())
+    priced = pl.when(~pl.col("from_fees")).then("settle")  # what only other commissions say need not hold for this one
+    fee_in = pl.coalesce("commission_currency", priced, fee_currency())
     return joined.with_columns(
         pl.col("multiplier").fill_null(1),
         pl.col("inverse").fill_null(False),

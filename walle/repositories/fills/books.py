@@ -21,7 +21,8 @@ from walle.repositories.select import expression, read
 
 __all__ = ["Beside", "beside", "flows_of_runs", "prices_of_runs"]
 
-_STORED = pl.Schema({**FACTS, "valid_from": INSTANT, "aliases": pl.List(pl.String())})
+_OWN = {name: kind for name, kind in FACTS.items() if name != "from_fees"}
+_STORED = pl.Schema({**_OWN, "valid_from": INSTANT, "aliases": pl.List(pl.String())})
 _FLOWS = pl.Schema(
     {
         "id": pl.String(),

@@ -70,7 +70,9 @@ class Held:
 
     def curve(self, sessions: pl.DataFrame) -> Curve:
         """Return its equity by session."""
-        flows = self.known.flows.filter(pl.col("kind").is_in(_EXTERNAL) & (pl.col("currency") == self.currency))
+        flows = self.known.flows.filter(
+            pl.col("kind").is_in(_EXTERNAL) & pl.col("currency").eq_missing(pl.lit(self.currency, pl.String))
+        )
         paid = flows.select("time", "amount") if flows.height else None
         return Curve(
             equity=self.equity,

@@ -11,13 +11,13 @@ from typing import Protocol
 import polars as pl
 
 from walle.errors import InputError
+from walle.fills.equities import Account, are_plain, equities
 from walle.fills.equity import equity, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
 from walle.fills.rates import Rate
 from walle.records import Run
 from walle.repositories.fills.books import Beside
-from walle.runs.equities import Account, are_plain, equities
 
 __all__ = ["StartingCash", "Traded", "cash_of", "equity_of", "start_of", "within"]
 
