@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
+from walle.currencies import quote_of
 from walle.database import Database
 from walle.errors import InputError
 from walle.fills.equity import currency_of
@@ -190,8 +191,11 @@ def _ids(run_id: str | Iterable[str]) -> list[str]:
 
 
 def _reckon(runs: Sequence[Held]) -> None:
+    every = pl.concat([pl.DataFrame(schema=FILLS), *(held.fills for held in runs)])
+    quotes = every.group_by("run_id").agg(quote_of(pl.col("symbol")).drop_nulls().unique().alias("quotes"))
+    named = {run_id: found[0] for run_id, found in quotes.iter_rows() if len(found) == 1}
     for held in runs:
-        held.currency = currency_of(held.fills)
+        held.currency = named.get(held.run_id) or currency_of(held.fills)
     for held, equity in zip(runs, equity_of(runs), strict=True):
         held.equity = equity
 
