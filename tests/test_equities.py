@@ -74,8 +74,8 @@ def test_many_runs_are_worth_what_each_is(runs: list[tuple[list[Order], int, int
         mine = {name: _cut(whole[name], calendar(), lo, hi) for name in fills["symbol"].unique().sort()}
         accounts.append(Account(fills, mine, Fraction(cash, 100)))
     for account, found in zip(accounts, equities(accounts, whole), strict=True):
-        cash = Decimal(account.cash.numerator) / Decimal(account.cash.denominator)
-        expected = equity(account.fills, account.markets, starting_cash=cash)
+        start = Decimal(account.cash.numerator) / Decimal(account.cash.denominator)
+        expected = equity(account.fills, account.markets, starting_cash=start)
         assert_frame_equal(found, expected.select(list(EQUITIES)))
 
 

@@ -126,8 +126,8 @@ def _metrics(address: str, runs: int) -> float:
     with walle.connect(address) as store:
         price = 100 + (pl.int_range(BARS) % 37) * 0.25
         time = pl.lit(START) + pl.duration(hours=pl.int_range(BARS))
-        prices = dict.fromkeys(("open", "high", "low", "close"), price)
-        store.bars.ingest(pl.select(timestamp=time, **prices, volume=1.0), symbol="BTC/USD", timeframe="1h")
+        bars = pl.select(timestamp=time, open=price, high=price, low=price, close=price, volume=pl.lit(1.0))
+        store.bars.ingest(bars, symbol="BTC/USD", timeframe="1h")
         number = pl.int_range(runs * TRADES_PER_RUN)
         store.fills.append(
             pl.select(

@@ -83,15 +83,17 @@ def equities(accounts: Sequence[Account], whole: Markets) -> list[pl.DataFrame]:
     found: list[pl.DataFrame] = []
     some: list[Account] = []
     times: list[pl.Series] = []
+    height = 0
     for account in accounts:
         kind = tuple(id(market) for market in account.markets.values())
         if kind not in shared:
             shared[kind] = account.times()
         some.append(account)
         times.append(shared[kind])
-        if sum(part.len() for part in times) >= ROWS:
+        height += shared[kind].len()
+        if height >= ROWS:
             found += _reckoned(some, times, whole)
-            some, times = [], []
+            some, times, height = [], [], 0
     return found + _reckoned(some, times, whole) if some else found
 
 
@@ -99,8 +101,9 @@ def _reckoned(accounts: Sequence[Account], times: Sequence[pl.Series], whole: Ma
     counts = [part.len() for part in times]
     if not sum(counts):
         return [pl.DataFrame(schema=EQUITIES) for _ in accounts]
-    moments = pl.concat({id(part): part for part in times}.values()).unique().sort()
-    places = {id(part): moments.search_sorted(part, "left").cast(pl.Int64) for part in times}
+    distinct = {id(part): part for part in times}
+    moments = pl.concat(distinct.values()).unique().sort()
+    places = {name: moments.search_sorted(part, "left").cast(pl.Int64) for name, part in distinct.items()}
     rows = _Rows(
         pl.Series(range(len(accounts)), dtype=pl.Int64).gather(_repeated(counts)),
         pl.concat(places[id(part)] for part in times),

@@ -39,8 +39,7 @@ class Curve:
         times = self.equity["time"]
         if times.is_empty():
             return EPOCH
-        step = times.diff().min()
-        first = times[0]
+        step, first = times.diff().min(), times[0]
         return first - step if isinstance(step, timedelta) else first  # type: ignore[no-any-return]  # an instant
 
 
@@ -56,6 +55,8 @@ class Marks:
     curves: Sequence[Curve]
     rows: pl.DataFrame
     labels: dict[int, pl.Series] = field(default_factory=dict)
+    """The session of each key of a curve: its date, or the end of a bar."""
+    began: Sequence[datetime] = ()
 
     @staticmethod
     def of(curves: Sequence[Curve], returns: str = "session") -> Marks:
@@ -75,8 +76,9 @@ class Marks:
             labels[number] = starts["session"]
         if not curves:
             return Marks(curves, pl.DataFrame(schema=_ROWS), labels)
+        began = [curve.began() for curve in curves]
         heads = {
-            "time": [curve.began() for curve in curves],
+            "time": began,
             "equity": decimals("equity", (curve.start for curve in curves)),
             "fills": [0] * len(curves),
             "key": [(key[0] if key.len() else 0) - 1 for key in keys],
@@ -93,7 +95,7 @@ class Marks:
         stacked = to_float(every.with_columns(index="equity"), ["index"])
         plain = {"segment": pl.lit(0, pl.Int64), "net": pl.col("equity"), "touched": pl.lit(False)}
         stacked = stacked.with_columns(**plain).select(list(_ROWS))
-        return Marks(curves, _chained(stacked, curves), labels)
+        return Marks(curves, _chained(stacked, curves), labels, began)
 
     def of_bars(self) -> pl.DataFrame:
         """Return the rows without those of the starts."""

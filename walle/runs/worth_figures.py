@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -28,6 +28,7 @@ class Worth:
     """The sums of the equity of curves, by the number of the curve."""
 
     curves: Sequence[Curve]
+    began: Sequence[datetime]
     returns: dict[int, dict[str, Any]]
     falls: dict[int, dict[str, Any]]
     chained: dict[int, float | None]
@@ -51,7 +52,7 @@ class Worth:
             for number, curve in enumerate(marks.curves)
             if curve.flows is not None and curve.flows.height
         }
-        return Worth(marks.curves, _by_curve(stats), _falls(marks), _totals(marks, flows), flows)
+        return Worth(marks.curves, marks.began, _by_curve(stats), _falls(marks), _totals(marks, flows), flows)
 
     def gains(self, figures: Figures, number: int, late: int, outside: str | None) -> tuple[float | None, float | None]:
         """Add what a curve gained, and return its yearly rate and the share of a year that it took."""
@@ -74,7 +75,7 @@ class Worth:
         if end is not None and not outside:
             total, why = self._total(number, end)
         figures.ratio("total_return", None if total is None else total - 1, why)
-        years = (rows["time"][-1] - curve.began()) / _YEAR if rows.height else 0.0
+        years = (rows["time"][-1] - self.began[number]) / _YEAR if rows.height else 0.0
         yearly: float | None = None
         if total is not None and total >= 0 and years > 0:
             try:

@@ -575,7 +575,7 @@ class Runs(Part[RunRepository]):
         --------
         >>> worst = store.runs.drawdowns("bt-sma-eth-001", top=1)
         >>> worst["depth"].round(4).item()
-        -0.0058
+        -0.0517
         """
         return self._call(
             "drawdowns",
@@ -624,7 +624,7 @@ class Runs(Part[RunRepository]):
         --------
         >>> months = store.runs.returns("bt-sma-eth-001")
         >>> months["period"].to_list()
-        [datetime.date(2025, 3, 1)]
+        [datetime.date(2025, 11, 1), datetime.date(2025, 12, 1)]
         """
         return self._call(
             "returns",

@@ -759,7 +759,7 @@ class RunRepository:
         --------
         >>> worst = store.runs.drawdowns("bt-sma-eth-001", top=1)
         >>> worst["depth"].round(4).item()
-        -0.0058
+        -0.0517
         """
         return await self._metrics.drawdowns(run_id, top, symbol, timeframe, starting_cash, session)
 
@@ -806,7 +806,7 @@ class RunRepository:
         --------
         >>> months = store.runs.returns("bt-sma-eth-001")
         >>> months["period"].to_list()
-        [datetime.date(2025, 3, 1)]
+        [datetime.date(2025, 11, 1), datetime.date(2025, 12, 1)]
         """
         return await self._metrics.returns(run_id, period, symbol, timeframe, starting_cash, session)
 
