@@ -1,4 +1,4 @@
-"""Reading fills: as a frame, and as records."""
+"""Reading fills: as a frame, and as records; by default without those that were corrected."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownFill
-from walle.frames import FILL_ORDER, FILLS
+from walle.frames import FILL_CORRECTIONS, FILL_ORDER, FILLS
 from walle.records import Fill
 from walle.repositories.common import Time, canonical, check_name, in_range, known_run, one_of
+from walle.repositories.corrections import FILLS as FILLS_CORRECTED
+from walle.repositories.corrections import read_corrections, uncorrected
 from walle.repositories.select import expression, read
 
 __all__ = ["FillReader"]
@@ -52,6 +54,7 @@ class FillReader:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written."""
@@ -61,6 +64,7 @@ class FillReader:
             *one_of(table.c.order_id, order_id),
             *self._of("symbol", symbol),
             *in_range(table.c.filled_at, start, end),
+            *self._standing(corrected),
         ]
         found = await self._records(conditions, session)
         if run_id is not None and not found:
@@ -75,6 +79,7 @@ class FillReader:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Return fills as a frame: columns of ``FILLS``."""
@@ -93,6 +98,7 @@ class FillReader:
             *one_of(table.c.order_id, order_id),
             *self._of("symbol", symbol),
             *in_range(table.c.filled_at, start, end),
+            *self._standing(corrected),
         )
         if joins:
             statement = statement.select_from(table.outerjoin(orders, table.c.order_id == orders.c.id))
@@ -129,6 +135,18 @@ class FillReader:
                 raise InputError(f"no fill{of} is of {symbol!r}; {hint} are fills of: {', '.join(known[:20])}.")
         return fills
 
+    async def corrections(self, run_id: str | None, session: AsyncSession | None) -> pl.DataFrame:
+        """Return corrections as a frame: columns of ``FILL_CORRECTIONS``.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        if run_id is not None:
+            await known_run(self._database, check_name(run_id, "run_id"), session)
+        own = None if run_id is None else sa.select(models.fills.c.id).where(*self._of("run_id", run_id))
+        return await read_corrections(self._database, FILLS_CORRECTED, FILL_CORRECTIONS, own, session)
+
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> builtins.list[Fill]:
@@ -138,6 +156,11 @@ class FillReader:
         statement = sa.select(*(expression(self._database, table, name) for name in FILLS)).where(*conditions)
         frame = (await read(self._database, statement, FILLS, session)).sort(*FILL_ORDER)
         return [Fill.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+    def _standing(self, corrected: bool) -> builtins.list[sa.ColumnElement[bool]]:
+        if not isinstance(corrected, bool):
+            raise InputError(f"corrected={corrected!r} is neither True (leave corrected fills out) nor False.")
+        return uncorrected(self._database, FILLS_CORRECTED) if corrected else []
 
     def _own(self, name: str) -> sa.ColumnElement[Any]:
         column = models.fills.c[name]
