@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from walle.repositories import (
         BacktestResultRepository,
         BarRepository,
+        CashFlowRepository,
         FillRepository,
         OrderRepository,
         RunRepository,
@@ -149,6 +150,7 @@ __all__ = [
     "CashFlow",
     "CashFlowConflict",
     "CashFlowKind",
+    "CashFlowRepository",
     "ConfigurationError",
     "Conflict",
     "Consumer",
@@ -263,6 +265,7 @@ _LATER = {
     "WriteReport": "walle.fills",
     "BacktestResultRepository": "walle.repositories",
     "BarRepository": "walle.repositories",
+    "CashFlowRepository": "walle.repositories",
     "FillRepository": "walle.repositories",
     "OrderRepository": "walle.repositories",
     "RunRepository": "walle.repositories",

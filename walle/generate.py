@@ -19,7 +19,7 @@ from textwrap import indent
 from typing import Any
 
 from walle.events import EventLog
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import BarRepository, CashFlowRepository, FillRepository, OrderRepository, RunRepository
 
 __all__ = ["main"]
 
@@ -53,6 +53,7 @@ FACES = (
     Face(core=BarRepository, name="bars", doc="The bars of a store."),
     Face(core=OrderRepository, name="orders", doc="The orders of a store."),
     Face(core=FillRepository, name="fills", doc="The fills of a store."),
+    Face(core=CashFlowRepository, name="cash", doc="The cash flows of a store."),
     Face(core=RunRepository, name="runs", doc="The runs of a store."),
     Face(
         core=EventLog,

@@ -300,7 +300,7 @@ class PostgreSQLDialect(Dialect):
 
     async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Take an advisory lock, because LOCK TABLE requires privileges that a writer of facts may not have."""
-        key = sa.literal_column(f"{_TABLE_LOCKS} + '{table.name}'::regclass::oid::bigint")
+        key: sa.ColumnElement[int] = sa.literal_column(f"{_TABLE_LOCKS} + '{table.name}'::regclass::oid::bigint")
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:

@@ -1,6 +1,7 @@
 """The async use-cases of the store; no object of the database's library leaves them."""
 
 from walle.repositories.bars import BarRepository
+from walle.repositories.cash import CashFlowRepository
 from walle.repositories.events import OffsetRepository
 from walle.repositories.fills import FillRepository, OrderRepository
 from walle.repositories.runs import BacktestResultRepository, RunRepository
@@ -8,6 +9,7 @@ from walle.repositories.runs import BacktestResultRepository, RunRepository
 __all__ = [
     "BacktestResultRepository",
     "BarRepository",
+    "CashFlowRepository",
     "FillRepository",
     "OffsetRepository",
     "OrderRepository",

@@ -68,6 +68,7 @@ fork of a process that has worked with frames, Polars' threads are gone, so that
 """
 
 from walle.store.bars import Bars
+from walle.store.cash import Cash
 from walle.store.core import Store, connect, upgrade
 from walle.store.events import Events
 from walle.store.fills import Fills
@@ -76,4 +77,4 @@ from walle.store.runs import Runs
 from walle.store.status import StoreStatus
 from walle.store.streams import Streams
 
-__all__ = ["Bars", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "Streams", "connect", "upgrade"]
+__all__ = ["Bars", "Cash", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "Streams", "connect", "upgrade"]

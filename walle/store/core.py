@@ -16,9 +16,10 @@ from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
 from walle.events import EventLog
 from walle.models import HEAD
 from walle.progress import Meter, Progress
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import BarRepository, CashFlowRepository, FillRepository, OrderRepository, RunRepository
 from walle.repositories.integrity import Integrity
 from walle.store.bars import Bars
+from walle.store.cash import Cash
 from walle.store.events import Events
 from walle.store.fills import Fills
 from walle.store.html import html_of
@@ -150,6 +151,7 @@ class Store:
     bars : walle.store.bars.Bars
     orders : walle.store.orders.Orders
     fills : walle.store.fills.Fills
+    cash : walle.store.cash.Cash
     runs : walle.store.runs.Runs
     events : walle.store.events.Events
     """
@@ -161,6 +163,7 @@ class Store:
         self.bars: Bars = Bars(None if database is None else BarRepository(database), self._portal, progress)
         self.orders: Orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
         self.fills: Fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
+        self.cash: Cash = Cash(None if database is None else CashFlowRepository(database), self._portal, progress)
         self.runs: Runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
         self.events: Events = Events(EventLog(database), self._portal, progress)
         self._progress = progress

@@ -208,7 +208,12 @@ class FillRepository:
             await said.write(writer)
 
     async def _places(self, writer: Writer, said: Correction) -> dict[str, int | None]:
-        """Return the sequence of the corrected fill, and of the correcting one where it is stored already."""
+        """Return the sequence of the corrected fill, and of the correcting one where it is stored already.
+
+        Raises
+        ------
+        UnknownFill
+        """
         table, schema = models.fills, {"id": pl.String(), "sequence": pl.Int64()}
         stored = sa.select(table.c.id, table.c.sequence).where(table.c.id.in_([said.id, said.corrected_by or said.id]))
         places: dict[str, int | None] = dict((await writer.fetch(stored, schema)).iter_rows())
