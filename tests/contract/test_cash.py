@@ -70,14 +70,15 @@ async def test_cash_flows_are_found_by_what_they_are(database: Database, cash: C
     await RunRepository(database).save(run(2))
     other = flow(3, run_id="run-3", account="b", currency="USD", kind="fee")
     await cash.append([flow(), flow(2, kind="dividend"), other])
-    for arguments, expected in [
+    asked: list[tuple[dict[str, Any], list[str]]] = [
         ({"run_id": "run-1"}, ["flow-1", "flow-2"]),
         ({"run_id": "run-2"}, []),
         ({"run_id": "run-3", "kind": "funding"}, []),
         ({"account": ["b", "c"]}, ["flow-3"]),
         ({"currency": "USDT", "kind": ["dividend", "fee"]}, ["flow-2"]),
         ({"start": START + timedelta(hours=2), "end": START + timedelta(hours=3)}, ["flow-2"]),
-    ]:
+    ]
+    for arguments, expected in asked:
         assert (await cash.read(**arguments))["id"].to_list() == expected, arguments
     with pytest.raises(UnknownRun, match="did you mean 'run-"):
         await cash.read("run-11")

@@ -1,5 +1,6 @@
 """The async use-cases of the store; no object of the database's library leaves them."""
 
+from walle.repositories.actions import CorporateActionRepository
 from walle.repositories.bars import BarRepository
 from walle.repositories.cash import CashFlowRepository
 from walle.repositories.events import OffsetRepository
@@ -10,6 +11,7 @@ __all__ = [
     "BacktestResultRepository",
     "BarRepository",
     "CashFlowRepository",
+    "CorporateActionRepository",
     "FillRepository",
     "OffsetRepository",
     "OrderRepository",

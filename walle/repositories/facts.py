@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -33,10 +33,10 @@ class FactWriter:
     table : Table
     content : polars.Schema
         The columns that a writer gives; one of them is ``id``.
-    conflicts : polars.Schema
-        The columns of the conflicts of an ingest.
     error : type
         The error for an id with another content.
+    conflicts : polars.Schema, optional
+        The columns of the conflicts of an ingest, where there is one.
     numbered : bool
         Whether ``sequence`` counts facts in their order of arrival, where it is not given.
     """
@@ -44,8 +44,8 @@ class FactWriter:
     database: Database
     table: sa.Table
     content: pl.Schema
-    conflicts: pl.Schema
     error: type[FactConflict]
+    conflicts: pl.Schema = field(default_factory=pl.Schema)
     numbered: bool = False
 
     async def append(self, given: pl.DataFrame, session: AsyncSession | None) -> WriteReport:

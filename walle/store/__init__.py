@@ -67,6 +67,7 @@ A store works from any thread, and inside a running event loop. It does not work
 fork of a process that has worked with frames, Polars' threads are gone, so that frames can be neither read nor written.
 """
 
+from walle.store.actions import Actions
 from walle.store.bars import Bars
 from walle.store.cash import Cash
 from walle.store.core import Store, connect, upgrade
@@ -77,4 +78,17 @@ from walle.store.runs import Runs
 from walle.store.status import StoreStatus
 from walle.store.streams import Streams
 
-__all__ = ["Bars", "Cash", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "Streams", "connect", "upgrade"]
+__all__ = [
+    "Actions",
+    "Bars",
+    "Cash",
+    "Events",
+    "Fills",
+    "Orders",
+    "Runs",
+    "Store",
+    "StoreStatus",
+    "Streams",
+    "connect",
+    "upgrade",
+]

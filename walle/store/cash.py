@@ -1,4 +1,4 @@
-"""``store.cash``, generated from `walle.repositories.cash.repository.CashFlowRepository`: see `walle.generate`."""
+"""``store.cash``, generated from `walle.repositories.cash.CashFlowRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 

@@ -16,8 +16,16 @@ from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
 from walle.events import EventLog
 from walle.models import HEAD
 from walle.progress import Meter, Progress
-from walle.repositories import BarRepository, CashFlowRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import (
+    BarRepository,
+    CashFlowRepository,
+    CorporateActionRepository,
+    FillRepository,
+    OrderRepository,
+    RunRepository,
+)
 from walle.repositories.integrity import Integrity
+from walle.store.actions import Actions
 from walle.store.bars import Bars
 from walle.store.cash import Cash
 from walle.store.events import Events
@@ -152,6 +160,7 @@ class Store:
     orders : walle.store.orders.Orders
     fills : walle.store.fills.Fills
     cash : walle.store.cash.Cash
+    actions : walle.store.actions.Actions
     runs : walle.store.runs.Runs
     events : walle.store.events.Events
     """
@@ -164,6 +173,8 @@ class Store:
         self.orders: Orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
         self.fills: Fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
         self.cash: Cash = Cash(None if database is None else CashFlowRepository(database), self._portal, progress)
+        actions = None if database is None else CorporateActionRepository(database)
+        self.actions: Actions = Actions(actions, self._portal, progress)
         self.runs: Runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
         self.events: Events = Events(EventLog(database), self._portal, progress)
         self._progress = progress

@@ -1,4 +1,4 @@
-"""``store.fills``, generated from `walle.repositories.fills.fills.FillRepository`: see `walle.generate`."""
+"""``store.fills``, generated from `walle.repositories.fills.FillRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 
