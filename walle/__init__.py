@@ -1,7 +1,7 @@
 """WallE: a research store for trading backtests.
 
-It keeps bars, orders, fills, runs and events in one SQLite file, or in PostgreSQL for a team, and returns them as
-Polars frames.
+It keeps bars, orders, fills, cash flows, runs and events in one SQLite file, or in PostgreSQL for a team, and returns
+them as Polars frames.
 
     >>> import walle
     >>> store = walle.connect("research.db")
@@ -14,6 +14,7 @@ Each package has a guide, which `help()` shows as well:
 | `walle.store` | opening a store, the environment, checking it, caring for its file |
 | `walle.bars` | files and frames in; frames, coverage and gaps out |
 | `walle.fills` | orders and fills, round trips, costs, the audit |
+| `walle.instruments` | what symbols are, cash flows, splits and dividends |
 | `walle.runs` | runs, equity, figures, results of other engines |
 | `walle.events` | the event log, its consumers, and the async core |
 | `walle.charts` | charts of frames |
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from walle import events as events
     from walle import fills as fills
     from walle import frames as frames
+    from walle import instruments as instruments
     from walle import runs as runs
     from walle import store as store
     from walle import widgets as widgets
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
         CashFlowRepository,
         CorporateActionRepository,
         FillRepository,
+        InstrumentRepository,
         OrderRepository,
         RunRepository,
     )
@@ -185,6 +188,7 @@ __all__ = [
     "Instrument",
     "InstrumentConflict",
     "InstrumentKind",
+    "InstrumentRepository",
     "InvalidBars",
     "InvalidRows",
     "Liquidity",
@@ -270,6 +274,7 @@ _LATER = {
     "CashFlowRepository": "walle.repositories",
     "CorporateActionRepository": "walle.repositories",
     "FillRepository": "walle.repositories",
+    "InstrumentRepository": "walle.repositories",
     "OrderRepository": "walle.repositories",
     "RunRepository": "walle.repositories",
     "Results": "walle.runs",
@@ -282,7 +287,19 @@ _LATER = {
 }
 """Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
-_PACKAGES = ("bars", "calendars", "charts", "errors", "events", "fills", "frames", "runs", "store", "widgets")
+_PACKAGES = (
+    "bars",
+    "calendars",
+    "charts",
+    "errors",
+    "events",
+    "fills",
+    "frames",
+    "instruments",
+    "runs",
+    "store",
+    "widgets",
+)
 """What ``walle`` has beside its names; modules are imported when they are asked for, too."""
 
 

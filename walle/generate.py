@@ -24,6 +24,7 @@ from walle.repositories import (
     CashFlowRepository,
     CorporateActionRepository,
     FillRepository,
+    InstrumentRepository,
     OrderRepository,
     RunRepository,
 )
@@ -62,6 +63,7 @@ FACES = (
     Face(core=FillRepository, name="fills", doc="The fills of a store."),
     Face(core=CashFlowRepository, name="cash", doc="The cash flows of a store."),
     Face(core=CorporateActionRepository, name="actions", doc="The corporate actions of a store."),
+    Face(core=InstrumentRepository, name="instruments", doc="The instruments of a store."),
     Face(core=RunRepository, name="runs", doc="The runs of a store."),
     Face(
         core=EventLog,

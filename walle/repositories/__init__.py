@@ -5,6 +5,7 @@ from walle.repositories.bars import BarRepository
 from walle.repositories.cash import CashFlowRepository
 from walle.repositories.events import OffsetRepository
 from walle.repositories.fills import FillRepository, OrderRepository
+from walle.repositories.instruments import InstrumentRepository
 from walle.repositories.runs import BacktestResultRepository, RunRepository
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CashFlowRepository",
     "CorporateActionRepository",
     "FillRepository",
+    "InstrumentRepository",
     "OffsetRepository",
     "OrderRepository",
     "RunRepository",

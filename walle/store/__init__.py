@@ -8,8 +8,9 @@ with walle.connect("research.db") as store:  # a path, a URL, or nothing: WALLE_
     print(store.status())
 ```
 
-A `Store` has five parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `store.fills` (`Fills`), `store.runs`
-(`Runs`) and `store.events` (`Events`). Their guides are `walle.bars`, `walle.fills`, `walle.runs` and `walle.events`.
+A `Store` has eight parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `store.fills` (`Fills`), `store.cash`
+(`Cash`), `store.actions` (`Actions`), `store.instruments` (`Instruments`), `store.runs` (`Runs`) and `store.events`
+(`Events`). Their guides are `walle.bars`, `walle.fills`, `walle.instruments`, `walle.runs` and `walle.events`.
 `walle.errors` draws the tree of the errors that they raise.
 
 ## Opening
@@ -73,6 +74,7 @@ from walle.store.cash import Cash
 from walle.store.core import Store, connect, upgrade
 from walle.store.events import Events
 from walle.store.fills import Fills
+from walle.store.instruments import Instruments
 from walle.store.orders import Orders
 from walle.store.runs import Runs
 from walle.store.status import StoreStatus
@@ -84,6 +86,7 @@ __all__ = [
     "Cash",
     "Events",
     "Fills",
+    "Instruments",
     "Orders",
     "Runs",
     "Store",

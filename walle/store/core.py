@@ -21,6 +21,7 @@ from walle.repositories import (
     CashFlowRepository,
     CorporateActionRepository,
     FillRepository,
+    InstrumentRepository,
     OrderRepository,
     RunRepository,
 )
@@ -31,6 +32,7 @@ from walle.store.cash import Cash
 from walle.store.events import Events
 from walle.store.fills import Fills
 from walle.store.html import html_of
+from walle.store.instruments import Instruments
 from walle.store.orders import Orders
 from walle.store.portal import Portal
 from walle.store.runs import Runs
@@ -149,7 +151,7 @@ def upgrade(
 
 
 class Store:
-    """Bars, orders, fills, runs and events, for a notebook or a script; made by :func:`walle.connect`.
+    """Bars, orders, fills, cash flows, runs and events, for a notebook or a script; made by :func:`walle.connect`.
 
     Usable from any thread, and inside a running event loop. A store that is never closed is closed at the exit.
     The examples of its methods, and of those of its parts, are run on the sample data of :func:`walle.demo.load`.
@@ -161,6 +163,7 @@ class Store:
     fills : walle.store.fills.Fills
     cash : walle.store.cash.Cash
     actions : walle.store.actions.Actions
+    instruments : walle.store.instruments.Instruments
     runs : walle.store.runs.Runs
     events : walle.store.events.Events
     """
@@ -175,6 +178,8 @@ class Store:
         self.cash: Cash = Cash(None if database is None else CashFlowRepository(database), self._portal, progress)
         actions = None if database is None else CorporateActionRepository(database)
         self.actions: Actions = Actions(actions, self._portal, progress)
+        instruments = None if database is None else InstrumentRepository(database)
+        self.instruments: Instruments = Instruments(instruments, self._portal, progress)
         self.runs: Runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
         self.events: Events = Events(EventLog(database), self._portal, progress)
         self._progress = progress
