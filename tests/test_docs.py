@@ -16,7 +16,7 @@ import walle
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDES = ["bars", "charts", "cli", "events", "fills", "runs", "store", "widgets"]
+GUIDES = ["bars", "charts", "cli", "events", "fills", "instruments", "runs", "store", "widgets"]
 WITH_CODE = [name for name in GUIDES if name != "cli"]
 """The guide of the command has only commands."""
 

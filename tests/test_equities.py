@@ -15,11 +15,12 @@ from polars.testing import assert_frame_equal
 from tests.examples import examples
 from walle.bars.coverage import find_gaps
 from walle.calendars import calendar
+from walle.fills.equities import EQUITIES, Account, are_plain, equities
 from walle.fills.equity import equity
 from walle.fills.market import Market
-from walle.frames import BARS, FILLS
+from walle.frames import BARS, DECIMAL, FILLS
+from walle.instruments import facts_of
 from walle.repositories.runs.markets import _cut
-from walle.fills.equities import EQUITIES, Account, are_plain, equities
 
 START = datetime(2025, 3, 3, 14, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -86,4 +87,7 @@ def test_only_runs_that_say_all_in_one_currency_are_plain() -> None:
     nameless = plain.with_columns(symbol=pl.lit(None, pl.String()))
     every = [plain, foreign, future, nameless, plain, plain.clear()]
     currencies = ["USD", "USD", "USD", "USD", None, "USD"]
-    assert are_plain(every, currencies) == [True, False, False, False, False, False]
+    facts = facts_of(pl.concat(every))
+    assert are_plain(every, currencies, facts) == [True, False, False, False, False, False]
+    larger = facts.with_columns(multiplier=pl.lit(50).cast(DECIMAL))
+    assert not any(are_plain(every, currencies, larger))

@@ -15,7 +15,7 @@ import pytest
 
 import walle
 from walle import demo
-from walle.store import Bars, Events, Fills, Orders, Runs, Store
+from walle.store import Actions, Bars, Cash, Events, Fills, Instruments, Orders, Runs, Store
 
 
 def public_methods() -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -27,6 +27,9 @@ def public_methods() -> Iterator[tuple[str, Callable[..., Any]]]:
         "store.bars": Bars,
         "store.orders": Orders,
         "store.fills": Fills,
+        "store.cash": Cash,
+        "store.actions": Actions,
+        "store.instruments": Instruments,
         "store.runs": Runs,
         "store.events": Events,
     }.items():
@@ -68,7 +71,7 @@ def calls(method: str, examples: list[doctest.Example]) -> bool:
 
 def test_the_methods_are_those_of_the_parts_and_of_their_bases() -> None:
     assert {"store.close", "store.bars.read", "store.runs.sweep", "store.events.tail", "walle.connect"} <= set(METHODS)
-    for noun in ("bars", "orders", "fills", "runs", "events"):
+    for noun in ("bars", "orders", "fills", "cash", "actions", "instruments", "runs", "events"):
         with walle.connect() as opened:
             part = getattr(opened, noun)
         public = {name for name in dir(part) if not name.startswith("_") and callable(getattr(type(part), name))}

@@ -23,10 +23,11 @@ from walle import demo
 from walle.bars.coverage import find_gaps
 from walle.calendars import calendar, from_sessions
 from walle.errors import InputError
-from walle.fills.equity import EQUITY, currency_of, equity
+from walle.fills.equity import EQUITY, equity, priced_in
 from walle.fills.market import Market
 from walle.fills.trades import trades
 from walle.frames import BARS, FILLS, INSTANT
+from walle.instruments import facts_of
 from walle.runs.metrics import METRICS, metrics, periods_per_year
 
 START = datetime(2025, 3, 3, 14, tzinfo=UTC)
@@ -271,7 +272,7 @@ def test_commissions_of_two_currencies_are_not_added_up_where_the_prices_do_not_
         ("ACME", "sell", Decimal(110), Decimal(1), Decimal("0.001"), "BNB", 60),
     ]
     fills = frame(rows)
-    assert (currency_of(fills), currency_of(fills[:1])) == (None, "USD")
+    assert [priced_in(part, facts_of(part)) for part in (fills, fills[:1])] == [[None], ["USD"]]
     markets = {"ACME": market({0: 100.0, 1: 120.0})}
     last = equity(fills, markets).row(-1, named=True)
     assert (last["cash"], last["fees"], last["foreign_fees"]) == (Decimal(10), Decimal(0), 2)

@@ -69,7 +69,7 @@ def test_every_public_name_is_documented() -> None:
         if name != "TIMEFRAMES":
             assert (getattr(walle, name).__doc__ or "").strip(), name
     store = walle.connect()
-    for noun in ("bars", "orders", "fills", "runs", "events"):
+    for noun in (face.name for face in generate.FACES):
         kind = type(getattr(store, noun))
         for name, method in vars(kind).items():
             if not name.startswith("_"):

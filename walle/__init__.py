@@ -1,7 +1,7 @@
 """WallE: a research store for trading backtests.
 
-It keeps bars, orders, fills, runs and events in one SQLite file, or in PostgreSQL for a team, and returns them as
-Polars frames.
+It keeps bars, orders, fills, cash flows, runs and events in one SQLite file, or in PostgreSQL for a team, and returns
+them as Polars frames.
 
     >>> import walle
     >>> store = walle.connect("research.db")
@@ -14,6 +14,7 @@ Each package has a guide, which `help()` shows as well:
 | `walle.store` | opening a store, the environment, checking it, caring for its file |
 | `walle.bars` | files and frames in; frames, coverage and gaps out |
 | `walle.fills` | orders and fills, round trips, costs, the audit |
+| `walle.instruments` | what symbols are, cash flows, splits and dividends |
 | `walle.runs` | runs, equity, figures, results of other engines |
 | `walle.events` | the event log, its consumers, and the async core |
 | `walle.charts` | charts of frames |
@@ -47,7 +48,10 @@ from walle.enums import (
 )
 from walle.envelope import Event
 from walle.errors import (
+    ActionConflict,
+    AlreadyCorrected,
     AuthenticationFailed,
+    CashFlowConflict,
     ConfigurationError,
     Conflict,
     ConsumerBusy,
@@ -57,6 +61,7 @@ from walle.errors import (
     DatabaseUnavailable,
     DuplicateKey,
     EventTooLarge,
+    FactConflict,
     FileReplaced,
     FilesRefused,
     FillConflict,
@@ -65,6 +70,7 @@ from walle.errors import (
     ImmutableRecord,
     IncompleteBars,
     InputError,
+    InstrumentConflict,
     InvalidBars,
     InvalidRows,
     LostUpdate,
@@ -81,10 +87,13 @@ from walle.errors import (
     StorageFull,
     StoreClosed,
     StoreForked,
+    UnknownAction,
     UnknownCalendar,
+    UnknownCashFlow,
     UnknownConsumer,
     UnknownEvent,
     UnknownFill,
+    UnknownInstrument,
     UnknownOrder,
     UnknownRun,
     UnknownSymbol,
@@ -105,6 +114,7 @@ if TYPE_CHECKING:
     from walle import events as events
     from walle import fills as fills
     from walle import frames as frames
+    from walle import instruments as instruments
     from walle import runs as runs
     from walle import store as store
     from walle import widgets as widgets
@@ -117,7 +127,10 @@ if TYPE_CHECKING:
     from walle.repositories import (
         BacktestResultRepository,
         BarRepository,
+        CashFlowRepository,
+        CorporateActionRepository,
         FillRepository,
+        InstrumentRepository,
         OrderRepository,
         RunRepository,
     )
@@ -129,21 +142,26 @@ __docformat__ = "numpy"
 
 __all__ = [
     "TIMEFRAMES",
+    "ActionConflict",
     "ActionKind",
     "AdjustedPrices",
+    "AlreadyCorrected",
     "AuthenticationFailed",
     "BacktestResult",
     "BacktestResultRepository",
     "Bar",
     "BarRepository",
     "CashFlow",
+    "CashFlowConflict",
     "CashFlowKind",
+    "CashFlowRepository",
     "ConfigurationError",
     "Conflict",
     "Consumer",
     "ConsumerBusy",
     "ConsumerFenced",
     "CorporateAction",
+    "CorporateActionRepository",
     "Database",
     "DatabaseBusy",
     "DatabaseConfig",
@@ -155,6 +173,7 @@ __all__ = [
     "EventKind",
     "EventLog",
     "EventTooLarge",
+    "FactConflict",
     "FileReplaced",
     "FilesRefused",
     "Fill",
@@ -167,7 +186,9 @@ __all__ = [
     "IngestReport",
     "InputError",
     "Instrument",
+    "InstrumentConflict",
     "InstrumentKind",
+    "InstrumentRepository",
     "InvalidBars",
     "InvalidRows",
     "Liquidity",
@@ -203,10 +224,13 @@ __all__ = [
     "StoreForked",
     "StoreStatus",
     "TimeInForce",
+    "UnknownAction",
     "UnknownCalendar",
+    "UnknownCashFlow",
     "UnknownConsumer",
     "UnknownEvent",
     "UnknownFill",
+    "UnknownInstrument",
     "UnknownOrder",
     "UnknownRun",
     "UnknownSymbol",
@@ -238,7 +262,10 @@ _NAMES = {
     "walle.repositories": (
         "BacktestResultRepository",
         "BarRepository",
+        "CashFlowRepository",
+        "CorporateActionRepository",
         "FillRepository",
+        "InstrumentRepository",
         "OrderRepository",
         "RunRepository",
     ),
@@ -248,7 +275,19 @@ _NAMES = {
 _LATER = {name: module for module, names in _NAMES.items() for name in names}
 """Where the names lie that need Polars or SQLAlchemy: they are imported when they are asked for."""
 
-_PACKAGES = ("bars", "calendars", "charts", "errors", "events", "fills", "frames", "runs", "store", "widgets")
+_PACKAGES = (
+    "bars",
+    "calendars",
+    "charts",
+    "errors",
+    "events",
+    "fills",
+    "frames",
+    "instruments",
+    "runs",
+    "store",
+    "widgets",
+)
 """What ``walle`` has beside its names; modules are imported when they are asked for, too."""
 
 

@@ -7,7 +7,7 @@ WalleError
 ├── StoreClosed                         the store or database is closed
 │   └── StoreForked                     it was opened in another process, before a fork
 ├── InputError (ValueError)             an argument or input that is not allowed
-│   ├── InvalidRows                     rows of an ingest that are not valid orders or fills
+│   ├── InvalidRows                     rows of an ingest that are not valid orders, fills or cash flows
 │   │   └── InvalidBars                 rows of an ingest that are not valid bars
 │   ├── FilesRefused                    some of several files could not be ingested
 │   ├── EventTooLarge                   an event larger than the limit
@@ -19,11 +19,19 @@ WalleError
 │   ├── UnknownRun
 │   ├── UnknownOrder
 │   ├── UnknownFill
+│   ├── UnknownCashFlow
+│   ├── UnknownAction
+│   ├── UnknownInstrument
 │   ├── UnknownEvent
 │   └── UnknownConsumer
 ├── IncompleteBars (LookupError)        bars are missing in the requested range
 ├── Conflict                            the store already holds something else
-│   ├── FillConflict                    a known fill id with different content
+│   ├── FactConflict                    a known id, or symbol, with different content
+│   │   ├── FillConflict
+│   │   ├── CashFlowConflict
+│   │   ├── ActionConflict
+│   │   └── InstrumentConflict
+│   ├── AlreadyCorrected                somebody else corrected this fact before
 │   ├── StaleSnapshot                   an order snapshot older than the stored one
 │   ├── LostUpdate                      somebody else saved this run in between
 │   ├── DuplicateKey                    a unique value is taken
@@ -61,7 +69,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "ActionConflict",
+    "AlreadyCorrected",
     "AuthenticationFailed",
+    "CashFlowConflict",
     "ConfigurationError",
     "Conflict",
     "ConsumerBusy",
@@ -71,6 +82,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DuplicateKey",
     "EventTooLarge",
+    "FactConflict",
     "FileReplaced",
     "FilesRefused",
     "FillConflict",
@@ -79,6 +91,7 @@ __all__ = [
     "ImmutableRecord",
     "IncompleteBars",
     "InputError",
+    "InstrumentConflict",
     "InvalidBars",
     "InvalidRows",
     "LostUpdate",
@@ -95,10 +108,13 @@ __all__ = [
     "StorageFull",
     "StoreClosed",
     "StoreForked",
+    "UnknownAction",
     "UnknownCalendar",
+    "UnknownCashFlow",
     "UnknownConsumer",
     "UnknownEvent",
     "UnknownFill",
+    "UnknownInstrument",
     "UnknownOrder",
     "UnknownRun",
     "UnknownSymbol",
@@ -169,7 +185,7 @@ class InputError(WalleError, ValueError):
 
 
 class InvalidRows(InputError):
-    """Some rows of an ingest are not valid bars, orders or fills; the call wrote nothing.
+    """Some rows of an ingest are not valid bars, orders, fills or cash flows; the call wrote nothing.
 
     Attributes
     ----------
@@ -323,6 +339,39 @@ class UnknownFill(NotFound):
         self.fill_id = fill_id
 
 
+class UnknownCashFlow(NotFound):
+    """No cash flow with that id is stored."""
+
+    def __init__(self, cash_flow_id: str) -> None:
+        super().__init__(f"no cash flow with id {cash_flow_id!r}. store.cash.read() lists what is stored.")
+        self.cash_flow_id = cash_flow_id
+
+
+class UnknownAction(NotFound):
+    """No corporate action with that id is stored."""
+
+    def __init__(self, action_id: str, why: str = "") -> None:
+        super().__init__(f"no corporate action with id {action_id!r}{why}. store.actions.read() lists what is stored.")
+        self.action_id = action_id
+
+
+class UnknownInstrument(NotFound):
+    """No instrument is stored under that symbol or alias, or none is valid at that time.
+
+    Attributes
+    ----------
+    symbol : str
+    suggestions : list of str
+        Stored symbols and aliases with a similar spelling.
+    """
+
+    def __init__(self, symbol: str, suggestions: Sequence[str] = (), why: str = "") -> None:
+        near = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
+        super().__init__(f"no instrument {symbol!r}{why}{near} store.instruments.read() lists what is stored.")
+        self.symbol: str = symbol
+        self.suggestions: list[str] = list(suggestions)
+
+
 class UnknownEvent(NotFound):
     """No event with that offset or id is stored."""
 
@@ -366,25 +415,109 @@ class Conflict(WalleError):
     """The store already holds something different under that name or id."""
 
 
-class FillConflict(Conflict):
-    """A fill has the id of a stored fill but different content; the stored fill stays.
+class FactConflict(Conflict):
+    """A fact has the id of a stored one but different content; the stored one stays.
 
     Attributes
     ----------
-    fill_id : str
+    id : str
+        Of an instrument, its symbol.
     differences : dict of str to tuple
         For each column that differs, the stored value and the new one.
     """
 
-    def __init__(self, fill_id: str, differences: Mapping[str, tuple[object, object]], others: int = 0) -> None:
+    noun = "fact"
+    """What the id is of."""
+
+    advice = "Facts never change: the stored one stays, and nothing of this call was written."
+    """What to do instead."""
+
+    def __init__(self, fact_id: str, differences: Mapping[str, tuple[object, object]], others: int = 0) -> None:
         changes = ", ".join(f"{name} is {old}, given {new}" for name, (old, new) in differences.items())
-        more = f" ({others} more fills conflict too.)" if others else ""
+        more = f" ({others} more {self.noun}s conflict too.)" if others else ""
         super().__init__(
-            f"fill {fill_id!r} is already stored with another content: {changes}. Fills are an audit trail: the "
-            f"stored one stays, and nothing of this call was written. A correction is a fill with its own id.{more}"
+            f"{self.noun} {fact_id!r} is already stored with another content: {changes}. {self.advice}{more}"
         )
-        self.fill_id: str = fill_id
+        self.id: str = fact_id
         self.differences: dict[str, tuple[object, object]] = dict(differences)
+
+
+class FillConflict(FactConflict):
+    """A fill has the id of a stored fill but different content; the stored fill stays."""
+
+    noun = "fill"
+    advice = (
+        "Fills are an audit trail: the stored one stays, and nothing of this call was written. A correction is a fill "
+        "with its own id: store.fills.correct(id, by=fill, reason=...)."
+    )
+
+    @property
+    def fill_id(self) -> str:
+        """The id of the fill."""
+        return self.id
+
+
+class CashFlowConflict(FactConflict):
+    """A cash flow has the id of a stored one but different content; the stored one stays."""
+
+    noun = "cash flow"
+    advice = (
+        "Cash flows are an audit trail: the stored one stays, and nothing of this call was written. A correction is a "
+        "cash flow with its own id: store.cash.correct(id, by=flow, reason=...)."
+    )
+
+    @property
+    def cash_flow_id(self) -> str:
+        """The id of the cash flow."""
+        return self.id
+
+
+class ActionConflict(FactConflict):
+    """A corporate action has the id of a stored one but different content; the stored one stays."""
+
+    noun = "corporate action"
+    advice = (
+        "The stored one stays, and nothing of this call was written. A correction is an action with its own id, "
+        "supersedes= and a reason=."
+    )
+
+    @property
+    def action_id(self) -> str:
+        """The id of the corporate action."""
+        return self.id
+
+
+class InstrumentConflict(FactConflict):
+    """A symbol has other stored facts from the same time on, and no reason was given for the change."""
+
+    noun = "instrument"
+    advice = (
+        "Nothing of this call was written. Where the stored facts were wrong, say why: reason='...'; they stay beside "
+        "the new ones. Where they changed at some time, give valid_from=."
+    )
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of the instrument."""
+        return self.id
+
+
+class AlreadyCorrected(Conflict):
+    """A fact was corrected before; nothing of this call was written.
+
+    Attributes
+    ----------
+    id : str
+        Of the corrected fact.
+    corrected_by : str or None
+        The id of what stands in its place; None: nothing does.
+    """
+
+    def __init__(self, noun: str, fact_id: str, corrected_by: str | None, how: str, advice: str) -> None:
+        by = "withdrawn" if corrected_by is None else f"corrected by {corrected_by!r}"
+        super().__init__(f"{noun} {fact_id!r} is already {by} ({how}). {advice} Nothing of this call was written.")
+        self.id: str = fact_id
+        self.corrected_by: str | None = corrected_by
 
 
 class StaleSnapshot(Conflict):

@@ -12,22 +12,29 @@ __all__ = [
     "BAR_CONFLICTS",
     "BAR_SERIES",
     "CALENDARS",
+    "CASH_CORRECTIONS",
+    "CASH_FLOWS",
+    "CASH_FLOW_CONFLICTS",
     "CONSUMERS",
+    "CORPORATE_ACTIONS",
     "DECIMAL",
     "EVENTS",
     "EXPLANATIONS",
     "FILLS",
     "FILL_CONFLICTS",
+    "FILL_CORRECTIONS",
     "FILL_ORDER",
     "HISTORY",
     "INGESTED_FILES",
     "INGESTS",
     "INSTANT",
+    "INSTRUMENTS",
     "KEPT_REJECTED",
     "ORDERS",
     "ORDER_CONFLICTS",
     "PARKED",
     "REJECTED_BARS",
+    "REJECTED_CASH_FLOWS",
     "REJECTED_FILLS",
     "REJECTED_ORDERS",
     "RESETS",
@@ -188,6 +195,91 @@ ORDER_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(ORDERS), "reason": pl.
 FILL_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(FILLS)})
 """One row is a fill that was refused because its id is taken: the stored values, which stay, and the new ones."""
 
+_CORRECTION: dict[str, pl.DataType] = {
+    "corrected_by": pl.String(),
+    "reason": pl.String(),
+    "author": pl.String(),
+    "recorded_at": INSTANT,
+}
+
+FILL_CORRECTIONS = pl.Schema({"fill_id": pl.String(), **_CORRECTION})
+"""One row is a correction: the fill that it leaves out, the fill that stands in its place (null: none, a bust), why,
+who said so (user@host), and when (UTC)."""
+
+CASH_FLOWS = pl.Schema(
+    {
+        "id": pl.String(),
+        "time": INSTANT,
+        "kind": pl.String(),
+        "amount": DECIMAL,
+        "currency": pl.String(),
+        "run_id": pl.String(),
+        "account": pl.String(),
+        "symbol": pl.String(),
+        "action_id": pl.String(),
+        "reference": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row is one cash flow: ``amount`` is in ``currency``, above 0 for what was received; ``recorded_at`` is the time
+of the database (UTC) at which it was stored."""
+
+_CASH_FLOW: dict[str, pl.DataType] = {name: kind for name, kind in CASH_FLOWS.items() if name != "recorded_at"}
+
+REJECTED_CASH_FLOWS = pl.Schema({"row": pl.Int64(), **_CASH_FLOW, "reason": pl.String()})
+"""One row is a refused row of an ingest of cash flows: its position in the source from 0, the values that could be
+read, and the reason."""
+
+CASH_FLOW_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(pl.Schema(_CASH_FLOW))})
+"""One row is a cash flow that was refused because its id is taken: the stored values, which stay, and the new ones."""
+
+CASH_CORRECTIONS = pl.Schema({"cash_flow_id": pl.String(), **_CORRECTION})
+"""One row is a correction: the cash flow that it leaves out, the one that stands in its place (null: none), why, who
+said so (user@host), and when (UTC)."""
+
+CORPORATE_ACTIONS = pl.Schema(
+    {
+        "id": pl.String(),
+        "symbol": pl.String(),
+        "kind": pl.String(),
+        "ex_date": INSTANT,
+        "ratio": DECIMAL,
+        "amount": DECIMAL,
+        "currency": pl.String(),
+        "announced_at": INSTANT,
+        "source": pl.String(),
+        "supersedes": pl.String(),
+        "reason": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row is one split or dividend. ``ex_date`` is that date at 00:00 UTC; ``ratio`` is null for a dividend, ``amount``
+(for a share, in ``currency``) for a split. ``recorded_at`` is the time of the database (UTC) at which it was stored."""
+
+INSTRUMENTS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "valid_from": INSTANT,
+        "kind": pl.String(),
+        "base": pl.String(),
+        "quote": pl.String(),
+        "settle": pl.String(),
+        "multiplier": DECIMAL,
+        "inverse": pl.Boolean(),
+        "tick_size": DECIMAL,
+        "lot_size": DECIMAL,
+        "expires_at": INSTANT,
+        "venue": pl.String(),
+        "aliases": pl.List(pl.String()),
+        "reason": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row is what a symbol is from ``valid_from`` on (null: always). ``multiplier`` is in units of the base, for an
+inverse contract of the quote currency; ``aliases`` are its other names, never null. ``reason`` says why these facts
+were stored in the place of earlier ones, and ``recorded_at`` is the time of the database (UTC) at which they were. Only
+symbol, inverse, aliases and recorded_at are never null."""
+
 RUNS = pl.Schema(
     {
         "id": pl.String(),
@@ -250,7 +342,7 @@ HISTORY = pl.Schema(
 )
 """One row is one moment in a run's life: ``kind`` is run, order, fill or event, and ``what`` says what happened (for an
 event, its type). ``offset`` is an event's position in the log and ``payload`` its JSON text; both are null for the
-other kinds."""
+other kinds, except that the payload of a corrected fill says by what, why, and who said so."""
 
 
 EVENTS = pl.Schema(

@@ -19,7 +19,15 @@ from textwrap import indent
 from typing import Any
 
 from walle.events import EventLog
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import (
+    BarRepository,
+    CashFlowRepository,
+    CorporateActionRepository,
+    FillRepository,
+    InstrumentRepository,
+    OrderRepository,
+    RunRepository,
+)
 
 __all__ = ["main"]
 
@@ -53,6 +61,9 @@ FACES = (
     Face(core=BarRepository, name="bars", doc="The bars of a store."),
     Face(core=OrderRepository, name="orders", doc="The orders of a store."),
     Face(core=FillRepository, name="fills", doc="The fills of a store."),
+    Face(core=CashFlowRepository, name="cash", doc="The cash flows of a store."),
+    Face(core=CorporateActionRepository, name="actions", doc="The corporate actions of a store."),
+    Face(core=InstrumentRepository, name="instruments", doc="The instruments of a store."),
     Face(core=RunRepository, name="runs", doc="The runs of a store."),
     Face(
         core=EventLog,
@@ -124,7 +135,7 @@ def _file(face: Face) -> str:
         imports |= set(_imports(method))
     body = "\n".join(_written(method, face) for method in methods)
     return (
-        f'"""``store.{face.name}``, generated from `{core.__module__}.{core.__name__}`: '
+        f'"""``store.{face.name}``, generated from `{core.__module__.rpartition(".")[0]}.{core.__name__}`: '
         'see `walle.generate`."""\n\nfrom __future__ import annotations\n\n'
         + "\n".join(sorted(imports))
         + f'\n\n__all__ = ["{face.kind}"]\n\n\nclass {face.kind}({parent}):\n'

@@ -554,7 +554,7 @@ class CorporateAction(Record):
     id: str
     symbol: str
     kind: ActionKind | str
-    ex_date: datetime
+    ex_date: date
     ratio: Decimal | None = None
     amount: Decimal | None = None
     currency: str | None = None

@@ -41,20 +41,20 @@ class IngestReport:
     inserted : int
         Rows that are new in the store.
     updated : int
-        Order snapshots that replaced an older one; always 0 for bars and fills.
+        Order snapshots that replaced an older one; always 0 for facts.
     duplicates : int
         Rows that were already stored with the same values.
     conflicts : int
         Rows that were already stored with other values; the stored ones stay.
     rejected : int
-        Rows that are not valid bars, orders or fills.
+        Rows that are not valid bars, orders, fills or cash flows.
     rejected_rows : polars.DataFrame
-        For bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. For orders and fills: the
-        columns of :data:`walle.frames.REJECTED_ORDERS` and ``REJECTED_FILLS``.
+        For bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. For others: the columns of
+        :data:`walle.frames.REJECTED_ORDERS`, ``REJECTED_FILLS`` and ``REJECTED_CASH_FLOWS``.
     conflict_rows : polars.DataFrame
         For bars: symbol, timeframe, timestamp, stored_open..stored_volume (the stored values, which stay), open..volume
-        (the refused values); sorted. For orders and fills: the columns of :data:`walle.frames.ORDER_CONFLICTS` and
-        ``FILL_CONFLICTS``.
+        (the refused values); sorted. For others: the columns of :data:`walle.frames.ORDER_CONFLICTS`,
+        ``FILL_CONFLICTS`` and ``CASH_FLOW_CONFLICTS``.
     outcomes : tuple of FileOutcome
         One for each file; see :attr:`files`.
     """

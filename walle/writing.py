@@ -88,6 +88,10 @@ class Writer:
             )
             return concat(self.dialect.check_readable(parts, statement), schema)
 
+    async def hold(self, table: sa.Table) -> None:
+        """Hold off every other transaction that does the same for this table, until this one ends."""
+        await self._interruptible(self.dialect.hold(self.connection, table))
+
     async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
         return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))

@@ -139,7 +139,7 @@ def test_a_split_scales_what_is_held_and_leaves_no_short(store: walle.Store) -> 
     assert (row["quantity"], row["entry_price"], row["exit_price"]) == (D(400), D(100), D(110))
     assert (row["pnl_gross"], row["is_open"]) == (D(4000), False)
     worth = store.runs.equity("r", starting_cash=D(50_000))
-    assert worth["equity"].to_list() == [D(50_000), D(50_000), D(54_000), D(54_000), D(54_000)]
+    assert worth["equity"].to_list() == [D(50_000)] * 3 + [D(54_000)] * 3
     kinds = store.runs.ledger("r").filter(symbol="AAPL", book="position").select("kind", "amount").rows()
     assert kinds == [("trade", D(100)), ("split", D(300)), ("trade", D(-400))]
 
@@ -147,8 +147,8 @@ def test_a_split_scales_what_is_held_and_leaves_no_short(store: walle.Store) -> 
 def test_a_split_inside_a_run_that_does_not_say_its_prices_gives_no_number(store: walle.Store) -> None:
     split_run(store)
     worth = store.runs.equity("r", starting_cash=D(50_000))
-    assert worth["equity"].to_list()[:2] == [D(50_000)] * 2 and worth["equity"].to_list()[2] is None
-    assert "does not say on which prices it traded" in worth["reason"][2]
+    assert worth["equity"].to_list()[:4] == [D(50_000)] * 3 + [None]
+    assert "does not say on which prices it traded" in worth["reason"][3]
     row = store.fills.trades("r").row(0, named=True)
     assert row["pnl_gross"] is None and "does not say on which prices" in row["reason"]
     with pytest.raises(walle.InputError, match=r"split of AAPL .*prices='raw'"):
@@ -255,8 +255,8 @@ def test_fees_in_a_third_currency_are_converted_or_the_profit_is_not_known(store
     store.bars.ingest(flat, symbol="BNB/USDT", timeframe="1m", progress=False)
     known = store.runs.equity("r", starting_cash=D(1000), currency="USDT").row(-1, named=True)
     assert (known["equity"], known["fees"], known["rates"]) == (D(998), D(12), "BNB/USDT 1m")
-    figures = store.runs.metrics("r", starting_cash=D(1000), currency="USDT").filter(metric="net_profit")
-    assert figures["amount"].to_list() == [D(-2)]
+    converted = store.runs.metrics("r", starting_cash=D(1000), currency="USDT").filter(metric="net_profit")
+    assert converted["amount"].to_list() == [D(-2)]
 
 
 def test_a_currency_is_converted_inversely_and_over_a_third_one(store: walle.Store) -> None:

@@ -342,6 +342,10 @@ class Dialect(ABC):
         """Stop the running statement of a connection."""
 
     @abstractmethod
+    async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Hold off every other transaction that does the same for this table, until this one ends."""
+
+    @abstractmethod
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Declare that this transaction maintains the index of the bars itself."""
 

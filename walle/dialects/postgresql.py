@@ -54,6 +54,7 @@ CONNECT_TIMEOUT = 10
 
 _ALIVE = sql.SQL("SELECT 1")
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
+_TABLE_LOCKS = 0x57414C4C << 32  # "WALL", and the table's oid
 
 
 class PostgreSQLDialect(Dialect):
@@ -296,6 +297,11 @@ class PostgreSQLDialect(Dialect):
         driver = (await connection.get_raw_connection()).driver_connection
         if isinstance(driver, psycopg.AsyncConnection):
             await driver.cancel_safe(timeout=5)
+
+    async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Take an advisory lock, because LOCK TABLE requires privileges that a writer of facts may not have."""
+        key: sa.ColumnElement[int] = sa.literal_column(f"{_TABLE_LOCKS} + '{table.name}'::regclass::oid::bigint")
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the setting that the trigger for other programs' bars checks."""

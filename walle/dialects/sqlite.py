@@ -357,6 +357,9 @@ class SQLiteDialect(Dialect):
         if driver is not None:
             await driver.interrupt()
 
+    async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
+        """Nothing to do: BEGIN IMMEDIATE already holds off other writers."""
+
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the marker that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql(sqlite_guards.BEGIN_INDEXING)

@@ -63,6 +63,9 @@ print(store.fills.shortfall("sma-1"))  # what each order lost: delay, trading, o
   (`walle.StaleSnapshot`), and its identity stays the same.
 - **Fills.** Fills are append only. The same fill again changes nothing, and the same id with other content raises
   `walle.FillConflict`.
+- **Corrections.** `store.fills.correct("f-1", by=fill, reason="...")` says that a fill is wrong and stores the one that
+  stands in its place, under an id of its own; without `by` the trade was busted. The wrong fill stays as it was
+  written. Every read and reckoning leaves it out, except `read(corrected=False)` and the history of the run.
 - **No cross-checks on writing.** A fill may arrive before its order, or contradict it, as an engine's facts sometimes
   do. WallE keeps it as it came, and the audit reports it.
 

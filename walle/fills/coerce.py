@@ -1,37 +1,62 @@
-"""Convert records or a frame of orders or fills to a checked frame, whole columns at a time."""
+"""Convert records or a frame of orders, fills and other facts to a checked frame, whole columns at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import polars as pl
 
-from walle.enums import Liquidity, OrderStatus, OrderType, Side, TimeInForce
+from walle.enums import ActionKind, CashFlowKind
 from walle.errors import InputError
 from walle.exact import shortest
 from walle.forks import check_polars
-from walle.frames import DECIMAL, FILLS, INSTANT, ORDERS
-from walle.records import Fill, Order
+from walle.frames import CASH_FLOWS, CORPORATE_ACTIONS, DECIMAL, FILLS, INSTANT, INSTRUMENTS, ORDERS
+from walle.records import CashFlow, CorporateAction, Fill, Instrument, Order, Record
 from walle.validation import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, decimal_text
 
-__all__ = ["Faults", "check_frame", "fills_frame", "orders_frame", "records_frame"]
+__all__ = [
+    "ACTION",
+    "CASH_FLOW",
+    "INSTRUMENT",
+    "NOUNS",
+    "Faults",
+    "actions_frame",
+    "cash_flows_frame",
+    "check_frame",
+    "fills_frame",
+    "instruments_frame",
+    "orders_frame",
+    "records_frame",
+]
 
 _TEXT_LENGTH = 100
-_LENGTHS = {"symbol": 128, "reject_reason": 10_000, "commission_currency": 20}
-_POSITIVE = {"qty", "quantity"}
-_WORDS: Mapping[str, type[StrEnum]] = {
-    "side": Side,
-    "order_type": OrderType,
-    "time_in_force": TimeInForce,
-    "status": OrderStatus,
-    "liquidity": Liquidity,
+_ALIAS_LENGTH = 128
+_LENGTHS = {"symbol": 128, "reject_reason": 10_000, "reason": 10_000}
+_LENGTHS |= dict.fromkeys(["commission_currency", "currency", "base", "quote", "settle"], 20)
+_POSITIVE = {"qty", "quantity", "ratio", "multiplier", "tick_size", "lot_size"}
+
+CASH_FLOW = pl.Schema({name: kind for name, kind in CASH_FLOWS.items() if name != "recorded_at"})
+"""The columns of a cash flow that its writer gives; ``recorded_at`` is the database's."""
+
+ACTION = pl.Schema({name: kind for name, kind in CORPORATE_ACTIONS.items() if name != "recorded_at"})
+"""The columns of a corporate action that its writer gives."""
+
+INSTRUMENT = pl.Schema({name: kind for name, kind in INSTRUMENTS.items() if name not in ("reason", "recorded_at")})
+"""The columns of an instrument that its writer gives."""
+
+NOUNS: Mapping[type[Record], str] = {
+    Order: "orders",
+    Fill: "fills",
+    CashFlow: "cash flows",
+    CorporateAction: "corporate actions",
+    Instrument: "instruments",
 }
-Record = type[Fill] | type[Order]
+"""The names of records in messages."""
 
 
 class Faults:
@@ -72,7 +97,9 @@ class Faults:
         if self.reasons is None:
             rows = broken.arg_true()
             more = f" ({rows.len()} rows)" if rows.len() > 1 else ""
-            text = values.slice(rows[0], 1).cast(pl.String)[0]  # by Polars, since Python has no years above 9999
+            first = values.slice(rows[0], 1)
+            # by Polars, since Python has no years above 9999
+            text = str(first[0].to_list()) if first.dtype == pl.List else first.cast(pl.String)[0]
             text = decimal_text(Decimal(text)) if isinstance(values.dtype, pl.Decimal) else text
             raise InputError(
                 f"{self.named(values.name)}, row {rows[0]}: {text[:80]!r}: {rule}{more}. Nothing was written."
@@ -133,8 +160,55 @@ def orders_frame(source: object) -> pl.DataFrame:
     return _conform(source, Order, ORDERS)
 
 
-def _conform(source: object, record: Record, schema: pl.Schema) -> pl.DataFrame:
-    noun = f"{record.__name__.lower()}s"
+def cash_flows_frame(source: object) -> pl.DataFrame:
+    """Return cash flows as a checked frame with the columns of :data:`CASH_FLOW`.
+
+    Parameters
+    ----------
+    source : CashFlow, iterable of CashFlow, or polars.DataFrame
+        A column ``recorded_at`` of a frame is the database's own, and left out.
+
+    Raises
+    ------
+    InputError
+        For a bad value; the message has the column, the first bad row and the allowed values.
+    """
+    return _conform(source, CashFlow, CASH_FLOW)
+
+
+def actions_frame(source: object) -> pl.DataFrame:
+    """Return corporate actions as a checked frame with the columns of :data:`ACTION`.
+
+    Parameters
+    ----------
+    source : CorporateAction, iterable of CorporateAction, or polars.DataFrame
+        ``ex_date`` is a date, or a time at that date; a column ``recorded_at`` is the database's own, and left out.
+
+    Raises
+    ------
+    InputError
+        For a bad value; the message has the column, the first bad row and the allowed values.
+    """
+    return _conform(source, CorporateAction, ACTION)
+
+
+def instruments_frame(source: object) -> pl.DataFrame:
+    """Return instruments as a checked frame with the columns of :data:`INSTRUMENT`.
+
+    Parameters
+    ----------
+    source : Instrument, iterable of Instrument, or polars.DataFrame
+
+    Raises
+    ------
+    InputError
+        For a bad value; the message has the column, the first bad row and the allowed values.
+    """
+    return _conform(source, Instrument, INSTRUMENT)
+
+
+def _conform(source: object, record: type[Record], schema: pl.Schema) -> pl.DataFrame:
+    noun = NOUNS[record]
     check_polars()
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
@@ -147,7 +221,7 @@ def _conform(source: object, record: Record, schema: pl.Schema) -> pl.DataFrame:
     return records_frame(source, record, schema)
 
 
-def records_frame(source: object, record: Record, schema: pl.Schema) -> pl.DataFrame:
+def records_frame(source: object, record: type[Record], schema: pl.Schema) -> pl.DataFrame:
     """Return one record or several as a frame.
 
     Raises
@@ -167,7 +241,7 @@ def records_frame(source: object, record: Record, schema: pl.Schema) -> pl.DataF
         source = strangers[0]
     name = record.__name__
     raise InputError(
-        f"{name.lower()}s come as {name} records or as a Polars frame, not as {type(source).__name__}. "
+        f"{NOUNS[record]} come as {name} records or as a Polars frame, not as {type(source).__name__}. "
         f"Make a record: walle.{name}(...)."
     )
 
@@ -175,11 +249,13 @@ def records_frame(source: object, record: Record, schema: pl.Schema) -> pl.DataF
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return decimal_text(value)
+    if isinstance(value, tuple):
+        return list(value)
     return value.value if isinstance(value, StrEnum) else value
 
 
 def check_frame(
-    frame: pl.DataFrame, record: Record, schema: pl.Schema, faults: Faults, *, floats: bool = False
+    frame: pl.DataFrame, record: type[Record], schema: pl.Schema, faults: Faults, *, floats: bool = False
 ) -> pl.DataFrame:
     """Convert a frame to the columns and types of a schema, row for row.
 
@@ -200,26 +276,75 @@ def check_frame(
         For a column that is missing, unknown, or of the wrong type.
     """
     noun = faults.noun
+    if record in _RECORDED:
+        frame = frame.drop("recorded_at", strict=False)
     unknown = [name for name in frame.columns if name not in schema]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(schema), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(f"{noun} have no column {unknown[0]!r}.{hint} Allowed: {', '.join(schema)}.")
-    required = {item.name for item in dataclasses.fields(record) if _is_required(item)}
+    fields = dataclasses.fields(record)  # type: ignore[arg-type]  # every subclass is a dataclass
+    required = {item.name for item in fields if _is_required(item)}
     missing = [name for name in schema if name in required and name not in frame.columns]
     if missing:
         raise InputError(f"the frame of {noun} lacks {', '.join(map(repr, missing))}.")
     columns = []
-    for item in dataclasses.fields(record):
+    for item in fields:
         if item.name not in frame.columns:
             default = None if item.default is dataclasses.MISSING else _plain(item.default)
             values = pl.Series([default] * frame.height, dtype=schema[item.name])
         else:
-            values = _check_column(frame[item.name], schema[item.name], faults, floats=floats)
-            if item.name in required or "None" not in str(item.type):
+            values = _check_column(frame[item.name], schema[item.name], faults, record._enums, floats=floats)
+            if item.name in required or not _is_nullable(item):
                 faults.lacking(values)
         columns.append(values.alias(item.name))
-    return pl.DataFrame(columns).select(list(schema))
+    whole = pl.DataFrame(columns).select(list(schema))
+    return _ACROSS[record](whole, faults) if record in _ACROSS else whole
+
+
+def _cash_flows(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
+    """Refuse amounts whose sign their kind contradicts."""
+    kind, amount = pl.col("kind"), pl.col("amount")
+    wrong = ((kind == CashFlowKind.DEPOSIT) & (amount < 0)) | ((kind == CashFlowKind.WITHDRAWAL) & (amount > 0))
+    broken = frame.select(wrong.fill_null(False)).to_series()
+    return frame.with_columns(faults.refuse(frame["amount"], broken, "a deposit is above 0, a withdrawal below 0"))
+
+
+def _actions(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
+    """Refuse a split without a ratio, a dividend without amount and currency, and a correction without a reason."""
+    split = pl.col("kind") == ActionKind.SPLIT
+    missing = (
+        pl.when(split)
+        .then(pl.col("ratio").is_null())
+        .otherwise(pl.col("amount").is_null() | pl.col("currency").is_null())
+    )
+    other = pl.when(split).then(pl.col("amount")).otherwise(pl.col("ratio")).is_not_null()
+    rules = {
+        "a split has a ratio, a dividend an amount and a currency, and neither has the other's": missing | other,
+        "the amount of a dividend is above 0": ~split & (pl.col("amount") <= 0),
+    }
+    for rule, wrong in rules.items():
+        broken = frame.select(wrong.fill_null(False) & pl.col("kind").is_not_null()).to_series()
+        faults.refuse(frame["kind"], broken, rule)
+    unexplained = frame.select(pl.col("supersedes").is_not_null() & pl.col("reason").is_null()).to_series()
+    faults.refuse(frame["supersedes"], unexplained, "an action that supersedes another has a reason")
+    return frame
+
+
+def _instruments(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
+    """Settle in the quote currency, or an inverse contract in its base, where nothing is said."""
+    return frame.with_columns(settle=pl.coalesce("settle", pl.when("inverse").then("base").otherwise("quote")))
+
+
+_ACROSS: Mapping[type[Record], Callable[[pl.DataFrame, Faults], pl.DataFrame]] = {
+    CashFlow: _cash_flows,
+    CorporateAction: _actions,
+    Instrument: _instruments,
+}
+"""The rules of a record about several of its columns."""
+
+_RECORDED = frozenset(_ACROSS)
+"""The records whose frames say when they were recorded, which is the database's own."""
 
 
 def _is_required(item: dataclasses.Field[Any]) -> bool:
@@ -227,16 +352,26 @@ def _is_required(item: dataclasses.Field[Any]) -> bool:
     return item.default is dataclasses.MISSING
 
 
-def _check_column(values: pl.Series, kind: pl.DataType, faults: Faults, *, floats: bool) -> pl.Series:
+def _is_nullable(item: dataclasses.Field[Any]) -> bool:
+    return "None" in str(item.type)
+
+
+def _check_column(
+    values: pl.Series, kind: pl.DataType, faults: Faults, words: Mapping[str, type[StrEnum]], *, floats: bool
+) -> pl.Series:
+    if kind == pl.List:
+        return _check_names(values, faults)
     if values.dtype == pl.Null:
         return values.cast(kind)
     if isinstance(kind, pl.Decimal):
         return _check_decimals(values, faults, floats=floats)
     if isinstance(kind, pl.Datetime):
-        return _check_instants(values, faults)
+        return _check_instants(_midnights(values) if values.name == "ex_date" else values, faults)
     if kind == pl.Int64:
         return _check_places(values, faults)
-    return _check_texts(values, faults)
+    if kind == pl.Boolean:
+        return _check_flags(values, faults)
+    return _check_texts(values, faults, words.get(values.name))
 
 
 def _check_decimals(values: pl.Series, faults: Faults, *, floats: bool) -> pl.Series:
@@ -296,11 +431,36 @@ def _check_places(values: pl.Series, faults: Faults) -> pl.Series:
     return faults.refuse(values, ~values.is_between(0, 2**62), "it is not a number from 0 to 2^62").cast(pl.Int64)
 
 
-def _check_texts(values: pl.Series, faults: Faults) -> pl.Series:
+def _midnights(values: pl.Series) -> pl.Series:
+    """Return dates, and times at a date in whatever zone, as that date at 00:00 UTC."""
+    if not isinstance(values.dtype, pl.Date | pl.Datetime):
+        return values
+    return values.dt.date().cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _check_flags(values: pl.Series, faults: Faults) -> pl.Series:
+    if values.dtype != pl.Boolean:
+        raise InputError(f"{faults.named(values.name)} is {values.dtype}, neither true nor false.")
+    return values
+
+
+def _check_names(values: pl.Series, faults: Faults) -> pl.Series:
+    if values.dtype != pl.Null and values.dtype not in (pl.List(pl.String), pl.List(pl.Null)):
+        raise InputError(f"{faults.named(values.name)} is {values.dtype}, not lists of names.")
+    lists = values.cast(pl.List(pl.String))
+    name = pl.element()
+    wrong = name.is_null() | (name == "") | (name.str.strip_chars() != name) | name.str.contains("\0", literal=True)
+    wrong |= name.str.len_chars() > _ALIAS_LENGTH
+    rule = f"each name has 1 to {_ALIAS_LENGTH} characters, no NUL, and no space around it"
+    lists = faults.refuse(lists, lists.list.eval(wrong).list.any(), rule)
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return lists.to_frame().select(pl.col(lists.name).fill_null(nothing)).to_series()
+
+
+def _check_texts(values: pl.Series, faults: Faults, words: type[StrEnum] | None) -> pl.Series:
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise InputError(f"{faults.named(values.name)} is {values.dtype}, not text.")
     text = values.cast(pl.String)
-    words = _WORDS.get(values.name)
     if words is not None:
         return faults.refuse(text, ~text.is_in(list(words)), f"allowed are {', '.join(words)}")
     length = _LENGTHS.get(values.name, _TEXT_LENGTH)

@@ -1,4 +1,4 @@
-"""Read the sources of an ingest of orders or fills: frames of any layout, and records."""
+"""Read the sources of an ingest of orders, fills or cash flows: frames of any layout, and records."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from walle.errors import InputError, InvalidRows
-from walle.fills.coerce import Faults, check_frame, records_frame
-from walle.frames import FILLS, ORDERS, REJECTED_FILLS, REJECTED_ORDERS
+from walle.fills.coerce import CASH_FLOW, NOUNS, Faults, check_frame, records_frame
+from walle.frames import FILLS, ORDERS, REJECTED_CASH_FLOWS, REJECTED_FILLS, REJECTED_ORDERS
 from walle.interop import frame_of, renamed
-from walle.records import Fill, Order
+from walle.records import CashFlow, Fill, Order, Record
 from walle.validation import check_text
 
-__all__ = ["FactOptions", "Facts", "read_fills", "read_orders"]
+__all__ = ["FactOptions", "Facts", "read_cash_flows", "read_fills", "read_orders"]
 
 _SHOWN = 5
-_TIMES = ("created_at", "submitted_at", "filled_at", "cancelled_at")
+_TIMES = ("time", "created_at", "submitted_at", "filled_at", "cancelled_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +62,14 @@ class FactOptions:
 
 
 class Facts(NamedTuple):
-    """The orders or fills of a source.
+    """The orders, fills or cash flows of a source.
 
     Parameters
     ----------
     good : polars.DataFrame
-        Columns of ``ORDERS`` or ``FILLS``.
+        Columns of ``ORDERS``, ``FILLS`` or ``CASH_FLOWS`` (without ``recorded_at``).
     rejected : polars.DataFrame
-        Columns of ``REJECTED_ORDERS`` or ``REJECTED_FILLS``; sorted by row.
+        Columns of ``REJECTED_ORDERS``, ``REJECTED_FILLS`` or ``REJECTED_CASH_FLOWS``; sorted by row.
     """
 
     good: pl.DataFrame
@@ -104,10 +104,18 @@ def read_orders(source: object, reading: FactOptions) -> Facts:
     return _read(source, Order, ORDERS, REJECTED_ORDERS, reading)
 
 
-def _read(
-    source: object, record: type[Fill] | type[Order], schema: pl.Schema, refused: pl.Schema, reading: FactOptions
-) -> Facts:
-    noun = f"{record.__name__.lower()}s"
+def read_cash_flows(source: object, reading: FactOptions) -> Facts:
+    """Read cash flows from a frame or records; the arguments are those of :func:`read_fills`.
+
+    Raises
+    ------
+    InvalidRows, InputError
+    """
+    return _read(source, CashFlow, CASH_FLOW, REJECTED_CASH_FLOWS, reading)
+
+
+def _read(source: object, record: type[Record], schema: pl.Schema, refused: pl.Schema, reading: FactOptions) -> Facts:
+    noun = NOUNS[record]
     frame = frame_of(source, noun)
     if isinstance(source, str | os.PathLike):
         raise InputError(

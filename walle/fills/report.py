@@ -1,4 +1,4 @@
-"""The report of a write of orders or fills."""
+"""The report of a write of orders, fills and other facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class WriteReport:
     inserted : int
         Records that are new in the store.
     updated : int
-        Order snapshots that replaced an older one; always 0 for fills.
+        Order snapshots that replaced an older one, and facts of instruments that took the place of others; 0 for other
+        facts.
     unchanged : int
         Records that were already stored with the same content.
     """

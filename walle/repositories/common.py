@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle.database import Database, Writer
 from walle.dialects.base import BATCH_ROWS
 from walle.errors import InputError, UnknownRun, UnreadableRow
-from walle.models import fills, orders, runs
+from walle.models import cash_flows, fills, orders, runs
 from walle.validation import check_text, decimal_text, parse_json, parse_range
 
 __all__ = [
@@ -155,12 +155,12 @@ async def known_run(database: Database, run_id: str, session: AsyncSession | Non
     """
     places = [
         (table, name)
-        for table, name in ((runs, "id"), (orders, "run_id"), (fills, "run_id"))
+        for table, name in ((runs, "id"), (orders, "run_id"), (fills, "run_id"), (cash_flows, "run_id"))
         if database.has(table, name)
     ]
     if not places:
         raise UnknownRun(run_id)
-    # each by its own index: through a union of the three, SQLite would read all of them
+    # each by its own index: through a union of them, SQLite would read all of it
     here = sa.or_(*(sa.exists().where(table.c[name] == run_id) for table, name in places))
     stored = sa.select(sa.case((here, 1), else_=0).label("stored"))
     if (await database.fetch(stored, {"stored": pl.Int64()}, session)).item():

@@ -17,7 +17,13 @@ _ORDER_MOMENTS = {
 }
 
 
-def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+def history(
+    runs: pl.DataFrame,
+    orders: pl.DataFrame,
+    fills: pl.DataFrame,
+    events: pl.DataFrame,
+    corrections: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Merge the moments of runs, orders, fills and events in order of time.
 
     Parameters
@@ -26,6 +32,8 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
         Columns of :data:`walle.frames.RUNS`, ``ORDERS`` and ``FILLS``.
     events : polars.DataFrame
         offset, type, created_at, ts, corr_id, payload; as in :data:`walle.frames.EVENTS`, sorted by offset.
+    corrections : polars.DataFrame, optional
+        Columns of :data:`walle.frames.FILL_CORRECTIONS`.
 
     Returns
     -------
@@ -36,7 +44,9 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
         same instant, moments of runs come before those of orders, fills and events, except that the end of a run comes
         last. Events at the same instant keep the order of the log. The quantity of an order is the ordered one; its
         price is the limit, or the average once it is filled. The time of an event is its ``ts``, or the time when it
-        was stored if it has none.
+        was stored if it has none. A fill that was corrected has a further moment, ``corrected`` or ``busted``, when
+        that was recorded: order, symbol and side are its own, quantity and price those of the fill that stands in its
+        place, and the payload has ``corrected_by``, ``reason`` and ``author``.
     """
     moments = [
         runs.select(time=pl.col(column), kind=pl.lit("run"), what=pl.lit(what)) for column, what in _RUN_MOMENTS.items()
@@ -63,6 +73,8 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
             fill_id="id",
         )
     )
+    if corrections is not None and corrections.height:
+        moments.append(_corrected(fills, corrections))
     moments.append(
         events.select(
             ["offset", "corr_id", "payload"], time=pl.coalesce("ts", "created_at"), kind=pl.lit("event"), what="type"
@@ -74,3 +86,18 @@ def history(runs: pl.DataFrame, orders: pl.DataFrame, fills: pl.DataFrame, event
     rank = pl.when((pl.col("kind") == "run") & (pl.col("what") == "stopped")).then(5).otherwise(rank)
     whole = pl.concat([pl.DataFrame(schema=HISTORY), *moments], how="diagonal").filter(pl.col("time").is_not_null())
     return whole.with_columns(rank=rank).sort("time", "rank", maintain_order=True).drop("rank")
+
+
+def _corrected(fills: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    right = fills.select(corrected_by="id", quantity="quantity", price="price")
+    wrong = fills.select("order_id", "symbol", "side", fill_id="id")
+    whole = corrections.join(wrong, on="fill_id", how="left", maintain_order="left")
+    whole = whole.join(right, on="corrected_by", how="left", maintain_order="left")
+    busted = pl.col("corrected_by").is_null()
+    return whole.select(
+        pl.lit("fill").alias("kind"),
+        pl.when(busted).then(pl.lit("busted")).otherwise(pl.lit("corrected")).alias("what"),
+        *("order_id", "fill_id", "symbol", "side", "quantity", "price"),
+        time="recorded_at",
+        payload=pl.struct("corrected_by", "reason", "author").struct.json_encode(),
+    )

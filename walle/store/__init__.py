@@ -8,8 +8,9 @@ with walle.connect("research.db") as store:  # a path, a URL, or nothing: WALLE_
     print(store.status())
 ```
 
-A `Store` has five parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `store.fills` (`Fills`), `store.runs`
-(`Runs`) and `store.events` (`Events`). Their guides are `walle.bars`, `walle.fills`, `walle.runs` and `walle.events`.
+A `Store` has eight parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `store.fills` (`Fills`), `store.cash`
+(`Cash`), `store.actions` (`Actions`), `store.instruments` (`Instruments`), `store.runs` (`Runs`) and `store.events`
+(`Events`). Their guides are `walle.bars`, `walle.fills`, `walle.instruments`, `walle.runs` and `walle.events`.
 `walle.errors` draws the tree of the errors that they raise.
 
 ## Opening
@@ -67,13 +68,30 @@ A store works from any thread, and inside a running event loop. It does not work
 fork of a process that has worked with frames, Polars' threads are gone, so that frames can be neither read nor written.
 """
 
+from walle.store.actions import Actions
 from walle.store.bars import Bars
+from walle.store.cash import Cash
 from walle.store.core import Store, connect, upgrade
 from walle.store.events import Events
 from walle.store.fills import Fills
+from walle.store.instruments import Instruments
 from walle.store.orders import Orders
 from walle.store.runs import Runs
 from walle.store.status import StoreStatus
 from walle.store.streams import Streams
 
-__all__ = ["Bars", "Events", "Fills", "Orders", "Runs", "Store", "StoreStatus", "Streams", "connect", "upgrade"]
+__all__ = [
+    "Actions",
+    "Bars",
+    "Cash",
+    "Events",
+    "Fills",
+    "Instruments",
+    "Orders",
+    "Runs",
+    "Store",
+    "StoreStatus",
+    "Streams",
+    "connect",
+    "upgrade",
+]

@@ -1,4 +1,4 @@
-"""``store.bars``, generated from `walle.repositories.bars.repository.BarRepository`: see `walle.generate`."""
+"""``store.bars``, generated from `walle.repositories.bars.BarRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 

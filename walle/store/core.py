@@ -15,12 +15,23 @@ from walle.errors import PersistenceUnavailable, ReadOnly, StoreClosed
 from walle.events import EventLog
 from walle.models import HEAD
 from walle.progress import Meter, Progress
-from walle.repositories import BarRepository, FillRepository, OrderRepository, RunRepository
+from walle.repositories import (
+    BarRepository,
+    CashFlowRepository,
+    CorporateActionRepository,
+    FillRepository,
+    InstrumentRepository,
+    OrderRepository,
+    RunRepository,
+)
 from walle.repositories.integrity import Integrity
+from walle.store.actions import Actions
 from walle.store.bars import Bars
+from walle.store.cash import Cash
 from walle.store.events import Events
 from walle.store.fills import Fills
 from walle.store.html import html_of
+from walle.store.instruments import Instruments
 from walle.store.orders import Orders
 from walle.store.portal import Portal
 from walle.store.runs import Runs
@@ -139,7 +150,7 @@ def upgrade(
 
 
 class Store:
-    """Bars, orders, fills, runs and events, for a notebook or a script; made by :func:`walle.connect`.
+    """Bars, orders, fills, cash flows, runs and events, for a notebook or a script; made by :func:`walle.connect`.
 
     Usable from any thread, and inside a running event loop. A store that is never closed is closed at the exit.
     The examples of its methods, and of those of its parts, are run on the sample data of :func:`walle.demo.load`.
@@ -149,6 +160,9 @@ class Store:
     bars : walle.store.bars.Bars
     orders : walle.store.orders.Orders
     fills : walle.store.fills.Fills
+    cash : walle.store.cash.Cash
+    actions : walle.store.actions.Actions
+    instruments : walle.store.instruments.Instruments
     runs : walle.store.runs.Runs
     events : walle.store.events.Events
     """
@@ -160,6 +174,11 @@ class Store:
         self.bars: Bars = Bars(None if database is None else BarRepository(database), self._portal, progress)
         self.orders: Orders = Orders(None if database is None else OrderRepository(database), self._portal, progress)
         self.fills: Fills = Fills(None if database is None else FillRepository(database), self._portal, progress)
+        self.cash: Cash = Cash(None if database is None else CashFlowRepository(database), self._portal, progress)
+        actions = None if database is None else CorporateActionRepository(database)
+        self.actions: Actions = Actions(actions, self._portal, progress)
+        instruments = None if database is None else InstrumentRepository(database)
+        self.instruments: Instruments = Instruments(instruments, self._portal, progress)
         self.runs: Runs = Runs(None if database is None else RunRepository(database), self._portal, progress)
         self.events: Events = Events(EventLog(database), self._portal, progress)
         self._progress = progress

@@ -1,4 +1,4 @@
-"""``store.events``, generated from `walle.events.log.EventLog`: see `walle.generate`."""
+"""``store.events``, generated from `walle.events.EventLog`: see `walle.generate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``store.fills``, generated from `walle.repositories.fills.fills.FillRepository`: see `walle.generate`."""
+"""``store.fills``, generated from `walle.repositories.fills.FillRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 
@@ -115,8 +115,74 @@ class Fills(Part[FillRepository]):
             ),
         )
 
+    def correct(self, fill_id: str, by: Fill | None = None, *, reason: str, author: str | None = None) -> None:
+        """Say that a fill is wrong, and which one stands in its place; both are stored, in one transaction.
+
+        The corrected fill stays as it was written. Every read and reckoning leaves it out.
+
+        Parameters
+        ----------
+        fill_id : str
+        by : Fill, optional
+            The correcting fill, with an id of its own; without a sequence it takes that of the corrected one. None:
+            the trade was busted, and nothing stands in its place.
+        reason : str
+        author : str, optional
+            user@host by default.
+
+        Raises
+        ------
+        UnknownFill
+            When there is no such fill.
+        AlreadyCorrected
+            When it was corrected before: correct the fill that stands in its place.
+        FillConflict
+            When another fill has the id of the correcting one.
+        InputError
+            When the correcting fill has the same id, for what is no fill, and for an empty or too long reason or
+            author.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> from decimal import Decimal
+        >>> wrong = store.fills.get("fill-bt-0039")
+        >>> right = replace(wrong, id="fill-bt-0039.2", price=Decimal("3260.91"))
+        >>> store.fills.correct(wrong.id, by=right, reason="the venue corrected its report", author="ann")
+        >>> store.fills.read(order_id=wrong.order_id)["id"].to_list()
+        ['fill-bt-0039.2']
+        """
+        self._call("correct", lambda core: core.correct(fill_id, by, reason=reason, author=author))
+
+    def corrections(self, run_id: str | None = None) -> pl.DataFrame:
+        """Read the corrections of fills.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            Only those that correct a fill of this run, or by one.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.FILL_CORRECTIONS`: fill_id, corrected_by (null: a bust), reason, author,
+            recorded_at (UTC); in the order in which they were written. No row where nothing was corrected.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+
+        Examples
+        --------
+        >>> store.fills.correct("fill-bt-0039", reason="busted by the venue", author="ann")
+        >>> store.fills.corrections("bt-sma-eth-001").select("fill_id", "corrected_by", "reason").row(0)
+        ('fill-bt-0039', None, 'busted by the venue')
+        """
+        return self._call("corrections", lambda core: core.corrections(run_id))
+
     def get(self, fill_id: str) -> Fill:
-        """Return one fill as it was written.
+        """Return one fill as it was written, also if it was corrected.
 
         Parameters
         ----------
@@ -142,6 +208,7 @@ class Fills(Part[FillRepository]):
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written; arguments and order as in :meth:`read`.
 
@@ -155,7 +222,8 @@ class Fills(Part[FillRepository]):
         ['fill-bt-0001', 'fill-bt-0002', 'fill-bt-0003']
         """
         return self._call(
-            "list", lambda core: core.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+            "list",
+            lambda core: core.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected),
         )
 
     def read(
@@ -166,6 +234,7 @@ class Fills(Part[FillRepository]):
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
     ) -> pl.DataFrame:
         """Read fills as a frame.
 
@@ -175,7 +244,9 @@ class Fills(Part[FillRepository]):
             Fills of that run, and fills without a run whose order belongs to it.
         order_id, symbol : str, optional
         start, end : datetime, date, str or None
-            Filled in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
+            Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        corrected : bool
+            Leave out fills that were corrected. False: every fill, as it was written.
 
         Returns
         -------
@@ -197,7 +268,8 @@ class Fills(Part[FillRepository]):
         6
         """
         return self._call(
-            "read", lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end)
+            "read",
+            lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected),
         )
 
     def trades(

@@ -1,4 +1,4 @@
-"""``store.orders``, generated from `walle.repositories.fills.orders.OrderRepository`: see `walle.generate`."""
+"""``store.orders``, generated from `walle.repositories.fills.OrderRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 

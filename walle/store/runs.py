@@ -1,4 +1,4 @@
-"""``store.runs``, generated from `walle.repositories.runs.repository.RunRepository`: see `walle.generate`."""
+"""``store.runs``, generated from `walle.repositories.runs.RunRepository`: see `walle.generate`."""
 
 from __future__ import annotations
 

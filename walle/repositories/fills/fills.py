@@ -1,11 +1,11 @@
-"""The public methods for writing, reading and analysing fills."""
+"""Fills: an audit trail that only grows; a correction is a further fill."""
 
 from __future__ import annotations
 
 import builtins
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database, Writer
-from walle.errors import FillConflict
+from walle.errors import FillConflict, InputError, UnknownFill
 from walle.fills import WriteReport, fills_frame
 from walle.fills.audit import Rule, Thresholds
 from walle.fills.benchmarks import BENCHMARKS
@@ -22,18 +22,12 @@ from walle.frames import FILL_CONFLICTS, FILLS
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel, TradeLevel
 from walle.records import Fill
 from walle.reports import IngestReport
-from walle.repositories.common import (
-    Time,
-    canonical,
-    insert_missing,
-    same_key,
-    write_staged,
-)
+from walle.repositories.common import Time
+from walle.repositories.corrections import FILLS as FILLS_CORRECTED
+from walle.repositories.corrections import Correction
+from walle.repositories.facts import FactWriter
 from walle.repositories.fills.analysis import FillAnalysis
 from walle.repositories.fills.read import FillReader
-from walle.repositories.select import finish, wire_schema
-from walle.types import wire
-from walle.validation import decimal_text
 
 __all__ = ["FillRepository"]
 
@@ -51,6 +45,14 @@ class FillRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._writer = FactWriter(
+            database=database,
+            table=models.fills,
+            content=FILLS,
+            conflicts=FILL_CONFLICTS,
+            error=FillConflict,
+            numbered=True,
+        )
         self._reader = FillReader(database)
         self._analysis = FillAnalysis(database, self._reader)
 
@@ -83,17 +85,7 @@ class FillRepository:
         >>> store.fills.append([fill, replace(fill, id="fill-btc-0043", exchange_fill_id="SIM-BTC-F000043")])
         WriteReport(inserted=1, updated=0, unchanged=1)
         """
-        given = fills_frame(fills)
-        if given.is_empty():
-            return WriteReport()
-        frame = given.unique(maintain_order=True)
-        if frame["id"].is_duplicated().any():
-            _refuse_double(frame)
-        async with write_staged(self._database, models.fills, _placed(frame), session) as (writer, staged):
-            inserted = await writer.insert(models.fills, _insert(staged), frame.height)
-            if inserted < frame.height:
-                await self._refuse_other_content(writer, staged)
-        return WriteReport(inserted=inserted, unchanged=given.height - inserted)
+        return await self._writer.append(fills_frame(fills), session)
 
     async def ingest(
         self,
@@ -151,50 +143,115 @@ class FillRepository:
         IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         reading = FactOptions(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
-        given, rejected = await self._database.in_thread(lambda: read_fills(source, reading))
-        frame = given.unique("id", maintain_order=True)
-        conflicts, inserted = pl.DataFrame(schema=FILL_CONFLICTS), 0
-        if frame.height:
-            async with write_staged(self._database, models.fills, _placed(frame), session) as (writer, staged):
-                inserted = await writer.insert(models.fills, _insert(staged), frame.height)
-                if inserted < frame.height:
-                    before, after = await self._other_content(writer, staged)
-                    before = before.rename({name: f"stored_{name}" for name in FILLS if name != "id"})
-                    conflicts = before.join(after, on="id", how="inner").sort("id").select(list(FILL_CONFLICTS))
-        refused = given.join(conflicts, on="id", how="semi").height
-        return IngestReport(
-            inserted=inserted,
-            duplicates=given.height - inserted - refused,
-            conflicts=refused,
-            rejected=rejected.height,
-            rejected_rows=rejected,
-            conflict_rows=conflicts,
-        )
+        facts = await self._database.in_thread(lambda: read_fills(source, reading))
+        return await self._writer.ingest(facts, session)
 
-    async def _refuse_other_content(self, writer: Writer, staged: sa.TableClause) -> None:
-        before, after = await self._other_content(writer, staged)
-        if before.height:
-            raise _conflict(before.row(0, named=True), after.row(0, named=True), before.height - 1)
+    async def correct(
+        self,
+        fill_id: str,
+        by: Fill | None = None,
+        *,
+        reason: str,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Say that a fill is wrong, and which one stands in its place; both are stored, in one transaction.
 
-    async def _other_content(self, writer: Writer, staged: sa.TableClause) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the stored fills whose content differs from the staged ones, and the latter; both sorted by id."""
-        table, dialect = models.fills, writer.dialect.name
-        names = list(FILLS)
-        differs = sa.or_(
-            *(table.c[name].is_distinct_from(staged.c[name]) for name in names if name != "sequence"),
-            sa.and_(staged.c.sequence >= 0, table.c.sequence.is_distinct_from(staged.c.sequence)),
-        )
-        joined = sa.and_(same_key(table, staged, ["id"]), differs)
-        stored = sa.select(*(wire(table.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
-        offered = sa.select(*(wire(staged.c[name], dialect) for name in names)).where(joined).order_by(table.c.id)
-        schema = wire_schema(FILLS)
-        before = finish(await writer.fetch(stored, schema), FILLS)
-        after = finish(await writer.fetch(offered, schema), FILLS)
-        given = pl.col("sequence") >= 0
-        return before, after.with_columns(pl.when(given).then("sequence").alias("sequence"))
+        The corrected fill stays as it was written. Every read and reckoning leaves it out.
+
+        Parameters
+        ----------
+        fill_id : str
+        by : Fill, optional
+            The correcting fill, with an id of its own; without a sequence it takes that of the corrected one. None:
+            the trade was busted, and nothing stands in its place.
+        reason : str
+        author : str, optional
+            user@host by default.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        UnknownFill
+            When there is no such fill.
+        AlreadyCorrected
+            When it was corrected before: correct the fill that stands in its place.
+        FillConflict
+            When another fill has the id of the correcting one.
+        InputError
+            When the correcting fill has the same id, for what is no fill, and for an empty or too long reason or
+            author.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> from decimal import Decimal
+        >>> wrong = store.fills.get("fill-bt-0039")
+        >>> right = replace(wrong, id="fill-bt-0039.2", price=Decimal("3260.91"))
+        >>> store.fills.correct(wrong.id, by=right, reason="the venue corrected its report", author="ann")
+        >>> store.fills.read(order_id=wrong.order_id)["id"].to_list()
+        ['fill-bt-0039.2']
+        """
+        if by is not None and not isinstance(by, Fill):
+            raise InputError(
+                f"by= is the correcting fill, a walle.Fill, not {type(by).__name__}; None busts the trade."
+            )
+        said = Correction(FILLS_CORRECTED, fill_id, None if by is None else by.id, reason, author)
+        async with self._database.write(session) as writer:
+            await writer.hold(said.kind.table)
+            places = await self._places(writer, said)
+            if by is not None:
+                if by.sequence is None and by.id not in places:
+                    by = dataclasses.replace(by, sequence=places[fill_id])
+                await self._writer.append_in(writer, fills_frame(by))
+            await said.write(writer)
+
+    async def _places(self, writer: Writer, said: Correction) -> dict[str, int | None]:
+        """Return the sequence of the corrected fill, and of the correcting one where it is stored already.
+
+        Raises
+        ------
+        UnknownFill
+        """
+        table, schema = models.fills, {"id": pl.String(), "sequence": pl.Int64()}
+        stored = sa.select(table.c.id, table.c.sequence).where(table.c.id.in_([said.id, said.corrected_by or said.id]))
+        places: dict[str, int | None] = dict((await writer.fetch(stored, schema)).iter_rows())
+        if said.id not in places:
+            raise UnknownFill(said.id)
+        return places
+
+    async def corrections(self, run_id: str | None = None, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """Read the corrections of fills.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            Only those that correct a fill of this run, or by one.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.FILL_CORRECTIONS`: fill_id, corrected_by (null: a bust), reason, author,
+            recorded_at (UTC); in the order in which they were written. No row where nothing was corrected.
+
+        Raises
+        ------
+        UnknownRun
+            When nothing at all is stored of that run; near ids are offered.
+
+        Examples
+        --------
+        >>> store.fills.correct("fill-bt-0039", reason="busted by the venue", author="ann")
+        >>> store.fills.corrections("bt-sma-eth-001").select("fill_id", "corrected_by", "reason").row(0)
+        ('fill-bt-0039', None, 'busted by the venue')
+        """
+        return await self._reader.corrections(run_id, session)
 
     async def get(self, fill_id: str, *, session: AsyncSession | None = None) -> Fill:
-        """Return one fill as it was written.
+        """Return one fill as it was written, also if it was corrected.
 
         Parameters
         ----------
@@ -222,6 +279,7 @@ class FillRepository:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written; arguments and order as in :meth:`read`.
@@ -235,7 +293,9 @@ class FillRepository:
         >>> [fill.id for fill in store.fills.list(order_id="ord-bt-0001")]
         ['fill-bt-0001', 'fill-bt-0002', 'fill-bt-0003']
         """
-        return await self._reader.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
+        return await self._reader.list(
+            run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, session=session
+        )
 
     async def read(
         self,
@@ -245,6 +305,7 @@ class FillRepository:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read fills as a frame.
@@ -255,7 +316,9 @@ class FillRepository:
             Fills of that run, and fills without a run whose order belongs to it.
         order_id, symbol : str, optional
         start, end : datetime, date, str or None
-            Filled in ``[start, end)``; ``end="2024-01-31"`` excludes that day. A date or text without a zone is UTC.
+            Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
+        corrected : bool
+            Leave out fills that were corrected. False: every fill, as it was written.
         session : AsyncSession, optional
 
         Returns
@@ -277,7 +340,9 @@ class FillRepository:
         >>> store.fills.read("bt-sma-eth-001", start="2025-11-20", end="2025-11-21").height
         6
         """
-        return await self._reader.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end, session=session)
+        return await self._reader.read(
+            run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, session=session
+        )
 
     async def trades(
         self,
@@ -486,36 +551,3 @@ class FillRepository:
         '-3144.80'
         """
         return await self._analysis.shortfall(run_id, by, timeframe, session)
-
-
-def _placed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give the fills that have no sequence one in their order of arrival: -1, -2 and so on."""
-    return frame.with_columns(sequence=pl.coalesce("sequence", -1 - pl.int_range(pl.len(), dtype=pl.Int64)))
-
-
-def _insert(staged: sa.TableClause) -> sa.Insert:
-    """Insert the staged fills that are new; those without a sequence come after all that are stored."""
-    place = staged.c.sequence
-    last = sa.select(sa.func.coalesce(sa.func.max(models.fills.c.sequence), 0)).scalar_subquery()
-    arrived = sa.case((place < 0, last - place), else_=place).label("sequence")
-    return insert_missing(models.fills, staged, ["id"], instead={"sequence": arrived})
-
-
-def _refuse_double(frame: pl.DataFrame) -> None:
-    first_id = frame["id"].filter(frame["id"].is_duplicated())[0]
-    versions = frame.filter(pl.col("id") == first_id).rows(named=True)
-    raise _conflict(versions[0], versions[1], 0)
-
-
-def _conflict(stored: dict[str, Any], given: dict[str, Any], others: int) -> FillConflict:
-    stored, given = canonical(stored), canonical(given)
-    differences = {
-        name: (_display_value(value), _display_value(given[name]))
-        for name, value in stored.items()
-        if value != given[name] and (name != "sequence" or given[name] is not None)
-    }
-    return FillConflict(stored["id"], differences, others)
-
-
-def _display_value(value: Any) -> object:
-    return decimal_text(value) if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""Read fills as a frame or as records."""
+"""Reading fills: as a frame, and as records; by default without those that were corrected."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownFill
-from walle.frames import FILL_ORDER, FILLS
+from walle.frames import FILL_CORRECTIONS, FILL_ORDER, FILLS
 from walle.records import Fill
 from walle.repositories.common import IN_LIST, Time, canonical, check_name, in_range, known_run, one_of
+from walle.repositories.corrections import FILLS as FILLS_CORRECTED
+from walle.repositories.corrections import read_corrections, uncorrected
 from walle.repositories.select import expression, read
 
 __all__ = ["FillReader"]
@@ -53,6 +55,7 @@ class FillReader:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written."""
@@ -62,6 +65,7 @@ class FillReader:
             *one_of(table.c.order_id, order_id),
             *self._of("symbol", symbol),
             *in_range(table.c.filled_at, start, end),
+            *self._standing(corrected),
         ]
         found = await self._records(conditions, session)
         if run_id is not None and not found:
@@ -76,6 +80,7 @@ class FillReader:
         symbol: str | None = None,
         start: Time = None,
         end: Time = None,
+        corrected: bool = True,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Return fills as a frame: columns of ``FILLS``."""
@@ -85,6 +90,7 @@ class FillReader:
             *one_of(table.c.order_id, order_id),
             *self._of("symbol", symbol),
             *in_range(table.c.filled_at, start, end),
+            *self._standing(corrected),
         ]
         frame = await self._frame(conditions, session)
         if run_id is not None and frame.is_empty():
@@ -104,7 +110,11 @@ class FillReader:
         parts = [pl.DataFrame(schema=FILLS)]
         for at in range(0, len(run_ids), IN_LIST):
             part = list(run_ids[at : at + IN_LIST])
-            parts.append(await self._frame([*self._of("run_id", part), *self._of("symbol", symbol)], session))
+            parts.append(
+                await self._frame(
+                    [*self._of("run_id", part), *self._of("symbol", symbol), *self._standing(True)], session
+                )
+            )
         found = pl.concat(parts).sort(*FILL_ORDER)
         if symbol is not None and found.is_empty():
             for run_id in run_ids:
@@ -157,6 +167,18 @@ class FillReader:
                 raise InputError(f"no fill{of} is of {symbol!r}; {hint} are fills of: {', '.join(known[:20])}.")
         return fills
 
+    async def corrections(self, run_id: str | None, session: AsyncSession | None) -> pl.DataFrame:
+        """Return corrections as a frame: columns of ``FILL_CORRECTIONS``.
+
+        Raises
+        ------
+        UnknownRun
+        """
+        if run_id is not None:
+            await known_run(self._database, check_name(run_id, "run_id"), session)
+        own = None if run_id is None else sa.select(models.fills.c.id).where(*self._of("run_id", run_id))
+        return await read_corrections(self._database, FILLS_CORRECTED, FILL_CORRECTIONS, own, session)
+
     async def _records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> builtins.list[Fill]:
@@ -166,6 +188,11 @@ class FillReader:
         statement = sa.select(*(expression(self._database, table, name) for name in FILLS)).where(*conditions)
         frame = (await read(self._database, statement, FILLS, session)).sort(*FILL_ORDER)
         return [Fill.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+
+    def _standing(self, corrected: bool) -> builtins.list[sa.ColumnElement[bool]]:
+        if not isinstance(corrected, bool):
+            raise InputError(f"corrected={corrected!r} is neither True (leave corrected fills out) nor False.")
+        return uncorrected(self._database, FILLS_CORRECTED) if corrected else []
 
     def _own(self, name: str) -> sa.ColumnElement[Any]:
         column = models.fills.c[name]

@@ -16,9 +16,11 @@ from walle.backend import as_read, symbols_in, timeframe_in
 from walle.database import Database
 from walle.enums import RunMode, RunStatus
 from walle.errors import UnknownRun
-from walle.frames import FILLS, ORDERS, RUN_SUMMARY, RUNS
+from walle.frames import FILL_CORRECTIONS, FILLS, ORDERS, RUN_SUMMARY, RUNS
 from walle.records import Owner, Run
 from walle.repositories.common import Time, canonical, check_name, document, in_range, known_run, one_of
+from walle.repositories.corrections import FILLS as FILLS_CORRECTED
+from walle.repositories.corrections import uncorrected
 from walle.repositories.events.columns import events_of_run
 from walle.repositories.fills.fills import FillRepository
 from walle.repositories.fills.orders import OrderRepository
@@ -93,12 +95,14 @@ class RunReader:
         except UnknownRun:
             if events.is_empty():
                 raise
-            nothing = [pl.DataFrame(schema=schema) for schema in (RUNS, ORDERS, FILLS)]
-            return history(nothing[0], nothing[1], nothing[2], events)
+            nothing = [pl.DataFrame(schema=schema) for schema in (RUNS, ORDERS, FILLS, FILL_CORRECTIONS)]
+            return history(nothing[0], nothing[1], nothing[2], events, nothing[3])
         runs = await self._frame([models.runs.c.id == run_id], session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
-        fills = await FillRepository(self._database).read(run_id, session=session)
-        return await self._database.in_thread(lambda: history(runs, orders, fills, events))
+        of_fills = FillRepository(self._database)
+        fills = await of_fills.read(run_id, corrected=False, session=session)
+        corrections = await of_fills.corrections(run_id, session=session)
+        return await self._database.in_thread(lambda: history(runs, orders, fills, events, corrections))
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
         table, database = models.runs, self._database
@@ -149,12 +153,12 @@ class RunReader:
             parts["orders"].append(_count(orders.c.run_id, wanted))
         if not self._database.has(fills):
             return parts
-        own = self._database.has(fills, "run_id")
+        own, standing = self._database.has(fills, "run_id"), uncorrected(self._database, FILLS_CORRECTED)
         if own:
-            parts["fills"].append(_count(fills.c.run_id, wanted).where(fills.c.run_id.is_not(None)))
+            parts["fills"].append(_count(fills.c.run_id, wanted).where(fills.c.run_id.is_not(None), *standing))
         if self._database.has(orders):
             inherited = _count(orders.c.run_id, wanted).select_from(fills.join(orders, fills.c.order_id == orders.c.id))
-            parts["fills"].append(inherited.where(fills.c.run_id.is_(None)) if own else inherited)
+            parts["fills"].append(inherited.where(fills.c.run_id.is_(None), *standing) if own else inherited)
         return parts
 
 
