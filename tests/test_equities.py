@@ -15,11 +15,11 @@ from polars.testing import assert_frame_equal
 from tests.examples import examples
 from walle.bars.coverage import find_gaps
 from walle.calendars import calendar
+from walle.fills.equities import EQUITIES, Account, are_plain, equities
 from walle.fills.equity import equity
 from walle.fills.market import Market
 from walle.frames import BARS, FILLS
 from walle.repositories.runs.markets import _cut
-from walle.runs.equities import EQUITIES, Account, are_plain, equities
 
 START = datetime(2025, 3, 3, 14, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

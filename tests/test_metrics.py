@@ -185,6 +185,21 @@ def test_the_figures_of_trades_are_those_of_their_profits() -> None:
     }
 
 
+def test_exposure_counts_the_rows_in_which_any_symbol_is_held() -> None:
+    prices = dict.fromkeys(range(10), 100.0)
+    rows = [
+        buy(0, symbol="ETH/USD"),
+        buy(70, symbol="ETH/USD", side="sell"),
+        buy(70),
+        buy(190, side="sell"),
+        buy(430),
+        buy(430, side="sell"),
+    ]
+    fills, markets = frame(rows), dict.fromkeys(("BTC/USD", "ETH/USD"), market(prices))
+    found = metrics(equity(fills, markets), trades(fills), fills, periods=365.25, currency="USD")
+    assert found.filter(metric="exposure")["value"].to_list() == [0.3]  # at the end of the first three minutes
+
+
 def test_all_winners_have_no_profit_factor_and_all_losers_one_of_zero() -> None:
     prices = dict.fromkeys(range(5), 100.0)
     up = figures([buy(0, 10), buy(60, 20, side="sell"), buy(120, 10), buy(180, 15, side="sell")], prices)

@@ -11,10 +11,10 @@ from typing import Protocol
 import polars as pl
 
 from walle.errors import InputError
+from walle.fills.equities import Account, are_plain, equities
 from walle.fills.equity import equity
 from walle.fills.market import Markets
 from walle.records import Run
-from walle.runs.equities import Account, are_plain, equities
 
 __all__ = ["Traded", "cash_of", "equity_of", "within"]
 
