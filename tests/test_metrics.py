@@ -186,6 +186,21 @@ def test_the_figures_of_trades_are_those_of_their_profits() -> None:
     }
 
 
+def test_exposure_counts_the_rows_in_which_any_symbol_is_held() -> None:
+    prices = dict.fromkeys(range(10), 100.0)
+    rows = [
+        buy(0, symbol="ETH/USD"),
+        buy(70, symbol="ETH/USD", side="sell"),
+        buy(70),
+        buy(190, side="sell"),
+        buy(430),
+        buy(430, side="sell"),
+    ]
+    fills, markets = frame(rows), dict.fromkeys(("BTC/USD", "ETH/USD"), market(prices))
+    found = metrics(equity(fills, markets), trades(fills), fills, periods=365.25, currency="USD")
+    assert found.filter(metric="exposure")["value"].to_list() == [0.3]  # at the end of the first three minutes
+
+
 def test_all_winners_have_no_profit_factor_and_all_losers_one_of_zero() -> None:
     prices = dict.fromkeys(range(5), 100.0)
     up = figures([buy(0, 10), buy(60, 20, side="sell"), buy(120, 10), buy(180, 15, side="sell")], prices)
@@ -274,7 +289,7 @@ def test_commissions_of_two_currencies_are_not_added_up_where_the_prices_do_not_
     fills = frame(rows)
     assert [priced_in(part, facts_of(part)) for part in (fills, fills[:1])] == [[None], ["USD"]]
     markets = {"ACME": market({0: 100.0, 1: 120.0})}
-    last = equity(fills, markets).row(-1, named=True)
+    last = equity(fills, markets).filter(pl.col("currency").is_null()).row(-1, named=True)
     assert (last["cash"], last["fees"], last["foreign_fees"]) == (Decimal(10), Decimal(0), 2)
     one = equity(fills[:1], markets).row(-1, named=True)
     assert (one["cash"], one["fees"], one["foreign_fees"]) == (Decimal("-100.5"), Decimal("0.5"), 0)
@@ -340,7 +355,7 @@ def test_the_sample_runs_earned_what_their_trades_say(store: walle.Store) -> Non
         found = store.runs.metrics(name)
         assert found.schema == METRICS
         told = {row["metric"]: row for row in found.iter_rows(named=True)}
-        round_trips = store.fills.trades(name)
+        round_trips = store.fills.trades(name, by="flat")
         columns = [round_trips[column].drop_nulls() for column in ("pnl_gross", "unrealised")]
         gained = sum((Fraction(amount) for column in columns for amount in column), Fraction(0))
         paid = sum((Fraction(amount) for amount in store.fills.read(name)["commission"]), Fraction(0))

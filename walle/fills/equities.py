@@ -58,7 +58,12 @@ def are_plain(fills: Sequence[pl.DataFrame], currencies: Sequence[str | None], f
     ).join(names, on="run", how="left", maintain_order="left")
     free = pl.col("commission").fill_null(0) == 0
     alike = (pl.col("settle") == pl.col("currency")) & (free | (pl.col("fee_in") == pl.col("currency")))
-    simple = ~pl.col("derivative") & (pl.col("multiplier") == 1) & (free | ~pl.col("in_base"))
+    simple = (
+        pl.col("symbol").is_not_null()
+        & ~pl.col("derivative")
+        & (pl.col("multiplier") == 1)
+        & (free | ~pl.col("in_base"))
+    )
     plain = own_fills(every, facts).group_by("run").agg(plain=(alike & simple).fill_null(False).all())
     known = dict(plain.iter_rows())
     return [known.get(number, False) for number in range(len(fills))]

@@ -203,10 +203,7 @@ def _curve(
 ) -> pl.DataFrame:
     """Return the rows of one currency."""
     own, wanted = books.fills, pl.lit(currency, pl.String)
-    nameless = pl.col("symbol").is_null() & (
-        pl.lit(currency is None) | pl.lit(own["settle"].null_count() == own.height)
-    )
-    mine = own.select((pl.col("settle").eq_missing(wanted) & pl.col("symbol").is_not_null()) | nameless).to_series()
+    mine = own.select(pl.col("settle").eq_missing(wanted)).to_series()
     ours = (pl.col("book") == "cash") & pl.col("asset").eq_missing(wanted)
     first = (pl.col("kind") == "opening") & pl.col("cash_flow_id").is_null()  # counts from before the first entry on
     entries = books.entries.filter(ours & ~first)

@@ -164,8 +164,14 @@ def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """
     asked = facts.select("symbol", "kind", "base", "quote", "settle", "multiplier", "inverse", "lot_size", "from_fees")
     joined = fills.join(asked, on="symbol", how="left", maintain_order="left")
+    settles = facts["settle"].drop_nulls().unique()
+    if settles.len() == 1:  # then a fill whose symbol is unknown was paid in it, too
+        nameless = pl.col("symbol").is_null()
+        joined = joined.with_columns(settle=pl.when(nameless).then(pl.lit(settles[0])).otherwise("settle"))
     derivative = pl.col("kind").is_in(_DERIVATIVES).fill_null(False)
-    priced = pl.when(~pl.col("from_fees")).then("settle")  # what only other commissions say need not hold for this one
+    priced = pl.when(~pl.col("from_fees").fill_null(False)).then(
+        "settle"
+    )  # what only other commissions say need not hold for this one
     fee_in = pl.coalesce("commission_currency", priced, fee_currency())
     return joined.with_columns(
         pl.col("multiplier").fill_null(1),
