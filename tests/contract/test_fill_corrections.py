@@ -9,11 +9,19 @@ import polars as pl
 import pytest
 
 from tests.samples import START, fill, order, run
+from walle import models
 from walle.database import Database
 from walle.errors import AlreadyCorrected, Conflict, FillConflict, InputError, UnknownFill, UnknownRun
-from walle.frames import FILL_CORRECTIONS
+from walle.frames import CASH_CORRECTIONS, CASH_FLOWS, CORPORATE_ACTIONS, FILL_CORRECTIONS, INSTRUMENTS
 from walle.records import Fill
-from walle.repositories import FillRepository, OrderRepository, RunRepository
+from walle.repositories import (
+    CashFlowRepository,
+    CorporateActionRepository,
+    FillRepository,
+    InstrumentRepository,
+    OrderRepository,
+    RunRepository,
+)
 from walle.repositories.events.consumer_claims import whoami
 
 
@@ -165,3 +173,22 @@ async def test_what_a_run_did_counts_corrected_fills_once(database: Database, fi
     trades = await fills.trades("run-1")
     assert trades["quantity"].sum() == Decimal("0.000000000000000002")
     assert (await fills.costs("run-1"))["fill_id"].unique().sort().to_list() == ["fill-1.2", "fill-3"]
+
+
+async def test_a_database_from_before_corrections_reads_as_it_did(database: Database, fills: FillRepository) -> None:
+    await fills.append([fill(1), fill(2)])
+    later = {"fill_corrections", "cash_corrections", "cash_flows", "corporate_actions", "instruments"}
+    tables = {name: table for name, table in models.metadata.tables.items() if name not in later}
+    columns = {name: frozenset(column.name for column in table.columns) for name, table in tables.items()}
+    old = Database(database.config, read_only=True, columns=columns)
+    try:
+        reader, cash = FillRepository(old), CashFlowRepository(old)
+        assert (await reader.read())["id"].to_list() == ["fill-1", "fill-2"]
+        assert (await reader.corrections("run-1")).schema == FILL_CORRECTIONS
+        assert (await RunRepository(old).history("run-1"))["fill_id"].to_list() == ["fill-1", "fill-2"]
+        assert (await cash.read("run-1")).schema == CASH_FLOWS
+        assert (await cash.corrections()).schema == CASH_CORRECTIONS
+        assert (await CorporateActionRepository(old).read()).schema == CORPORATE_ACTIONS
+        assert (await InstrumentRepository(old).read()).schema == INSTRUMENTS
+    finally:
+        await old.close()

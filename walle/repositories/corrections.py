@@ -77,7 +77,7 @@ async def read_corrections(
     schema : polars.Schema
         Columns of the table.
     facts : Select, optional
-        Ids; only corrections of these facts, or by them.
+        Ids; only corrections of these facts.
     session : AsyncSession, optional
     """
     table = kind.table
@@ -86,7 +86,7 @@ async def read_corrections(
     ordered = pl.Schema({**schema, "id": pl.Int64()})
     statement: sa.Select[Any] = sa.select(*(expression(database, table, name) for name in ordered))
     if facts is not None:
-        statement = statement.where(sa.or_(table.c[kind.of].in_(facts), table.c.corrected_by.in_(facts)))
+        statement = statement.where(table.c[kind.of].in_(facts))
     return (await read(database, statement, ordered, session)).sort("id").drop("id")
 
 

@@ -211,7 +211,7 @@ class Cash(Part[CashFlowRepository]):
         Parameters
         ----------
         run_id : str, optional
-            Only those that correct a cash flow of this run, or by one.
+            Only those of cash flows of this run.
 
         Returns
         -------

@@ -160,7 +160,7 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         run_id : str, optional
-            Only those that correct a fill of this run, or by one.
+            Only those of fills of this run.
 
         Returns
         -------

@@ -73,8 +73,8 @@ class StoreStatus:
         """Return the state in a few lines."""
         if not self.durable:
             return (
-                "in memory, durable=False: events work and are gone with this process; bars, orders, fills, runs and\n"
-                "restart recovery are off. Set WALLE_DATABASE_URL, or give a path, for a store that lasts."
+                "in memory, durable=False: events work and are gone with this process; everything else, restart\n"
+                "recovery included, is off. Set WALLE_DATABASE_URL, or give a path, for a store that lasts."
             )
         lines = [
             f"address   {self.address}",

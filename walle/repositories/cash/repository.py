@@ -279,7 +279,7 @@ class CashFlowRepository:
         Parameters
         ----------
         run_id : str, optional
-            Only those that correct a cash flow of this run, or by one.
+            Only those of cash flows of this run.
         session : AsyncSession, optional
             Read what its transaction sees.
 

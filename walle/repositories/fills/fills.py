@@ -227,7 +227,7 @@ class FillRepository:
         Parameters
         ----------
         run_id : str, optional
-            Only those that correct a fill of this run, or by one.
+            Only those of fills of this run.
         session : AsyncSession, optional
             Read what its transaction sees.
 
