@@ -114,5 +114,5 @@ def _exact(run_id: str, run: Run | None, given: object) -> Decimal:
     except InvalidOperation:
         cash = Decimal("NaN")
     if not cash.is_finite():
-        raise InputError(f"the starting cash of run {run_id!r} is {value!r}, no number; give starting_cash=.")
+        raise InputError(f"the starting cash of run {run_id!r} is {value!r}, not a number; give starting_cash=.")
     return cash
