@@ -141,12 +141,13 @@ def trades(
     if legs.own.is_empty():
         return pl.DataFrame(schema=TRADES)
     groups = legs.own.select(pl.struct("run_id", "symbol").rle_id()).to_series()
+    costs: list[Fraction] | None
     if method == "average":
         pooled = match_pool(legs.signed, legs.averaged(), legs.fees.of_one(abs(legs.signed)), groups)
         found, costs = _pooled(legs, pooled)
     else:
         pairs = match_lots(legs.signed, groups, newest_first=method == "lifo")
-        found, costs = _lots(legs, pairs), None
+        found, costs = _lots(legs, pairs)
     found = found.with_columns(doubt=_doubtful(found, in_doubt(fills, actions, prices)))
     every = markets or {}
     found = pl.concat(
@@ -268,7 +269,8 @@ def _joined(legs: _Legs, found: Matches | Pooled) -> pl.DataFrame:
     )
 
 
-def _lots(legs: _Legs, pairs: Matches) -> pl.DataFrame:
+def _lots(legs: _Legs, pairs: Matches) -> tuple[pl.DataFrame, list[Fraction] | None]:
+    """Return the trades of lots, and their costs, where splits make fractions of the prices of entry."""
     found, price, fees = _joined(legs, pairs), legs.price, legs.fees
     opening, is_open = found["_opening"], found["is_open"]
     closing = found["_closing"].fill_null(opening)
@@ -303,7 +305,11 @@ def _lots(legs: _Legs, pairs: Matches) -> pl.DataFrame:
         pl.DataFrame({"_row": rows, "currency": two, "amount": left.over(whole)}).filter(mixed),
     ]
     net = gained * whole - entered - left if plain else gained * whole - (entered + left) * below
-    return found.with_columns(
+    costs = None
+    if scaled.any():
+        parts = zip(amount.fractions(), entry.fractions(), before.fractions(), inverse, strict=True)
+        costs = [held / price if reciprocal else held * price / ratio for held, price, ratio, reciprocal in parts]
+    made = found.with_columns(
         (amount.decimal("quantity") if plain else amount.over(after, "quantity")),
         *([] if plain else [(entry * after).over(before, "entry_price")]),
         (gained.decimal("pnl_gross") if plain else gained.over(below, "pnl_gross")).set(is_open, None),
@@ -313,6 +319,7 @@ def _lots(legs: _Legs, pairs: Matches) -> pl.DataFrame:
         _listed(rows, pl.concat(listed)),
         scaled.alias("scaled"),
     )
+    return made, costs
 
 
 def _listed(rows: pl.Series, fees: pl.DataFrame) -> pl.Series:
