@@ -59,8 +59,10 @@ def rounded(value: Fraction) -> Fraction:
 class Walk:
     """Holdings in fractions, moved one event after the other."""
 
-    def __init__(self, start: Mapping[str, Decimal]) -> None:
-        self.cash: dict[str, Fraction] = defaultdict(Fraction, {name: Fraction(held) for name, held in start.items()})
+    def __init__(self, start: Mapping[str | None, Decimal]) -> None:
+        self.cash: dict[str | None, Fraction] = defaultdict(
+            Fraction, {name: Fraction(held) for name, held in start.items()}
+        )
         self.held: dict[str, Fraction] = defaultdict(Fraction)
         self.lots: dict[str, list[list[Fraction]]] = defaultdict(list)
 
@@ -95,7 +97,7 @@ class Walk:
         moved = 1 / entry - 1 / close if symbol.startswith("C") else close - entry
         return size * moved * FACTOR[symbol]
 
-    def worth(self, currency: str, closes: Mapping[str, Fraction]) -> Fraction:
+    def worth(self, currency: str | None, closes: Mapping[str, Fraction]) -> Fraction:
         total = self.cash[currency]
         for symbol in SYMBOLS:
             if SETTLE[symbol] == currency and ":" in symbol:
@@ -152,13 +154,13 @@ def facts() -> pl.DataFrame:
 def test_every_step_equals_a_walk_in_fractions(
     fills: list[Any], flows: list[Any], splits: list[Any], close: list[int]
 ) -> None:
-    start = {"USD": Decimal(1000), "C": Decimal(2)}
+    start: dict[str | None, Decimal] = {"USD": Decimal(1000), "C": Decimal(2)}
     made, paid, acted = frames(fills, flows, splits)
     prices = {name: close[12 * n : 12 * n + 12] for n, name in enumerate(SYMBOLS)}
     markets = {name: Market("1m", bars_at([price / 100 for price in prices[name]]), no_gaps()) for name in SYMBOLS}
     beside: dict[str, Any] = {"flows": paid, "actions": acted, "prices": "raw"}
-    worth = equity(made, markets, starting_cash=dict(start), facts=facts(), **beside)
-    entries = ledger(made, facts(), starting_cash=dict(start), **beside)
+    worth = equity(made, markets, starting_cash=start, facts=facts(), **beside)
+    entries = ledger(made, facts(), starting_cash=start, **beside)
     assert entries.schema == LEDGER and entries["sequence"].to_list() == list(range(1, entries.height + 1))
     steps: list[tuple[int, int, int, str, Any]] = [(at, 2, n, "fill", row) for n, (*row, at) in enumerate(fills)]
     steps += [(at, 1, n, "flow", (name, amount)) for n, (name, amount, at) in enumerate(flows)]

@@ -102,7 +102,12 @@ print(report, report.conflict_rows, report.rejected_rows)  # what was kept, whic
 `trades` matches fills to round trips by `fifo`, `lifo` or `average`. Each has its P&L gross and net, its fees, its
 holding time, and its maximum adverse and favourable excursion from the bars. A fill that flips the position is split,
 and the open remainder is valued at the last close. All arithmetic is exact and rounded once, half-even at 18 places.
-Commissions in two currencies are never added up.
+Commissions in two currencies are never added up. A trade is a pair of fills (`by="lot"`), a pair of orders
+(`by="order"`), or all from flat to flat (`by="flat"`).
+
+What a symbol is decides what a trade earns: the multiplier of a contract, whether it is inverse, the currency in which
+it settles (`walle.instruments`). A commission in the base of its own pair leaves the position. A split keeps the cost
+of what is held, where the run says on which prices it traded (`Run(prices="raw")`).
 
 `costs` measures fills, orders or a whole run against the market; a cost above 0 is worse than the benchmark.
 `shortfall` is Perold's implementation shortfall, and its parts add up to it exactly.

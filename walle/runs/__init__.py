@@ -12,6 +12,7 @@ run = store.runs.save(walle.Run(id="sma-1", strategy_id="sma", mode="backtest", 
 demo.load(store)  # the sample runs, with their bars, orders, fills and events
 print(store.runs.read())  # one row per run: status, duration, how many orders and fills
 print(store.runs.history("bt-sma-eth-001"))  # status changes, orders, fills and events, in order of time
+print(store.runs.ledger("bt-sma-eth-001"))  # what came in and went out, entry by entry
 print(store.runs.equity("bt-sma-eth-001", starting_cash=100_000))  # marked to market at the close of every bar
 print(store.runs.metrics("bt-sma-eth-001"))  # return, risk, drawdown, trades and fees, with their annualisation
 print(store.runs.drawdowns("bt-sma-eth-001"))  # the deepest falls, with their begin, bottom and recovery
@@ -31,12 +32,19 @@ announces it. Opening a store never changes a run.
 
 ## What a run was worth
 
-`store.runs.equity` marks cash and positions to market at the close of every bar, exactly.
+`store.runs.ledger` writes down what the run did to its holdings: every fill, fee, cash flow, split and dividend, as
+exact entries. `store.runs.equity` marks the sums of these entries to market at the close of every bar.
+
+Nothing of two currencies is ever added up: a run has a curve, and its metrics, for each currency. `currency="USD"`
+converts them by the stored bars of a pair (directly, inversely, or over a third currency) or by a frame of `rates`, and
+names the source; where a rate is missing the value is null, and `reason` says which. A starting cash in one of several
+currencies is a mapping: `starting_cash={"USD": Decimal(10_000)}`.
 
 `store.runs.metrics` has one row per figure: `amount` for money; `value` for ratios, days and counts; `periods_per_year`
 where the figure was annualised; `returns`, how many returns it is made of; and `reason` where there is no figure.
 `walle.runs.metrics` documents the formulas and their sources. Returns are by session of the symbols' calendars, from
-the last marked row of each; `store.bars.set_calendar` says when a market is open.
+the last marked row of each, and chained over deposits and withdrawals (`store.cash`); `store.bars.set_calendar` says
+when a market is open.
 
 Both mark a run at its own timeframe where bars of it are stored, else at the shortest stored. `store.runs.drawdowns`
 lists the deepest falls, and `store.runs.returns` the returns by month, year or session.
