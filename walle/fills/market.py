@@ -77,6 +77,13 @@ class Market:
         inside = (times >= opens.gather(known)) & (times < opens.gather(known) + self.step)
         return found.set(~inside.fill_null(False), None)
 
+    def ended(self, times: pl.Series) -> pl.Series:
+        """Return the number of the bar that ended at exactly each instant: Int64, null where none did."""
+        before = self.before(times)
+        if self.bars.is_empty():
+            return before
+        return before.set((self.ends().gather(before) != times).fill_null(True), None)
+
     def before(self, times: pl.Series) -> pl.Series:
         """Return the number of the last bar that had ended by each instant: Int64, null before the first."""
         ends = self.ends()
@@ -107,10 +114,50 @@ class Market:
         place = self.sessions["open"].search_sorted(times, "right").cast(pl.Int64) - 1
         return ((place >= 0) & (times < self.sessions["close"].gather(place.clip(0)))).alias("open")
 
+    def is_closed(self, times: pl.Series, tolerance: timedelta = timedelta(0)) -> pl.Series:
+        """Return whether a fill at each instant cannot have happened, because the market was closed: Boolean.
+
+        The instant at which a session closes belongs to it, and so does a ``tolerance`` after it. An instant at which a
+        bar opens or ends, or a microsecond before its end, says no more than the bar: the market was open at some time
+        within it. So does 00:00 UTC, or a microsecond before, where bars carry dates.
+        """
+        closed = ~self.is_open(times)
+        if self.sessions is None or self.sessions.is_empty() or not closed.any():
+            return closed
+        ends = self.sessions["close"]
+        place = ends.search_sorted(times, "right").cast(pl.Int64) - 1
+        closed &= ~((place >= 0) & (times - ends.gather(place.clip(0)) <= tolerance))
+        asked = closed.arg_true()
+        moments = times.gather(asked)
+        meant = self._stamped(moments, self.place(moments)) | self._stamped(moments, self.ended(moments))
+        if self.step >= timedelta(days=1):
+            date = moments.dt.offset_by("1us").dt.truncate("1d")
+            meant |= (moments - date <= timedelta(0)) & self._trades(date - self.step, date + self.step)
+        return closed.scatter(asked, ~meant)
+
+    def _stamped(self, times: pl.Series, places: pl.Series) -> pl.Series:
+        """Return whether each instant is an end of a bar in which the market was open."""
+        if self.bars.is_empty():
+            return pl.Series([False] * times.len(), dtype=pl.Boolean)
+        opens = self.bars["timestamp"].gather(places)
+        ends = opens + self.step
+        marks = (times == opens) | (times >= ends - MICROSECOND)
+        return (marks & self._trades(opens, ends)).fill_null(False)
+
+    def _trades(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
+        """Return whether the market was open at some time within each span; null for a null."""
+        assert self.sessions is not None
+        early = datetime.min.replace(tzinfo=UTC)
+        begun = self.sessions["open"].search_sorted(ends.fill_null(early), "left").cast(pl.Int64)
+        over = self.sessions["close"].search_sorted(starts.fill_null(early), "right").cast(pl.Int64)
+        return (begun > over).set(starts.is_null(), None)
+
     def price(self, column: str, places: pl.Series) -> pl.Series:
         """Return a price of the bars with these numbers as exact decimals: Decimal(38, 18), null for null."""
         if self.bars.is_empty():
             return pl.Series(column, [None] * places.len(), dtype=DECIMAL)
+        if places.len() > self.bars.height:
+            return shortest(self.bars[column]).gather(places)
         return shortest(self.bars[column].gather(places))
 
     def last_close(self, times: pl.Series) -> tuple[pl.Series, pl.Series]:

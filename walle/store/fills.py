@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from walle.fills import WriteReport
-from walle.fills.audit import Rule, Thresholds
+from walle.fills.audit import Rule
 from walle.fills.benchmarks import BENCHMARKS
+from walle.fills.evidence import Thresholds
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
 from walle.records import Fill
 from walle.reports import IngestReport
@@ -256,6 +258,9 @@ class Fills(Part[FillRepository]):
         price_tolerance: Decimal = Thresholds.price_tolerance,
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
+        average_tolerance: Decimal = Thresholds.average_tolerance,
+        time_tolerance: timedelta = Thresholds.time_tolerance,
+        session_tolerance: timedelta = Thresholds.session_tolerance,
     ) -> pl.DataFrame:
         """Hold fills against their orders, against the bars, and against time.
 
@@ -276,6 +281,13 @@ class Fills(Part[FillRepository]):
             How much of its bar's volume a fill may be; 1 is all of it.
         max_commission_rate : Decimal
             How much of its notional a fill may cost; 0.01 is one per cent.
+        average_tolerance : Decimal
+            How far, as a share of the price, an average may be off that was rounded at its own last place (at the
+            second, where it has fewer): brokers round it.
+        time_tolerance : timedelta
+            How far a fill may be before the submission, or after the end, of its order: programs round times.
+        session_tolerance : timedelta
+            How long after the close of a session a fill may stand, as those of a closing auction do.
 
         Returns
         -------
@@ -306,6 +318,9 @@ class Fills(Part[FillRepository]):
                 price_tolerance=price_tolerance,
                 max_volume_share=max_volume_share,
                 max_commission_rate=max_commission_rate,
+                average_tolerance=average_tolerance,
+                time_tolerance=time_tolerance,
+                session_tolerance=session_tolerance,
             ),
         )
 

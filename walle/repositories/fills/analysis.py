@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
-from walle.fills.audit import Evidence, Rule, Thresholds, audit, choose
+from walle.fills.audit import Rule, audit, choose
 from walle.fills.benchmarks import check_benchmarks
 from walle.fills.costs import check_level, costs
+from walle.fills.evidence import Evidence, Thresholds
 from walle.fills.market import Market
 from walle.fills.matching import check_method
+from walle.fills.order_events import order_events
 from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
+from walle.repositories.events.columns import events_of_orders
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.repositories.fills.read import FillReader
@@ -60,23 +62,23 @@ class FillAnalysis:
         rules: Iterable[str] | None,
         extra_rules: Iterable[Rule],
         timeframe: str | None,
-        price_tolerance: Decimal,
-        max_volume_share: Decimal,
-        max_commission_rate: Decimal,
+        limits: Thresholds,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Hold fills against their orders, the bars and time."""
         chosen = [*choose(RULES, rules), *extra_rules]
-        limits = Thresholds(
-            price_tolerance=price_tolerance, max_volume_share=max_volume_share, max_commission_rate=max_commission_rate
-        )
         fills = await self._reader.read(run_id, session=session)
         # that an order is of another run than its fill is a finding of its own, not a missing order
         orders = await orders_with_fills(self._database, run_id, fills, session)
         last = fills["filled_at"].max()
         end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
         markets = await markets_of(self._database, fills, timeframe, end, session=session)
-        return await self._database.in_thread(lambda: audit(Evidence(fills, orders, markets, limits), chosen))
+        log = await events_of_orders(self._database, run_id, session)
+
+        def found() -> pl.DataFrame:
+            return audit(Evidence(fills, orders, markets, limits, order_events(log)), chosen)
+
+        return await self._database.in_thread(found)
 
     async def costs(
         self,

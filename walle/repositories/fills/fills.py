@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +16,9 @@ from walle import models
 from walle.database import Database, Writer
 from walle.errors import FillConflict
 from walle.fills import WriteReport, fills_frame
-from walle.fills.audit import Rule, Thresholds
+from walle.fills.audit import Rule
 from walle.fills.benchmarks import BENCHMARKS
+from walle.fills.evidence import Thresholds
 from walle.fills.ingest_frame import FactOptions, read_fills
 from walle.frames import FILL_CONFLICTS, FILLS
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel
@@ -338,6 +340,9 @@ class FillRepository:
         price_tolerance: Decimal = Thresholds.price_tolerance,
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
+        average_tolerance: Decimal = Thresholds.average_tolerance,
+        time_tolerance: timedelta = Thresholds.time_tolerance,
+        session_tolerance: timedelta = Thresholds.session_tolerance,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Hold fills against their orders, against the bars, and against time.
@@ -359,6 +364,13 @@ class FillRepository:
             How much of its bar's volume a fill may be; 1 is all of it.
         max_commission_rate : Decimal
             How much of its notional a fill may cost; 0.01 is one per cent.
+        average_tolerance : Decimal
+            How far, as a share of the price, an average may be off that was rounded at its own last place (at the
+            second, where it has fewer): brokers round it.
+        time_tolerance : timedelta
+            How far a fill may be before the submission, or after the end, of its order: programs round times.
+        session_tolerance : timedelta
+            How long after the close of a session a fill may stand, as those of a closing auction do.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -381,9 +393,15 @@ class FillRepository:
         >>> store.fills.audit("bt-sma-eth-001")["rule"].to_list()
         ['outside_bar', 'overfilled', 'duplicate_venue_id', 'unknown_order']
         """
-        return await self._analysis.audit(
-            run_id, rules, extra_rules, timeframe, price_tolerance, max_volume_share, max_commission_rate, session
+        limits = Thresholds(
+            price_tolerance=price_tolerance,
+            max_volume_share=max_volume_share,
+            max_commission_rate=max_commission_rate,
+            average_tolerance=average_tolerance,
+            time_tolerance=time_tolerance,
+            session_tolerance=session_tolerance,
         )
+        return await self._analysis.audit(run_id, rules, extra_rules, timeframe, limits, session)
 
     async def costs(
         self,
