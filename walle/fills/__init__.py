@@ -117,6 +117,16 @@ fills
 - beyond the limit, outside the low and high of their bar, in a hole of the bars, or while the market was closed;
 - large for the volume, or with a missing or implausible commission.
 
+A finding that is no fault, or that was dealt with, is answered once and for all by its `key`. The audit then marks it
+as `answered`, and `walle audit` ends with exit code 1 only for errors that are not:
+
+```python
+found = store.fills.audit("bt-sma-eth-001").filter(pl.col("rule") == "outside_bar")
+store.fills.acknowledge(found, "the venue's own price: its feed was late")
+print(store.fills.audit("bt-sma-eth-001").select("key", "answered", "answer"), store.fills.answers())
+store.fills.acknowledge(found, "the feed was not late after all", withdraw=True)
+```
+
 `walle audit --help` lists the rules. The audit also reports the fills that it could not compare with any bar.
 Thresholds are arguments (`max_volume_share=Decimal("0.1")`), and a rule of your own is a function over whole columns:
 

@@ -29,11 +29,18 @@ FINDINGS = pl.Schema(
         "actual": pl.String(),
         "expected": pl.String(),
         "sentence": pl.String(),
+        "key": pl.String(),
+        "answered": pl.Boolean(),
+        "answer": pl.String(),
     }
 )
 """One row is one finding: the rule, its severity (error, warning, info), the run, order and fill (null where it
 concerns none), the time of the fill, the actual and the expected value (exact texts), and a sentence that explains
-it."""
+it. ``key`` names the finding: the rule and the fill, order or run that it is about; it stays the same from audit to
+audit. ``answered`` says whether somebody acknowledged it, and ``answer`` why (null: nobody did)."""
+
+_GIVEN = ("rule", "severity", "key", "answered", "answer")
+"""The columns that no rule returns."""
 
 
 Check = Callable[[Evidence], pl.DataFrame]
@@ -64,14 +71,15 @@ class Rule:
             If its function does not return such a frame.
         """
         found = self.check(evidence)
-        allowed = [name for name in FINDINGS if name not in ("rule", "severity")]
+        allowed = [name for name in FINDINGS if name not in _GIVEN]
         strange = [name for name in found.columns if name not in allowed] if isinstance(found, pl.DataFrame) else None
         if strange is None or strange or "sentence" not in found.columns:
             what = f"columns {strange}" if strange else "no frame with a column 'sentence'"
             raise InputError(f"rule {self.name!r} returned {what}; allowed are {', '.join(allowed)}.")
         named = found.with_columns(rule=pl.lit(self.name), severity=pl.lit(self.severity))
         lacking = [pl.lit(None).alias(name) for name in FINDINGS if name not in named.columns]
-        return named.with_columns(lacking).select(list(FINDINGS)).cast(FINDINGS)
+        whole = named.with_columns(lacking).with_columns(key=_key(), answered=pl.lit(False))
+        return whole.select(list(FINDINGS)).cast(FINDINGS)
 
 
 def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
@@ -104,6 +112,14 @@ def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
     if severity not in SEVERITIES:
         raise InputError(f"severity={severity!r}: allowed are {', '.join(SEVERITIES)}.")
     return lambda check: Rule(name, severity, check)
+
+
+def _key() -> pl.Expr:
+    """Return what names a finding: its rule, and the fill, else the order, else the run and symbol."""
+    symbol = pl.when(pl.col("symbol").is_null()).then(pl.lit("")).otherwise(pl.format(":symbol:{}", "symbol"))
+    whole = pl.format("run:{}{}", pl.col("run_id").cast(pl.String).fill_null(""), symbol)
+    about = pl.coalesce(pl.format("fill:{}", "fill_id"), pl.format("order:{}", "order_id"), whole)
+    return pl.format("{}:{}", "rule", about)
 
 
 def audit(evidence: Evidence, rules: Iterable[Rule]) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -293,8 +294,9 @@ class Fills(Part[FillRepository]):
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
-            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. No row when nothing
-            was found. What could not be held against bars is said by a finding of the severity info.
+            fill_id, symbol, time, actual, expected, sentence, key, answered, answer; errors first, then by run and
+            time. No row when nothing was found. What could not be held against bars is said by a finding of the
+            severity info. Findings that :meth:`acknowledge` answered are there, with ``answered`` and ``answer``.
 
         Raises
         ------
@@ -323,6 +325,62 @@ class Fills(Part[FillRepository]):
                 session_tolerance=session_tolerance,
             ),
         )
+
+    def acknowledge(
+        self,
+        finding: str | Mapping[str, Any] | pl.DataFrame,
+        reason: str,
+        author: str | None = None,
+        *,
+        withdraw: bool = False,
+    ) -> None:
+        """Answer a finding of the audit: say why it is no fault, or what became of it.
+
+        The finding stays; the audit marks it as answered. Answers are only added, never changed; the last one counts.
+
+        Parameters
+        ----------
+        finding : mapping, polars.DataFrame or str
+            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``.
+        reason : str
+            1 to 2,000 characters.
+        author : str, optional
+            Who says so; by default ``user@host``.
+        withdraw : bool
+            Take the answer back, for this reason; the finding is unanswered again.
+
+        Raises
+        ------
+        InputError
+            For what is no finding, for a reason or an author that is empty or too long, and for a withdrawal where no
+            answer stands.
+
+        Examples
+        --------
+        >>> found = store.fills.audit("bt-sma-eth-001", rules="outside_bar")
+        >>> store.fills.acknowledge(found, "the venue's own price: its feed was late")
+        >>> store.fills.audit("bt-sma-eth-001", rules="outside_bar")["answer"].to_list()
+        ["the venue's own price: its feed was late"]
+        """
+        self._call("acknowledge", lambda core: core.acknowledge(finding, reason, author, withdraw=withdraw))
+
+    def answers(self) -> pl.DataFrame:
+        """List the answers to findings of the audit, and their withdrawals.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ANSWERS`: finding (its key), answered (false: taken back), reason, author,
+            recorded_at; in the order in which they were given. No row where there are none.
+
+        Examples
+        --------
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "the feed was late", author="ann")
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "it was not", author="bob", withdraw=True)
+        >>> store.fills.answers().select("finding", "answered", "author").rows()
+        [('outside_bar:fill:fill-bt-0039', True, 'ann'), ('outside_bar:fill:fill-bt-0039', False, 'bob')]
+        """
+        return self._call("answers", lambda core: core.answers())
 
     def costs(
         self,

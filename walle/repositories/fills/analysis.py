@@ -19,6 +19,7 @@ from walle.fills.order_events import order_events
 from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
+from walle.repositories.answers import Answers, with_answers
 from walle.repositories.events.columns import events_of_orders
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
@@ -42,6 +43,7 @@ class FillAnalysis:
 
     def __init__(self, database: Database, reader: FillReader) -> None:
         self._database, self._reader = database, reader
+        self.answers = Answers(database, "fills")
 
     async def trades(
         self, run_id: str | None, method: str, symbol: str | None, timeframe: str | None, session: AsyncSession | None
@@ -78,7 +80,10 @@ class FillAnalysis:
         def found() -> pl.DataFrame:
             return audit(Evidence(fills, orders, markets, limits, order_events(log)), chosen)
 
-        return await self._database.in_thread(found)
+        findings = await self._database.in_thread(found)
+        if findings.is_empty():
+            return findings
+        return with_answers(findings, await self.answers.standing(session))
 
     async def costs(
         self,

@@ -378,8 +378,9 @@ class FillRepository:
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
-            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. No row when nothing
-            was found. What could not be held against bars is said by a finding of the severity info.
+            fill_id, symbol, time, actual, expected, sentence, key, answered, answer; errors first, then by run and
+            time. No row when nothing was found. What could not be held against bars is said by a finding of the
+            severity info. Findings that :meth:`acknowledge` answered are there, with ``answered`` and ``answer``.
 
         Raises
         ------
@@ -402,6 +403,70 @@ class FillRepository:
             session_tolerance=session_tolerance,
         )
         return await self._analysis.audit(run_id, rules, extra_rules, timeframe, limits, session)
+
+    async def acknowledge(
+        self,
+        finding: str | Mapping[str, Any] | pl.DataFrame,
+        reason: str,
+        author: str | None = None,
+        *,
+        withdraw: bool = False,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Answer a finding of the audit: say why it is no fault, or what became of it.
+
+        The finding stays; the audit marks it as answered. Answers are only added, never changed; the last one counts.
+
+        Parameters
+        ----------
+        finding : mapping, polars.DataFrame or str
+            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``.
+        reason : str
+            1 to 2,000 characters.
+        author : str, optional
+            Who says so; by default ``user@host``.
+        withdraw : bool
+            Take the answer back, for this reason; the finding is unanswered again.
+        session : AsyncSession, optional
+            Join the caller's transaction; nothing is committed here then.
+
+        Raises
+        ------
+        InputError
+            For what is no finding, for a reason or an author that is empty or too long, and for a withdrawal where no
+            answer stands.
+
+        Examples
+        --------
+        >>> found = store.fills.audit("bt-sma-eth-001", rules="outside_bar")
+        >>> store.fills.acknowledge(found, "the venue's own price: its feed was late")
+        >>> store.fills.audit("bt-sma-eth-001", rules="outside_bar")["answer"].to_list()
+        ["the venue's own price: its feed was late"]
+        """
+        await self._analysis.answers.save(finding, reason, author, withdraw, session)
+
+    async def answers(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List the answers to findings of the audit, and their withdrawals.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ANSWERS`: finding (its key), answered (false: taken back), reason, author,
+            recorded_at; in the order in which they were given. No row where there are none.
+
+        Examples
+        --------
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "the feed was late", author="ann")
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "it was not", author="bob", withdraw=True)
+        >>> store.fills.answers().select("finding", "answered", "author").rows()
+        [('outside_bar:fill:fill-bt-0039', True, 'ann'), ('outside_bar:fill:fill-bt-0039', False, 'bob')]
+        """
+        return await self._analysis.answers.list(session)
 
     async def costs(
         self,
