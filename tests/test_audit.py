@@ -46,6 +46,7 @@ def good_order(**changes: Any) -> walle.Order:
         "filled_qty": Decimal("2.5"),
         "filled_avg_price": Decimal("100"),
         "status": "filled",
+        "created_at": START,
         "submitted_at": START,
         "filled_at": START + timedelta(minutes=2, seconds=2),
     }

@@ -45,7 +45,7 @@ _GIVEN = ("rule", "severity", "key", "answered", "answer")
 
 Check = Callable[[Evidence], pl.DataFrame]
 
-_AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar"}
+_AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar", "stop_not_reached", "at_extremes"}
 """Rules that need bars."""
 
 

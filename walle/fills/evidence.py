@@ -13,9 +13,27 @@ from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.market import Markets
 from walle.fills.order_events import ORDER_EVENTS
-from walle.frames import DECIMAL, ORDERS
+from walle.frames import DECIMAL, FILL_ORDER, INSTANT, ORDERS
 
-__all__ = ["Evidence", "Thresholds"]
+__all__ = ["HOLDINGS", "INSTRUMENTS", "Evidence", "Thresholds"]
+
+INSTRUMENTS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "valid_from": INSTANT,
+        **{name: pl.String() for name in ("base", "quote", "settle")},
+        **dict.fromkeys(("tick_size", "lot_size"), DECIMAL),
+        "aliases": pl.List(pl.String()),
+    }
+)
+"""One row is what is known of a symbol from ``valid_from`` on (null: always): the currencies, the steps of prices and
+quantities, and its other names. All but the symbol may be null."""
+
+HOLDINGS = pl.Schema({"run_id": pl.String(), "currency": pl.String()})
+"""One row is a currency that a run holds."""
+
+_NAMED = r"^([^/]+)/([^:]+)(?::([^-]+))?"
+_EARLY = pl.lit(datetime(1, 1, 1, tzinfo=UTC), INSTANT)
 
 _BAR = ("low", "high", "volume")
 _BARRED = {
@@ -24,8 +42,9 @@ _BARRED = {
     **dict.fromkeys(("gap", "closed", "covered"), pl.Boolean()),
     "step": pl.Duration("us"),
 }
-_SHARES = ("price_tolerance", "average_tolerance", "max_volume_share", "max_commission_rate")
-_SPANS = ("time_tolerance", "session_tolerance")
+_SHARES = ("price_tolerance", "average_tolerance", "max_volume_share", "max_commission_rate", "max_fee_ratio")
+_SPANS = ("time_tolerance", "session_tolerance", "clock_skew", "max_ioc_delay")
+_COUNTS = ("min_peers", "min_extreme_fills")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +62,33 @@ class Thresholds:
         The largest allowed share of a fill in its bar's volume; 1 is all of it.
     max_commission_rate : Decimal
         The largest allowed commission as a share of the notional; 0.01 is one per cent.
+    max_fee_ratio : Decimal
+        The smallest multiple of its peers' commission that is an outlier.
     time_tolerance : timedelta
         The allowed difference between times of an order and of its fills, because programs round times differently.
     session_tolerance : timedelta
         How long after the close of a session a fill may stand: closing auctions are stamped at the close and after it.
+    clock_skew : timedelta
+        How far a time may be in the future of this computer's clock.
+    max_ioc_delay : timedelta
+        How long after its submission an immediate order may be filled, or a bar of its symbol, whichever is longer.
+    min_peers : int
+        The smallest number of commissions in a group for its outliers to be told.
+    min_extreme_fills : int
+        The smallest number of fills of a run for telling that all are at the extremes of their bars.
     """
 
     price_tolerance: Decimal = Decimal("0.00000001")
     average_tolerance: Decimal = Decimal("0.001")
     max_volume_share: Decimal = Decimal("0.5")
     max_commission_rate: Decimal = Decimal("0.01")
+    max_fee_ratio: Decimal = Decimal(10)
     time_tolerance: timedelta = timedelta(milliseconds=1)
     session_tolerance: timedelta = timedelta(seconds=1)
+    clock_skew: timedelta = timedelta(seconds=5)
+    max_ioc_delay: timedelta = timedelta(seconds=10)
+    min_peers: int = 5
+    min_extreme_fills: int = 10
 
     def __post_init__(self) -> None:
         """Raise unless every threshold is valid.
@@ -77,6 +111,10 @@ class Thresholds:
                 )
             if value < timedelta(0):
                 raise InputError(f"{name}={value!r}: it must be at least 0.")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}={value!r}: give a whole number from 1 on.")
 
 
 @dataclass(frozen=True)
@@ -95,6 +133,10 @@ class Evidence:
         offset.
     now : datetime
         The time of the audit.
+    instruments : polars.DataFrame
+        What is known of symbols: columns of :data:`INSTRUMENTS`, in the order in which it was recorded.
+    holdings : polars.DataFrame
+        run_id, currency: what runs hold besides what they trade.
     """
 
     fills: pl.DataFrame
@@ -103,12 +145,39 @@ class Evidence:
     thresholds: Thresholds = field(default_factory=Thresholds)
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ORDER_EVENTS))
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    instruments: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INSTRUMENTS))
+    holdings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HOLDINGS))
+
+    def __post_init__(self) -> None:
+        """Add the columns that a frame of instruments lacks, as nulls."""
+        given = self.instruments
+        lacking = [pl.lit(None, kind).alias(name) for name, kind in INSTRUMENTS.items() if name not in given.columns]
+        whole = given.with_columns(lacking).select(list(INSTRUMENTS)).cast(INSTRUMENTS)
+        object.__setattr__(self, "instruments", whole)
 
     @cached_property
     def known(self) -> pl.DataFrame:
         """The fills whose order is stored, with the order's columns under names that begin with ``order_``."""
         named = {name: f"order_{name}" for name in ORDERS if name != "id"}
         return self.fills.join(self.orders.rename(named), left_on="order_id", right_on="id", how="inner")
+
+    @cached_property
+    def instrumented(self) -> pl.DataFrame:
+        """The fills whose instrument is known, with the tick_size and lot_size that were valid at their time."""
+        facts = self.instruments.select("symbol", "tick_size", "lot_size", filled_at=pl.coalesce("valid_from", _EARLY))
+        facts = facts.unique(["symbol", "filled_at"], keep="last", maintain_order=True).sort("filled_at")
+        known = self.fills.filter(pl.col("symbol").is_in(facts["symbol"].implode()))
+        return known.sort("filled_at").join_asof(facts, on="filled_at", by="symbol", check_sortedness=False)
+
+    @cached_property
+    def currencies(self) -> pl.DataFrame:
+        """The currencies of each symbol: its base, quote and settlement, as instruments or the symbol itself say."""
+        names = self.fills.select(pl.col("symbol").drop_nulls().unique())
+        parts = pl.col("symbol").str.extract_groups(_NAMED).struct.unnest()
+        said = names.select("symbol", parts).unpivot(index="symbol", value_name="currency")
+        told = self.instruments.unpivot(["base", "quote", "settle"], index="symbol", value_name="currency")
+        told = told.join(names, on="symbol", how="semi")
+        return pl.concat([said, told]).select("symbol", "currency").drop_nulls().unique()
 
     @cached_property
     def unordered(self) -> pl.DataFrame:
@@ -122,6 +191,12 @@ class Evidence:
         lone = (pl.col("alone") == pl.col("fills")) & ~pl.col("run_id").is_in(ordered).fill_null(False)
         judged = per_run.select("run_id", whole=lone)
         return alone.join(judged, on="run_id", how="left", nulls_equal=True, maintain_order="left")
+
+    @cached_property
+    def coinciding(self) -> pl.DataFrame:
+        """The fills that share their time, symbol, price and quantity with another, in order."""
+        same = self.fills.filter(pl.col("filled_at").is_duplicated())
+        return same.filter(pl.struct("filled_at", "symbol", "price", "quantity").is_duplicated()).sort(*FILL_ORDER)
 
     @cached_property
     def sums(self) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from walle.validation import MICROSECOND, shift, to_microseconds
 
 __all__ = ["Market", "Markets", "no_market"]
 
+_BREAK = timedelta(hours=2)
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
 _BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(OHLCV, pl.Float64())})
@@ -151,6 +152,40 @@ class Market:
         begun = self.sessions["open"].search_sorted(ends.fill_null(early), "left").cast(pl.Int64)
         over = self.sessions["close"].search_sorted(starts.fill_null(early), "right").cast(pl.Int64)
         return (begun > over).set(starts.is_null(), None)
+
+    def after_day(self, begun: pl.Series, times: pl.Series) -> pl.Series:
+        """Return whether each instant is later than the day of an order that was submitted at ``begun``: Boolean.
+
+        The day ends with the session in which ``begun`` lies, else with the next one; sessions with a break of up to
+        two hours are one. Where bars carry dates, an order of a date may be filled in the next session, too. Without a
+        calendar, the day has ended when a bar opened more than 24 hours before the instant, and after ``begun``.
+        """
+        if self.sessions is None:
+            until = times - timedelta(days=1)
+            opens = self.bars["timestamp"]
+            if opens.is_empty():
+                return pl.Series("late", [False] * times.len(), dtype=pl.Boolean)
+            return (opens.search_sorted(until, "right") > opens.search_sorted(begun, "right")).alias("late")
+        pause = (self.sessions["open"].shift(-1) - self.sessions["close"]).fill_null(timedelta.max)
+        ends = self.sessions["close"].filter(pause > _BREAK)
+        place = ends.search_sorted(begun, "right").cast(pl.Int64)
+        if self.step >= timedelta(days=1):
+            place += (begun == begun.dt.truncate("1d")).cast(pl.Int64)
+        last = ends.gather(place.set(place >= ends.len(), None))
+        return (times > last + self.step).fill_null(False).alias("late")
+
+    def reached(self, begun: pl.Series, times: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Return the lowest low and highest high from ``begun`` to each instant: Float64, null where bars are missing.
+
+        The bars in which both instants lie are included, and one that ends at the second.
+        """
+        ends = self.ends()
+        first = ends.search_sorted(begun, "right").cast(pl.Int64)
+        place = self.place(times)
+        last = place.zip_with(place.is_not_null(), self.ended(times))
+        unknown = self.touches_gap(begun, times) | (begun < self.bars["timestamp"].min()) | last.is_null()
+        low, high = self.extremes(first.set(unknown | (first > last), None), last)
+        return low.set(unknown, None), high.set(unknown, None)
 
     def price(self, column: str, places: pl.Series) -> pl.Series:
         """Return a price of the bars with these numbers as exact decimals: Decimal(38, 18), null for null."""

@@ -262,6 +262,11 @@ class Fills(Part[FillRepository]):
         average_tolerance: Decimal = Thresholds.average_tolerance,
         time_tolerance: timedelta = Thresholds.time_tolerance,
         session_tolerance: timedelta = Thresholds.session_tolerance,
+        max_fee_ratio: Decimal = Thresholds.max_fee_ratio,
+        min_peers: int = Thresholds.min_peers,
+        max_ioc_delay: timedelta = Thresholds.max_ioc_delay,
+        min_extreme_fills: int = Thresholds.min_extreme_fills,
+        clock_skew: timedelta = Thresholds.clock_skew,
     ) -> pl.DataFrame:
         """Hold fills against their orders, against the bars, and against time.
 
@@ -289,6 +294,16 @@ class Fills(Part[FillRepository]):
             How far a fill may be before the submission, or after the end, of its order: programs round times.
         session_tolerance : timedelta
             How long after the close of a session a fill may stand, as those of a closing auction do.
+        max_fee_ratio : Decimal
+            Which multiple of its peers' commission is an outlier.
+        min_peers : int
+            How many commissions of a run, symbol, liquidity and currency it takes to tell of outliers.
+        max_ioc_delay : timedelta
+            How long after its submission an IOC or FOK order may be filled; a bar of its symbol is always allowed.
+        min_extreme_fills : int
+            How many fills of a run it takes to tell that all are at the low or high of their bars.
+        clock_skew : timedelta
+            How far a time may be in the future.
 
         Returns
         -------
@@ -323,6 +338,11 @@ class Fills(Part[FillRepository]):
                 average_tolerance=average_tolerance,
                 time_tolerance=time_tolerance,
                 session_tolerance=session_tolerance,
+                max_fee_ratio=max_fee_ratio,
+                min_peers=min_peers,
+                max_ioc_delay=max_ioc_delay,
+                min_extreme_fills=min_extreme_fills,
+                clock_skew=clock_skew,
             ),
         )
 

@@ -107,6 +107,94 @@ def _run_differs(evidence: Evidence) -> pl.DataFrame:
     return about(found, words, pl.col("run_id"), pl.col("order_run_id"))
 
 
+_OPEN = ("pending", "submitting", "submitted", "accepted", "partial")
+
+
+@rule("rejected_filled")
+def _rejected_filled(evidence: Evidence) -> pl.DataFrame:
+    """A rejected order has a fill."""
+    found = evidence.sums.filter(pl.col("status") == "rejected")
+    words = pl.format("order {} was rejected, but {} of it are filled.", "id", shown(pl.col("filled")))
+    return about_order(found, words, pl.col("filled"), pl.lit("0"))
+
+
+@rule("cancelled_filled")
+def _cancelled_filled(evidence: Evidence) -> pl.DataFrame:
+    """An order was cancelled, or expired, though it was filled whole."""
+    found = _filled_whole(evidence, ("cancelled", "expired"))
+    words = pl.format("order {} is said to be {}, but all of its {} are filled.", "id", "status", shown(pl.col("qty")))
+    return about_order(found, words, pl.col("status"), pl.lit("filled"))
+
+
+@rule("open_filled", "warning")
+def _open_filled(evidence: Evidence) -> pl.DataFrame:
+    """An order is still accepted, or filled in part, though it was filled whole."""
+    found = _filled_whole(evidence, _OPEN)
+    words = pl.format("order {} is still {}, but all of its {} are filled.", "id", "status", shown(pl.col("qty")))
+    return about_order(found, words, pl.col("status"), pl.lit("filled"))
+
+
+def _filled_whole(evidence: Evidence, statuses: tuple[str, ...]) -> pl.DataFrame:
+    """Return the orders with one of some statuses that are filled whole, by their fills or by what they say."""
+    some = evidence.orders.filter(pl.col("status").is_in(statuses))
+    sums = evidence.sums.select("id", "filled", "last")
+    filled = some.join(sums, on="id", how="left", maintain_order="left").filter(
+        pl.max_horizontal("filled", "filled_qty") >= pl.col("qty")
+    )
+    return filled.with_columns(last=pl.coalesce("last", "filled_at", "cancelled_at", "created_at"))
+
+
+@rule("filled_zero")
+def _filled_zero(evidence: Evidence) -> pl.DataFrame:
+    """An order has the status filled, and a filled quantity of 0."""
+    found = evidence.orders.filter(pl.col("status") == "filled", pl.col("filled_qty") == 0)
+    words = pl.format("order {} is said to be filled, with a quantity of 0 of {}.", "id", shown(pl.col("qty")))
+    times = found.with_columns(last=pl.coalesce("filled_at", "created_at"))
+    return about_order(times, words, pl.col("filled_qty"), pl.col("qty"))
+
+
+@rule("filled_without_time", "warning")
+def _filled_without_time(evidence: Evidence) -> pl.DataFrame:
+    """An order has the status filled, but no time of it."""
+    found = evidence.orders.filter(pl.col("status") == "filled", pl.col("filled_at").is_null())
+    none = pl.lit(None, pl.String)
+    words = pl.format("order {} is said to be filled, but not when.", "id")
+    return about_order(found.with_columns(last="created_at"), words, none, none)
+
+
+@rule("order_without_price")
+def _order_without_price(evidence: Evidence) -> pl.DataFrame:
+    """A limit order has no limit, or a stop order no stop price."""
+    kind, none = pl.col("order_type"), pl.lit(None, pl.String)
+    no_limit = kind.is_in(["limit", "stop_limit"]) & pl.col("limit_price").is_null()
+    no_stop = kind.is_in(["stop", "stop_limit"]) & pl.col("stop_price").is_null()
+    found = evidence.orders.filter(no_limit | no_stop).with_columns(last="created_at")
+    lacks = pl.when(no_limit).then(pl.lit("limit")).otherwise(pl.lit("stop price"))
+    return about_order(found, pl.format("order {} is of the type {}, but has no {}.", "id", kind, lacks), none, none)
+
+
+@rule("fok_partial")
+def _fok_partial(evidence: Evidence) -> pl.DataFrame:
+    """A fill-or-kill order was filled in part."""
+    found = evidence.sums.filter(pl.col("time_in_force") == "fok", pl.col("filled") < pl.col("qty"))
+    sentence = "order {} is fill or kill, but only {} of {} are filled."
+    words = pl.format(sentence, "id", shown(pl.col("filled")), shown(pl.col("qty")))
+    return about_order(found, words, pl.col("filled"), pl.col("qty"))
+
+
+@rule("alias_symbol", "warning")
+def _alias_symbol(evidence: Evidence) -> pl.DataFrame:
+    """The symbol of fills is another name of an instrument."""
+    names = evidence.instruments.select(name="symbol", symbol="aliases").explode("symbol").drop_nulls()
+    names = names.filter(pl.col("name") != pl.col("symbol")).unique("symbol", keep="last", maintain_order=True)
+    per_symbol = evidence.fills.group_by("run_id", "symbol", maintain_order=True).agg(
+        time=pl.col("filled_at").min(), fills=pl.len()
+    )
+    found = per_symbol.join(names, on="symbol", maintain_order="left").rechunk()
+    words = pl.format("{} fills are of {}, which is another name of {}.", "fills", "symbol", "name")
+    return found.select("run_id", "symbol", "time", actual="symbol", expected="name", sentence=words)
+
+
 RULES = (
     _unknown_order,
     _orders_absent,
@@ -118,4 +206,12 @@ RULES = (
     _side_differs,
     _symbol_differs,
     _run_differs,
+    _rejected_filled,
+    _cancelled_filled,
+    _open_filled,
+    _filled_zero,
+    _filled_without_time,
+    _order_without_price,
+    _fok_partial,
+    _alias_symbol,
 )

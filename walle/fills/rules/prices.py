@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from walle.exact import Exact
+from walle.exact import Exact, shortest
 from walle.fills.audit import about, price_text, quantity_text, rule, shown, time_text
 from walle.fills.evidence import Evidence
 
@@ -85,10 +85,70 @@ def _not_checked(evidence: Evidence) -> pl.DataFrame:
     return found.rechunk().select("run_id", "symbol", "time", actual=pl.col("fills").cast(pl.String), sentence=words)
 
 
+@rule("stop_not_reached")
+def _stop_not_reached(evidence: Evidence) -> pl.DataFrame:
+    """No bar from the submission of a stop order to its fill reaches the stop price."""
+    orders = evidence.known.filter(pl.col("order_order_type").is_in(["stop", "stop_limit"])).drop_nulls(
+        ["symbol", "order_stop_price"]
+    )
+    parts = [orders.clear().with_columns(extreme=pl.lit(None, pl.Float64))]
+    for part in orders.partition_by("symbol", maintain_order=True):
+        market = evidence.markets.get(part["symbol"][0])
+        if market is None:
+            continue
+        begun = part.select(pl.coalesce("order_submitted_at", "order_created_at")).to_series()
+        low, high = market.reached(begun, part["filled_at"])
+        parts.append(part.with_columns(extreme=high.zip_with(part["side"] == "buy", low)))
+    stop, extreme = pl.col("order_stop_price").cast(pl.String).cast(pl.Float64), pl.col("extreme")
+    short = pl.when(pl.col("side") == "buy").then(extreme < stop).otherwise(extreme > stop)
+    found = pl.concat(parts).filter(short)
+    found = found.with_columns(extreme=shortest(found["extreme"]))
+    sentence = "fill {} is of a stop at {}, but the bars since its submission reach {} only."
+    words = pl.format(sentence, "id", shown(pl.col("order_stop_price")), shown(extreme))
+    return about(found, words, extreme, pl.col("order_stop_price"))
+
+
+@rule("off_tick", "warning")
+def _off_tick(evidence: Evidence) -> pl.DataFrame:
+    """The price is not a multiple of the instrument's tick size."""
+    return _off_step(evidence, "price", "tick_size", "fill {} is at {}, which is no multiple of the tick size {}.")
+
+
+@rule("off_lot", "warning")
+def _off_lot(evidence: Evidence) -> pl.DataFrame:
+    """The quantity is not a multiple of the instrument's lot size."""
+    return _off_step(evidence, "quantity", "lot_size", "fill {} is of {}, which is no multiple of the lot size {}.")
+
+
+def _off_step(evidence: Evidence, name: str, step: str, sentence: str) -> pl.DataFrame:
+    """Return the fills with a number that is no multiple of a step of their instrument."""
+    known = evidence.instrumented.filter(pl.col(step) > 0)
+    found = known.filter(pl.col(name).to_physical() % pl.col(step).to_physical() != 0)  # whole numbers, of 18 places
+    return about(found, pl.format(sentence, "id", shown(pl.col(name)), shown(pl.col(step))), pl.col(name), pl.col(step))
+
+
+@rule("at_extremes", "warning")
+def _at_extremes(evidence: Evidence) -> pl.DataFrame:
+    """Every fill of a run is at the low or the high of its bar (``min_extreme_fills``), as no market fills."""
+    price, bars = pl.col("price"), evidence.barred.filter(pl.col("low") < pl.col("high"))
+    ends = ["low", "high", "ended_low", "ended_high"]
+    at_end = pl.any_horizontal((price == pl.col(name)).fill_null(False) for name in ends)
+    per_run = bars.group_by("run_id", maintain_order=True).agg(
+        time=pl.col("filled_at").min(), fills=pl.len(), whole=at_end.all()
+    )
+    found = per_run.filter("whole", pl.col("fills") >= evidence.thresholds.min_extreme_fills).rechunk()
+    words = pl.format("all {} fills of run {} are at the low or high of their bars.", "fills", "run_id")
+    return found.select("run_id", "time", actual=pl.col("fills").cast(pl.String), sentence=words)
+
+
 RULES = (
     _limit_violated,
     _outside_bar,
     _in_hole,
     _large_for_bar,
     _not_checked,
+    _stop_not_reached,
+    _off_tick,
+    _off_lot,
+    _at_extremes,
 )

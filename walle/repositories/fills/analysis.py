@@ -12,15 +12,14 @@ from walle.database import Database
 from walle.fills.audit import Rule, audit, choose
 from walle.fills.benchmarks import check_benchmarks
 from walle.fills.costs import check_level, costs
-from walle.fills.evidence import Evidence, Thresholds
+from walle.fills.evidence import Thresholds
 from walle.fills.market import Market
 from walle.fills.matching import check_method
-from walle.fills.order_events import order_events
 from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
 from walle.repositories.answers import Answers, with_answers
-from walle.repositories.events.columns import events_of_orders
+from walle.repositories.fills.audit_evidence import evidence_of
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.repositories.fills.read import FillReader
@@ -69,18 +68,8 @@ class FillAnalysis:
     ) -> pl.DataFrame:
         """Hold fills against their orders, the bars and time."""
         chosen = [*choose(RULES, rules), *extra_rules]
-        fills = await self._reader.read(run_id, session=session)
-        # that an order is of another run than its fill is a finding of its own, not a missing order
-        orders = await orders_with_fills(self._database, run_id, fills, session)
-        last = fills["filled_at"].max()
-        end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
-        markets = await markets_of(self._database, fills, timeframe, end, session=session)
-        log = await events_of_orders(self._database, run_id, session)
-
-        def found() -> pl.DataFrame:
-            return audit(Evidence(fills, orders, markets, limits, order_events(log)), chosen)
-
-        findings = await self._database.in_thread(found)
+        evidence = await evidence_of(self._database, run_id, timeframe, limits, session)
+        findings = await self._database.in_thread(lambda: audit(evidence, chosen))
         if findings.is_empty():
             return findings
         return with_answers(findings, await self.answers.standing(session))
