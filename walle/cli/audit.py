@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
     ----------
     commands : argparse's subparsers
     """
-    listed = "\n".join(f"  {each.name:<24}{each.severity:<9}{each.doc}" for each in RULES)
+    listed = "\n".join(f"  {each.name:<26}{each.severity:<9}{each.doc}" for each in RULES)
     command = commands.add_parser(
         "audit",
         help="hold fills against their orders, the bars and time; exit code 1 when there is an unanswered error",
