@@ -46,6 +46,7 @@ def good_order(**changes: Any) -> walle.Order:
         "filled_qty": Decimal("2.5"),
         "filled_avg_price": Decimal("100"),
         "status": "filled",
+        "created_at": START,
         "submitted_at": START,
         "filled_at": START + timedelta(minutes=2, seconds=2),
     }
@@ -67,7 +68,10 @@ def test_consistent_fills_have_no_finding(store: walle.Store) -> None:
 
 
 Case = tuple[str, Callable[[], tuple[list[walle.Order], list[walle.Fill]]], set[str]]
+_FIRST = START + timedelta(minutes=2, seconds=1)
 _LATE = START + timedelta(minutes=2, seconds=2)
+_OPENS = START + timedelta(minutes=3)
+"""The instant at which a bar ends and the next one opens."""
 
 
 def pair(order_changes: dict[str, Any] | None = None, **second: Any) -> tuple[list[walle.Order], list[walle.Fill]]:
@@ -76,6 +80,9 @@ def pair(order_changes: dict[str, Any] | None = None, **second: Any) -> tuple[li
 
 CASES: list[tuple[str, tuple[list[walle.Order], list[walle.Fill]], bool]] = [
     ("unknown_order", ([good_order()], [good_fill(1), good_fill(2), good_fill(3, order_id="order-9")]), True),
+    ("unknown_order", ([], [good_fill(1), good_fill(2, order_id="order-9")]), False),
+    ("orders_absent", ([], [good_fill(1), good_fill(2, order_id="order-9")]), True),
+    ("orders_absent", ([order(2)], [good_fill(1), good_fill(2)]), False),
     ("overfilled", pair(quantity=Decimal("1.2500000001")), True),
     ("overfilled", pair(quantity=Decimal("1.25")), False),
     ("quantity_differs", pair({"filled_qty": Decimal("2.4"), "status": "partial"}), True),
@@ -86,16 +93,20 @@ CASES: list[tuple[str, tuple[list[walle.Order], list[walle.Fill]], bool]] = [
     ("incomplete", ([good_order(filled_qty=Decimal("1.25"), status="cancelled")], [good_fill(1)]), False),
     ("average_differs", pair({"filled_avg_price": Decimal("100.00000002")}), True),
     ("average_differs", pair({"filled_avg_price": Decimal("100.00000001")}), False),
+    ("average_differs", pair({"filled_avg_price": Decimal("100.01")}, price=Decimal("100.01")), False),
+    ("average_differs", pair({"filled_avg_price": Decimal("100")}, price=Decimal("100.0102")), True),
+    ("average_differs", pair({"filled_avg_price": Decimal("100.1")}, price=Decimal("100.19")), False),
+    ("average_differs", pair({"filled_avg_price": Decimal("100.1")}, price=Decimal("100.22")), True),
     ("side_differs", pair(side="sell"), True),
     ("symbol_differs", pair(symbol="ETH/USD"), True),
     ("run_differs", pair(run_id="run-2"), True),
     ("run_differs", pair(run_id=None), False),
-    ("before_submission", pair({"submitted_at": START + timedelta(minutes=2, seconds=1, microseconds=1)}), True),
-    ("before_submission", pair({"submitted_at": START + timedelta(minutes=2, seconds=1)}), False),
-    ("after_end", pair({"filled_at": _LATE - timedelta(microseconds=1)}), True),
-    ("after_end", pair({"filled_at": _LATE}), False),
-    ("after_end", pair({"status": "cancelled", "cancelled_at": _LATE - timedelta(microseconds=1)}), True),
-    ("after_end", pair({"status": "cancelled", "cancelled_at": _LATE}), False),
+    ("before_submission", pair({"submitted_at": _FIRST + timedelta(microseconds=1001)}), True),
+    ("before_submission", pair({"submitted_at": _FIRST + timedelta(microseconds=1000)}), False),
+    ("after_end", pair({"filled_at": _LATE - timedelta(microseconds=1001)}), True),
+    ("after_end", pair({"filled_at": _LATE - timedelta(microseconds=1000)}), False),
+    ("after_end", pair({"status": "cancelled", "cancelled_at": _LATE - timedelta(microseconds=1001)}), True),
+    ("after_end", pair({"status": "cancelled", "cancelled_at": _LATE - timedelta(microseconds=1000)}), False),
     ("duplicate_venue_id", ([good_order()], [good_fill(n, exchange_fill_id="x") for n in (1, 2)]), True),
     ("duplicate_venue_id", ([good_order()], [good_fill(n, exchange_fill_id=f"x{n}") for n in (1, 2)]), False),
     ("limit_violated", pair({"limit_price": Decimal("99.99")}), True),
@@ -105,10 +116,15 @@ CASES: list[tuple[str, tuple[list[walle.Order], list[walle.Fill]], bool]] = [
     ("outside_bar", pair(price=Decimal("99")), False),
     ("outside_bar", pair(price=Decimal("101.2")), False),  # the high, a float that no decimal equals
     ("outside_bar", pair(price=Decimal("101.2000000001")), True),
+    ("outside_bar", pair(price=Decimal("98.9"), filled_at=_OPENS), True),
+    ("outside_bar", pair(price=Decimal("101.3"), filled_at=_OPENS + timedelta(microseconds=1)), False),
     ("large_for_bar", pair({"qty": Decimal(9)}, quantity=Decimal("5.0001")), True),
     ("large_for_bar", pair({"qty": Decimal(9)}, quantity=Decimal("5")), False),
     ("commission_missing", pair(commission=None, commission_currency=None), True),
     ("commission_missing", pair(commission=Decimal(0), commission_currency=None), False),
+    ("commission_missing", ([good_order()], [good_fill(n, commission=None) for n in (1, 2)]), False),
+    ("commissions_absent", ([good_order()], [good_fill(n, commission=None) for n in (1, 2)]), True),
+    ("commissions_absent", pair(commission=None), False),
     ("commission_implausible", pair(commission=Decimal("1.2501")), True),
     ("commission_implausible", pair(commission=Decimal("1.25")), False),
     ("commission_implausible", pair(commission=Decimal("-1.2501")), True),
@@ -144,12 +160,14 @@ def test_a_fill_outside_the_sessions_of_its_calendar_is_of_a_closed_market(store
     demo.load(store)
     facts = store.fills.read("paper-sma-stocks-002").row(0, named=True)
     base = walle.Fill(**{**facts, "exchange_fill_id": None, "id": "late"})
-    close = facts["filled_at"].replace(hour=21, minute=0, second=0, microsecond=0)
-    walk = {"late": close, "last": close - timedelta(microseconds=1)}
+    close = facts["filled_at"].replace(hour=21, minute=0, second=1, microsecond=0)
+    walk = {"late": close + timedelta(microseconds=1), "last": close}
     for name, moment in walk.items():
         store.fills.append(walle.Fill(**{**facts, "exchange_fill_id": None, "id": name, "filled_at": moment}))
     seen = store.fills.audit("paper-sma-stocks-002", rules="market_closed")
     assert seen["fill_id"].to_list() == [base.id]
+    strict = store.fills.audit("paper-sma-stocks-002", rules="market_closed", session_tolerance=timedelta(0))
+    assert strict["fill_id"].to_list() == ["last", "late"]
 
 
 def test_the_planted_faults_of_the_sample_are_found_and_nothing_else(store: walle.Store) -> None:

@@ -100,5 +100,11 @@ def test_the_audit_finds_what_nobody_knows_and_nothing_that_the_others_take_as_g
     store, meant, _ = case
     found = store.fills.audit("run-1", rules=["commission_missing"])
     unknown = [f"fill-{number}" for number, currency in enumerate(meant) if currency is None]
+    whole = store.fills.audit("run-1", rules=["commissions_absent"])["sentence"].to_list()
+    if len(unknown) == len(meant):
+        assert found.is_empty()
+        assert whole == [f"{len(meant)} fills of run run-1 have no currency of its commission, and no other has."]
+        return
+    assert whole == []
     assert found["fill_id"].to_list() == unknown
     assert found["sentence"].to_list() == [f"fill {name} has no currency of its commission." for name in unknown]

@@ -144,9 +144,8 @@ def facts() -> pl.DataFrame:
     known = facts_of(frames([(name, 1, Decimal(1), Decimal(1), Decimal(0), None, 0) for name in SYMBOLS], [], [])[0])
     stock = pl.col("symbol") == "S"
     factors = pl.col("symbol").replace_strict(FACTOR, return_dtype=pl.Int64).cast(DECIMAL)
-    return known.with_columns(multiplier=factors, settle=pl.when(stock).then(pl.lit("USD")).otherwise("settle")).cast(
-        dict(FACTS)
-    )
+    settle = pl.when(stock).then(pl.lit("USD")).otherwise("settle")
+    return known.with_columns(multiplier=factors, settle=settle).select(list(FACTS))
 
 
 @settings(max_examples=examples(150), deadline=None)

@@ -107,9 +107,21 @@ def test_no_findings_say_so_and_what_is_none_is_refused() -> None:
         Findings(pl.DataFrame(schema=FINDINGS), rows=0)
 
 
+def test_answered_findings_come_last_with_their_answers_and_are_counted(findings: pl.DataFrame) -> None:
+    first = pl.int_range(pl.len()) == 0
+    frame = findings.with_columns(answered=first, answer=pl.when(first).then(pl.lit("a late <feed>")))
+    told, page = repr(Findings(frame)), Findings(frame)._repr_html_()
+    assert told.splitlines()[0] == f"Findings: the audit found {frame.height - 1} errors; 1 is answered"
+    assert told.splitlines()[-1].endswith(f"{frame['sentence'][0]} (answered: a late <feed>)")
+    assert "(answered: a late &lt;feed&gt;)" in page
+    assert f"{frame['rule'][0]}: 1, 1 answered" in told
+    everything = repr(Findings(frame.with_columns(answered=pl.lit(True))))
+    assert f"the audit found nothing that is unanswered; {frame.height} are answered" in everything
+
+
 def test_hostile_findings_are_text() -> None:
     texts = {name: [HOSTILE] for name, kind in FINDINGS.items() if kind == pl.String}
-    frame = pl.DataFrame({**texts, "time": [START]}).select(list(FINDINGS)).cast(FINDINGS)
+    frame = pl.DataFrame({**texts, "time": [START], "answered": [True]}).select(list(FINDINGS)).cast(FINDINGS)
     for shown in (Findings(frame)._repr_html_(), repr(Findings(frame)).replace("\n", "")):
         assert shown.isprintable()
     assert "<script" not in Findings(frame)._repr_html_()

@@ -7,6 +7,7 @@ import polars as pl
 from walle.enums import OHLCV
 
 __all__ = [
+    "ANSWERS",
     "BACKTEST_RESULTS",
     "BARS",
     "BAR_CONFLICTS",
@@ -122,6 +123,18 @@ EXPLANATIONS = pl.Schema(
 )
 """One row explains why bars that open in ``[start, end)`` are missing, with the explanation's author and time (UTC).
 ``timeframe`` is null where it holds for all timeframes; no other nulls."""
+
+ANSWERS = pl.Schema(
+    {
+        "finding": pl.String(),
+        "answered": pl.Boolean(),
+        "reason": pl.String(),
+        "author": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row answers a finding of an audit, which is named by its key, or takes its answer back (``answered`` is false);
+with the reason, the author and the time (UTC). Of several rows about a finding the last one counts. No nulls."""
 
 ORDERS = pl.Schema(
     {

@@ -116,14 +116,34 @@ Where a bar is missing, the value is null and `reason` says why.
 
 ## The audit
 
-`store.fills.audit` and `walle audit` compare fills with their orders, the bars, the calendar and time. They report
-fills
+`store.fills.audit` and `walle audit` compare fills with their orders, the bars, the calendar, the event log and time.
+They report fills
 
 - of an unknown order, beyond the quantity of the order, or off its filled quantity or average price;
-- on another side, of another symbol or in another run than their order;
-- before the submission or after the end of the order, or with an execution id that came twice;
-- beyond the limit, outside the low and high of their bar, in a hole of the bars, or while the market was closed;
-- large for the volume, or with a missing or implausible commission.
+- on another side, of another symbol or in another run than their order, or under another name of an instrument;
+- before the submission or after the end of the order, late for its time in force, or in the future;
+- beyond the limit, with a stop that was not reached, outside the low and high of their bar, in a hole of the bars, or
+  while the market was closed; off the tick or lot size; a run whose fills are all at the extremes of their bars;
+- twice: an execution id, the same execution under a new id, a purchase and a sale with oneself;
+- large for the volume, or with a missing or implausible commission, one unlike its peers, or in a strange currency;
+- whose price, quantity or commission is not what their event says, and those that only an event knows;
+
+and orders that contradict themselves, their fills or their events: rejected with a fill, cancelled though filled whole,
+filled without a time, a limit order without a limit.
+
+Consistent fills have no finding, whatever an engine's habits: a fill may be stamped with a bar's end, a date or the
+close; averages may be rounded; an amended limit is the one in force according to the events. What a source does not
+tell at all, such as orders or commissions, is one finding of the severity info for the run.
+
+A finding that is no fault, or that was dealt with, is answered once and for all by its `key`. The audit then marks it
+as `answered`, and `walle audit` ends with exit code 1 only for errors that are not:
+
+```python
+found = store.fills.audit("bt-sma-eth-001").filter(pl.col("rule") == "outside_bar")
+store.fills.acknowledge(found, "the venue's own price: its feed was late")
+print(store.fills.audit("bt-sma-eth-001").select("key", "answered", "answer"), store.fills.answers())
+store.fills.acknowledge(found, "the feed was not late after all", withdraw=True)
+```
 
 `walle audit --help` lists the rules. The audit also reports the fills that it could not compare with any bar.
 Thresholds are arguments (`max_volume_share=Decimal("0.1")`), and a rule of your own is a function over whole columns:

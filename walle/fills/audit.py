@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import cached_property
+from dataclasses import dataclass
 
 import polars as pl
 
 from walle.decimals import trimmed_text
 from walle.errors import InputError
-from walle.exact import Exact
-from walle.fills.market import Markets
-from walle.frames import DECIMAL, INSTANT, ORDERS
+from walle.fills.evidence import Evidence
+from walle.frames import INSTANT
 
-__all__ = ["FINDINGS", "SEVERITIES", "Evidence", "Rule", "Thresholds", "audit", "rule"]
+__all__ = ["FINDINGS", "SEVERITIES", "Evidence", "Rule", "audit", "rule"]
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -32,115 +29,23 @@ FINDINGS = pl.Schema(
         "actual": pl.String(),
         "expected": pl.String(),
         "sentence": pl.String(),
+        "key": pl.String(),
+        "answered": pl.Boolean(),
+        "answer": pl.String(),
     }
 )
 """One row is one finding: the rule, its severity (error, warning, info), the run, order and fill (null where it
 concerns none), the time of the fill, the actual and the expected value (exact texts), and a sentence that explains
-it."""
+it. ``key`` names the finding: the rule and the fill, order or run that it is about; it stays the same from audit to
+audit. ``answered`` says whether somebody acknowledged it, and ``answer`` why (null: nobody did)."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """The thresholds of the rules.
-
-    Parameters
-    ----------
-    price_tolerance : Decimal
-        The allowed difference between an order's average price and that of its fills, because engines round it.
-    max_volume_share : Decimal
-        The largest allowed share of a fill in its bar's volume; 1 is all of it.
-    max_commission_rate : Decimal
-        The largest allowed commission as a share of the notional; 0.01 is one per cent.
-    """
-
-    price_tolerance: Decimal = Decimal("0.00000001")
-    max_volume_share: Decimal = Decimal("0.5")
-    max_commission_rate: Decimal = Decimal("0.01")
-
-    def __post_init__(self) -> None:
-        """Raise unless every threshold is valid.
-
-        Raises
-        ------
-        InputError
-        """
-        for name in ("price_tolerance", "max_volume_share", "max_commission_rate"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Decimal | int):
-                raise InputError(f"{name}={value!r} is no exact number: give a Decimal, such as Decimal('0.01').")
-            if not Decimal(value).is_finite() or value < 0:
-                raise InputError(f"{name}={value!r}: it must be at least 0.")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The data that a rule examines.
-
-    Parameters
-    ----------
-    fills, orders : polars.DataFrame
-        Columns of :data:`walle.frames.FILLS` and :data:`walle.frames.ORDERS`. A fill that was written without a run or
-        a symbol has those of its order.
-    markets : mapping of symbol to Market
-    thresholds : Thresholds
-    """
-
-    fills: pl.DataFrame
-    orders: pl.DataFrame
-    markets: Markets = field(default_factory=dict)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-
-    @cached_property
-    def known(self) -> pl.DataFrame:
-        """The fills whose order is stored, with the order's columns under names that begin with ``order_``."""
-        named = {name: f"order_{name}" for name in ORDERS if name != "id"}
-        return self.fills.join(self.orders.rename(named), left_on="order_id", right_on="id", how="inner")
-
-    @cached_property
-    def sums(self) -> pl.DataFrame:
-        """The orders that have fills: their columns, and ``fills`` (the count), ``filled`` and ``average`` of these."""
-        numbers = self.orders.select(order_id="id").with_row_index("_n")
-        mine = self.fills.select("order_id", "quantity", "price", "filled_at").join(numbers, on="order_id")
-        size, count = Exact.of(mine["quantity"]), self.orders.height
-        total = size.sum_by(mine["_n"], count)
-        paid = (size * Exact.of(mine["price"])).sum_by(mine["_n"], count)
-        per_order = mine.group_by("_n").agg(fills=pl.len(), last=pl.col("filled_at").max())
-        joined = numbers.join(per_order, on="_n", how="left", maintain_order="left")
-        return self.orders.with_columns(
-            joined["fills"].fill_null(0).cast(pl.Int64),
-            joined["last"],
-            total.decimal("filled"),
-            paid.over(total, "average"),
-        ).filter(pl.col("fills") > 0)
-
-    @cached_property
-    def barred(self) -> pl.DataFrame:
-        """The fills of symbols with bars, with the bar columns low, high, volume, gap, is_open and covered."""
-        parts = []
-        for part in self.fills.drop_nulls("symbol").partition_by("symbol", maintain_order=True):
-            market = self.markets.get(part["symbol"][0])
-            if market is None:
-                continue
-            times = part["filled_at"]
-            place = market.place(times)
-            prices = {name: market.price(name, place).alias(name) for name in ("low", "high", "volume")}
-            first, last = market.reach()
-            parts.append(
-                part.with_columns(
-                    *prices.values(),
-                    gap=market.touches_gap(times, times),
-                    is_open=market.is_open(times),
-                    covered=times.is_between(first, last, "left"),
-                )
-            )
-        extra = {"low": DECIMAL, "high": DECIMAL, "volume": DECIMAL}
-        flags = dict.fromkeys(("gap", "is_open", "covered"), pl.Boolean())
-        return pl.concat(parts) if parts else pl.DataFrame(schema={**self.fills.schema, **extra, **flags})
+_GIVEN = ("rule", "severity", "key", "answered", "answer")
+"""The columns that no rule returns."""
 
 
 Check = Callable[[Evidence], pl.DataFrame]
 
-_AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar"}
+_AGAINST_BARS = {"outside_bar", "in_hole", "market_closed", "large_for_bar", "stop_not_reached", "at_extremes"}
 """Rules that need bars."""
 
 
@@ -166,14 +71,15 @@ class Rule:
             If its function does not return such a frame.
         """
         found = self.check(evidence)
-        allowed = [name for name in FINDINGS if name not in ("rule", "severity")]
+        allowed = [name for name in FINDINGS if name not in _GIVEN]
         strange = [name for name in found.columns if name not in allowed] if isinstance(found, pl.DataFrame) else None
         if strange is None or strange or "sentence" not in found.columns:
             what = f"columns {strange}" if strange else "no frame with a column 'sentence'"
             raise InputError(f"rule {self.name!r} returned {what}; allowed are {', '.join(allowed)}.")
         named = found.with_columns(rule=pl.lit(self.name), severity=pl.lit(self.severity))
         lacking = [pl.lit(None).alias(name) for name in FINDINGS if name not in named.columns]
-        return named.with_columns(lacking).select(list(FINDINGS)).cast(FINDINGS)
+        whole = named.with_columns(lacking).with_columns(key=_key(), answered=pl.lit(False))
+        return whole.select(list(FINDINGS)).cast(FINDINGS)
 
 
 def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
@@ -206,6 +112,14 @@ def rule(name: str, severity: str = "error") -> Callable[[Check], Rule]:
     if severity not in SEVERITIES:
         raise InputError(f"severity={severity!r}: allowed are {', '.join(SEVERITIES)}.")
     return lambda check: Rule(name, severity, check)
+
+
+def _key() -> pl.Expr:
+    """Return what names a finding: its rule, and the fill, else the order, else the run and symbol."""
+    symbol = pl.when(pl.col("symbol").is_null()).then(pl.lit("")).otherwise(pl.format(":symbol:{}", "symbol"))
+    whole = pl.format("run:{}{}", pl.col("run_id").cast(pl.String).fill_null(""), symbol)
+    about = pl.coalesce(pl.format("fill:{}", "fill_id"), pl.format("order:{}", "order_id"), whole)
+    return pl.format("{}:{}", "rule", about)
 
 
 def audit(evidence: Evidence, rules: Iterable[Rule]) -> pl.DataFrame:
@@ -279,3 +193,24 @@ def about_order(found: pl.DataFrame, sentence: pl.Expr, actual: pl.Expr, expecte
         trimmed_text(expected).alias("expected"),
         sentence.alias("sentence"),
     )
+
+
+def about_run(found: pl.DataFrame, sentence: str, *further: str) -> pl.DataFrame:
+    """Make one finding about all fills of a run, at the time of the first.
+
+    The sentence takes the number of fills, the run, and the values of further columns.
+    """
+    named = pl.col("run_id").fill_null("no run")
+    per_run = found.group_by("run_id", *further, maintain_order=True).agg(
+        time=pl.col("filled_at").min(), fills=pl.len().cast(pl.String)
+    )
+    words = pl.format(sentence, "fills", pl.format("run {}", named), *further)
+    return per_run.rechunk().select("run_id", "time", actual="fills", sentence=words)
+
+
+def time_text(name: str) -> pl.Expr:
+    """Format an instant as text."""
+    return pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%S%.6f UTC")
+
+
+price_text, quantity_text = trimmed_text(pl.col("price")), trimmed_text(pl.col("quantity"))

@@ -16,6 +16,7 @@ from walle.validation import MICROSECOND, shift, to_microseconds
 
 __all__ = ["Market", "Markets", "first_reason", "no_market"]
 
+_BREAK = timedelta(hours=2)
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
 _BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(OHLCV, pl.Float64())})
@@ -77,6 +78,13 @@ class Market:
         inside = (times >= opens.gather(known)) & (times < opens.gather(known) + self.step)
         return found.set(~inside.fill_null(False), None)
 
+    def ended(self, times: pl.Series) -> pl.Series:
+        """Return the number of the bar that ended at exactly each instant: Int64, null where none did."""
+        before = self.before(times)
+        if self.bars.is_empty():
+            return before
+        return before.set((self.ends().gather(before) != times).fill_null(True), None)
+
     def before(self, times: pl.Series) -> pl.Series:
         """Return the number of the last bar that had ended by each instant: Int64, null before the first."""
         ends = self.ends()
@@ -103,10 +111,84 @@ class Market:
         place = self.sessions["open"].search_sorted(times, "right").cast(pl.Int64) - 1
         return ((place >= 0) & (times < self.sessions["close"].gather(place.clip(0)))).alias("open")
 
+    def is_closed(self, times: pl.Series, tolerance: timedelta = timedelta(0)) -> pl.Series:
+        """Return whether a fill at each instant cannot have happened, because the market was closed: Boolean.
+
+        The instant at which a session closes belongs to it, and so does a ``tolerance`` after it. An instant at which a
+        bar opens or ends, or a microsecond before its end, says no more than the bar: the market was open at some time
+        within it. So does 00:00 UTC, or a microsecond before, where bars carry dates.
+        """
+        closed = ~self.is_open(times)
+        if self.sessions is None or self.sessions.is_empty() or not closed.any():
+            return closed
+        ends = self.sessions["close"]
+        place = ends.search_sorted(times, "right").cast(pl.Int64) - 1
+        closed &= ~((place >= 0) & (times - ends.gather(place.clip(0)) <= tolerance))
+        asked = closed.arg_true()
+        moments = times.gather(asked)
+        meant = self._stamped(moments, self.place(moments)) | self._stamped(moments, self.ended(moments))
+        if self.step >= timedelta(days=1):
+            date = moments.dt.offset_by("1us").dt.truncate("1d")
+            meant |= (moments - date <= timedelta(0)) & self._trades(date - self.step, date + self.step)
+        return closed.scatter(asked, ~meant)
+
+    def _stamped(self, times: pl.Series, places: pl.Series) -> pl.Series:
+        """Return whether each instant is an end of a bar in which the market was open."""
+        if self.bars.is_empty():
+            return pl.Series([False] * times.len(), dtype=pl.Boolean)
+        opens = self.bars["timestamp"].gather(places)
+        ends = opens + self.step
+        marks = (times == opens) | (times >= ends - MICROSECOND)
+        return (marks & self._trades(opens, ends)).fill_null(False)
+
+    def _trades(self, starts: pl.Series, ends: pl.Series) -> pl.Series:
+        """Return whether the market was open at some time within each span; null for a null."""
+        assert self.sessions is not None
+        early = datetime.min.replace(tzinfo=UTC)
+        begun = self.sessions["open"].search_sorted(ends.fill_null(early), "left").cast(pl.Int64)
+        over = self.sessions["close"].search_sorted(starts.fill_null(early), "right").cast(pl.Int64)
+        return (begun > over).set(starts.is_null(), None)
+
+    def after_day(self, begun: pl.Series, times: pl.Series) -> pl.Series:
+        """Return whether each instant is later than the day of an order that was submitted at ``begun``: Boolean.
+
+        The day ends with the session in which ``begun`` lies, else with the next one; sessions with a break of up to
+        two hours are one. Where bars carry dates, an order of a date may be filled in the next session, too. Without a
+        calendar, the day has ended when a bar opened more than 24 hours before the instant, and after ``begun``.
+        """
+        if self.sessions is None:
+            until = times - timedelta(days=1)
+            opens = self.bars["timestamp"]
+            if opens.is_empty():
+                return pl.Series("late", [False] * times.len(), dtype=pl.Boolean)
+            return (opens.search_sorted(until, "right") > opens.search_sorted(begun, "right")).alias("late")
+        pause = (self.sessions["open"].shift(-1) - self.sessions["close"]).fill_null(timedelta.max)
+        ends = self.sessions["close"].filter(pause > _BREAK)
+        place = ends.search_sorted(begun, "right").cast(pl.Int64)
+        if self.step >= timedelta(days=1):
+            place += (begun == begun.dt.truncate("1d")).cast(pl.Int64)
+        last = ends.gather(place.set(place >= ends.len(), None))
+        return (times > last + self.step).fill_null(False).alias("late")
+
+    def reached(self, begun: pl.Series, times: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Return the lowest low and highest high from ``begun`` to each instant: Float64, null where bars are missing.
+
+        The bars in which both instants lie are included, and one that ends at the second.
+        """
+        ends = self.ends()
+        first = ends.search_sorted(begun, "right").cast(pl.Int64)
+        place = self.place(times)
+        last = place.zip_with(place.is_not_null(), self.ended(times))
+        unknown = self.touches_gap(begun, times) | (begun < self.bars["timestamp"].min()) | last.is_null()
+        low, high = self.extremes(first.set(unknown | (first > last), None), last)
+        return low.set(unknown, None), high.set(unknown, None)
+
     def price(self, column: str, places: pl.Series) -> pl.Series:
         """Return a price of the bars with these numbers as exact decimals: Decimal(38, 18), null for null."""
         if self.bars.is_empty():
             return pl.Series(column, [None] * places.len(), dtype=DECIMAL)
+        if places.len() > self.bars.height:
+            return shortest(self.bars[column]).gather(places)
         return shortest(self.bars[column].gather(places))
 
     def last_close(self, times: pl.Series) -> tuple[pl.Series, pl.Series]:

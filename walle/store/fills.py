@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
 from walle.fills import WriteReport
-from walle.fills.audit import Rule, Thresholds
+from walle.fills.audit import Rule
 from walle.fills.benchmarks import BENCHMARKS
+from walle.fills.evidence import Thresholds
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel, TradeLevel
 from walle.records import Fill
 from walle.reports import IngestReport
@@ -339,6 +342,14 @@ class Fills(Part[FillRepository]):
         price_tolerance: Decimal = Thresholds.price_tolerance,
         max_volume_share: Decimal = Thresholds.max_volume_share,
         max_commission_rate: Decimal = Thresholds.max_commission_rate,
+        average_tolerance: Decimal = Thresholds.average_tolerance,
+        time_tolerance: timedelta = Thresholds.time_tolerance,
+        session_tolerance: timedelta = Thresholds.session_tolerance,
+        max_fee_ratio: Decimal = Thresholds.max_fee_ratio,
+        min_peers: int = Thresholds.min_peers,
+        max_ioc_delay: timedelta = Thresholds.max_ioc_delay,
+        min_extreme_fills: int = Thresholds.min_extreme_fills,
+        clock_skew: timedelta = Thresholds.clock_skew,
     ) -> pl.DataFrame:
         """Check fills against their orders, the bars, and time.
 
@@ -358,14 +369,32 @@ class Fills(Part[FillRepository]):
         max_volume_share : Decimal
             The largest allowed share of its bar's volume for a fill; 1 is all of it.
         max_commission_rate : Decimal
-            The largest allowed commission as a share of the fill's notional; 0.01 is 1%.
+            How much of its notional a fill may cost; 0.01 is one per cent.
+        average_tolerance : Decimal
+            How far, as a share of the price, an average may be off that was rounded at its own last place (at the
+            second, where it has fewer): brokers round it.
+        time_tolerance : timedelta
+            How far a fill may be before the submission, or after the end, of its order: programs round times.
+        session_tolerance : timedelta
+            How long after the close of a session a fill may stand, as those of a closing auction do.
+        max_fee_ratio : Decimal
+            Which multiple of its peers' commission is an outlier.
+        min_peers : int
+            How many commissions of a run, symbol, liquidity and currency it takes to tell of outliers.
+        max_ioc_delay : timedelta
+            How long after its submission an IOC or FOK order may be filled; a bar of its symbol is always allowed.
+        min_extreme_fills : int
+            How many fills of a run it takes to tell that all are at the low or high of their bars.
+        clock_skew : timedelta
+            How far a time may be in the future.
 
         Returns
         -------
         polars.DataFrame
             Columns of :data:`walle.fills.audit.FINDINGS`: rule, severity (error, warning, info), run_id, order_id,
-            fill_id, symbol, time, actual, expected, sentence; errors first, then by run and time. Empty if nothing
-            was found. A finding of severity info reports fills that could not be checked against bars.
+            fill_id, symbol, time, actual, expected, sentence, key, answered, answer; errors first, then by run and
+            time. No row when nothing was found. What could not be held against bars is said by a finding of the
+            severity info. Findings that :meth:`acknowledge` answered are there, with ``answered`` and ``answer``.
 
         Raises
         ------
@@ -389,8 +418,72 @@ class Fills(Part[FillRepository]):
                 price_tolerance=price_tolerance,
                 max_volume_share=max_volume_share,
                 max_commission_rate=max_commission_rate,
+                average_tolerance=average_tolerance,
+                time_tolerance=time_tolerance,
+                session_tolerance=session_tolerance,
+                max_fee_ratio=max_fee_ratio,
+                min_peers=min_peers,
+                max_ioc_delay=max_ioc_delay,
+                min_extreme_fills=min_extreme_fills,
+                clock_skew=clock_skew,
             ),
         )
+
+    def acknowledge(
+        self,
+        finding: str | Mapping[str, Any] | pl.DataFrame,
+        reason: str,
+        author: str | None = None,
+        *,
+        withdraw: bool = False,
+    ) -> None:
+        """Answer a finding of the audit: say why it is no fault, or what became of it.
+
+        The finding stays; the audit marks it as answered. Answers are only added, never changed; the last one counts.
+
+        Parameters
+        ----------
+        finding : mapping, polars.DataFrame or str
+            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``.
+        reason : str
+            1 to 2,000 characters.
+        author : str, optional
+            Who says so; by default ``user@host``.
+        withdraw : bool
+            Take the answer back, for this reason; the finding is unanswered again.
+
+        Raises
+        ------
+        InputError
+            For what is no finding, for a reason or an author that is empty or too long, and for a withdrawal where no
+            answer stands.
+
+        Examples
+        --------
+        >>> found = store.fills.audit("bt-sma-eth-001", rules="outside_bar")
+        >>> store.fills.acknowledge(found, "the venue's own price: its feed was late")
+        >>> store.fills.audit("bt-sma-eth-001", rules="outside_bar")["answer"].to_list()
+        ["the venue's own price: its feed was late"]
+        """
+        self._call("acknowledge", lambda core: core.acknowledge(finding, reason, author, withdraw=withdraw))
+
+    def answers(self) -> pl.DataFrame:
+        """List the answers to findings of the audit, and their withdrawals.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns of :data:`walle.frames.ANSWERS`: finding (its key), answered (false: taken back), reason, author,
+            recorded_at; in the order in which they were given. No row where there are none.
+
+        Examples
+        --------
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "the feed was late", author="ann")
+        >>> store.fills.acknowledge("outside_bar:fill:fill-bt-0039", "it was not", author="bob", withdraw=True)
+        >>> store.fills.answers().select("finding", "answered", "author").rows()
+        [('outside_bar:fill:fill-bt-0039', True, 'ann'), ('outside_bar:fill:fill-bt-0039', False, 'bob')]
+        """
+        return self._call("answers", lambda core: core.answers())
 
     def costs(
         self,

@@ -20,7 +20,8 @@ _LONG = 1_000
 class Findings:
     """The findings of an audit: a summary by rule and a sentence for each finding, the most severe first.
 
-    It needs only the frame, and looks the same without a kernel or scripts.
+    Answered ones (``store.fills.acknowledge``) come last, with their answers. It needs only the frame, and looks the
+    same without a kernel or scripts.
 
     Parameters
     ----------
@@ -50,11 +51,13 @@ class Findings:
         if rows < 1:
             raise InputError(f"rows={rows!r}: give a number of rows, 1 or more.")
         grave = frame["severity"].replace_strict(list(SEVERITIES), range(len(SEVERITIES)), default=len(SEVERITIES))
-        self._frame = frame.with_columns(grave=grave).sort("grave", maintain_order=True).drop("grave")
+        answered = frame["answered"].fill_null(False)
+        ranked = frame.with_columns(_answered=answered, _grave=grave).sort("_answered", "_grave", maintain_order=True)
+        self._frame = ranked.drop("_answered", "_grave")
         self._rows = rows
 
     def frame(self) -> pl.DataFrame:
-        """Return the findings, errors first.
+        """Return the findings, errors first, and answered ones last.
 
         Returns
         -------
@@ -66,8 +69,9 @@ class Findings:
     def __repr__(self) -> str:
         """Return the findings as lines of text."""
         lines = [f"Findings: {findings_words(self._frame)}"]
-        for severity, rule, count in self._counts().iter_rows():
-            lines.append(f"  {text_of(severity, 20)}  {text_of(rule, 60)}: {count:,}")
+        for severity, rule, count, *answered in self._counts().iter_rows():
+            known = f", {answered[0]:,} answered" if answered and answered[0] else ""
+            lines.append(f"  {text_of(severity, 20)}  {text_of(rule, 60)}: {count:,}{known}")
         for severity, time, sentence in self._first_findings().iter_rows():
             lines.append(f"{text_of(severity, 20)}  {format_value(time)}  {text_of(sentence, _LONG)}")
         return "\n".join([*lines, *self._more()])
@@ -90,11 +94,16 @@ class Findings:
         return f"{page}<ul>{''.join(cells)}</ul>{more}"
 
     def _counts(self) -> pl.DataFrame:
-        """Return the number of findings of each rule."""
-        return self._frame.group_by("severity", "rule", maintain_order=True).agg(findings=pl.len())
+        """Return the number of findings of each rule, and how many of them are answered."""
+        counts = self._frame.group_by("severity", "rule", maintain_order=True).agg(
+            findings=pl.len(), answered=pl.col("answered").sum()
+        )
+        return counts if counts["answered"].sum() else counts.drop("answered")
 
     def _first_findings(self) -> pl.DataFrame:
-        return self._frame.select("severity", "time", "sentence").head(self._rows)
+        answer = pl.format(" (answered: {})", "answer").fill_null("")
+        named = self._frame.with_columns(pl.col("sentence") + answer)
+        return named.select("severity", "time", "sentence").head(self._rows)
 
     def _more(self) -> list[str]:
         rest = self._frame.height - self._rows

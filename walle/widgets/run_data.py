@@ -52,7 +52,7 @@ _COLUMNS = {
     },
     "findings": {
         "severity": "severity", "rule": "rule", "time": "time", "symbol": "symbol", "sentence": "finding",
-        "fill_id": "fill", "order_id": "order",
+        "fill_id": "fill", "order_id": "order", "answer": "answer",
     },
     "costs": {
         "time": "time", "symbol": "symbol", "side": "side", "quantity": "quantity", "price": "price",

@@ -57,11 +57,14 @@ def findings_words(findings: pl.DataFrame) -> str:
     """Return a text about the findings of the audit."""
     if findings.is_empty():
         return "the audit found nothing"
-    by = dict(findings["severity"].value_counts().iter_rows())
+    left = findings.filter(~pl.col("answered").fill_null(False))
+    by = dict(left["severity"].value_counts().iter_rows())
+    answered = findings.height - left.height
     parts = [
         f"{by[name]:,} {name}{'s' if by[name] != 1 and name != 'info' else ''}" for name in SEVERITIES if by.get(name)
     ]
-    return f"the audit found {', '.join(parts)}"
+    words = f"the audit found {', '.join(parts) or 'nothing that is unanswered'}"
+    return f"{words}; {answered:,} {'is' if answered == 1 else 'are'} answered" if answered else words
 
 
 def static_of(data: RunData, symbol: str) -> Static:

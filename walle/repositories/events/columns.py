@@ -12,9 +12,9 @@ from walle import models
 from walle.database import Database
 from walle.frames import EVENTS, INSTANT
 from walle.repositories.select import wire_schema
-from walle.types import member, wire
+from walle.types import member, resembles, wire
 
-__all__ = ["HISTORY_EVENTS", "event_column", "events_frame", "events_of_run"]
+__all__ = ["HISTORY_EVENTS", "event_column", "events_frame", "events_of_orders", "events_of_run"]
 
 HISTORY_EVENTS = pl.Schema(
     {name: EVENTS[name] for name in ("offset", "type", "created_at", "ts", "corr_id", "payload")},
@@ -86,3 +86,25 @@ async def events_of_run(database: Database, run_id: str, session: AsyncSession |
     )
     schema = wire_schema(HISTORY_EVENTS) | {"ts": pl.String()}  # it is a text in the envelope
     return events_frame(await database.fetch(statement, schema, session))
+
+
+async def events_of_orders(database: Database, run_id: str | None, session: AsyncSession | None = None) -> pl.DataFrame:
+    """Read the stored events about orders, whose types begin with ``orders.``, of a run or of all.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`HISTORY_EVENTS`, and run_id; sorted by offset.
+    """
+    columns = {**HISTORY_EVENTS, "run_id": EVENTS["run_id"]}
+    if not database.has(models.outbox):
+        return pl.DataFrame(schema=columns)
+    dialect = database.dialect.name
+    statement: sa.Select[Any] = (
+        sa.select(*(event_column(name, dialect).label(name) for name in columns))
+        .where(resembles(models.outbox.c.type, "orders.*", dialect))
+        .order_by(models.outbox.c.id)
+    )
+    if run_id is not None:
+        statement = statement.where(event_column("run_id", dialect) == run_id)
+    return events_frame(await database.fetch(statement, wire_schema(columns) | {"ts": pl.String()}, session))

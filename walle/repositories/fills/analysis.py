@@ -11,14 +11,17 @@ import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
-from walle.fills.audit import Evidence, Rule, Thresholds, audit, choose
+from walle.fills.audit import Rule, audit, choose
 from walle.fills.benchmarks import check_benchmarks
 from walle.fills.costs import check_level, costs
+from walle.fills.evidence import Thresholds
 from walle.fills.market import Market
 from walle.fills.matching import check_method
 from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall
 from walle.fills.trades import trades
+from walle.repositories.answers import Answers, with_answers
+from walle.repositories.fills.audit_evidence import evidence_of
 from walle.repositories.fills.books import beside, prices_of_runs
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
@@ -42,6 +45,7 @@ class FillAnalysis:
 
     def __init__(self, database: Database, reader: FillReader) -> None:
         self._database, self._reader = database, reader
+        self.answers = Answers(database, "fills")
 
     async def trades(
         self,
@@ -82,23 +86,16 @@ class FillAnalysis:
         rules: Iterable[str] | None,
         extra_rules: Iterable[Rule],
         timeframe: str | None,
-        price_tolerance: Decimal,
-        max_volume_share: Decimal,
-        max_commission_rate: Decimal,
+        limits: Thresholds,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Check fills against their orders, the bars and time."""
         chosen = [*choose(RULES, rules), *extra_rules]
-        limits = Thresholds(
-            price_tolerance=price_tolerance, max_volume_share=max_volume_share, max_commission_rate=max_commission_rate
-        )
-        fills = await self._reader.read(run_id, session=session)
-        # an order of a different run than its fill is a separate finding, not a missing order
-        orders = await orders_with_fills(self._database, run_id, fills, session)
-        last = fills["filled_at"].max()
-        end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
-        markets = await markets_of(self._database, fills, timeframe, end, session=session)
-        return await self._database.in_thread(lambda: audit(Evidence(fills, orders, markets, limits), chosen))
+        evidence = await evidence_of(self._database, run_id, timeframe, limits, session)
+        findings = await self._database.in_thread(lambda: audit(evidence, chosen))
+        if findings.is_empty():
+            return findings
+        return with_answers(findings, await self.answers.standing(session))
 
     async def costs(
         self,
