@@ -71,7 +71,7 @@ def _event_fill_differs(evidence: Evidence) -> pl.DataFrame:
     fills = _fills(evidence)
     names = ("price", "quantity", "side")
     differs = {name: (pl.col(name) != pl.col(f"told_{name}")).fill_null(False) for name in names}
-    form = {name: (lambda value: value) if name == "side" else text for name in names}
+    form = {name: (lambda value: value) if name == "side" else trimmed_text for name in names}
     what = pl.coalesce(pl.when(differs[name]).then(pl.lit(name)) for name in names)
     stored = pl.coalesce(pl.when(differs[name]).then(form[name](pl.col(name))) for name in names)
     said = pl.coalesce(pl.when(differs[name]).then(form[name](pl.col(f"told_{name}"))) for name in names)

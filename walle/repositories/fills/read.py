@@ -110,11 +110,8 @@ class FillReader:
         parts = [pl.DataFrame(schema=FILLS)]
         for at in range(0, len(run_ids), IN_LIST):
             part = list(run_ids[at : at + IN_LIST])
-            parts.append(
-                await self._frame(
-                    [*self._of("run_id", part), *self._of("symbol", symbol), *self._standing(True)], session
-                )
-            )
+            conditions = [*self._among("run_id", part), *self._of("symbol", symbol), *self._standing(True)]
+            parts.append(await self._frame(conditions, session))
         found = pl.concat(parts).sort(*FILL_ORDER)
         if symbol is not None and found.is_empty():
             for run_id in run_ids:
@@ -198,11 +195,12 @@ class FillReader:
         column = models.fills.c[name]
         return column if self._database.has(models.fills, name) else sa.cast(sa.null(), column.type)
 
-    def _of(self, name: str, value: str | builtins.list[str] | None) -> builtins.list[sa.ColumnElement[bool]]:
+    def _of(self, name: str, value: str | None) -> builtins.list[sa.ColumnElement[bool]]:
         """Return the condition that a fill, or where it says nothing its order, has that run or symbol."""
-        if value is None:
-            return []
-        values = [check_name(each, name) for each in ([value] if isinstance(value, str) else value)]
+        return [] if value is None else self._among(name, [check_name(value, name)])
+
+    def _among(self, name: str, values: builtins.list[str]) -> builtins.list[sa.ColumnElement[bool]]:
+        """Return the condition that it has one of those runs or symbols."""
         own, orders = self._own(name), models.orders
         one = len(values) == 1
         conditions = [own == values[0] if one else own.in_(values)]
