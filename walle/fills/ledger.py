@@ -166,7 +166,7 @@ def books_of(
 
 
 def _entries(
-    own: pl.DataFrame, kind: str | pl.Expr, book: str, asset: pl.Expr, amount: pl.Series, step: int
+    own: pl.DataFrame, kind: str | pl.Expr, book: str | pl.Expr, asset: pl.Expr, amount: pl.Series, step: int
 ) -> pl.DataFrame:
     """Return an entry of each fill, without those of 0."""
     return (
@@ -180,7 +180,7 @@ def _entries(
             asset=asset,
             amount="amount",
             kind=pl.lit(kind) if isinstance(kind, str) else kind,
-            book=pl.lit(book),
+            book=pl.lit(book) if isinstance(book, str) else book,
             symbol="symbol",
             fill_id="id",
             order_id="order_id",
@@ -244,10 +244,8 @@ def _of_fees(own: pl.DataFrame) -> pl.DataFrame:
     paid = (-Exact.of(own["commission"].fill_null(0))).decimal("amount")
     kind = pl.when(pl.col("amount") > 0).then(pl.lit("rebate")).otherwise(pl.lit("fee"))
     asset = pl.when("in_base").then("base").otherwise("fee_in")
-    fees = _entries(own, kind, "cash", asset, paid, 3)
-    in_base = own.select("id", "in_base").rename({"id": "fill_id"})
     book = pl.when("in_base").then(pl.lit("position")).otherwise(pl.lit("cash"))
-    return fees.join(in_base, on="fill_id", how="left", maintain_order="left").with_columns(book=book).drop("in_base")
+    return _entries(own, kind, book, asset, paid, 3)
 
 
 def _of_flows(flows: pl.DataFrame | None) -> pl.DataFrame:
