@@ -40,12 +40,13 @@ FILL_TYPES: dict[str, Any] = {
     **{name: pl.String() for name in ("id", "order_id", "run_id", "symbol", "side")},
     **{"price": MONEY, "quantity": MONEY, "commission": MONEY, "commission_currency": pl.String()},
     **{"liquidity": pl.String(), "filled_at": INSTANT, "exchange_fill_id": pl.String()},
+    **{"sequence": pl.Int64(), "account": pl.String()},
 }
 RUN_TYPES: dict[str, Any] = {
     **{name: pl.String() for name in ("id", "strategy_id", "mode", "status")},
     **{"symbols": pl.List(pl.String()), "timeframe": pl.String(), "config": pl.String(), "error": pl.String()},
     **dict.fromkeys(("created_at", "started_at", "stopped_at", "heartbeat_at"), INSTANT),
-    **{"owner": pl.String(), "revision": pl.Int64()},
+    **{"owner": pl.String(), "revision": pl.Int64(), "account": pl.String(), "prices": pl.String()},
 }
 
 
@@ -210,7 +211,8 @@ def test_its_orders_read_exactly_also_with_foreign_words(store: walle.Store) -> 
 def test_its_fills_read_exactly_with_the_backends_own_columns(store: walle.Store) -> None:
     frame = store.fills.read()
     assert dict(frame.schema) == FILL_TYPES
-    assert frame.rows() == [
+    assert frame["sequence"].null_count() == frame["account"].null_count() == 3
+    assert frame.drop("sequence", "account").rows() == [
         ("f1", "o1", "r1", "BTC/USD", "buy", D("0.1"), D("0.12345678"), D("0.00000001"), None, None, T1, "v1"),
         ("f2", "o2", "r2", "ETH/USD", "short", D("9999999999.99999999"), D("1"), None, None, None, T1, None),
         ("f3", "gone", None, "CL", "sell_short", D("-37.63"), D("1"), D("-0.5"), None, None, T2, None),

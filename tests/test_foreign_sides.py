@@ -37,7 +37,7 @@ def test_a_foreign_side_is_named_with_its_fill(what: str, side: str, address: st
             CALLS[what](store)
         for text in ("fill 'odd'", repr(side), "'buy' and 'sell'", "1 of 2 fills"):
             assert text in str(caught.value)
-        assert store.fills.read("run-1")["side"].to_list() == ["buy", side]
+        assert dict(store.fills.read("run-1").select("id", "side").iter_rows()) == {"fill-1": "buy", "odd": side}
         assert store.fills.audit("run-1").height > 0
 
 

@@ -83,7 +83,7 @@ def _fee_currency(evidence: Evidence) -> pl.DataFrame:
     known = per.join(evidence.currencies, on="symbol", how="semi")
     found = known.join(
         held, left_on=["run_id", "commission_currency"], right_on=["run_id", "currency"], how="anti", nulls_equal=True
-    ).sort(*FILL_ORDER)
+    ).sort("filled_at", "id")
     sentence = "{} commissions of {} are in {}, which is neither a currency of the symbol nor held; the first is of {}."
     words = pl.format(sentence, "fills", "symbol", "commission_currency", "id")
     return about(found.with_columns(order_id=pl.lit(None, pl.String)), words).with_columns(
