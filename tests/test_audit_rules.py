@@ -266,6 +266,14 @@ def test_a_fee_ten_times_its_peers_or_zero() -> None:
     assert judged("fee_outlier", [], free[:25] + more) == []  # something of this kind is free
 
 
+def test_a_contract_that_has_expired() -> None:
+    fills = [good_fill(1), good_fill(2)]
+    first = fills[0].filled_at
+    facts = [{"symbol": "BTC/USD", "expires_at": first}]
+    assert judged("expired_contract", [], fills, instruments=facts) == ["fill-2"]
+    assert judged("expired_contract", [], fills, instruments=[{"symbol": "BTC/USD", "expires_at": None}]) == []
+
+
 def test_a_minimum_fee_and_sizes_make_no_outlier() -> None:
     sizes = [D(size) for size in ("0.001", "0.002", *["100"] * 20, "5000")]
     fixed = [good_fill(n, quantity=size, commission=max(D(1), size / 200)) for n, size in enumerate(sizes)]

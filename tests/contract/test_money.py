@@ -346,3 +346,14 @@ def test_a_corrected_fill_counts_as_it_was_corrected(store: walle.Store) -> None
     assert gained(store) == [(D(10), D(0), D(10), "USDT")]
     assert last(store, starting_cash=D(1000)) == {"USDT": D(1010)}
     assert store.fills.get("f2").price == D(1100)
+
+
+def test_a_run_that_was_never_saved_is_worth_what_its_fills_say(store: walle.Store) -> None:
+    store.fills.append([deal(1, "buy", "1", "100", "ETH/USDT"), deal(2, "sell", "1", "110", "ETH/USDT")])
+    flat = bars(60).with_columns(**{name: pl.lit(110.0) for name in ("open", "high", "low", "close")})
+    store.bars.ingest(flat, symbol="ETH/USDT", timeframe="1m", progress=False)
+    assert last(store) == {"USDT": D(10)}
+    assert store.runs.ledger("r").height == 4
+    assert store.runs.metrics("r").filter(metric="net_profit")["amount"].to_list() == [D(10)]
+    with pytest.raises(walle.UnknownRun):
+        store.runs.equity("never")

@@ -23,17 +23,19 @@ INSTRUMENTS = pl.Schema(
         "valid_from": INSTANT,
         **{name: pl.String() for name in ("base", "quote", "settle")},
         **dict.fromkeys(("tick_size", "lot_size"), DECIMAL),
+        "expires_at": INSTANT,
         "aliases": pl.List(pl.String()),
     }
 )
 """One row is what is known of a symbol from ``valid_from`` on (null: always): the currencies, the steps of prices and
-quantities, and its other names. All but the symbol may be null."""
+quantities, when it expires, and its other names. All but the symbol may be null."""
 
 HOLDINGS = pl.Schema({"run_id": pl.String(), "currency": pl.String()})
 """One row is a currency that a run holds."""
 
 _NAMED = r"^([^/]+)/([^:]+)(?::([^-]+))?"
 _EARLY = pl.lit(datetime(1, 1, 1, tzinfo=UTC), INSTANT)
+_INSTRUMENTED = ("tick_size", "lot_size", "expires_at")
 
 _BAR = ("low", "high", "volume")
 _BARRED = {
@@ -163,8 +165,8 @@ class Evidence:
 
     @cached_property
     def instrumented(self) -> pl.DataFrame:
-        """The fills whose instrument is known, with the tick_size and lot_size that were valid at their time."""
-        facts = self.instruments.select("symbol", "tick_size", "lot_size", filled_at=pl.coalesce("valid_from", _EARLY))
+        """The fills whose instrument is known, with its tick_size, lot_size and expires_at as valid at their time."""
+        facts = self.instruments.select("symbol", *_INSTRUMENTED, filled_at=pl.coalesce("valid_from", _EARLY))
         facts = facts.unique(["symbol", "filled_at"], keep="last", maintain_order=True).sort("filled_at")
         known = self.fills.filter(pl.col("symbol").is_in(facts["symbol"].implode()))
         return known.sort("filled_at").join_asof(facts, on="filled_at", by="symbol", check_sortedness=False)

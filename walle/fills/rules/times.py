@@ -102,6 +102,15 @@ def _day_late(evidence: Evidence) -> pl.DataFrame:
     return about(found, words, time_text("filled_at"), time_text("begun"))
 
 
+@rule("expired_contract")
+def _expired_contract(evidence: Evidence) -> pl.DataFrame:
+    """The fill is later than the expiry of its instrument."""
+    found = evidence.instrumented.filter(pl.col("filled_at") > pl.col("expires_at"))
+    sentence = "fill {} is of {}, but {} expired at {}."
+    words = pl.format(sentence, "id", time_text("filled_at"), "symbol", time_text("expires_at"))
+    return about(found, words, time_text("filled_at"), time_text("expires_at"))
+
+
 RULES = (
     _before_submission,
     _after_end,
@@ -110,4 +119,5 @@ RULES = (
     _in_future,
     _ioc_late,
     _day_late,
+    _expired_contract,
 )

@@ -12,6 +12,7 @@ from walle.database import Database
 from walle.fills.equity import currencies_of, equity, single_cash
 from walle.fills.ledger import ledger
 from walle.fills.rates import Rate
+from walle.records import Run
 from walle.repositories.fills.books import beside
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
@@ -39,12 +40,12 @@ class RunAnalysis:
         self, run_id: str, starting_cash: StartingCash | None, session: AsyncSession | None
     ) -> pl.DataFrame:
         """Return what a run did to its holdings, entry by entry."""
-        run = await self._reader.get(run_id, session=session)
+        run = await self._reader.saved(run_id, session)
         cash = cash_of(run_id, run, starting_cash)
         fills = await FillReader(self._database).read(run_id, session=session)
         known = await beside(self._database, fills, run_id, session)
         start = single_cash(cash, fills, known.facts)
-        entries = partial(ledger, fills, known.facts, starting_cash=start, flows=known.flows, prices=run.prices)
+        entries = partial(ledger, fills, known.facts, starting_cash=start, flows=known.flows, prices=_prices(run))
         return await self._database.in_thread(lambda: entries(actions=known.actions))
 
     async def equity(
@@ -58,20 +59,20 @@ class RunAnalysis:
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the equity of a run, bar by bar."""
-        run = await self._reader.get(run_id, session=session)
+        run = await self._reader.saved(run_id, session)
+        started, stopped = (None, None) if run is None else (run.started_at, run.stopped_at)
         cash = cash_of(run_id, run, starting_cash)
         fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
-        markets = await markets_of(
-            self._database, fills, timeframe, run.stopped_at, run.started_at, session, preferred=run.timeframe
-        )
+        preferred = None if run is None else run.timeframe
+        markets = await markets_of(self._database, fills, timeframe, stopped, started, session, preferred=preferred)
         known = await beside(self._database, fills, run_id, session)
         found: dict[str, Rate] = {}
         first = fills["filled_at"].min()
         if currency is not None and isinstance(first, datetime):
             start = single_cash(cash, fills, known.facts, currency)
             held = currencies_of(fills, known.facts, start, known.flows)
-            span = (min(first, run.started_at or first), run.stopped_at)
+            span = (min(first, started or first), stopped)
             found = await rates_to(self._database, currency, held, rates, span, timeframe, session)
         mark = partial(
             equity,
@@ -82,11 +83,13 @@ class RunAnalysis:
             facts=known.facts,
             flows=known.flows,
             actions=known.actions,
-            prices=run.prices,
+            prices=_prices(run),
             currency=currency,
             rates=found,
         )
         marked = await self._database.in_thread(mark)
-        if run.stopped_at is not None:
-            marked = marked.filter(pl.col("time") <= run.stopped_at)
-        return marked
+        return marked if stopped is None else marked.filter(pl.col("time") <= stopped)
+
+
+def _prices(run: Run | None) -> str | None:
+    return None if run is None else run.prices

@@ -111,6 +111,19 @@ class RunReader:
             return column
         return _with_config(name, database.dialect.name, stored=database.has(table, name))
 
+    async def saved(self, run_id: str, session: AsyncSession | None) -> Run | None:
+        """Return a run; None for one that was never saved, but has orders or fills.
+
+        Raises
+        ------
+        UnknownRun
+            If nothing is stored of it.
+        """
+        found = await self.records([models.runs.c.id == check_name(run_id, "run_id")], session)
+        if not found:
+            await known_run(self._database, run_id, session)
+        return found[0] if found else None
+
     async def records(
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> builtins.list[Run]:
