@@ -378,7 +378,7 @@ class Runs(Part[RunRepository]):
         --------
         >>> ledger = store.runs.ledger("bt-sma-eth-001")
         >>> ledger.filter(asset="USD")["amount"].sum().normalize()
-        Decimal('44080.155558')
+        Decimal('44551.875558')
         """
         return self._call("ledger", lambda core: core.ledger(run_id, starting_cash=starting_cash))
 

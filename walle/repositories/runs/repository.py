@@ -560,7 +560,7 @@ class RunRepository:
         --------
         >>> ledger = store.runs.ledger("bt-sma-eth-001")
         >>> ledger.filter(asset="USD")["amount"].sum().normalize()
-        Decimal('44080.155558')
+        Decimal('44551.875558')
         """
         return await self._analysis.ledger(run_id, starting_cash, session)
 
