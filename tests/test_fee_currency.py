@@ -20,6 +20,7 @@ CASES: dict[str, tuple[str, list[str | None], list[str | None]]] = {
     "the backend's": ("BTC/USD", [None, None], ["USD", "USD"]),
     "named once": ("BTC/USD", ["USD", None], ["USD", "USD"]),
     "another": ("BTC/USD", ["BNB", None], ["BNB", "USD"]),
+    "a contract's": ("BTC/USD:USD", [None, None], ["USD", "USD"]),
     "a symbol that does not say": ("ACME", [None, None], [None, None]),
     "such a symbol, named": ("ACME", ["USD", "USD"], ["USD", "USD"]),
     "such a symbol, named once": ("ACME", ["USD", None], ["USD", None]),

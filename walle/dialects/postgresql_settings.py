@@ -1,4 +1,4 @@
-"""The settings of every transaction on PostgreSQL, and the detection of a pooler.
+"""The settings of every transaction on PostgreSQL, and the check that they were taken.
 
 They are set in each transaction. A pooler such as PgBouncer refuses or drops settings requested at the start of a
 connection, and reassigns its server connections, so that session settings are lost in the next transaction.
