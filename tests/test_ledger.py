@@ -201,4 +201,7 @@ def test_what_must_not_be_gives_a_reason() -> None:
     with pytest.raises(walle.InputError, match="lies inside the run"):
         ledger(made, facts(), actions=acted)
     assert ledger(made[:0], facts()).is_empty()
-    assert trades(made, facts=facts(), actions=acted)["reason"][0].startswith("an action lies inside")
+    market = Market("1m", bars_at([1.0] * BARS), no_gaps())
+    assert trades(made, {"S": market}, facts=facts(), actions=acted)["reason"][0].startswith("an action lies inside")
+    later = acted.with_columns(effective=pl.lit(START + MINUTE * 20, INSTANT))
+    assert trades(made, {"S": market}, facts=facts(), actions=later)["reason"][0] is None  # after the last bar

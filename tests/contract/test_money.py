@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -357,3 +357,87 @@ def test_a_run_that_was_never_saved_is_worth_what_its_fills_say(store: walle.Sto
     assert store.runs.metrics("r").filter(metric="net_profit")["amount"].to_list() == [D(10)]
     with pytest.raises(walle.UnknownRun):
         store.runs.equity("never")
+
+
+# what must not be mistaken
+
+
+def test_a_split_after_the_end_of_a_run_changes_nothing(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    late = START + timedelta(days=90)
+    store.actions.append(CorporateAction(id="s1", symbol="AAPL", kind="split", ex_date=late, ratio=D(4)))
+    ended = {"status": "completed", "started_at": START, "stopped_at": START + MINUTE * 60}
+    prepare(store, [deal(1, "buy", "100", "400", "AAPL")], {"AAPL": 360.0}, prices="raw", **ended)
+    row = store.fills.trades("r").row(0, named=True)
+    assert (row["quantity"], row["unrealised"], row["reason"]) == (D(100), D(-4000), None)
+    assert store.runs.ledger("r")["kind"].to_list() == ["trade", "trade"]
+
+
+def test_an_action_of_a_leap_day_under_an_exchange(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    store.actions.append(
+        CorporateAction(id="s1", symbol="AAPL", kind="split", ex_date=datetime(2024, 2, 29, tzinfo=UTC), ratio=D(2))
+    )
+    prepare(store, [deal(1, "buy", "1", "400", "AAPL")], {"AAPL": 360.0}, prices="raw")
+    store.bars.set_calendar("AAPL", "XNYS")
+    assert store.runs.ledger("r").height == 2
+
+
+def test_an_instrument_that_does_not_say_inverse_leaves_an_inverse_contract_one(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="BTC/USD:BTC", lot_size=D(1)))
+    fills = [deal(1, "buy", "100", "50000", "BTC/USD:BTC"), deal(2, "sell", "100", "62500", "BTC/USD:BTC")]
+    prepare(store, fills, {})
+    assert gained(store)[0][0] == D("0.0004")
+
+
+def test_a_symbol_comes_before_the_alias_of_another(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="ES", kind="future", quote="USD", multiplier=D(50)))
+    store.instruments.save(Instrument(symbol="MES", kind="future", quote="USD", multiplier=D(5), aliases=("ES", "X")))
+    fills = [deal(1, "buy", "1", "100", "ES"), deal(2, "sell", "1", "110", "ES")]
+    prepare(store, fills, {})
+    assert gained(store)[0][0] == D(500)
+
+
+def test_what_is_paid_in_another_currency_than_an_unknown_one_is_not_subtracted(store: walle.Store) -> None:
+    prepare(store, [deal(n, side, "1", "100", "BTCUSDT", "0.01", "BNB") for n, side in ((1, "buy"), (2, "sell"))], {})
+    row = store.fills.trades("r").row(0, named=True)
+    assert row["pnl_net"] is None and row["reason"].endswith("commissions in BNB, prices in an unknown currency")
+
+
+def test_a_dividend_in_another_currency_has_a_curve_of_its_own(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="VOD", kind="stock", quote="GBX"))
+    day = START + timedelta(days=1)
+    store.actions.append(
+        CorporateAction(id="d1", symbol="VOD", kind="dividend", ex_date=day, amount=D(1), currency="GBP")
+    )
+    prepare(store, [deal(1, "buy", "100", "70", "VOD")], {}, prices="raw", stopped_at=None, status="running")
+    flat = bars(3, minutes=1440).with_columns(**{name: pl.lit(70.0) for name in ("open", "high", "low", "close")})
+    store.bars.ingest(flat, symbol="VOD", timeframe="1d", progress=False)
+    assert last(store, "cash") == {"GBP": D(100), "GBX": D(-7000)}
+
+
+def test_a_deposit_is_no_profit_in_a_converted_figure_either(store: walle.Store) -> None:
+    prepare(store, [deal(1, "buy", "1", "100", "ADA/USD")], {"ADA/USD": 100.0, "EUR/USD": 1.25})
+    at = START + MINUTE * 10
+    flow = CashFlow(id="c1", run_id="r", time=at, kind="deposit", amount=D(1000), currency="EUR")
+    store.cash.append(flow)
+    figures = store.runs.metrics("r", starting_cash=D(1000), currency="USD").filter(metric="net_profit")
+    assert figures["amount"].to_list() == [D(0)]
+
+
+def test_what_symbols_are_does_not_depend_on_the_other_runs(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "1", "100", "AAPL", "1", "USD"), deal(2, "sell", "1", "110", "AAPL", "1", "USD")]
+    others = [
+        dataclasses.replace(fill, id=f"x{fill.id}", run_id="x", commission_currency="EUR", order_id=f"x{fill.order_id}")
+        for fill in fills
+    ]
+    prepare(store, [*fills, *others], {"AAPL": 110.0})
+    together = store.runs.metrics(["r", "x"]).filter(metric="net_profit")
+    assert together.select("run_id", "amount", "currency").rows() == [("r", D(8), "USD"), ("x", D(8), "EUR")]
+    assert store.fills.trades()["currency"].to_list() == ["USD", "EUR"]
+
+
+def test_small_parts_of_one_position_are_no_dust(store: walle.Store) -> None:
+    prepare(store, [deal(n, "buy", "0.005", "100", "ETH/USDT") for n in range(1, 6)], {"ETH/USDT": 100.0})
+    found = store.fills.trades("r", by="flat", dust=D("0.01"))
+    assert found["is_open"].to_list()[-1] and found["quantity"].sum() == D("0.025")

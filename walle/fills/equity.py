@@ -60,7 +60,7 @@ def equity(
     markets : mapping of symbol to Market
         The bars; a symbol without bars cannot be marked.
     starting_cash : Decimal, int, or mapping of currency to Decimal
-        One amount is in the one currency of the run, or in ``currency``.
+        One amount is in the one currency of the prices; of several, in ``currency``.
     known_orders : polars.Series, optional
         The ids of the stored orders; a fill of any other order is an orphan. With None, no fill is an orphan.
     facts : polars.DataFrame, optional
@@ -122,9 +122,11 @@ def equity(
         return pl.DataFrame(schema=EQUITY)
     doubt = in_doubt(fills, actions, prices)
     orphan = _orphans(books.fills, known_orders)
+    booked = books.entries.filter(book="cash")["asset"].unique().to_list()
+    names = {*currencies_of(fills, known, cash, flows), *booked}
     curves = [
         _curve(name, books, symbols, markets, times, orphan, doubt, cash)
-        for name in currencies_of(fills, known, cash, flows)
+        for name in sorted(names, key=lambda name: (name is not None, name or ""))
     ]
     if currency is None:
         return pl.concat(curves)
@@ -152,7 +154,7 @@ def currencies_of(
 def priced_in(fills: pl.DataFrame, facts: pl.DataFrame) -> list[str | None]:
     """Return the currencies in which the symbols of a run settle, sorted, an unknown one (None) first."""
     settles: set[str | None] = set(facts.filter(pl.col("symbol").is_in(fills["symbol"].implode()))["settle"].to_list())
-    if fills["symbol"].null_count() and not settles:
+    if fills["symbol"].null_count() and len(settles - {None}) != 1:
         settles.add(None)
     return sorted(settles, key=lambda name: (name is not None, name or ""))
 
@@ -170,7 +172,7 @@ def single_cash(
     facts : polars.DataFrame
         Columns of :data:`walle.instruments.FACTS`.
     currency : str, optional
-        That of one amount. None: that of the prices.
+        That of one amount, if the run has prices of several.
 
     Raises
     ------
@@ -179,9 +181,9 @@ def single_cash(
     """
     if isinstance(given, Mapping):
         return dict(given)
-    if currency is not None:
-        return {currency: Decimal(given)}
     found = priced_in(fills, facts) or [None]
+    if len(found) > 1 and currency is not None:
+        return {currency: Decimal(given)}
     if len(found) > 1 and given:
         names = " and ".join(name or "an unknown currency" for name in found)
         raise InputError(
@@ -220,7 +222,7 @@ def _curve(
         unmarked = _added(unmarked, name, stale & holds)
         if doubt.height:
             begun = doubt.filter(symbol=name)["effective"].min()
-            unsure = unsure | ((times > begun) & holds).fill_null(False)
+            unsure = unsure | (times > begun).fill_null(False)
     seen = _seen(own["filled_at"], times)
     unmarked = _added(unmarked, None, _count(mine & own["symbol"].is_null(), seen) > 0)
     fees = entries.filter(pl.col("kind").is_in(["fee", "rebate"]) & pl.col("fill_id").is_not_null())

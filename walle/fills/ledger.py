@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import polars as pl
 
@@ -124,13 +127,16 @@ def ledger(
 
 
 def in_doubt(fills: pl.DataFrame, actions: pl.DataFrame | None, prices: str | None) -> pl.DataFrame:
-    """Return the actions after the first fill of their symbol, if it is unknown what prices are adjusted for."""
+    """Return the actions at which their symbol was held, if it is unknown what prices are adjusted for."""
     if actions is None or prices is not None or actions.is_empty():
         return pl.DataFrame() if actions is None else actions.clear()
-    begun = fills.drop_nulls("symbol").group_by("symbol").agg(begun=pl.col("filled_at").min())
-    return actions.join(begun, on="symbol", how="inner", maintain_order="left").filter(
-        pl.col("effective") > pl.col("begun")
-    )
+    signed = pl.when(pl.col("side") == "sell").then(-pl.col("quantity")).otherwise("quantity")
+    moved = fills.drop_nulls("symbol").select("symbol", "filled_at", signed.alias("signed"))
+    held = []
+    for symbol, effective in actions.select("symbol", "effective").iter_rows():
+        before = moved.filter((pl.col("symbol") == symbol) & (pl.col("filled_at") < effective))
+        held.append(bool(before["signed"].sum()))
+    return actions.filter(pl.Series(held, dtype=pl.Boolean))
 
 
 def books_of(
@@ -287,7 +293,7 @@ def _of_actions(
             before = held.gather(pl.Series([seen - 1])).decimal()[0] if seen else Decimal(0)
             before, split = before + added, row["kind"] == "split"
             exact = Exact.constant(before, 1) * Exact.constant(row["ratio"] - 1 if split else row["amount"], 1)
-            amount = exact.decimal("amount")
+            amount = exact.over(_shares(actions, row) if prices == "splits" else 1, "amount")
             added += amount[0] if split else 0
             found.append(
                 pl.DataFrame(
@@ -306,6 +312,16 @@ def _of_actions(
                 ).filter(pl.col("amount") != 0)
             )
     return found
+
+
+def _shares(actions: pl.DataFrame, dividend: dict[str, Any]) -> Fraction:
+    """Return how many units of adjusted prices a share was at a dividend: the product of the later ratios."""
+    later = actions.filter(
+        (pl.col("kind") == "split")
+        & (pl.col("symbol") == dividend["symbol"])
+        & (pl.col("effective") > dividend["effective"])
+    )
+    return math.prod((Fraction(ratio) for ratio in later["ratio"]), start=Fraction(1))
 
 
 def _opening(starting_cash: Cash, time: object) -> pl.DataFrame:

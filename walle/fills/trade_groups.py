@@ -75,8 +75,8 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
     count = lots["_group"].n_unique()
     size = Exact.of(lots["quantity"])
     held = size.sum_by(lots["_group"], count)
-    is_open = pl.col("is_open") & (pl.col("quantity") >= pl.max_horizontal("_rest", pl.lit(Decimal(0), DECIMAL)))
-    rows = lots.with_columns(is_open=is_open)
+    left = pl.when("is_open").then("quantity").otherwise(Decimal(0)).sum().over("_group")
+    rows = lots.with_columns(is_open=pl.col("is_open") & (left >= pl.col("_rest")))
     closed = rows["_closing"].is_not_null()
 
     def mean(name: str, among: pl.Series) -> pl.Series:

@@ -137,6 +137,7 @@ def trades(
     ordered = fills.drop_nulls("symbol").sort(
         "run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False]
     )
+    actions = None if actions is None else _known_by(actions, fills, markets or {}, ends or {})
     legs = _Legs.of(own_fills(ordered, facts_of(fills) if facts is None else facts), actions, prices)
     if legs.own.is_empty():
         return pl.DataFrame(schema=TRADES)
@@ -219,6 +220,27 @@ class _Legs:
         rows = zip(self.price.fractions(), self.split.fractions(), self.inverse, strict=True)
         unit = 10**self.price.places
         return [(1 / price if inverse else price * unit / split) for price, split, inverse in rows]
+
+
+def _known_by(
+    actions: pl.DataFrame, fills: pl.DataFrame, markets: Markets, ends: Mapping[str, datetime]
+) -> pl.DataFrame:
+    """Leave out the actions after the last moment that counts: the end of the runs, of the bars, or the last fill."""
+    kept = []
+    for symbol, effective in actions.select("symbol", "effective").iter_rows():
+        mine = fills.filter(symbol=symbol)
+        filled = mine["filled_at"].max()
+        reach = markets[symbol].ends().max() if symbol in markets else None
+        stops = [ends.get(run) for run in mine["run_id"].unique()]
+        if not isinstance(filled, datetime):
+            kept.append(False)
+            continue
+        last = reach if isinstance(reach, datetime) else filled
+        known = [stop for stop in stops if stop is not None]
+        if len(known) == len(stops):
+            last = min(last, max(known))
+        kept.append(effective <= max(last, filled))
+    return actions.filter(pl.Series(kept, dtype=pl.Boolean))
 
 
 def splits_after(own: pl.DataFrame, actions: pl.DataFrame | None) -> Exact:
@@ -406,7 +428,7 @@ def _against_bars(
     long = part["direction"] == "long"
     moved = _Moves(part, [costs[row] for row in part["_row"]] if costs is not None else None)
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
-    foreign = (pl.col("fee_currency") != pl.col("currency")).fill_null(False)
+    foreign = pl.col("fee_currency").ne_missing(pl.col("currency")) & (pl.col("fees").fill_null(0) != 0)
     reasons: dict[str, pl.Expr | pl.Series] = {
         "an action lies inside, and the run does not say on which prices it traded": doubt,
         "no bars of this symbol": pl.lit(count == 0),
@@ -419,7 +441,7 @@ def _against_bars(
         pl.when(pl.col("fees_by_currency").list.len() > 1)
         .then(pl.lit("commissions in several currencies"))
         .when(foreign)
-        .then(pl.format("commissions in {}, prices in {}", "fee_currency", "currency"))
+        .then(pl.format("commissions in {}, prices in {}", _named("fee_currency"), _named("currency")))
     )
     return part.rechunk().with_columns(
         moved.to(adverse, -1).alias("mae"),
@@ -430,6 +452,10 @@ def _against_bars(
         (pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
         pl.concat_list(first_reason(reasons), fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
     )
+
+
+def _named(name: str) -> pl.Expr:
+    return pl.col(name).fill_null("an unknown currency")
 
 
 @dataclass(frozen=True, slots=True)

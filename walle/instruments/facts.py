@@ -121,14 +121,18 @@ def facts_of(fills: pl.DataFrame, stored: pl.DataFrame | None = None) -> pl.Data
 
 def _valid(traded: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Return the stored facts, under the names that were traded, that were valid at the last fill."""
-    names = stored.with_row_index("place").with_columns(
+    newest = stored.unique(["symbol", "valid_from"], keep="last", maintain_order=True)
+    names = newest.with_row_index("place").with_columns(
         name=pl.concat_list(pl.col("symbol"), pl.col("aliases").fill_null([]))
     )
     named = names.explode("name").unique(["place", "name"])
     joined = traded.join(named, left_on="symbol", right_on="name", how="inner", suffix="_stored")
     valid = joined.filter(pl.col("valid_from").is_null() | (pl.col("valid_from") <= pl.col("at")))
-    newest = valid.sort("symbol", "valid_from", "place", nulls_last=False)
-    return newest.group_by("symbol", maintain_order=True).last()
+    # a symbol of its own comes before an alias, and an alias of several symbols names none of them
+    own = pl.col("symbol") == pl.col("symbol_stored")
+    several = pl.col("symbol_stored").n_unique().over("symbol") > 1
+    clear = valid.filter(own | ~(own.any().over("symbol") | several))
+    return clear.sort("symbol", "valid_from", "place", nulls_last=False).group_by("symbol", maintain_order=True).last()
 
 
 def _known(said: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
@@ -139,7 +143,8 @@ def _known(said: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
         for name in FACTS
         if name not in ("symbol", "from_fees")
     ]
-    return joined.with_columns(columns).select(list(FACTS))
+    contract = pl.col("kind").is_in(_DERIVATIVES) & (pl.col("settle") == pl.col("base"))
+    return joined.with_columns(columns).with_columns(pl.col("inverse") | contract.fill_null(False)).select(list(FACTS))
 
 
 def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:

@@ -69,13 +69,14 @@ class FillAnalysis:
         prices = await prices_of_runs(self._database, fills["run_id"], session)
 
         def match() -> pl.DataFrame:
-            chosen = partial(
-                trades, markets=markets, method=method, by=by, ends=ends, facts=known.facts, actions=known.actions
-            )
-            if known.actions.is_empty():  # then it does not matter on which prices a run traded
-                return chosen(fills, dust=dust)
-            parts = fills.partition_by("run_id", maintain_order=True)
-            found = [chosen(part, dust=dust, prices=prices.get(part["run_id"][0])) for part in parts]
+            chosen = partial(trades, markets=markets, method=method, by=by, ends=ends, dust=dust)
+            if known.actions.is_empty() and known.shared:  # then nothing depends on the run
+                return chosen(fills, facts=known.facts)
+            found = []
+            for part in fills.partition_by("run_id", maintain_order=True):
+                on = prices.get(part["run_id"][0])
+                actions = known.until(ends.get(part["run_id"][0]), on).actions
+                found.append(chosen(part, facts=known.facts_for(part), actions=actions, prices=on))
             return pl.concat(found).sort("run_id", "symbol", "trade", nulls_last=[True, False, False])
 
         return await self._database.in_thread(match)

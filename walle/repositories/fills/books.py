@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from walle.instruments import FACTS, facts_of
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.common import IN_LIST
 from walle.repositories.select import expression, read
+from walle.validation import shift
 
 __all__ = ["Beside", "beside", "flows_of_runs", "prices_of_runs"]
 
@@ -54,11 +56,38 @@ class Beside(NamedTuple):
     Parameters
     ----------
     facts, flows, actions : polars.DataFrame
+    stored : polars.DataFrame
+        The stored facts, of which ``facts`` are made.
     """
 
     facts: pl.DataFrame
     flows: pl.DataFrame
     actions: pl.DataFrame
+    stored: pl.DataFrame
+
+    def until(self, end: datetime | None, prices: str | None = None) -> Beside:
+        """Leave out the actions after the end of a run, or after now: what is announced has not happened.
+
+        Prices that are adjusted for splits are so for later ones, too; these stay.
+        """
+        last = datetime.now(UTC) if end is None else end
+        stays = (pl.col("effective") <= last) | ((pl.col("kind") == "split") & pl.lit(prices == "splits"))
+        return self._replace(actions=self.actions.filter(stays))
+
+    @property
+    def shared(self) -> bool:
+        """Whether the facts are the same for each of several runs: the symbols alone say them."""
+        return self.stored.is_empty() and not self.facts["from_fees"].any() and not self.facts["settle"].null_count()
+
+    def facts_for(self, fills: pl.DataFrame) -> pl.DataFrame:
+        """Return the facts for the fills of one run."""
+        return self.facts if self.shared else facts_of(fills, self.stored)
+
+    def of(self, symbol: str | None) -> Beside:
+        """Leave out the cash flows that were paid for other symbols."""
+        if symbol is None:
+            return self
+        return self._replace(flows=self.flows.filter(pl.col("symbol").is_null() | (pl.col("symbol") == symbol)))
 
 
 async def beside(
@@ -84,6 +113,7 @@ async def beside(
         await database.in_thread(partial(facts_of, fills, stored)),
         (await flows_of_runs(database, [] if run_id is None else [run_id], session)).drop("run_id"),
         await _actions(database, fills, session),
+        stored,
     )
 
 
@@ -120,7 +150,9 @@ async def _actions(database: Database, fills: pl.DataFrame, session: AsyncSessio
     found = pl.DataFrame(schema=_ACTIONS)
     if database.has(table):
         columns = [expression(database, table, name) for name in _ACTIONS]
-        found = await read(database, sa.select(*columns), _ACTIONS, session)
+        symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
+        some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
+        found = await read(database, sa.select(*columns).where(*some), _ACTIONS, session)
     replaced = found["supersedes"].drop_nulls()
     wanted = found.filter(pl.col("symbol").is_in(fills["symbol"].implode()) & ~pl.col("id").is_in(replaced.implode()))
     calendars = await calendars_of(database, wanted["symbol"].unique(), session)
@@ -128,12 +160,12 @@ async def _actions(database: Database, fills: pl.DataFrame, session: AsyncSessio
 
 
 def _effective(actions: pl.DataFrame, calendars: dict[str, Calendar]) -> pl.DataFrame:
-    """Add when each action counts: from the open of the session of its date, or of the next one."""
+    """Add when each action counts: from 00:00 UTC of its date, or the open of its session if that is earlier."""
     opens = []
     for symbol, day in actions.select("symbol", "ex_date").iter_rows():
         market, opened = calendars.get(symbol), day
         if market is not None and not market.continuous:
-            sessions = market.sessions(day.date(), day.date().replace(year=day.year + 1))
-            opened = sessions["open"][0] if sessions.height else day
+            sessions = market.sessions(day.date(), shift(day, timedelta(days=1)).date())
+            opened = min(day, sessions["open"][0]) if sessions.height else day
         opens.append(opened)
     return actions.with_columns(effective=pl.Series(opens, dtype=INSTANT))

@@ -46,7 +46,8 @@ class RunAnalysis:
         known = await beside(self._database, fills, run_id, session)
         start = single_cash(cash, fills, known.facts)
         entries = partial(ledger, fills, known.facts, starting_cash=start, flows=known.flows, prices=_prices(run))
-        return await self._database.in_thread(lambda: entries(actions=known.actions))
+        stopped = None if run is None else run.stopped_at
+        return await self._database.in_thread(lambda: entries(actions=known.until(stopped, _prices(run)).actions))
 
     async def equity(
         self,
@@ -66,12 +67,12 @@ class RunAnalysis:
         orders = await OrderRepository(self._database).read(run_id, session=session)
         preferred = None if run is None else run.timeframe
         markets = await markets_of(self._database, fills, timeframe, stopped, started, session, preferred=preferred)
-        known = await beside(self._database, fills, run_id, session)
+        known = (await beside(self._database, fills, run_id, session)).until(stopped, _prices(run)).of(symbol)
         found: dict[str, Rate] = {}
         first = fills["filled_at"].min()
         if currency is not None and isinstance(first, datetime):
             start = single_cash(cash, fills, known.facts, currency)
-            held = currencies_of(fills, known.facts, start, known.flows)
+            held = [*currencies_of(fills, known.facts, start, known.flows), *known.actions["currency"]]
             span = (min(first, started or first), stopped)
             found = await rates_to(self._database, currency, held, rates, span, timeframe, session)
         mark = partial(

@@ -70,10 +70,7 @@ class Held:
 
     def curve(self, sessions: pl.DataFrame) -> Curve:
         """Return its equity by session."""
-        flows = self.known.flows.filter(
-            pl.col("kind").is_in(_EXTERNAL) & pl.col("currency").eq_missing(pl.lit(self.currency, pl.String))
-        )
-        paid = flows.select("time", "amount") if flows.height else None
+        paid = self._external()
         return Curve(
             equity=self.equity,
             start=start_of(self),
@@ -82,6 +79,19 @@ class Held:
             run_id=self.run_id,
             sessions=sessions,
         )
+
+    def _external(self) -> pl.DataFrame | None:
+        """Return what came in and went out before the last row, in the currency of the curve: time, amount."""
+        last = self.equity["time"].max() if self.equity.height else None
+        flows = self.known.flows.filter(pl.col("kind").is_in(_EXTERNAL) & (pl.col("time") < last))
+        same = pl.col("currency").eq_missing(pl.lit(self.currency, pl.String))
+        parts = [flows.filter(same).select("time", "amount")]
+        for name, rate in (self.rates or {}).items():
+            foreign = flows.filter((pl.col("currency") == name) & ~same)
+            amounts = rate.convert(foreign["amount"], foreign["time"])
+            parts.append(pl.DataFrame([foreign["time"], amounts.alias("amount")]).drop_nulls())
+        paid = pl.concat(parts).sort("time")
+        return paid if paid.height else None
 
     def unit(self) -> str:
         """Return the timeframe of which a session is a bar: ``1d``, or that of bars that are longer."""
@@ -200,10 +210,14 @@ class RunMetrics:
             run = stored.get(run_id)
             mine = by_run.get(run_id, nothing)
             here = Beside(
-                known.facts,
+                known.facts_for(mine),
                 flows.filter(run_id=run_id).drop("run_id"),
                 known.actions.filter(pl.col("symbol").is_in(mine["symbol"].implode())),
+                known.stored,
             )
+            here = here.of(symbol)
+            if here.actions.height:
+                here = here.until(*((None, None) if run is None else (run.stopped_at, run.prices)))
             runs.append(Held(run_id, run, mine, cash_of(run_id, run, starting_cash), here))
         await markets_of_runs(self._database, runs, timeframe, session)
         calendars = await calendars_of(self._database, fills["symbol"].drop_nulls().unique().sort(), session)
@@ -228,6 +242,7 @@ class RunMetrics:
         for held in runs:
             start = single_cash(held.cash, held.fills, held.known.facts, currency)
             names.update(currencies_of(held.fills, held.known.facts, start, held.known.flows))
+            names.update(held.known.actions["currency"])
         begun = [held.run.started_at for held in runs if held.run is not None and held.run.started_at is not None]
         first = min([*begun, *(held.span()[0] for held in runs if held.fills.height)], default=EPOCH)
         ended = [None if held.run is None else held.run.stopped_at for held in runs]
@@ -288,7 +303,7 @@ def _measured(
 def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     """Return the trades of each run; those on whose prices nothing depends are matched at once."""
     found: dict[int, pl.DataFrame] = {}
-    plain = [number for number, held in enumerate(runs) if held.known.actions.is_empty()]
+    plain = [number for number, held in enumerate(runs) if held.known.actions.is_empty() and held.known.shared]
     if plain:
         facts = runs[plain[0]].known.facts
         every = trades(pl.concat(runs[number].fills for number in plain), method=method, by=by, facts=facts)

@@ -47,7 +47,10 @@ def equity_of(runs: Sequence[Traded]) -> list[pl.DataFrame]:
     groups: dict[int, list[int]] = {}
     if not runs:
         return []
-    plain = are_plain([held.fills for held in runs], [held.currency for held in runs], runs[0].known.facts)
+    if runs[0].known.shared:
+        plain = are_plain([held.fills for held in runs], [held.currency for held in runs], runs[0].known.facts)
+    else:
+        plain = [are_plain([held.fills], [held.currency], held.known.facts)[0] for held in runs]
     for number, held in enumerate(runs):
         if plain[number] and held.rates is None and held.known.flows.is_empty() and held.known.actions.is_empty():
             groups.setdefault(id(held.whole), []).append(number)
