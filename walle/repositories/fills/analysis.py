@@ -66,7 +66,9 @@ class FillAnalysis:
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
         markets = await markets_of(self._database, fills, timeframe, latest, session=session)
         known = await beside(self._database, fills, None, session)
-        prices = await prices_of_runs(self._database, fills["run_id"], session)
+        prices: dict[str, str] = {}
+        if known.actions.height:
+            prices = await prices_of_runs(self._database, fills["run_id"], session)
 
         def match() -> pl.DataFrame:
             chosen = partial(trades, markets=markets, method=method, by=by, ends=ends, dust=dust)
