@@ -441,3 +441,18 @@ def test_small_parts_of_one_position_are_no_dust(store: walle.Store) -> None:
     prepare(store, [deal(n, "buy", "0.005", "100", "ETH/USDT") for n in range(1, 6)], {"ETH/USDT": 100.0})
     found = store.fills.trades("r", by="flat", dust=D("0.01"))
     assert found["is_open"].to_list()[-1] and found["quantity"].sum() == D("0.025")
+
+
+def test_the_figures_of_contracts_are_of_what_they_stand_for(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="ESZ5", kind="future", quote="USD", multiplier=D(50)))
+    inverse = "BTC/USD:BTC"
+    fills = [deal(1, "buy", "1", "6000", "ESZ5", "2"), deal(5, "sell", "1", "6060", "ESZ5", "2")]
+    fills += [deal(11, "buy", "10000", "50000", inverse), deal(15, "sell", "10000", "60000", inverse)]
+    prepare(store, fills, {"ESZ5": 6060.0, inverse: 60_000.0})
+    figures = store.runs.metrics("r", starting_cash={"USD": D(100_000), "BTC": D(1)})
+    found = {(row["currency"], row["metric"]): row for row in figures.iter_rows(named=True)}
+    assert found["USD", "net_profit"]["amount"] == D(2996) and found["USD", "fees"]["amount"] == D(4)
+    assert found["USD", "average_trade"]["value"] == pytest.approx(2996 / 300_000)
+    assert found["BTC", "average_trade"]["value"] == pytest.approx((1 / 5 - 1 / 6) / (1 / 5))
+    assert found["USD", "turnover"]["value"] == pytest.approx(50 * 12_060 / 102_900, rel=0.05)
+    assert found["BTC", "turnover"]["value"] == pytest.approx(11 / 30, rel=0.05)

@@ -10,6 +10,7 @@ from fractions import Fraction
 import polars as pl
 
 from walle.errors import InputError
+from walle.instruments import facts_of
 from walle.runs.benchmark import Benchmark, Relative
 from walle.runs.figures import METRICS, Figures, widened
 from walle.runs.marks import FLOWS, Curve, Marks
@@ -163,9 +164,11 @@ class Subject:
     trades, fills : polars.DataFrame
     periods : float
     benchmark : Benchmark, optional
+    facts : polars.DataFrame, optional
+        What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
     """
 
-    __slots__ = ("benchmark", "curve", "fills", "periods", "trades")
+    __slots__ = ("benchmark", "curve", "facts", "fills", "periods", "trades")
 
     def __init__(
         self,
@@ -174,9 +177,11 @@ class Subject:
         fills: pl.DataFrame,
         periods: float,
         benchmark: Benchmark | None = None,
+        facts: pl.DataFrame | None = None,
     ) -> None:
         self.curve, self.trades, self.fills, self.periods = curve, trades, fills, periods
         self.benchmark = benchmark
+        self.facts = facts_of(fills) if facts is None else facts
 
 
 def measured(subjects: Sequence[Subject], returns: str, risk_free: float) -> pl.DataFrame:
@@ -205,6 +210,7 @@ def measured(subjects: Sequence[Subject], returns: str, risk_free: float) -> pl.
         [subject.fills for subject in subjects],
         marks.of_bars(),
         [curve.currency for curve in curves],
+        [subject.facts for subject in subjects],
     )
     relative = Relative.of(marks, [subject.benchmark for subject in subjects], returns, risk_free)
     for number, subject in enumerate(subjects):

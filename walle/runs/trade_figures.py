@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from walle.currencies import fee_currency
 from walle.decimals import to_float
 from walle.exact import Exact
+from walle.instruments import own_fills
 from walle.interop import bought
 from walle.runs.figures import Figures
 from walle.validation import decimal_text
@@ -38,14 +38,18 @@ class Activity:
         fills: Sequence[pl.DataFrame],
         rows: pl.DataFrame,
         currencies: Sequence[str | None],
+        facts: Sequence[pl.DataFrame],
     ) -> Activity:
-        """Sum up what belongs to each curve; ``rows`` are those of its equity: curve, time, equity."""
+        """Sum up what belongs to each curve, under the facts about its symbols.
+
+        ``rows`` are those of its equity: curve, time, equity.
+        """
         count = len(currencies)
         names = pl.DataFrame(
             {"curve": range(count), "_currency": currencies}, schema={**_CURVE, "_currency": pl.String()}
         )
-        deals = _stacked([part.select(_NET) for part in trades])
-        done = _stacked([part.select(_FILLS) for part in fills])
+        deals = _known([part.select(_NET) for part in trades], facts, _weighed)
+        done = _known([part.select(_FILLS) for part in fills], facts, own_fills)
         return Activity(
             _of_trades(deals.join(names, on="curve", how="left", maintain_order="left"), count),
             _of_time(done, rows, count),
@@ -107,8 +111,9 @@ def _of_trades(trades: pl.DataFrame, count: int) -> list[dict[str, Any]]:
     for name, sign in (("won", pl.col("pnl_net") > 0), ("lost", pl.col("pnl_net") < 0)):
         part = net.filter(sign)
         sums[name] = Exact.of(part["pnl_net"]).sum_by(part["curve"], count).fractions()
-    floats = to_float(closed, ["pnl_net", "entry_price", "quantity"])
-    cost = (pl.col("entry_price") * pl.col("quantity")).abs()
+    floats = to_float(closed, ["pnl_net", "entry_price", "quantity", "multiplier"])
+    value = pl.when("inverse").then(1 / pl.col("entry_price")).otherwise("entry_price")
+    cost = (value * pl.col("quantity") * pl.col("multiplier")).abs()
     share = pl.col("pnl_net") / pl.when(cost != 0).then(cost)
     shares = (
         floats.select("curve", share=share)
@@ -130,7 +135,10 @@ def _of_trades(trades: pl.DataFrame, count: int) -> list[dict[str, Any]]:
 
 
 def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[str, Any]]:
-    notional = abs(Exact.of(fills["price"]) * Exact.of(fills["quantity"])).sum_by(fills["curve"], count).fractions()
+    size, price = Exact.of(fills["quantity"]) * Exact.of(fills["multiplier"]), Exact.of(fills["price"])
+    worth = size.where(fills["inverse"]).over(price, "worth").fill_null(0)  # of an inverse contract, in its base
+    values = abs((size * price).where(~fills["inverse"])) + abs(Exact.of(worth))
+    notional = values.sum_by(fills["curve"], count).fractions()
     marked = rows.filter(pl.col("equity").is_not_null())
     totals = Exact.of(marked["equity"]).sum_by(marked["curve"], count).fractions()
     changes = _held(fills).sort("time", maintain_order=True)
@@ -158,7 +166,8 @@ def _held(fills: pl.DataFrame) -> pl.DataFrame:
     ordered = fills.sort("curve", "symbol", "filled_at", "id", maintain_order=True)
     ordered = ordered.with_columns(group=pl.struct("curve", "symbol").rle_id()).with_row_index("row")
     size, buys = Exact.of(ordered["quantity"]), bought(ordered)
-    sums = (size.where(buys) - size.where(~buys)).cum_sum()
+    in_base = Exact.of(ordered["commission"].fill_null(0)).where(ordered["in_base"])
+    sums = (size.where(buys) - size.where(~buys) - in_base).cum_sum()
     first = ordered.select(pl.col("row").first().over("group").cast(pl.Int64) - 1).to_series()
     before = sums.gather(first.clip(0)).where(first >= 0)
     holds = (sums - before).compare(0) != 0
@@ -169,7 +178,7 @@ def _held(fills: pl.DataFrame) -> pl.DataFrame:
 
 
 def _of_fees(fills: pl.DataFrame, count: int) -> list[dict[str | None, Fraction]]:
-    pays = fills.filter(pl.col("commission").fill_null(0) != 0).with_columns(fee_currency().alias("currency"))
+    pays = fills.filter(pl.col("commission").fill_null(0) != 0).with_columns(currency="fee_in")
     groups = pays.select("curve", "currency").unique(maintain_order=True).with_row_index("group")
     placed = pays.join(groups, on=["curve", "currency"], how="left", nulls_equal=True, maintain_order="left")
     sums = Exact.of(placed["commission"]).sum_by(placed["group"], groups.height).fractions()
@@ -185,6 +194,23 @@ def _every(count: int) -> pl.DataFrame:
 
 def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(part.with_columns(curve=pl.lit(number, pl.Int64)) for number, part in enumerate(parts))
+
+
+def _known(
+    parts: Sequence[pl.DataFrame],
+    facts: Sequence[pl.DataFrame],
+    add: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+) -> pl.DataFrame:
+    """Stack frames and add the facts about their symbols; at once where they are the same for all."""
+    if all(each is facts[0] for each in facts):
+        return add(_stacked(parts), facts[0])
+    return _stacked([add(part, each) for part, each in zip(parts, facts, strict=True)])
+
+
+def _weighed(trades: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    asked = facts.select("symbol", "multiplier", "inverse")
+    joined = trades.join(asked, on="symbol", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("multiplier").fill_null(1), pl.col("inverse").fill_null(False))
 
 
 def _text(amount: Fraction) -> str:

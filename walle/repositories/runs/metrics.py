@@ -296,7 +296,8 @@ def _measured(
             counted[kind] = periods_per_year([market for market, _ in held.pairs], unit, first, last)
         each = counted[kind] if periods is None else float(periods)
         curve = held.curve(starts)
-        subjects.append(Subject(curve, deals[number], held.fills, each, peers.of(held, curve, unit)))
+        peer, known = peers.of(held, curve, unit), held.known.facts
+        subjects.append(Subject(curve, deals[number], held.fills, each, peer, known))
     return measured(subjects, returns, risk_free)
 
 
