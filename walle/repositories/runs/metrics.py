@@ -82,7 +82,9 @@ class Held:
 
     def _external(self) -> pl.DataFrame | None:
         """Return what came in and went out before the last row, in the currency of the curve: time, amount."""
-        last = self.equity["time"].max() if self.equity.height else None
+        if self.known.flows.is_empty() or self.equity.is_empty():
+            return None
+        last = self.equity["time"].max()
         flows = self.known.flows.filter(pl.col("kind").is_in(_EXTERNAL) & (pl.col("time") < last))
         same = pl.col("currency").eq_missing(pl.lit(self.currency, pl.String))
         parts = [flows.filter(same).select("time", "amount")]
@@ -304,9 +306,9 @@ def _measured(
 def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     """Return the trades of each run; those on whose prices nothing depends are matched at once."""
     found: dict[int, pl.DataFrame] = {}
-    plain = [number for number, held in enumerate(runs) if held.known.actions.is_empty() and held.known.shared]
+    facts = runs[0].known.facts
+    plain = [n for n, held in enumerate(runs) if held.known.actions.is_empty() and held.known.facts is facts]
     if plain:
-        facts = runs[plain[0]].known.facts
         every = trades(pl.concat(runs[number].fills for number in plain), method=method, by=by, facts=facts)
         by_run = {str(name): part for (name,), part in every.partition_by("run_id", as_dict=True).items()}
         found = {number: by_run.get(runs[number].run_id, every.clear()) for number in plain}

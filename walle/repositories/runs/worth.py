@@ -47,8 +47,9 @@ def equity_of(runs: Sequence[Traded]) -> list[pl.DataFrame]:
     groups: dict[int, list[int]] = {}
     if not runs:
         return []
-    if runs[0].known.shared:
-        plain = are_plain([held.fills for held in runs], [held.currency for held in runs], runs[0].known.facts)
+    facts = runs[0].known.facts
+    if all(held.known.facts is facts for held in runs):
+        plain = are_plain([held.fills for held in runs], [held.currency for held in runs], facts)
     else:
         plain = [are_plain([held.fills], [held.currency], held.known.facts)[0] for held in runs]
     for number, held in enumerate(runs):
