@@ -571,6 +571,8 @@ class CorporateAction(Record):
         self._words()
         if isinstance(self.ex_date, date):  # a datetime is one, too: the exchange's own date, in whatever zone
             self._set("ex_date", datetime(self.ex_date.year, self.ex_date.month, self.ex_date.day, tzinfo=UTC))
+        else:
+            raise InputError(f"CorporateAction.ex_date={self.ex_date!r} is not a date: give date(2025, 8, 29).")
         self._instants("ex_date", optional=["announced_at"])
         wanted, other = ("ratio", "amount") if self.kind == ActionKind.SPLIT else ("amount", "ratio")
         if getattr(self, wanted) is None or getattr(self, other) is not None:

@@ -141,4 +141,4 @@ def test_a_store_has_them_too(store: walle.Store) -> None:
     assert store.actions.read("AAPL").height == 1
     assert repr(store.actions) == "store.actions: append, read"
     with pytest.raises(InputError, match="superseded=1"):
-        store.actions.read(superseded=1)  # type: ignore[arg-type]
+        store.actions.read(superseded=1)  # type: ignore[arg-type]  # wrong on purpose

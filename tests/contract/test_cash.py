@@ -85,7 +85,7 @@ async def test_cash_flows_are_found_by_what_they_are(database: Database, cash: C
     with pytest.raises(InputError, match=r"unknown kind 'bonus'\. Allowed: deposit"):
         await cash.read(kind="bonus")
     with pytest.raises(InputError, match="corrected=1"):
-        await cash.read(corrected=1)  # type: ignore[arg-type]
+        await cash.read(corrected=1)  # type: ignore[arg-type]  # wrong on purpose
 
 
 async def test_a_correction_leaves_the_wrong_cash_flow_out(cash: CashFlowRepository) -> None:
@@ -108,7 +108,7 @@ async def test_a_correction_leaves_the_wrong_cash_flow_out(cash: CashFlowReposit
     with pytest.raises(InputError, match="the id of the cash flow that it corrects"):
         await cash.correct("flow-1.2", by=right, reason="r")
     with pytest.raises(InputError, match=r"a walle\.CashFlow, not str"):
-        await cash.correct("flow-1.2", by="flow-3", reason="r")  # type: ignore[arg-type]
+        await cash.correct("flow-1.2", by="flow-3", reason="r")  # type: ignore[arg-type]  # wrong on purpose
     assert (await cash.read("run-1"))["id"].to_list() == ["flow-1.2"]
 
 
@@ -192,7 +192,7 @@ async def test_a_row_that_is_no_cash_flow_has_its_reason(
 
 async def test_what_is_no_cash_flow_is_said(cash: CashFlowRepository) -> None:
     with pytest.raises(InputError, match="cash flows come as CashFlow records or as a Polars frame, not as int"):
-        await cash.append(7)  # type: ignore[arg-type]
+        await cash.append(7)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match=r"cash flows have no column 'ammount'\. Did you mean 'amount'"):
         await cash.append(pl.DataFrame({"ammount": [1]}))
     naive = (await cash.read()).with_columns(pl.col("time").dt.replace_time_zone(None))

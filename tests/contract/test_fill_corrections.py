@@ -102,11 +102,11 @@ async def test_a_correction_that_cannot_be_is_refused_whole(fills: FillRepositor
     with pytest.raises(InputError, match="author has 201 characters"):
         await fills.correct("fill-1", by=RIGHT, reason="r", author="a" * 201)
     with pytest.raises(InputError, match=r"a walle\.Fill, not dict"):
-        await fills.correct("fill-1", by={"id": "x"}, reason="r")  # type: ignore[arg-type]
+        await fills.correct("fill-1", by={"id": "x"}, reason="r")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="fill_id=None"):
-        await fills.correct(None, reason="r")  # type: ignore[arg-type]
+        await fills.correct(None, reason="r")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="corrected='no'"):
-        await fills.read(corrected="no")  # type: ignore[arg-type]
+        await fills.read(corrected="no")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(UnknownRun):
         await fills.corrections("run-9")
     assert await ids(fills, corrected=False) == ["fill-1", "fill-2"]

@@ -199,7 +199,7 @@ async def test_what_makes_no_instrument_is_said(instruments: InstrumentRepositor
     with pytest.raises(InputError, match="reason is empty"):
         await instruments.save(BTC, reason="")
     with pytest.raises(InputError, match="history=1"):
-        await instruments.read(history=1)  # type: ignore[arg-type]
+        await instruments.read(history=1)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="multiplier=0 must be above 0"):
         dataclasses.replace(ES, multiplier=Decimal(0))
 

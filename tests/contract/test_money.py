@@ -456,3 +456,27 @@ def test_the_figures_of_contracts_are_of_what_they_stand_for(store: walle.Store)
     assert found["BTC", "average_trade"]["value"] == pytest.approx((1 / 5 - 1 / 6) / (1 / 5))
     assert found["USD", "turnover"]["value"] == pytest.approx(50 * 12_060 / 102_900, rel=0.05)
     assert found["BTC", "turnover"]["value"] == pytest.approx(11 / 30, rel=0.05)
+
+
+def test_an_action_of_one_symbol_casts_no_doubt_on_another(store: walle.Store) -> None:
+    for symbol in ("AAPL", "MSFT"):
+        store.instruments.save(Instrument(symbol=symbol, kind="stock", quote="USD"))
+    at = START + timedelta(days=1)
+    store.actions.append(CorporateAction(id="s1", symbol="AAPL", kind="split", ex_date=at, ratio=D(4)))
+    fills = [
+        deal(1, "buy", "1", "100", "AAPL"),
+        deal(2, "buy", "1", "100", "MSFT"),
+        deal(3, "sell", "1", "110", "MSFT"),
+    ]
+    prepare(store, fills, {"AAPL": 100.0, "MSFT": 110.0})
+    assert last(store, starting_cash=D(1000)) == {"USD": D(1010)}  # the bars end before the split
+    assert store.fills.trades("r").filter(symbol="MSFT")["pnl_net"].to_list() == [D(10)]
+
+
+def test_dust_is_an_exact_number_above_0(store: walle.Store) -> None:
+    prepare(store, [deal(1, "buy", "1", "100", "ETH/USDT")], {})
+    for dust in (0.1, D(0), D(-1)):
+        with pytest.raises(walle.InputError, match="dust"):
+            store.fills.trades("r", by="flat", dust=dust)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(walle.InputError, match=r"ex_date='2025-01-01' is not a date: give date\("):
+        CorporateAction(id="a", symbol="X", kind="split", ex_date="2025-01-01", ratio=D(2))  # type: ignore[arg-type]  # wrong on purpose

@@ -220,9 +220,8 @@ def _curve(
         holds = held.compare(0) != 0
         value = value + worth
         unmarked = _added(unmarked, name, stale & holds)
-        if doubt.height:
-            begun = doubt.filter(symbol=name)["effective"].min()
-            unsure = unsure | (times > begun).fill_null(False)
+        for effective in doubt.filter(symbol=name)["effective"] if doubt.height else ():
+            unsure = unsure | (times > effective)
     seen = _seen(own["filled_at"], times)
     unmarked = _added(unmarked, None, _count(mine & own["symbol"].is_null(), seen) > 0)
     fees = entries.filter(pl.col("kind").is_in(["fee", "rebate"]) & pl.col("fill_id").is_not_null())

@@ -19,6 +19,7 @@ from walle.fills.trade_groups import BY, grouped
 from walle.frames import DECIMAL, FILL_ORDER, INSTANT
 from walle.instruments import facts_of, own_fills
 from walle.interop import bought
+from walle.validation import check_decimal
 
 __all__ = ["FEES", "TRADES", "trades"]
 
@@ -121,7 +122,7 @@ def trades(
     Raises
     ------
     InputError
-        For an unknown method.
+        For an unknown method or level, and dust that is not an exact number above 0.
     PrecisionError
         If a result has more than 20 integer digits.
 
@@ -134,6 +135,8 @@ def trades(
     check_method(method)
     if by not in BY:
         raise InputError(f"by={by!r}: allowed are {', '.join(BY)}.")
+    if dust is not None:
+        check_decimal(dust, "dust", positive=True)
     ordered = fills.drop_nulls("symbol").sort(
         "run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False]
     )

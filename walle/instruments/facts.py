@@ -174,9 +174,8 @@ def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         nameless = pl.col("symbol").is_null()
         joined = joined.with_columns(settle=pl.when(nameless).then(pl.lit(settles[0])).otherwise("settle"))
     derivative = pl.col("kind").is_in(_DERIVATIVES).fill_null(False)
-    priced = pl.when(~pl.col("from_fees").fill_null(False)).then(
-        "settle"
-    )  # what only other commissions say need not hold for this one
+    # what only other commissions say of the prices need not hold for this one
+    priced = pl.when(~pl.col("from_fees").fill_null(False)).then("settle")
     fee_in = pl.coalesce("commission_currency", priced, fee_currency())
     return joined.with_columns(
         pl.col("multiplier").fill_null(1),
