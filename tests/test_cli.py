@@ -130,9 +130,10 @@ def test_wrong_words_end_with_2_and_no_traceback() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m walle demo {tmp_path} | head -1"
-    answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
-    assert answer.stderr == ""
+    for words, reader in ((f"demo {tmp_path}", "head -1"), ("--help", "true"), ("status", "true")):
+        command = f"(sleep 0.2; env -u PYTHONUNBUFFERED {sys.executable} -m walle {words}) | {reader}"
+        answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
+        assert answer.stderr == ""
 
 
 def test_coverage_and_gaps_are_told(store: walle.Store, address: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,17 @@ def test_opening_a_store_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert ast.literal_eval(answer.stdout) == []
 
 
+def test_importing_any_module_starts_no_threads_of_polars() -> None:
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in MODULES]
+    code = (
+        "import importlib, walle.forks\n"
+        f"for name in {[name.removesuffix('.__init__') for name in names if not name.endswith('__main__')]}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert not walle.forks._runs_polars(), name"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_readme_of_the_migrations_explains_every_table_and_revision() -> None:
     readme = (PACKAGE.parent / "migrations" / "README.md").read_text()
     for name in [*models.metadata.tables, *models.REVISIONS]:

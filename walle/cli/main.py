@@ -44,10 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
-        return int(options.run(options))
+        try:
+            options = _parser().parse_args(arguments)
+            logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+            return int(options.run(options))
+        finally:
+            sys.stdout.flush()  # here, since an error of the interpreter's own flush at its end cannot be caught
     except ConfigurationError as error:
         print(f"walle: {error}", file=sys.stderr)
         return 2

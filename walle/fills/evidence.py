@@ -34,7 +34,7 @@ HOLDINGS = pl.Schema({"run_id": pl.String(), "currency": pl.String()})
 """One row is a currency that a run holds."""
 
 _NAMED = r"^([^/]+)/([^:]+)(?::([^-]+))?"
-_EARLY = pl.lit(datetime(1, 1, 1, tzinfo=UTC), INSTANT)
+_ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
 _INSTRUMENTED = ("tick_size", "lot_size", "expires_at")
 
 _BAR = ("low", "high", "volume")
@@ -166,7 +166,7 @@ class Evidence:
     @cached_property
     def instrumented(self) -> pl.DataFrame:
         """The fills whose instrument is known, with its tick_size, lot_size and expires_at as valid at their time."""
-        facts = self.instruments.select("symbol", *_INSTRUMENTED, filled_at=pl.coalesce("valid_from", _EARLY))
+        facts = self.instruments.select("symbol", *_INSTRUMENTED, filled_at=pl.col("valid_from").fill_null(_ALWAYS))
         facts = facts.unique(["symbol", "filled_at"], keep="last", maintain_order=True).sort("filled_at")
         known = self.fills.filter(pl.col("symbol").is_in(facts["symbol"].implode()))
         return known.sort("filled_at").join_asof(facts, on="filled_at", by="symbol", check_sortedness=False)
