@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import walle
+from tests.examples import first_quick
 from tests.samples import START, bars, event, fill, order
 from tests.test_backtesting import Bracketed, Crossing, Steps, run
 from walle.calendars import calendar
@@ -40,7 +41,7 @@ def as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.DatetimeIndex(frame["timestamp"].dt.replace_time_zone(None).to_list()))
 
 
-@pytest.fixture(scope="module", params=["1d", "1h", "1m"])
+@pytest.fixture(scope="module", params=first_quick(["1h", "1d", "1m"]))
 def timeframe(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

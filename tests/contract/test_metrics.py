@@ -16,6 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import walle
+from tests.examples import first_quick
 from tests.samples import fill, order, run
 from walle import demo
 from walle.calendars import calendar
@@ -62,14 +63,15 @@ def test_a_run_is_marked_at_its_own_timeframe_whatever_else_is_stored(store: wal
     assert store.runs.equity(other).height == store.runs.equity(name, timeframe="1h").height
 
 
-def test_the_figures_of_many_runs_are_those_of_each(store: walle.Store) -> None:
+@pytest.mark.parametrize(
+    "options", first_quick([{"benchmark": "BTC/USD"}, {}, {"returns": "bar"}, {"method": "average", "risk_free": 0.02}])
+)
+def test_the_figures_of_many_runs_are_those_of_each(store: walle.Store, options: dict[str, Any]) -> None:
     demo.load(store)
     ids = store.runs.read()["id"].to_list()
-    given: list[dict[str, Any]] = [{}, {"returns": "bar"}, {"method": "average", "risk_free": 0.02}]
-    for options in (*given, {"benchmark": "BTC/USD"}):
-        every = store.runs.metrics(ids, **options)
-        assert every.schema == METRICS
-        assert_frame_equal(every, pl.concat(store.runs.metrics(name, **options) for name in ids), rel_tol=1e-12)
+    every = store.runs.metrics(ids, **options)
+    assert every.schema == METRICS
+    assert_frame_equal(every, pl.concat(store.runs.metrics(name, **options) for name in ids), rel_tol=1e-12)
     assert every["run_id"].unique(maintain_order=True).to_list() == ids
     assert store.runs.metrics([]).is_empty()
     assert store.runs.metrics([ids[0], ids[0]]).equals(store.runs.metrics(ids[0]))
