@@ -51,17 +51,12 @@ SQLITE_FIRST = [
 """Folders and files of long lists of cases: on SQLite in the quick set, on PostgreSQL in the thorough one."""
 
 SLOW = [
-    *("widgets", "test_charts.py", "test_cli.py", "test_docs.py", "test_sample_data.py"),
-    *("test_migrations.py", "test_foreign_rows.py", "test_foreign_values.py"),
-    *("ingest/test_index_series.py", "ingest/test_layouts.py", "ingest/test_progress.py", "test_notebooks.py"),
-    *(
-        "test_audit_clean.py",
-        "test_backend_database.py",
-        "test_backtesting.py",
-        "test_examples_of_docstrings.py",
-        "test_foreign_sides.py",
-    ),
-    "test_immutability_guards.py",
+    *("widgets", "ingest/test_index_series.py", "ingest/test_layouts.py", "ingest/test_progress.py"),
+    *("test_audit.py", "test_audit_clean.py", "test_backend_database.py", "test_backtesting.py", "test_charts.py"),
+    *("test_cli.py", "test_costs.py", "test_docs.py", "test_equities.py", "test_examples_of_docstrings.py"),
+    *("test_fee_currency.py", "test_foreign_rows.py", "test_foreign_sides.py", "test_foreign_values.py"),
+    *("test_immutability_guards.py", "test_ledger.py", "test_migrations.py", "test_notebooks.py"),
+    "test_sample_data.py",
 ]
 """Folders and files that draw pictures, start processes, or upgrade many databases: none of it is fast."""
 

@@ -50,6 +50,7 @@ def test_a_name_that_is_imported_late_is_the_one_that_types_are_checked_with() -
         _ = walle.Barz  # type: ignore[attr-defined]  # what a user may get wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*walle._PACKAGES, "migrate", "demo"])
 def test_a_package_is_there_once_walle_is_imported(name: str) -> None:
     code = f"import walle; print(walle.{name}.__name__)"
@@ -134,6 +135,7 @@ def test_opening_a_store_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert ast.literal_eval(answer.stdout) == []
 
 
+@pytest.mark.slow
 def test_importing_any_module_starts_no_threads_of_polars() -> None:
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in MODULES]
     code = (
@@ -155,6 +157,7 @@ def test_the_facade_is_what_the_core_says() -> None:
     assert generate.main(["--check"]) == 0
 
 
+@pytest.mark.slow
 def test_a_facade_that_the_core_has_left_behind_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
