@@ -23,8 +23,8 @@ ROUNDS = 5
 
 
 def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
-    """Return what it took, a sentence each: with a million rows, 30,000 runs of 300,000 fills, 100,000 events, and the
-    metrics of 1,000 runs.
+    """Return what it took, a sentence each: with a million rows, 30,000 runs of 300,000 fills, 100,000 events, the
+    metrics of 1,000 runs, and the ledger and equity of one run of a million fills.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
     among = _history(place(), events, events * 9)
     many = max(rows // 1000, 4)
     metrics = {count: _metrics(place(), count) for count in (many // 4, many)}
+    few, all_ = (_money(place(), count) for count in (max(rows // 10, 20), rows))
     return [
         f"{label}: runs.read() of {runs:,} runs with {runs * FILLS_PER_RUN:,} fills: {reads[runs] * 1000:.0f} ms "
         f"(goal: under 500 ms); of a tenth {reads[runs // 10] * 1000:.0f} ms, "
@@ -49,6 +50,11 @@ def measure(place: Callable[[], str], rows: int, label: str) -> list[str]:
         f"{events * 10:,} events {among * 1000:.0f} ms",
         f"{label}: runs.metrics() of {many:,} runs with {many * TRADES_PER_RUN:,} fills, each over {BARS:,} bars: "
         f"{metrics[many]:.1f} s (goal: under 10 s); of a quarter {metrics[many // 4]:.1f} s",
+        *(
+            f"{label}: runs.{name}() of {rows:,} fills{over}: {all_[name]:.1f} s, {all_[name] / all_[read]:.1f} times "
+            f"of reading them; of a tenth {few[name]:.2f} s, ratio {all_[name] / few[name]:.1f}"
+            for name, read, over in (("ledger", "fills", ""), ("equity", "both", f" against {rows:,} bars"))
+        ),
     ]
 
 
@@ -161,3 +167,48 @@ def _metrics(address: str, runs: int) -> float:
         taken = seconds(lambda: store.runs.metrics(ids, wide=True))
         assert store.runs.metrics(ids[:1])["returns"].max() == -(-BARS // 24)
         return taken
+
+
+def _money(address: str, rows: int) -> dict[str, float]:
+    """Return the seconds of the ledger and the equity of a run, and of reading its fills, and its fills and bars."""
+    migrate.upgrade(DatabaseConfig(url=address))
+    with walle.connect(address) as store:
+        number = pl.int_range(rows)
+        time, price = pl.lit(START) + pl.duration(minutes=number), 100 + (number % 37) * 0.25
+        bars = pl.select(timestamp=time, open=price, high=price, low=price, close=price, volume=pl.lit(1.0))
+        store.bars.ingest(bars, symbol="BTC/USD", timeframe="1m")
+        store.fills.append(
+            pl.select(
+                id=pl.format("fill-{}", number),
+                order_id=pl.format("order-{}", number // 3),
+                run_id=pl.lit("run"),
+                symbol=pl.lit("BTC/USD"),
+                side=pl.when(number % 5 < 3).then(pl.lit("buy")).otherwise(pl.lit("sell")),
+                price=price.cast(pl.Decimal(38, 18)),
+                quantity=(1 + number % 7).cast(pl.Decimal(38, 18)) / 8,
+                commission=pl.lit("0.25"),
+                commission_currency=pl.lit("USD"),
+                filled_at=time,
+            )
+        )
+        store.runs.save(
+            walle.Run(
+                id="run",
+                strategy_id="sma",
+                mode="backtest",
+                status="completed",
+                symbols=("BTC/USD",),
+                timeframe="1m",
+                config={"starting_cash": "10000"},
+                created_at=START,
+                started_at=START,
+                stopped_at=START + timedelta(minutes=rows),
+            )
+        )
+        fills = seconds(lambda: store.fills.read("run"))
+        return {
+            "fills": fills,
+            "both": fills + seconds(lambda: store.bars.read("BTC/USD", "1m")),
+            "ledger": seconds(lambda: store.runs.ledger("run")),
+            "equity": seconds(lambda: store.runs.equity("run")),
+        }
