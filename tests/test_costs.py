@@ -317,6 +317,62 @@ def test_commissions_of_two_currencies_are_kept_apart(store: walle.Store) -> Non
     assert lost["trading"] is not None
 
 
+CONTRACTS = {
+    "linear": (
+        walle.Instrument(symbol="ESZ5", kind="future", quote="USD", multiplier=Decimal(50)),
+        # bought 2 of 3 at 101.5: 1 above the close of 100.5 before the order, which fell to 99.5 when it was cancelled
+        {"notional": Decimal(10150), "cost": Decimal(100), "delay": Decimal(0), "opportunity": Decimal(-50)},
+        "USD",
+    ),
+    "inverse": (
+        walle.Instrument(
+            symbol="ESZ5", kind="perpetual", base="BTC", quote="USD", inverse=True, multiplier=Decimal(50)
+        ),
+        {
+            "notional": rounded(Fraction(200, 203)),
+            "cost": rounded(Fraction(200, 201)) - rounded(Fraction(200, 203)),
+            "delay": Decimal(0),
+            "opportunity": rounded(Fraction(100, 201)) - rounded(Fraction(100, 199)),
+        },
+        "BTC",
+    ),
+}
+
+
+@pytest.mark.parametrize(("instrument", "right", "currency"), CONTRACTS.values(), ids=CONTRACTS)
+def test_a_contract_costs_its_multiple(
+    store: walle.Store, instrument: walle.Instrument, right: dict[str, Decimal], currency: str
+) -> None:
+    store.instruments.save(instrument)
+    frame = some_bars(60, price=100.0).with_columns(close=pl.when(pl.int_range(60) < 30).then(100.5).otherwise(99.5))
+    store.bars.ingest(frame, symbol="ESZ5", timeframe="1m")
+    at = NOON + timedelta(minutes=10)
+    mine = {"symbol": "ESZ5", "order_id": "order-1", "side": "buy"}
+    store.orders.save(
+        order(
+            symbol="ESZ5",
+            qty=Decimal(3),
+            filled_qty=Decimal(2),
+            filled_avg_price=Decimal("101.5"),
+            status="cancelled",
+            created_at=at,
+            submitted_at=at,
+            cancelled_at=NOON + timedelta(minutes=40),
+        )
+    )
+    store.fills.append(fill(1, price=Decimal("101.5"), quantity=Decimal(2), commission=None, filled_at=at, **mine))
+    store.runs.save(run())
+    (cost,) = store.fills.costs("run-1", benchmarks="arrival").to_dicts()
+    assert (cost["currency"], cost["quantity"], cost["price"]) == (currency, 2, Decimal("101.5"))
+    assert {name: cost[name] for name in ("notional", "cost")} == {name: right[name] for name in ("notional", "cost")}
+    (lost,) = store.fills.shortfall("run-1").to_dicts()
+    assert (lost["currency"], lost["trading"]) == (currency, right["cost"])
+    assert {name: lost[name] for name in ("delay", "opportunity")} == {
+        name: right[name] for name in ("delay", "opportunity")
+    }
+    assert store.fills.shortfall("run-1", by="run")["total"].item() == right["cost"] + right["opportunity"]
+
+
 def test_the_day_of_a_stock_is_its_session(store: walle.Store) -> None:
     minutes = [NOON.replace(hour=14, minute=30) + timedelta(days=2, minutes=step) for step in range(390)]
     frame = some_bars(390).with_columns(timestamp=pl.Series(minutes, dtype=FILLS["filled_at"]))

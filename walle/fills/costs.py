@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from walle.currencies import fee_currency, quote_of
 from walle.errors import InputError
 from walle.exact import Exact
 from walle.fills.benchmarks import BENCHMARKS, Price, arrival, check_benchmarks, daily, interval_vwap
 from walle.fills.market import Markets, no_market
 from walle.fills.trades import FEES
 from walle.frames import DECIMAL, INSTANT
+from walle.instruments import facts_of, own_fills, worth
 from walle.interop import bought
 
-__all__ = ["COSTS", "LEVELS", "check_level", "costs", "currencies", "fees_by_group"]
+__all__ = ["COSTS", "LEVELS", "check_level", "costs", "fees_by_group"]
 
 LEVELS = ("fill", "order", "run")
 
@@ -64,6 +64,7 @@ def costs(
     *,
     by: str = "fill",
     benchmarks: str | Sequence[str] = BENCHMARKS,
+    facts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Measure fills against benchmark prices of the market.
 
@@ -87,6 +88,8 @@ def costs(
           bar's typical price (high + low + close) / 3 stands for its own average.
         - ``open``, ``close``: the prices of the day of the fill: the market's session, including breaks of up to three
           hours, or the UTC day if the session is longer than a day.
+    facts : polars.DataFrame, optional
+        What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
 
     Returns
     -------
@@ -95,21 +98,23 @@ def costs(
         without fills.
 
         - time: that of the fill, or of the first fill. side and symbol are null for a run.
-        - currency: the currency of the prices: the part after the slash of ``BTC/USD``; for symbols without a slash,
-          the currency of the run's commissions, if there is only one.
-        - quantity, notional: the sums over all fills; ``notional`` is the sum of price x quantity. price: that of the
-          fill; for an order, the average; for a run, null.
+        - currency: that in which the symbol settles (:func:`walle.instruments.facts_of`); null if it is unknown.
+        - quantity, notional: the sums over all fills; ``notional`` is the sum of price x quantity x multiplier, of
+          inverse contracts of quantity x multiplier / price. price: that of the fill; for an order, the average by
+          quantity; for a run, null.
         - benchmark_price: for an order, the average by quantity; for a run, null. A VWAP is rounded at 18 places first.
-        - cost: the sum of ``(price - benchmark_price) x quantity``, with the opposite sign for a sale: above 0 is worse
-          than the benchmark. It does not include fees.
-        - bps: cost divided by the sum of ``benchmark_price x quantity``, times 10,000.
+        - cost: the sum of ``(price - benchmark_price) x quantity x multiplier``, of inverse contracts of
+          ``(1 / benchmark_price - 1 / price) x quantity x multiplier``, with the opposite sign for a sale: above 0 is
+          worse than the benchmark. It does not include fees.
+        - bps: cost divided by the notional at the benchmark prices, times 10,000.
         - fees: the commissions; null if they are in several currencies, which ``fees_by_currency`` lists separately.
-          :func:`walle.currencies.fee_currency` defines the currency of a commission that names none.
+          A commission that names no currency is in that of the prices.
         - fills, measured: the number of fills, and how many of them could be measured. cost, bps and benchmark_price
           cover the measured ones; they are null if there is none.
         - reason: why the others could not be measured.
 
-        Each decimal is rounded once, half-even at 18 places.
+        Each decimal is rounded once, half-even at 18 places; what a fill of an inverse contract is worth is rounded
+        there before it is added up.
 
     Raises
     ------
@@ -120,35 +125,36 @@ def costs(
     """
     check_level(by)
     names = check_benchmarks(benchmarks)
-    ordered = _known(fills, orders).sort("run_id", "filled_at", "sequence", "order_id", "id", nulls_last=True)
+    known = own_fills(_known(fills, orders), facts_of(fills) if facts is None else facts)
+    ordered = known.sort("run_id", "filled_at", "sequence", "order_id", "id", nulls_last=True)
     if ordered.is_empty():
         return pl.DataFrame(schema=COSTS)
     groups, heads = _grouped(ordered, by)
     size, price = Exact.of(ordered["quantity"]), Exact.of(ordered["price"])
     count = heads.height
-    quantity, notional = size.sum_by(groups, count), (size * price).sum_by(groups, count)
-    average = notional.over(quantity, "price")
+    quantity, paid = size.sum_by(groups, count), worth(price, size, ordered)
+    average = (price * size).sum_by(groups, count).over(quantity, "price")
     base = heads.with_columns(
         quantity.decimal("quantity"),
         average.clear(count) if by == "run" else average,
-        notional.decimal("notional"),
+        abs(paid).sum_by(groups, count).decimal("notional"),
         *fees_by_group(ordered, groups, count),
     )
     sign = (bought(ordered).cast(pl.Int64) * 2 - 1).cast(pl.Int128)
     tables = []
     for number, name in enumerate(names):
         found = _benchmark(name, ordered, markets)
-        known = found.value.is_not_null()
         against = Exact.of(found.value.fill_null(0))
-        cost = ((price - against) * size * Exact(sign)).where(known).sum_by(groups, count)
-        worth, held = (against * size).sum_by(groups, count), size.where(known).sum_by(groups, count)
-        measured = pl.Series(Exact(known.cast(pl.Int128)).sum_by(groups, count).units(), dtype=pl.Int64)
+        ideal, counted = worth(against, size, ordered), found.value.is_not_null()
+        cost = ((paid - ideal) * Exact(sign)).where(counted).sum_by(groups, count)
+        total, held = abs(ideal).sum_by(groups, count), size.where(counted).sum_by(groups, count)
+        measured = pl.Series(Exact(counted.cast(pl.Int128)).sum_by(groups, count).units(), dtype=pl.Int64)
         none = measured == 0
         tables.append(
             base.with_columns(
-                worth.over(held, "benchmark_price").set(none | (by == "run"), None),
+                (against * size).sum_by(groups, count).over(held, "benchmark_price").set(none | (by == "run"), None),
                 cost.decimal("cost").set(none, None),
-                (cost * 10_000).over(worth, "bps").set(none, None),
+                (cost * 10_000).over(total, "bps").set(none, None),
                 _reasons(found.reason, groups, count),
                 benchmark=pl.lit(name),
                 measured=measured,
@@ -164,7 +170,7 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
     Parameters
     ----------
     fills : polars.DataFrame
-        commission, commission_currency, symbol.
+        commission, fee_in (the currency of the commission).
     groups : polars.Series
         The number of each fill's group, from 0 to below ``count``.
     count : int
@@ -172,13 +178,11 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
     Returns
     -------
     list of polars.Series
-        fees (null if in several currencies), fee_currency (that of the prices, if no other is named) and
-        fees_by_currency.
+        fees (null if in several currencies), fee_currency and fees_by_currency.
     """
-    currency_of = fills.select(fee_currency().alias("currency")).to_series()
     amount = Exact.of(fills["commission"].fill_null(0))
     paid = amount.compare(0) != 0
-    keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": currency_of}).filter(paid)
+    keys = pl.DataFrame({"group": groups.cast(pl.Int64), "currency": fills["fee_in"]}).filter(paid)
     pairs = keys.unique().sort("group", "currency")
     place = keys.join(
         pairs.with_row_index("place"), on=["group", "currency"], how="left", nulls_equal=True, maintain_order="left"
@@ -202,27 +206,6 @@ def fees_by_group(fills: pl.DataFrame, groups: pl.Series, count: int) -> list[pl
     return [fees, named, joined["fees_by_currency"]]
 
 
-def currencies(frame: pl.DataFrame, named: pl.Series) -> pl.Series:
-    """Return the currency of each row's prices: that of its symbol, else that of its run's commissions.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame
-        run_id, symbol.
-    named : polars.Series
-        The currency of each row's commission, null without one.
-
-    Returns
-    -------
-    polars.Series
-        currency; null where it is unknown.
-    """
-    rows = frame.select("run_id", quote=quote_of(pl.col("symbol"))).with_columns(named.alias("named"))
-    known = pl.when(pl.col("quote").is_null()).then("named").drop_nulls()
-    only = pl.when(known.n_unique().over("run_id") == 1).then(known.first().over("run_id"))
-    return rows.select(pl.coalesce("quote", only).alias("currency")).to_series()
-
-
 def _known(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
     """Add the times of the submission and of the last fill of each fill's order."""
     times = orders.select(order_id="id", submitted=pl.coalesce("submitted_at", "created_at"))
@@ -232,8 +215,7 @@ def _known(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
 
 def _grouped(ordered: pl.DataFrame, by: str) -> tuple[pl.Series, pl.DataFrame]:
     """Return the number of each fill's group, and a frame that describes the groups."""
-    paid = pl.when(pl.col("commission") != 0).then("commission_currency")
-    frame = ordered.with_columns(currencies(ordered, ordered.select(paid).to_series())).with_row_index("_row")
+    frame = ordered.with_columns(currency="settle").with_row_index("_row")
     keys = {"fill": ["_row"], "order": ["run_id", "order_id"], "run": ["run_id", "currency"]}[by]
     grouped = frame.group_by(keys, maintain_order=True)
     heads = grouped.agg(pl.exclude(keys).first(), fills=pl.len().cast(pl.Int64)).with_row_index("_group")

@@ -9,13 +9,14 @@ import polars as pl
 
 from walle.exact import Exact
 from walle.fills.benchmarks import Price, arrival
-from walle.fills.costs import check_level, currencies, fees_by_group
+from walle.fills.costs import check_level, fees_by_group
 from walle.fills.market import Market, Markets, no_market
 from walle.fills.trades import FEES
-from walle.frames import DECIMAL, INSTANT
+from walle.frames import DECIMAL, FILLS, INSTANT
+from walle.instruments import facts_of, own_fills, worth
 from walle.interop import bought
 
-__all__ = ["SHORTFALL", "shortfall"]
+__all__ = ["SHORTFALL", "shortfall", "traded"]
 
 SHORTFALL = pl.Schema(
     {
@@ -58,6 +59,7 @@ def shortfall(
     *,
     by: str = "order",
     ends: Mapping[str, datetime] | None = None,
+    facts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Split the cost of orders into delay, trading, opportunity and fees.
 
@@ -76,15 +78,17 @@ def shortfall(
         ``order``, or ``run``: all orders of a run whose prices are in one currency.
     ends : mapping of run to datetime, optional
         When each run ended. An order that was neither filled nor cancelled waits until then, or until the last bar.
+    facts : polars.DataFrame, optional
+        What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
 
     Returns
     -------
     polars.DataFrame
-        Columns of :data:`SHORTFALL`. For each order, with ``X`` the ordered and ``x`` the filled quantity; a loss is
-        above 0 (for a sale, the differences of prices have the opposite sign):
+        Columns of :data:`SHORTFALL`. For each order, with ``X`` the ordered and ``x`` the filled quantity, each times
+        the multiplier; a loss is above 0 (for a sale, the differences of prices have the opposite sign; of an inverse
+        contract they are those of ``-1 / price``):
 
-        - currency: the part after the slash of ``BTC/USD``; for symbols without a slash, the currency of the run's
-          commissions, if there is only one.
+        - currency: that in which the symbol settles (:func:`walle.instruments.facts_of`); null if it is unknown.
         - decision_price: the last close when the order was created. arrival_price: the last close when it was
           submitted. average_price: the average of its fills. end_price: the last close when it was filled or cancelled,
           or stopped waiting.
@@ -93,12 +97,12 @@ def shortfall(
         - opportunity: ``(end_price - decision_price) (X - x)``; 0 if all was filled.
         - fees: the commissions; null if they are in several currencies, see ``fees_by_currency``.
         - total: their sum; null if one of them cannot be measured, or the fees are in another currency than the prices.
-        - bps: total divided by ``decision_price X``, times 10,000.
+        - bps: total divided by ``decision_price X`` (of an inverse contract ``X / decision_price``), times 10,000.
         - reason: why something could not be measured.
 
         For a run, the sums over the orders that can be measured completely: ``measured`` of ``orders``. Sorted by run,
         time and order; empty without orders. Each decimal is rounded once, half-even at 18 places; on the exact values
-        the parts add up to the total.
+        the parts add up to the total. What an inverse contract is worth is rounded there before it is added up.
 
     Raises
     ------
@@ -111,42 +115,57 @@ def shortfall(
     ordered = orders.sort("run_id", "created_at", "id")
     if ordered.is_empty():
         return pl.DataFrame(schema=SHORTFALL)
-    found = _Measured(fills, ordered, markets, ends or {})
+    found = _Measured(fills, ordered, markets, ends or {}, facts)
     rows = found.orders() if by == "order" else found.runs()
     return rows.select(list(SHORTFALL)).cast(SHORTFALL)
+
+
+def traded(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """Return fills, and orders in the form of fills: columns of ``FILLS``, for :func:`walle.instruments.facts_of`."""
+    asked = orders.select("id", "run_id", "symbol", filled_at="created_at")
+    return pl.concat([fills, asked], how="diagonal_relaxed").select(list(FILLS))
 
 
 class _Measured:
     """The exact parts of the shortfall of orders."""
 
     def __init__(
-        self, fills: pl.DataFrame, ordered: pl.DataFrame, markets: Markets, ends: Mapping[str, datetime]
+        self,
+        fills: pl.DataFrame,
+        ordered: pl.DataFrame,
+        markets: Markets,
+        ends: Mapping[str, datetime],
+        facts: pl.DataFrame | None,
     ) -> None:
         count = ordered.height
+        known = facts_of(traded(fills, ordered)) if facts is None else facts
+        asked = own_fills(traded(fills.clear(), ordered), known)
         numbers = ordered.select(order_id="id").with_row_index("order")
         of_order = fills.join(numbers, on="order_id", how="inner", maintain_order="left")
         groups = of_order["order"]
         size, price = Exact.of(of_order["quantity"]), Exact.of(of_order["price"])
-        self.filled, spent = size.sum_by(groups, count), (size * price).sum_by(groups, count)
+        self.filled = size.sum_by(groups, count)
         # a commission without a currency is in that of the order's prices
         symbols = ordered["symbol"].gather(groups)
-        self.fills = of_order.with_columns(symbols.alias("symbol"))
+        self.fills = own_fills(of_order.with_columns(symbols.alias("symbol")), known)
         self.fees = fees_by_group(self.fills, groups, count)
         self.paid = Exact.of(self.fees[0].fill_null(0))
-        self.ordered = ordered.with_columns(currencies(ordered, self.fees[1]))
+        self.ordered = ordered.with_columns(asked["settle"].alias("currency"))
         self.prices = _prices(self.ordered, markets, ends)
         decided, came, ended = (Exact.of(one.value.fill_null(0)) for one in self.prices.values())
         sign = Exact((bought(ordered, "order").cast(pl.Int64) * 2 - 1).cast(pl.Int128))
         wanted = Exact.of(ordered["qty"])
         self.open = wanted - self.filled
-        self.average = spent.over(self.filled, "average_price")
+        self.average = (size * price).sum_by(groups, count).over(self.filled, "average_price")
+        spent = worth(price, size, self.fills).sum_by(groups, count)
+        there = worth(came, self.filled, asked)
         self.parts = {
-            "delay": (came - decided) * self.filled * sign,
-            "trading": (spent - came * self.filled) * sign,
-            "opportunity": (ended - decided) * self.open * sign,
+            "delay": (there - worth(decided, self.filled, asked)) * sign,
+            "trading": (spent - there) * sign,
+            "opportunity": (worth(ended, self.open, asked) - worth(decided, self.open, asked)) * sign,
         }
         self.total = self.parts["delay"] + self.parts["trading"] + self.parts["opportunity"] + self.paid
-        self.paper = decided * wanted
+        self.paper = abs(worth(decided, wanted, asked))
         self.lacking = self._lacking()
         self.known = pl.select(~pl.any_horizontal(self.lacking.values())).to_series()
 

@@ -80,7 +80,7 @@ store.close()
 An action with `supersedes=` and a `reason=` corrects an earlier one, which reads then leave out.
 """
 
-from walle.instruments.facts import FACTS, facts_of, own_fills, said_by_symbols
+from walle.instruments.facts import FACTS, facts_of, own_fills, said_by_symbols, worth
 from walle.instruments.sources import instruments_in
 
-__all__ = ["FACTS", "facts_of", "instruments_in", "own_fills", "said_by_symbols"]
+__all__ = ["FACTS", "facts_of", "instruments_in", "own_fills", "said_by_symbols", "worth"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from walle.currencies import fee_currency
+from walle.exact import Exact
 from walle.frames import DECIMAL, INSTANT
 
-__all__ = ["FACTS", "facts_of", "own_fills", "said_by_symbols"]
+__all__ = ["FACTS", "facts_of", "own_fills", "said_by_symbols", "worth"]
 
 FACTS = pl.Schema(
     {
@@ -184,3 +185,27 @@ def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         fee_in=fee_in,
         in_base=(~derivative & (fee_in == pl.col("base")) & (pl.col("base") != pl.col("settle"))).fill_null(False),
     )
+
+
+def worth(price: Exact, size: Exact, own: pl.DataFrame) -> Exact:
+    """Return what positions are worth, up to a constant: a difference is what a change of the price gains.
+
+    Parameters
+    ----------
+    price, size : Exact
+        At a price of 0, an inverse contract is worth 0.
+    own : polars.DataFrame
+        Their multiplier and inverse; never null.
+
+    Returns
+    -------
+    Exact
+        ``price x size x multiplier`` in the currency in which each settles; of an inverse contract
+        ``-size x multiplier / price``, rounded half-even at 18 places.
+    """
+    units, inverse = size * Exact.of(own["multiplier"]), own["inverse"]
+    linear = price * units
+    if not inverse.any():
+        return linear
+    reciprocal = units.where(inverse).over(price, "worth").fill_null(0)
+    return linear.where(~inverse) - Exact.of(reciprocal)

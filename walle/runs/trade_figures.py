@@ -11,7 +11,7 @@ import polars as pl
 
 from walle.decimals import to_float
 from walle.exact import Exact
-from walle.instruments import own_fills
+from walle.instruments import own_fills, worth
 from walle.interop import bought
 from walle.runs.figures import Figures
 from walle.validation import decimal_text
@@ -135,9 +135,7 @@ def _of_trades(trades: pl.DataFrame, count: int) -> list[dict[str, Any]]:
 
 
 def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[str, Any]]:
-    size, price = Exact.of(fills["quantity"]) * Exact.of(fills["multiplier"]), Exact.of(fills["price"])
-    worth = size.where(fills["inverse"]).over(price, "worth").fill_null(0)  # of an inverse contract, in its base
-    values = abs((size * price).where(~fills["inverse"])) + abs(Exact.of(worth))
+    values = abs(worth(Exact.of(fills["price"]), Exact.of(fills["quantity"]), fills))
     notional = values.sum_by(fills["curve"], count).fractions()
     marked = rows.filter(pl.col("equity").is_not_null())
     totals = Exact.of(marked["equity"]).sum_by(marked["curve"], count).fractions()

@@ -18,7 +18,7 @@ from walle.fills.evidence import Thresholds
 from walle.fills.market import Market
 from walle.fills.matching import check_method
 from walle.fills.rules import RULES
-from walle.fills.shortfall import shortfall
+from walle.fills.shortfall import shortfall, traded
 from walle.fills.trades import trades
 from walle.repositories.answers import Answers, with_answers
 from walle.repositories.fills.audit_evidence import evidence_of
@@ -114,7 +114,15 @@ class FillAnalysis:
         fills = await self._reader.read(run_id, session=session)
         orders = await orders_with_fills(self._database, run_id, fills, session)
         markets = await self._around(fills, orders, timeframe, session)
-        return await self._database.in_thread(lambda: costs(fills, orders, markets, by=by, benchmarks=names))
+        known = await beside(self._database, fills, None, session)
+
+        def measured() -> pl.DataFrame:
+            return pl.concat(
+                costs(part, orders, markets, by=by, benchmarks=names, facts=facts)
+                for facts, part in known.by_run(fills)
+            )
+
+        return await self._database.in_thread(measured)
 
     async def shortfall(
         self, run_id: str | None, by: str, timeframe: str | None, session: AsyncSession | None
@@ -125,7 +133,16 @@ class FillAnalysis:
         fills = await self._reader.read(run_id, session=session)
         markets = await self._around(fills, orders, timeframe, session)
         ends = await ends_of_runs(self._database, orders["run_id"], session)
-        return await self._database.in_thread(lambda: shortfall(fills, orders, markets, by=by, ends=ends))
+        every = traded(fills, orders)
+        known = await beside(self._database, every, None, session)
+
+        def measured() -> pl.DataFrame:
+            return pl.concat(
+                shortfall(mine, part, markets, by=by, ends=ends, facts=facts)
+                for facts, _, part, mine in known.by_run(every, orders, fills)
+            )
+
+        return await self._database.in_thread(measured)
 
     async def _around(
         self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None, session: AsyncSession | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -82,6 +82,15 @@ class Beside(NamedTuple):
     def facts_for(self, fills: pl.DataFrame) -> pl.DataFrame:
         """Return the facts for the fills of one run."""
         return self.facts if self.shared else facts_of(fills, self.stored)
+
+    def by_run(self, fills: pl.DataFrame, *others: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, ...]]:
+        """Split frames with a run_id by run, in its order, where the facts are not the same for all: facts first."""
+        if self.shared or fills.is_empty():
+            yield self.facts, fills, *others
+            return
+        for run_id in fills["run_id"].unique().sort(nulls_last=True):
+            parts = [frame.filter(pl.col("run_id").eq_missing(pl.lit(run_id))) for frame in (fills, *others)]
+            yield facts_of(parts[0], self.stored), *parts
 
     def of(self, symbol: str | None) -> Beside:
         """Leave out the cash flows that were paid for other symbols."""
