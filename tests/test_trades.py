@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import walle
 from tests.examples import examples
-from tests.samples import run
+from tests.samples import fill, run
 from walle import demo
+from walle.fills.coerce import fills_frame
 from walle.fills.market import Market
 from walle.fills.trades import TRADES, trades
 from walle.frames import DECIMAL, FILLS
@@ -282,3 +283,27 @@ def test_a_result_beyond_the_digits_of_a_frame_is_refused() -> None:
     with pytest.raises(walle.PrecisionError, match="20 integer digits"):
         trades(frame([("buy", huge, huge, None, "a"), ("sell", Decimal(1), huge, None, "a")]))
     assert pl.Series([huge], dtype=DECIMAL).to_list() == [huge]
+
+
+@pytest.mark.parametrize("method", ["fifo", "lifo", "average"])
+def test_what_stays_below_the_dust_neither_keeps_a_trade_open_nor_moves_its_exit(method: str) -> None:
+    """A thousandth stays after the first trade, and is sold a year later with the second."""
+    rows = [("buy", "1", "100"), ("sell", "0.999", "110"), ("buy", "2", "120"), ("sell", "2", "130")]
+    made = [
+        fill(n, side=side, quantity=Decimal(size), price=Decimal(price), filled_at=START + n * timedelta(days=n))
+        for n, (side, size, price) in enumerate(rows)
+    ]
+    found = trades(fills_frame(made), by="flat", method=method, dust=Decimal("0.01"))
+    kept = ["entry_fill_id", "exit_fill_id", "entry_time", "exit_time", "is_open"]
+    assert found.select(kept).rows() == [
+        ("fill-0", "fill-1", made[0].filled_at, made[1].filled_at, False),
+        ("fill-2", "fill-3", made[2].filled_at, made[3].filled_at, False),
+    ]
+    # what was paid and received, but for the thousandth that is still held
+    whole = 2 * 130 + Decimal("0.999") * 110 - 100 - 240
+    left = {"fifo": Decimal("0.12"), "lifo": Decimal("0.1")}.get(method)
+    assert left is None or found["pnl_gross"].sum() == whole + left
+    if method == "average":
+        assert found["pnl_gross"][0] == Decimal("9.99")
+    never = trades(fills_frame(made[:1]), by="flat", method=method, dust=Decimal(2))
+    assert never["is_open"].to_list() == [True]

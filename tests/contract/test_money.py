@@ -480,3 +480,33 @@ def test_dust_is_an_exact_number_above_0(store: walle.Store) -> None:
             store.fills.trades("r", by="flat", dust=dust)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(walle.InputError, match=r"ex_date='2025-01-01' is not a date: give date\("):
         CorporateAction(id="a", symbol="X", kind="split", ex_date="2025-01-01", ratio=D(2))  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_what_was_traded_in_two_currencies_is_converted_before_it_is_added_up(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "10", "100", "AAPL"), deal(2, "buy", "5", "200", "SAP")]
+    prepare(store, fills, {"AAPL": 100.0, "SAP": 200.0})
+    for symbol, currency in (("AAPL", "USD"), ("SAP", "EUR")):
+        store.instruments.save(Instrument(symbol=symbol, kind="stock", quote=currency))
+    rates = pl.DataFrame({"time": [START], "currency": ["EUR"], "rate": [1.1]})
+    told = store.runs.metrics("r", starting_cash=D(10_000), currency="USD", rates=rates, wide=True)
+    assert told["turnover"].item() == pytest.approx((1000 + 1100) / 10_000)  # the prices stand still
+    late = rates.with_columns(time=START + 3 * MINUTE)
+    figures = store.runs.metrics("r", starting_cash=D(10_000), currency="USD", rates=late)
+    assert figures.filter(metric="turnover")["reason"].item() == "a fill has no rate to USD"
+    other = store.runs.metrics("r", starting_cash=D(10_000), currency="USD")
+    missing = other.filter(metric="end_equity").row(0, named=True)
+    assert missing["amount"] is None and "EUR" in missing["reason"] and "price" not in missing["reason"]
+
+
+def test_of_a_position_that_was_never_flat_the_lots_are_counted(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "3", "100", "BTC/USD"),
+        deal(2, "sell", "1", "110", "BTC/USD"),
+        deal(3, "sell", "1", "90", "BTC/USD"),
+    ]
+    prepare(store, fills, {"BTC/USD": 100.0})
+    trades = store.runs.metrics("r").filter(metric="trades").row(0, named=True)
+    assert (trades["value"], trades["reason"]) == (2, "by lot: BTC/USD was never flat")
+    assert store.runs.metrics("r").filter(metric="win_rate")["value"].item() == 0.5
+    store.fills.append([deal(4, "sell", "1", "90", "BTC/USD")])
+    assert store.runs.metrics("r").filter(metric="trades").select("value", "reason").row(0) == (1, None)

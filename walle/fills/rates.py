@@ -9,12 +9,12 @@ from decimal import Decimal
 import polars as pl
 
 from walle.errors import InputError
-from walle.exact import Exact
+from walle.exact import Exact, shortest
 from walle.fills.market import Market
 from walle.frames import DECIMAL, INSTANT
-from walle.instruments import own_fills, said_by_symbols
+from walle.instruments import own_fills, said_by_symbols, worth
 
-__all__ = ["RATES", "Rate", "Step", "convert_curves", "convert_fees", "rates_of_frame", "steps_between"]
+__all__ = ["RATES", "Rate", "Step", "convert_curves", "convert_fees", "notional_in", "rates_of_frame", "steps_between"]
 
 RATES = pl.Schema({"time": INSTANT, "currency": pl.String(), "rate": DECIMAL})
 """One row: from ``time`` on, one unit of ``currency`` is worth ``rate`` units of the currency that is asked for."""
@@ -91,19 +91,28 @@ def rates_of_frame(frame: pl.DataFrame) -> dict[str, Rate]:
     Parameters
     ----------
     frame : polars.DataFrame
-        Columns of :data:`RATES`.
+        Columns of :data:`RATES`; a time may also be of another unit or zone or a date (its 00:00 UTC), and a rate of
+        another exact type or Float64, which counts as its shortest text.
 
     Raises
     ------
     InputError
         If columns are missing or of other types, or a rate is not above 0.
     """
-    wrong = [name for name, kind in RATES.items() if name not in frame.columns or frame.schema[name] != kind]
-    if wrong:
-        wanted = ", ".join(f"{name} ({kind})" for name, kind in RATES.items())
-        raise InputError(f"the frame of rates has no fitting column {wrong[0]!r}; it has the columns {wanted}.")
-    if (frame["rate"] <= 0).any() or any(frame.null_count().row(0)):
-        raise InputError("the frame of rates has a null, or a rate that is not above 0.")
+    if lacking := [name for name in RATES if name not in frame.columns]:
+        raise InputError(f"the frame of rates has no column {lacking[0]!r}; it has the columns {', '.join(RATES)}.")
+    time, currency, rate = (frame[name] for name in RATES)
+    if time.dtype == pl.Date:
+        time = time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if not isinstance(time.dtype, pl.Datetime) or time.dtype.time_zone is None:
+        raise InputError(f"the times of the rates are {time.dtype}; give dates, or times with their time zone.")
+    if currency.dtype != pl.String or not rate.dtype.is_numeric():
+        kinds = f"currency {currency.dtype} and rate {rate.dtype}"
+        raise InputError(f"the frame of rates has {kinds}; give the codes as text, and numbers.")
+    rate = shortest(rate.cast(pl.Float64)) if rate.dtype.is_float() else rate.cast(DECIMAL)
+    frame = pl.DataFrame([time.dt.convert_time_zone("UTC").cast(INSTANT), currency, rate])
+    if any(frame.null_count().row(0)) or (frame["rate"] <= 0).any():
+        raise InputError("the frame of rates has a null, or a rate that is not a number above 0.")
     parts = frame.select(list(RATES)).sort("time").partition_by("currency", as_dict=True, include_key=False)
     return {str(name): Rate("the frame of rates", given=part) for (name,), part in parts.items()}
 
@@ -135,6 +144,33 @@ def convert_fees(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, R
             )
             own = own_fills(fills, facts)
     return fills
+
+
+def notional_in(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.Series:
+    """Return what each fill bought or sold, in one currency, at the rate of its time.
+
+    Parameters
+    ----------
+    fills : polars.DataFrame
+        Columns of :data:`walle.frames.FILLS`.
+    facts : polars.DataFrame
+        Columns of :data:`walle.instruments.FACTS`.
+    rates : mapping of currency to Rate
+    currency : str
+
+    Returns
+    -------
+    polars.Series
+        notional: Decimal(38, 18), at least 0; null where no rate is known.
+    """
+    own = own_fills(fills, facts)
+    value = abs(worth(Exact.of(own["price"]), Exact.of(own["quantity"]), own)).decimal("notional")
+    found = value.set((own["settle"] != currency).fill_null(True), None)
+    for name, rate in rates.items():
+        foreign = (own["settle"] == name).fill_null(False)
+        if name != currency and foreign.any():
+            found = rate.convert(value, own["filled_at"]).zip_with(foreign, found)
+    return found.alias("notional")
 
 
 def convert_curves(curves: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.DataFrame:

@@ -16,7 +16,14 @@ BY = ("lot", "order", "flat")
 
 
 def grouped(
-    lots: pl.DataFrame, own: pl.DataFrame, signed: Exact, groups: pl.Series, by: str, dust: Decimal | None
+    lots: pl.DataFrame,
+    own: pl.DataFrame,
+    signed: Exact,
+    groups: pl.Series,
+    by: str,
+    dust: Decimal | None,
+    *,
+    pooled: bool = False,
 ) -> pl.DataFrame:
     """Return one trade for each pair of orders, or for each time that a position was not flat.
 
@@ -34,11 +41,13 @@ def grouped(
         ``order`` or ``flat``.
     dust : Decimal, optional
         A position below it is flat. None: the lot size of the symbol, where one is known.
+    pooled : bool
+        Whether each lot is a part of the whole position: it belongs to the time at which it was closed.
 
     Returns
     -------
     polars.DataFrame
-        As ``lots``, and sorted as they are.
+        As ``lots``, and sorted as they are. What stays below the dust does not keep a trade open.
     """
     small = own["lot_size"].fill_null(0)
     if dust is not None:
@@ -46,19 +55,42 @@ def grouped(
     if by == "order":
         orders = own["order_id"]
         key = [orders.gather(lots["_opening"]).alias("_first"), orders.gather(lots["_closing"]).alias("_last")]
-        keyed = lots.with_columns(*key).with_columns(_rest=pl.lit(Decimal(0), DECIMAL))
+        keyed = lots.with_columns(*key, _rest=pl.lit(Decimal(0), DECIMAL), _inside=pl.lit(True))
         names = ["run_id", "symbol", "direction", "_first", "_last"]
     else:
-        keyed = lots.with_columns(
-            _first=_episodes(signed, groups, small).gather(lots["_opening"]), _rest=small.gather(lots["_opening"])
-        )
+        keyed = _by_episode(lots, own, _episodes(signed, groups, small), groups, pooled=pooled)
+        keyed = keyed.with_columns(_rest=small.gather(lots["_opening"]))
         names = ["run_id", "symbol", "_first"]
     numbered = keyed.with_columns(_group=pl.struct(names).rank("dense").cast(pl.Int64) - 1)
     return _together(numbered)
 
 
+def _by_episode(
+    lots: pl.DataFrame, own: pl.DataFrame, begun: pl.Series, groups: pl.Series, *, pooled: bool
+) -> pl.DataFrame:
+    """Add the number of the time to which each lot belongs, and whether it was closed within it.
+
+    ``begun`` numbers the fills by what they opened; what the first fill of a time closes is of the time before.
+    """
+    first = (begun != begun.shift(1)).fill_null(True)
+    closed = (begun - first.cast(pl.Int64)).gather(lots["_closing"])
+    if not pooled:
+        numbered = lots.with_columns(_first=begun.gather(lots["_opening"]))
+        return numbered.with_columns(_inside=(closed == pl.col("_first")).fill_null(False))
+    latest = pl.DataFrame({"group": groups, "begun": begun}).select(pl.col("begun").last().over("group")).to_series()
+    still = closed.is_null()
+    number = closed.zip_with(~still, latest.gather(lots["_opening"]))
+    places = first.arg_true().gather(number - 1)
+    return lots.with_columns(
+        own["filled_at"].gather(places).alias("entry_time"),
+        own["id"].gather(places).alias("entry_fill_id"),
+        _first=number,
+        _inside=~still,
+    )
+
+
 def _episodes(signed: Exact, groups: pl.Series, dust: pl.Series) -> pl.Series:
-    """Give the fills of each time that a position was not flat one number."""
+    """Give the fills of each time that a position was not flat one number, from 1."""
     sums = signed.cum_sum()
     first = (groups != groups.shift(1)).fill_null(True)
     # the running sum of each group: less what the groups before it summed up to
@@ -76,7 +108,8 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
     size = Exact.of(lots["quantity"])
     held = size.sum_by(lots["_group"], count)
     left = pl.when("is_open").then("quantity").otherwise(Decimal(0)).sum().over("_group")
-    rows = lots.with_columns(is_open=pl.col("is_open") & (left >= pl.col("_rest")))
+    traded = pl.col("_closing").is_not_null().any().over("_group")
+    rows = lots.with_columns(is_open=pl.col("is_open") & ((left >= pl.col("_rest")) | ~traded))
     closed = rows["_closing"].is_not_null()
 
     def mean(name: str, among: pl.Series) -> pl.Series:
@@ -86,16 +119,19 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
     def total(name: str) -> pl.Series:
         return Exact.of(rows[name].fill_null(0)).sum_by(rows["_group"], count).decimal(name)
 
+    def inside(name: str) -> pl.Expr:
+        return pl.col(name).filter("_inside")
+
     firsts: dict[str, Any] = {name: pl.col(name).first() for name in ("run_id", "symbol", "direction", "currency")}
     whole = (
         rows.group_by("_group")
         .agg(
             **firsts,
             entry_time=pl.col("entry_time").min(),
-            exit_time=pl.col("exit_time").max(),
+            exit_time=pl.coalesce(inside("exit_time").max(), pl.col("exit_time").max()),
             is_open=pl.col("is_open").any(),
             entry_fill_id=pl.col("entry_fill_id").first(),
-            exit_fill_id=pl.col("exit_fill_id").drop_nulls().last(),
+            exit_fill_id=pl.coalesce(inside("exit_fill_id").last(), pl.col("exit_fill_id").drop_nulls().last()),
             lots=pl.len().cast(pl.Int64),
             mae=pl.when(pl.len() == 1).then(pl.col("mae").first()),
             mfe=pl.when(pl.len() == 1).then(pl.col("mfe").first()),

@@ -160,7 +160,7 @@ def trades(
     )
     found = found.with_columns(lots=pl.lit(1, pl.Int64))
     if by != "lot":
-        found = grouped(found, legs.own, legs.signed, groups, by, dust)
+        found = grouped(found, legs.own, legs.signed, groups, by, dust, pooled=method == "average")
     number = pl.int_range(1, pl.len() + 1).over("run_id", "symbol").cast(pl.Int64)
     found = found.sort("run_id", "symbol", "is_open", "exit_time", "_row", nulls_last=True).with_columns(trade=number)
     return found.select(list(TRADES)).cast(TRADES)

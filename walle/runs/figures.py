@@ -35,7 +35,8 @@ METRICS = pl.Schema(
 ``currency`` is that of the equity from which the metric was computed (null if unknown); a row of fees has that of the
 fees. ``periods_per_year`` says how a metric was annualised; it is null if it was not. ``returns`` is the number of
 returns that counted, for a metric that is made of returns, and null otherwise. A metric that cannot be measured is null
-in ``value`` and ``amount``, and ``reason`` says why; otherwise ``reason`` is null."""
+in ``value`` and ``amount``, and ``reason`` says why; otherwise ``reason`` is null, but for ``trades``, where it may say
+what was counted."""
 
 MONEY = (
     "start_equity",
@@ -90,10 +91,11 @@ class Figures:
         unit: str = "ratio",
         periods: float | None = None,
         returns: int | None = None,
+        note: str | None = None,
     ) -> None:
-        """Add a number, or why there is none."""
+        """Add a number, and what is to be said of it, or why there is none."""
         number = float(value) if isinstance(value, int | float | Fraction) and math.isfinite(value) else None
-        why = None if number is not None else reason or "beyond what a float holds"
+        why = note if number is not None else reason or "beyond what a float holds"
         row = {**self.head, "metric": metric, "value": number, "unit": unit, "returns": returns}
         self.rows.append({**row, "periods_per_year": periods, "reason": why})
 

@@ -106,7 +106,8 @@ def metrics(
           Futures 20(1).
         - alpha, beta, tracking_error, information_ratio (ratio), only with a benchmark:
           :class:`walle.runs.benchmark.Benchmark` defines them.
-        - trades, open_trades (count): the closed and the open round trips.
+        - trades, open_trades (count): the closed and the open round trips. A position that was never flat has none from
+          flat to flat: :meth:`walle.store.Runs.metrics` counts its lots, and the reason says so.
         - win_rate (ratio): the share of closed trades whose ``pnl_net`` is above 0.
         - profit_factor (ratio): gross profit divided by gross loss, both of ``pnl_net``.
         - gross_profit, gross_loss, average_win, average_loss (money): the sums and means of the winning and losing
@@ -166,9 +167,11 @@ class Subject:
     benchmark : Benchmark, optional
     facts : polars.DataFrame, optional
         What the symbols are: columns of :data:`walle.instruments.FACTS`. None: what their texts say.
+    never_flat : sequence of str
+        The symbols of which ``trades`` has lots, since their position was never flat.
     """
 
-    __slots__ = ("benchmark", "curve", "facts", "fills", "periods", "trades")
+    __slots__ = ("benchmark", "curve", "facts", "fills", "never_flat", "periods", "trades")
 
     def __init__(
         self,
@@ -178,7 +181,9 @@ class Subject:
         periods: float,
         benchmark: Benchmark | None = None,
         facts: pl.DataFrame | None = None,
+        never_flat: Sequence[str] = (),
     ) -> None:
+        self.never_flat = never_flat
         self.curve, self.trades, self.fills, self.periods = curve, trades, fills, periods
         self.benchmark = benchmark
         self.facts = facts_of(fills) if facts is None else facts
@@ -223,7 +228,7 @@ def measured(subjects: Sequence[Subject], returns: str, risk_free: float) -> pl.
         worth.risks(figures, number, subject.periods, returns)
         worth.drawdown(figures, number, cagr, outside)
         relative.add(figures, number)
-        activity.of_trades(figures, number)
+        activity.of_trades(figures, number, subject.never_flat)
         activity.of_time(figures, number)
         activity.of_fees(figures, number)
     return figures.frame()

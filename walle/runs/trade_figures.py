@@ -49,7 +49,7 @@ class Activity:
             {"curve": range(count), "_currency": currencies}, schema={**_CURVE, "_currency": pl.String()}
         )
         deals = _known([part.select(_NET) for part in trades], facts, _weighed)
-        done = _known([part.select(_FILLS) for part in fills], facts, own_fills)
+        done = _known([part.select(pl.col(f"^({'|'.join(_FILLS)}|notional)$")) for part in fills], facts, own_fills)
         return Activity(
             _of_trades(deals.join(names, on="curve", how="left", maintain_order="left"), count),
             _of_time(done, rows, count),
@@ -64,14 +64,15 @@ class Activity:
         told = [f"{_text(amount)} {name or 'in an unknown currency'}" for name, amount in paid]
         return f"fees of {' and '.join(told)} are not in it"
 
-    def of_trades(self, figures: Figures, curve: int) -> None:
-        """Add the metrics of the trades of a curve."""
+    def of_trades(self, figures: Figures, curve: int, never_flat: Sequence[str] = ()) -> None:
+        """Add the metrics of the trades of a curve; those of the symbols ``never_flat`` are lots."""
         found = self.trades[curve]
         closed, net, wins, losses = (found[name] for name in ("closed", "net", "wins", "losses"))
         won, lost, lacking = found["won"], found["lost"], closed - net
         why = f"{lacking} of {closed} closed trades have no pnl_net" if lacking else "no closed trade"
         measured = net > 0 and not lacking
-        figures.ratio("trades", closed, unit="count")
+        note = f"by lot: {', '.join(never_flat)} was never flat" if never_flat else None
+        figures.ratio("trades", closed, unit="count", note=note)
         figures.ratio("open_trades", found["open"], unit="count")
         figures.ratio("win_rate", Fraction(wins, net) if measured else None, why)
         no_loss = why if not measured else "no losing trade"
@@ -88,9 +89,11 @@ class Activity:
         """Add the metrics of how much a curve was in the market."""
         found = self.worth[curve]
         figures.ratio("exposure", found["exposure"], NO_BARS)
-        mean = found["mean"]
+        mean, notional = found["mean"], found["notional"]
         unknown = "the mean equity is not known, or not above 0"
-        figures.ratio("turnover", found["notional"] / mean if mean > 0 else None, unknown)
+        if notional is None:
+            unknown = f"a fill has no rate to {figures.head['currency']}"
+        figures.ratio("turnover", notional / mean if notional is not None and mean > 0 else None, unknown)
         figures.ratio("marked", found["marked"], NO_BARS)
 
     def of_fees(self, figures: Figures, curve: int) -> None:
@@ -135,7 +138,12 @@ def _of_trades(trades: pl.DataFrame, count: int) -> list[dict[str, Any]]:
 
 
 def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[str, Any]]:
-    values = abs(worth(Exact.of(fills["price"]), Exact.of(fills["quantity"]), fills))
+    unknown: set[int] = set()
+    if "notional" in fills.columns:  # they settle in several currencies, which were converted
+        values = Exact.of(fills["notional"].fill_null(0))
+        unknown.update(fills.filter(pl.col("notional").is_null())["curve"])
+    else:
+        values = abs(worth(Exact.of(fills["price"]), Exact.of(fills["quantity"]), fills))
     notional = values.sum_by(fills["curve"], count).fractions()
     marked = rows.filter(pl.col("equity").is_not_null())
     totals = Exact.of(marked["equity"]).sum_by(marked["curve"], count).fractions()
@@ -152,7 +160,7 @@ def _of_time(fills: pl.DataFrame, rows: pl.DataFrame, count: int) -> list[dict[s
     return [
         {
             **row,
-            "notional": notional[row["curve"]],
+            "notional": None if row["curve"] in unknown else notional[row["curve"]],
             "mean": totals[row["curve"]] / row["known"] if row["known"] else Fraction(0),
         }
         for row in every.iter_rows(named=True)

@@ -62,6 +62,8 @@ class Worth:
         end = None if late or last is None else Fraction(last)
         unmarked = rows["unmarked"][-1].to_list() if rows.height else []
         lacks = f"no price of {', '.join(map(str, unmarked))} at the end" if rows.height else NO_BARS
+        if rows.height and not unmarked and "reason" in rows.columns:  # no rate, say
+            lacks = rows["reason"][-1] or lacks
         if late and rows.height:
             lacks = f"{late} of the fills come after the last bar"
         figures.money("start_equity", start)

@@ -467,7 +467,8 @@ class Runs(Part[RunRepository]):
             How fills become trades: ``fifo``, ``lifo`` or ``average``.
         by : str
             What a trade is in the figures of trades: from ``flat`` to flat, or of an ``order`` or ``lot``, as for
-            ``store.fills.trades``.
+            ``store.fills.trades``. Of a position that was never flat the lots are counted, which the reason of
+            ``trades`` says.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from walle.fills.equity import currencies_of, priced_in, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
 from walle.fills.matching import check_method
-from walle.fills.rates import Rate, convert_fees
+from walle.fills.rates import Rate, convert_fees, notional_in
 from walle.fills.trades import trades
 from walle.frames import FILLS
 from walle.records import Run
@@ -265,6 +265,7 @@ def _reckon(runs: Sequence[Held], currency: str | None, rates: Mapping[str, Rate
         held.cash = single_cash(held.cash, held.fills, held.known.facts, currency)
         if currency is not None:
             fills = convert_fees(held.fills, held.known.facts, rates, currency)
+            fills = fills.with_columns(notional_in(fills, held.known.facts, rates, currency))
             found.append(dataclasses.replace(held, fills=fills, currency=currency, rates=rates))
             continue
         settles = priced_in(held.fills, held.known.facts) or [None]
@@ -299,7 +300,8 @@ def _measured(
         each = counted[kind] if periods is None else float(periods)
         curve = held.curve(starts)
         peer, known = peers.of(held, curve, unit), held.known.facts
-        subjects.append(Subject(curve, deals[number], held.fills, each, peer, known))
+        lots = deals[number].filter("by_lot")["symbol"].unique().sort().to_list()
+        subjects.append(Subject(curve, deals[number], held.fills, each, peer, known, lots))
     return measured(subjects, returns, risk_free)
 
 
@@ -309,17 +311,33 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     facts = runs[0].known.facts
     plain = [n for n, held in enumerate(runs) if held.known.actions.is_empty() and held.known.facts is facts]
     if plain:
-        every = trades(pl.concat(runs[number].fills for number in plain), method=method, by=by, facts=facts)
+        every = _matched(
+            pl.concat(runs[number].fills for number in plain), by, partial(trades, method=method, facts=facts)
+        )
         by_run = {str(name): part for (name,), part in every.partition_by("run_id", as_dict=True).items()}
         found = {number: by_run.get(runs[number].run_id, every.clear()) for number in plain}
     for number, held in enumerate(runs):
         if number not in found:
             prices = None if held.run is None else held.run.prices
             known = held.known
-            found[number] = trades(
-                held.fills, method=method, by=by, facts=known.facts, actions=known.actions, prices=prices
-            )
+            match = partial(trades, method=method, facts=known.facts, actions=known.actions, prices=prices)
+            found[number] = _matched(held.fills, by, match)
     return [_in_currency(found[number], held) for number, held in enumerate(runs)]
+
+
+def _matched(fills: pl.DataFrame, by: str, match: Callable[..., pl.DataFrame]) -> pl.DataFrame:
+    """Return trades, and whether they are lots: so from flat to flat are those of a position that was never flat."""
+    found = match(fills, by=by).with_columns(by_lot=pl.lit(False))
+    if by != "flat":
+        return found
+    keys = ["run_id", "symbol"]
+    never = pl.col("is_open").all() & pl.col("exit_price").is_not_null().any()
+    some = found.group_by(keys).agg(never=never).filter("never").select(keys)
+    if some.is_empty():
+        return found
+    lots = match(fills.join(some, on=keys, how="semi", nulls_equal=True, maintain_order="left"), by="lot")
+    others = found.join(some, on=keys, how="anti", nulls_equal=True, maintain_order="left")
+    return pl.concat([others, lots.with_columns(by_lot=pl.lit(True))])
 
 
 def _in_currency(deals: pl.DataFrame, held: Held) -> pl.DataFrame:
