@@ -17,7 +17,7 @@ from walle.fills.rates import Rate, convert_curves, convert_fees
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import facts_of, own_fills
 
-__all__ = ["EQUITY", "currencies_of", "equity", "priced_in", "single_cash"]
+__all__ = ["EQUITY", "cash_held", "currencies_of", "equity", "priced_in", "single_cash"]
 
 EQUITY = pl.Schema(
     {
@@ -68,8 +68,9 @@ def equity(
     flows, actions, prices
         As for :func:`walle.fills.ledger.ledger`.
     currency : str, optional
-        Convert everything into it, and add it up: one curve. A commission is converted at the time of its fill, where
-        its symbol settles in that currency; all else at the time of the row.
+        Convert everything into it, and add it up: one curve, at the rates of the time of each row. Only a commission in
+        a currency that the run does not hold (it has no prices, starting cash or cash flows in it) was bought for it:
+        it is converted at the time of its fill, where its symbol settles in ``currency``.
     rates : mapping of currency to Rate, optional
         The rates that are known. Where one is missing, values are null, and ``reason`` says which.
 
@@ -107,7 +108,9 @@ def equity(
     """
     known = facts_of(fills) if facts is None else facts
     cash = single_cash(starting_cash, fills, known, currency)
-    given, fills = fills, fills if currency is None else convert_fees(fills, known, rates or {}, currency)
+    given = fills
+    if currency is not None:
+        fills = convert_fees(fills, known, rates or {}, currency, cash_held(fills, known, cash, flows))
     books = books_of(fills, known, starting_cash=cash, flows=flows, actions=actions, prices=prices)
     symbols = books.fills["symbol"].drop_nulls().unique().sort().to_list()
     traded = [markets[name] for name in symbols if name in markets]
@@ -134,7 +137,14 @@ def equity(
     if fills["commission_currency"].eq_missing(given["commission_currency"]).all():
         return found
     named = [rate.source for name, rate in (rates or {}).items() if (given["commission_currency"] == name).any()]
-    return found.with_columns(rates=pl.concat_str("rates", pl.lit("; ".join(named)), separator="; ", ignore_nulls=True))
+    also = pl.concat_list(pl.col("rates").str.split("; ").fill_null([]), pl.lit(named, pl.List(pl.String)))
+    return found.with_columns(rates=also.list.unique(maintain_order=True).list.join("; ").replace("", None))
+
+
+def cash_held(fills: pl.DataFrame, facts: pl.DataFrame, cash: Cash, flows: pl.DataFrame | None) -> set[str | None]:
+    """Return the currencies that a run holds: those of its prices, its starting cash and its cash flows."""
+    held = {*priced_in(fills, facts), *(name for name, amount in cash.items() if amount)}
+    return held if flows is None else held | set(flows["currency"].to_list())
 
 
 def currencies_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,7 +14,17 @@ from walle.fills.market import Market
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import own_fills, said_by_symbols, worth
 
-__all__ = ["RATES", "Rate", "Step", "convert_curves", "convert_fees", "notional_in", "rates_of_frame", "steps_between"]
+__all__ = [
+    "RATES",
+    "Rate",
+    "Step",
+    "convert_curves",
+    "convert_fees",
+    "convert_trades",
+    "notional_in",
+    "rates_of_frame",
+    "steps_between",
+]
 
 RATES = pl.Schema({"time": INSTANT, "currency": pl.String(), "rate": DECIMAL})
 """One row: from ``time`` on, one unit of ``currency`` is worth ``rate`` units of the currency that is asked for."""
@@ -97,8 +107,10 @@ def rates_of_frame(frame: pl.DataFrame) -> dict[str, Rate]:
     Raises
     ------
     InputError
-        If columns are missing or of other types, or a rate is not above 0.
+        If columns are missing or of other types, a rate is not above 0, or there are two for one time and currency.
     """
+    if not isinstance(frame, pl.DataFrame):
+        raise InputError(f"rates= is a {type(frame).__name__}; give a Polars frame of {', '.join(RATES)}.")
     if lacking := [name for name in RATES if name not in frame.columns]:
         raise InputError(f"the frame of rates has no column {lacking[0]!r}; it has the columns {', '.join(RATES)}.")
     time, currency, rate = (frame[name] for name in RATES)
@@ -113,14 +125,25 @@ def rates_of_frame(frame: pl.DataFrame) -> dict[str, Rate]:
     frame = pl.DataFrame([time.dt.convert_time_zone("UTC").cast(INSTANT), currency, rate])
     if any(frame.null_count().row(0)) or (frame["rate"] <= 0).any():
         raise InputError("the frame of rates has a null, or a rate that is not a number above 0.")
-    parts = frame.select(list(RATES)).sort("time").partition_by("currency", as_dict=True, include_key=False)
+    if frame.select("time", "currency").is_duplicated().any():
+        twice = frame.filter(frame.select("time", "currency").is_duplicated()).row(0, named=True)
+        raise InputError(
+            f"the frame of rates has several rates of {twice['currency']} at {twice['time']:%Y-%m-%dT%H:%M}."
+        )
+    parts = frame.sort("time").partition_by("currency", as_dict=True, include_key=False)
     return {str(name): Rate("the frame of rates", given=part) for (name,), part in parts.items()}
 
 
-def convert_fees(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.DataFrame:
+def convert_fees(
+    fills: pl.DataFrame,
+    facts: pl.DataFrame,
+    rates: Mapping[str, Rate],
+    currency: str,
+    held: Collection[str | None] | None = None,
+) -> pl.DataFrame:
     """Return fills whose commissions are in the currency that is asked for, where their rate at the time is known.
 
-    Only fills of symbols that settle in that currency are changed; a commission in the base of its own symbol is left.
+    A commission in the base of its own symbol is left.
 
     Parameters
     ----------
@@ -130,10 +153,15 @@ def convert_fees(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, R
         Columns of :data:`walle.instruments.FACTS`.
     rates : mapping of currency to Rate
     currency : str
+    held : collection of str, optional
+        Currencies that are held beside: what leaves their holdings is left, and so are fills of symbols that settle in
+        another currency. None: all commissions are converted.
     """
     own = own_fills(fills, facts)
     for name, rate in rates.items():
-        foreign = (own["fee_in"] == name) & (own["settle"] == currency) & ~own["in_base"]
+        foreign = (own["fee_in"] == name) & ~own["in_base"]
+        if held is not None:
+            foreign = foreign & (own["settle"] == currency) & (name not in held)
         foreign = (foreign & (own["commission"].fill_null(0) != 0)).fill_null(False)
         if name != currency and foreign.any():
             paid = rate.convert(own["commission"].set(~foreign, Decimal(0)), own["filled_at"])
@@ -171,6 +199,50 @@ def notional_in(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, Ra
         if name != currency and foreign.any():
             found = rate.convert(value, own["filled_at"]).zip_with(foreign, found)
     return found.alias("notional")
+
+
+def convert_trades(trades: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.DataFrame:
+    """Return trades with what they gained and paid in one currency, at the rates of the time of their exit.
+
+    Parameters
+    ----------
+    trades : polars.DataFrame
+        Columns of :data:`walle.fills.trades.TRADES`.
+    rates : mapping of currency to Rate
+    currency : str
+
+    Returns
+    -------
+    polars.DataFrame
+        The trades with pnl_net, fees and fee_currency in ``currency``, null where a rate is missing, and ``rate``
+        (Float64): that of the currency in which each settles.
+    """
+    times = trades["exit_time"].fill_null(trades["entry_time"])
+
+    def converted(amounts: pl.Series, names: pl.Series, at: pl.Series) -> pl.Series:
+        found = amounts.set((names != currency).fill_null(True) & (amounts != 0).fill_null(True), None)
+        for name in names.drop_nulls().unique():
+            if name in rates and name != currency:
+                found = rates[name].convert(amounts, at).zip_with((names == name).fill_null(False), found)
+        return found
+
+    rows = pl.int_range(trades.height, eager=True).alias("row")
+    paid = pl.DataFrame([rows, times.alias("at"), trades["fees_by_currency"].alias("fee")]).explode("fee")
+    paid = paid.drop_nulls("fee").unnest("fee")
+    paid = paid.with_columns(converted(paid["amount"], paid["currency"], paid["at"]).alias("amount"))
+    sums = paid.group_by("row").agg(fees=pl.col("amount").sum(), lost=pl.col("amount").null_count() > 0)
+    joined = rows.to_frame().join(sums, on="row", how="left", maintain_order="left")
+    fees = joined["fees"].fill_null(0).cast(DECIMAL).set(joined["lost"].fill_null(False), None)
+    gross = converted(trades["pnl_gross"], trades["currency"], times)
+    known = (trades["currency"] == currency).fill_null(False) & trades["pnl_net"].is_not_null()
+    known = known & trades["fee_currency"].eq_missing(currency)
+    one = pl.Series([Decimal(1)], dtype=DECIMAL).new_from_index(0, trades.height)
+    return trades.with_columns(
+        trades["pnl_net"].zip_with(known, (gross - fees).cast(DECIMAL)).alias("pnl_net"),
+        fees.alias("fees"),
+        converted(one, trades["currency"], times).cast(pl.Float64).alias("rate"),
+        fee_currency=pl.lit(currency),
+    )
 
 
 def convert_curves(curves: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.DataFrame:

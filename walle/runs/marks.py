@@ -14,6 +14,7 @@ from walle.decimals import to_float
 from walle.exact import decimals
 from walle.frames import DECIMAL, INSTANT
 from walle.runs.sessions import session_starts
+from walle.timeframe import length
 from walle.validation import EPOCH
 
 __all__ = ["FLOWS", "Curve", "Marks", "changes"]
@@ -27,12 +28,16 @@ class Curve:
     """The equity of one run in one currency, and what is needed to measure it."""
 
     equity: pl.DataFrame
-    start: Fraction = Fraction(0)
+    start: Fraction | None = Fraction(0)
     currency: str | None = None
     run_id: str | None = None
     sessions: pl.DataFrame | None = None
     """Columns of SESSION_STARTS; None: the days in UTC. Empty: each row counts."""
     flows: pl.DataFrame | None = None
+    timeframe: str | None = None
+    """Of its shortest bars."""
+    lacking: str | None = None
+    """Why what it gained is not known: a rate of its start or of a cash flow. Null rates make no returns."""
 
     def began(self) -> datetime:
         """Return when the first bar opened: the shortest bar before the first row."""
@@ -40,6 +45,10 @@ class Curve:
         if times.is_empty():
             return EPOCH
         step, first = times.diff().min(), times[0]
+        if self.timeframe == "1M":  # a month back from the first of the next one
+            return times.head(1).dt.offset_by("-1mo")[0]  # type: ignore[no-any-return]  # an instant
+        if self.timeframe is not None and times.len() == 1:
+            step = length(self.timeframe)
         return first - step if isinstance(step, timedelta) else first  # type: ignore[no-any-return]  # an instant
 
 
@@ -93,6 +102,9 @@ class Marks:
         ]
         every = pl.concat([first, *parts]).sort("curve", maintain_order=True)
         stacked = to_float(every.with_columns(index="equity"), ["index"])
+        unknown = [number for number, curve in enumerate(curves) if curve.lacking]
+        if unknown:
+            stacked = stacked.with_columns(index=pl.when(~pl.col("curve").is_in(unknown)).then("index"))
         plain = {"segment": pl.lit(0, pl.Int64), "net": pl.col("equity"), "touched": pl.lit(False)}
         stacked = stacked.with_columns(**plain).select(list(_ROWS))
         return Marks(curves, _chained(stacked, curves), labels, began)

@@ -48,7 +48,8 @@ class Activity:
         names = pl.DataFrame(
             {"curve": range(count), "_currency": currencies}, schema={**_CURVE, "_currency": pl.String()}
         )
-        deals = _known([part.select(_NET) for part in trades], facts, _weighed)
+        # of a converted curve, trades have the rate of their currency, and fills what they are worth
+        deals = _known([part.select(pl.col(f"^({'|'.join(_NET)}|rate)$")) for part in trades], facts, _weighed)
         done = _known([part.select(pl.col(f"^({'|'.join(_FILLS)}|notional)$")) for part in fills], facts, own_fills)
         return Activity(
             _of_trades(deals.join(names, on="curve", how="left", maintain_order="left"), count),
@@ -116,7 +117,9 @@ def _of_trades(trades: pl.DataFrame, count: int) -> list[dict[str, Any]]:
         sums[name] = Exact.of(part["pnl_net"]).sum_by(part["curve"], count).fractions()
     floats = to_float(closed, ["pnl_net", "entry_price", "quantity", "multiplier"])
     value = pl.when("inverse").then(1 / pl.col("entry_price")).otherwise("entry_price")
-    cost = (value * pl.col("quantity") * pl.col("multiplier")).abs()
+    cost = (
+        value * pl.col("quantity") * pl.col("multiplier") * (pl.col("rate") if "rate" in closed.columns else 1)
+    ).abs()
     share = pl.col("pnl_net") / pl.when(cost != 0).then(cost)
     shares = (
         floats.select("curve", share=share)

@@ -66,12 +66,12 @@ class Worth:
             lacks = rows["reason"][-1] or lacks
         if late and rows.height:
             lacks = f"{late} of the fills come after the last bar"
-        figures.money("start_equity", start)
+        outside = curve.lacking or outside
+        figures.money("start_equity", start, outside)
         figures.money("end_equity", end, lacks)
         paid = self.paid.get(number, Fraction(0))
-        figures.money(
-            "net_profit", None if end is None or outside else end - start - paid, lacks if end is None else outside
-        )
+        known = None if end is None or start is None or outside else end - start - paid
+        figures.money("net_profit", known, lacks if end is None else outside)
         total: Fraction | float | None = None
         why = lacks if end is None else outside
         if end is not None and not outside:
@@ -93,7 +93,7 @@ class Worth:
         start = self.curves[number].start
         if number in self.paid:
             return self.chained.get(number), _UNKNOWN_FLOW
-        if start <= 0:
+        if start is None or start <= 0:
             return None, "the equity at the start is not above 0; give starting_cash"
         return end / start, None
 
@@ -103,7 +103,8 @@ class Worth:
         count, spread, mean, below = (found[name] for name in ("count", "spread", "mean", "below"))
         root = math.sqrt(periods)
         options: dict[str, Any] = {"periods": periods, "returns": count}
-        few = few_returns(count, period) if self.curves[number].equity.height else NO_BARS
+        curve = self.curves[number]
+        few = curve.lacking or (few_returns(count, period) if curve.equity.height else NO_BARS)
         enough = count >= 2
         figures.ratio("volatility", spread * root if enough else None, few, **options)
         flat = few if not enough else "the returns are all equal"
@@ -118,14 +119,19 @@ class Worth:
         """Add the deepest and the longest fall of a curve."""
         yearly, length = cagr
         found = self.falls.get(number, {})
-        some = found.get("marked", False)
+        lacking = self.curves[number].lacking
+        some = found.get("marked", False) and not lacking
         broken = some and found["segments"] > 1
-        deepest = found["deepest"] if some and not broken else None
-        why = _UNKNOWN_FLOW if broken else "the equity never is above 0" if some else NO_BARS
+        undefined = some and found["undefined"]
+        deepest = found["deepest"] if some and not broken and not undefined else None
+        none = lacking or NO_BARS
+        why = (
+            _UNKNOWN_FLOW if broken else "it fell from a peak that is not above 0; give starting_cash" if some else none
+        )
         figures.ratio("max_drawdown", deepest, why)
-        figures.money("max_drawdown_amount", found["amount"] if some else None, NO_BARS)
+        figures.money("max_drawdown_amount", found["amount"] if some else None, none)
         days = (found["lasting"] or timedelta()) / _DAY if some and not broken else None
-        figures.ratio("max_drawdown_days", days, why, unit="days")
+        figures.ratio("max_drawdown_days", days, _UNKNOWN_FLOW if broken else none, unit="days")
         known = deepest is not None and deepest < 0 and yearly is not None
         why = lacks if lacks and yearly is None else "no drawdown, or no cagr"
         figures.ratio(
@@ -171,6 +177,7 @@ def _falls(marks: Marks) -> dict[int, dict[str, Any]]:
         marked=pl.len() > 1,
         segments=pl.col("segment").n_unique(),
         deepest=pl.col("fall").min(),
+        undefined=(pl.col("under") & pl.col("fall").is_null()).any() | pl.col("fall").is_null().all(),
         lasting=pl.col("lasting").max(),
     )
     return {number: {**row, "amount": amounts[number]} for number, row in _by_curve(found).items()}

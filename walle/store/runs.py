@@ -487,7 +487,8 @@ class Runs(Part[RunRepository]):
         wide : bool
             One row per run and currency, with a column per figure.
         currency, rates
-            As for :meth:`equity`. The figures of trades are of those that settle in it.
+            As for :meth:`equity`. What a trade gained is converted at the time of its exit, a commission and a turnover
+            at that of its fill.
 
         Returns
         -------

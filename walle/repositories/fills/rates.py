@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +13,13 @@ from walle.errors import InputError
 from walle.fills.rates import Rate, rates_of_frame, steps_between
 from walle.repositories.bars.series import stored_series
 from walle.repositories.fills.market_bars import markets_of
+from walle.timeframe import length
+from walle.validation import shift
 
 __all__ = ["rates_to"]
+
+_PAUSE = timedelta(days=7)
+"""Longer than a market stays closed."""
 
 
 async def rates_to(
@@ -37,7 +42,7 @@ async def rates_to(
     given : polars.DataFrame, optional
         Columns of :data:`walle.fills.rates.RATES`; a currency in it is not looked for in the bars.
     span : tuple of datetime
-        The time for which they are wanted.
+        The time for which they are wanted; what had ended before it counts, too.
     timeframe : str, optional
         Of the bars. None: the shortest that is stored of each pair.
     session : AsyncSession, optional
@@ -58,10 +63,13 @@ async def rates_to(
     wanted = {name for name in others if name is not None} - {currency} - found.keys()
     if not wanted:
         return found
-    symbols = (await stored_series(database, None, session))["symbol"]
+    series = await stored_series(database, None, session)
+    symbols = series["symbol"]
     ways = {name: way for name in sorted(wanted) if (way := steps_between(name, currency, symbols)) is not None}
     pairs = sorted({symbol for way in ways.values() for symbol, _ in way})
-    moments = pl.DataFrame({"symbol": pl.Series(pairs, dtype=pl.String), "filled_at": [span[0]] * len(pairs)})
+    longest = max((length(each) for each in series.filter(pl.col("symbol").is_in(pairs))["timeframe"]), default=_PAUSE)
+    first = shift(span[0], -max(2 * longest, _PAUSE))
+    moments = pl.DataFrame({"symbol": pl.Series(pairs, dtype=pl.String), "filled_at": [first] * len(pairs)})
     markets = await markets_of(database, moments, timeframe, span[1], session=session) if pairs else {}
     for name, way in ways.items():
         if all(symbol in markets for symbol, _ in way):

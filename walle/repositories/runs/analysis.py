@@ -73,7 +73,8 @@ class RunAnalysis:
         if currency is not None and isinstance(first, datetime):
             start = single_cash(cash, fills, known.facts, currency)
             held = [*currencies_of(fills, known.facts, start, known.flows), *known.actions["currency"]]
-            span = (min(first, started or first), stopped)
+            moments = [first, started, *known.flows["time"].head(1)]
+            span = (min(moment for moment in moments if moment is not None), stopped)
             found = await rates_to(self._database, currency, held, rates, span, timeframe, session)
         mark = partial(
             equity,

@@ -22,7 +22,7 @@ from walle.fills.equity import currencies_of, priced_in, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
 from walle.fills.matching import check_method
-from walle.fills.rates import Rate, convert_fees, notional_in
+from walle.fills.rates import Rate, convert_fees, convert_trades, notional_in
 from walle.fills.trades import trades
 from walle.frames import FILLS
 from walle.records import Run
@@ -71,14 +71,25 @@ class Held:
     def curve(self, sessions: pl.DataFrame) -> Curve:
         """Return its equity by session."""
         paid = self._external()
+        start, lacking = start_of(self, self.begun())
+        if paid is not None and paid["amount"].null_count():
+            lacking, paid = lacking or f"a cash flow has no rate to {self.currency}", None
         return Curve(
             equity=self.equity,
-            start=start_of(self),
+            start=start,
             flows=paid,
             currency=self.currency,
             run_id=self.run_id,
             sessions=sessions,
+            timeframe=self.shortest() if self.pairs else None,
+            lacking=lacking,
         )
+
+    def begun(self) -> datetime:
+        """Return the time of the first that is known of the run: its start, its first fill, or its first cash flow."""
+        started = None if self.run is None else self.run.started_at
+        moments: list[datetime | None] = [self.span()[0], started, *self.known.flows["time"].head(1)]
+        return min(moment for moment in moments if moment is not None)
 
     def _external(self) -> pl.DataFrame | None:
         """Return what came in and went out before the last row, in the currency of the curve: time, amount."""
@@ -86,13 +97,13 @@ class Held:
             return None
         last = self.equity["time"].max()
         flows = self.known.flows.filter(pl.col("kind").is_in(_EXTERNAL) & (pl.col("time") < last))
-        same = pl.col("currency").eq_missing(pl.lit(self.currency, pl.String))
-        parts = [flows.filter(same).select("time", "amount")]
+        same = flows["currency"].eq_missing(self.currency)
+        amounts = flows["amount"].set(~same, None)
         for name, rate in (self.rates or {}).items():
-            foreign = flows.filter((pl.col("currency") == name) & ~same)
-            amounts = rate.convert(foreign["amount"], foreign["time"])
-            parts.append(pl.DataFrame([foreign["time"], amounts.alias("amount")]).drop_nulls())
-        paid = pl.concat(parts).sort("time")
+            foreign = (flows["currency"] == name).fill_null(False) & ~same
+            amounts = rate.convert(flows["amount"], flows["time"]).zip_with(foreign, amounts)
+        paid = flows.select("time").with_columns(amounts.alias("amount"))
+        paid = paid if self.rates is not None else paid.drop_nulls()  # the others have curves of their own
         return paid if paid.height else None
 
     def unit(self) -> str:
@@ -245,8 +256,7 @@ class RunMetrics:
             start = single_cash(held.cash, held.fills, held.known.facts, currency)
             names.update(currencies_of(held.fills, held.known.facts, start, held.known.flows))
             names.update(held.known.actions["currency"])
-        begun = [held.run.started_at for held in runs if held.run is not None and held.run.started_at is not None]
-        first = min([*begun, *(held.span()[0] for held in runs if held.fills.height)], default=EPOCH)
+        first = min((held.begun() for held in runs if held.fills.height), default=EPOCH)
         ended = [None if held.run is None else held.run.stopped_at for held in runs]
         last = None if None in ended else max((end for end in ended if end is not None), default=None)
         return await rates_to(self._database, currency, names, given, (first, last), timeframe, session)
@@ -264,9 +274,7 @@ def _reckon(runs: Sequence[Held], currency: str | None, rates: Mapping[str, Rate
     for held in runs:
         held.cash = single_cash(held.cash, held.fills, held.known.facts, currency)
         if currency is not None:
-            fills = convert_fees(held.fills, held.known.facts, rates, currency)
-            fills = fills.with_columns(notional_in(fills, held.known.facts, rates, currency))
-            found.append(dataclasses.replace(held, fills=fills, currency=currency, rates=rates))
+            found.append(dataclasses.replace(held, currency=currency, rates=rates))
             continue
         settles = priced_in(held.fills, held.known.facts) or [None]
         for name in settles:
@@ -275,6 +283,9 @@ def _reckon(runs: Sequence[Held], currency: str | None, rates: Mapping[str, Rate
             found.append(dataclasses.replace(held, fills=own, currency=name))
     for held, equity in zip(found, equity_of(found), strict=True):
         held.equity = equity
+        if currency is not None:  # the equity took them from what is held of their currency
+            held.fills = convert_fees(held.fills, held.known.facts, rates, currency)
+            held.fills = held.fills.with_columns(notional_in(held.fills, held.known.facts, rates, currency))
     return found
 
 
@@ -341,11 +352,10 @@ def _matched(fills: pl.DataFrame, by: str, match: Callable[..., pl.DataFrame]) -
 
 
 def _in_currency(deals: pl.DataFrame, held: Held) -> pl.DataFrame:
-    """Return the trades of a curve; if it is converted, those in other currencies have no profit."""
-    same = pl.col("currency").eq_missing(pl.lit(held.currency, pl.String))
-    if held.rates is None:
-        return deals.filter(same)
-    return deals.with_columns(pl.when(same).then("pnl_net").alias("pnl_net"))
+    """Return the trades of a curve; if it is converted, all of them, in its currency."""
+    if held.rates is None or held.currency is None:
+        return deals.filter(pl.col("currency").eq_missing(pl.lit(held.currency, pl.String)))
+    return convert_trades(deals, held.rates, held.currency)
 
 
 def _sessions(runs: Sequence[Held]) -> list[pl.DataFrame]:

@@ -668,7 +668,8 @@ class RunRepository:
         wide : bool
             One row per run and currency, with a column per figure.
         currency, rates
-            As for :meth:`equity`. The figures of trades are of those that settle in it.
+            As for :meth:`equity`. What a trade gained is converted at the time of its exit, a commission and a turnover
+            at that of its fill.
         session : AsyncSession, optional
             Read what its transaction sees.
 

@@ -16,6 +16,7 @@ from walle.fills.equity import equity, single_cash
 from walle.fills.ledger import Cash
 from walle.fills.market import Markets
 from walle.fills.rates import Rate
+from walle.frames import DECIMAL, INSTANT
 from walle.records import Run
 from walle.repositories.fills.books import Beside
 
@@ -58,7 +59,8 @@ def equity_of(runs: Sequence[Traded]) -> list[pl.DataFrame]:
         else:
             found[number] = _curve(held)
     for numbers in groups.values():
-        accounts = [Account(runs[each].fills, runs[each].markets, start_of(runs[each])) for each in numbers]
+        starts = {each: cash_in(runs[each]).get(runs[each].currency, Decimal(0)) for each in numbers}
+        accounts = [Account(runs[each].fills, runs[each].markets, Fraction(starts[each])) for each in numbers]
         found.update(zip(numbers, equities(accounts, runs[numbers[0]].whole), strict=True))
     return [within(held, found[number]) for number, held in enumerate(runs)]
 
@@ -78,10 +80,27 @@ def _curve(held: Traded) -> pl.DataFrame:
     return curves.filter(pl.col("currency").eq_missing(pl.lit(held.currency, pl.String)))
 
 
-def start_of(held: Traded) -> Fraction:
-    """Return what a run started with in the currency of its curve."""
-    cash = single_cash(held.cash, held.fills, held.known.facts, held.currency)
-    return Fraction(cash.get(held.currency, 0))
+def cash_in(held: Traded) -> dict[str | None, Decimal]:
+    """Return the starting cash of a run by currency."""
+    return single_cash(held.cash, held.fills, held.known.facts, held.currency)
+
+
+def start_of(held: Traded, begun: datetime) -> tuple[Fraction | None, str | None]:
+    """Return what a run started with in the currency of its curve, and why that is not known, if it is not."""
+    cash = cash_in(held)
+    if held.rates is None:
+        return Fraction(cash.get(held.currency, 0)), None
+    total = Fraction(0)
+    for name, amount in cash.items():
+        worth: Decimal | None = amount
+        if amount and name != held.currency:
+            rate = held.rates.get(name) if name is not None else None
+            times = pl.Series([begun], dtype=INSTANT)
+            worth = None if rate is None else rate.convert(pl.Series([amount], dtype=DECIMAL), times)[0]
+        if worth is None:
+            return None, f"the starting cash in {name or 'an unknown currency'} has no rate to {held.currency}"
+        total += Fraction(worth)
+    return total, None
 
 
 def within(held: Traded, marked: pl.DataFrame) -> pl.DataFrame:
