@@ -67,7 +67,10 @@ def test_what_is_no_finding_and_no_answer_is_refused(faulty: walle.Store) -> Non
         (found.clear(), "0 findings"),
         ({"rule": "x"}, "without a key"),
         (7, "not a int"),
-        ("", "finding"),
+        ("", "no key of a finding"),
+        ("junk", "no key of a finding"),
+        ("outside_bat:fill:fill-1", "outside_bar"),
+        ("outside_bar:fill:nope", "the fill 'nope', which is not stored"),
     ]
     for wrong, match in wrongs:
         with pytest.raises(walle.InputError, match=match):

@@ -73,7 +73,7 @@ def test_rows_beyond_the_sessions_of_a_custom_calendar_count_by_day() -> None:
 def test_longer_bars_are_sessions_of_their_own() -> None:
     weeks = [datetime(2025, 3, 3, tzinfo=UTC) + timedelta(weeks=number) for number in (1, 2)]
     assert sessions([("24/7", "1w")], weeks) == [date(2025, 3, 3), date(2025, 3, 10)]
-    months = [datetime(2025, 2, 1, tzinfo=UTC), datetime(2025, 3, 4, tzinfo=UTC)]  # the last one seems to last 31 days
+    months = [datetime(2025, 2, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)]
     assert sessions([("XNYS", "1M")], months) == [date(2025, 1, 1), date(2025, 2, 1)]
 
 

@@ -14,6 +14,7 @@ from walle.exact import Exact
 from walle.fills.market import Markets
 from walle.fills.order_events import ORDER_EVENTS
 from walle.frames import DECIMAL, FILL_ORDER, INSTANT, ORDERS
+from walle.instruments import facts_of, own_fills
 
 __all__ = ["HOLDINGS", "INSTRUMENTS", "Evidence", "Thresholds"]
 
@@ -21,8 +22,9 @@ INSTRUMENTS = pl.Schema(
     {
         "symbol": pl.String(),
         "valid_from": INSTANT,
-        **{name: pl.String() for name in ("base", "quote", "settle")},
-        **dict.fromkeys(("tick_size", "lot_size"), DECIMAL),
+        **{name: pl.String() for name in ("kind", "base", "quote", "settle")},
+        **dict.fromkeys(("multiplier", "tick_size", "lot_size"), DECIMAL),
+        "inverse": pl.Boolean(),
         "expires_at": INSTANT,
         "aliases": pl.List(pl.String()),
     }
@@ -170,6 +172,11 @@ class Evidence:
         facts = facts.unique(["symbol", "filled_at"], keep="last", maintain_order=True).sort("filled_at")
         known = self.fills.filter(pl.col("symbol").is_in(facts["symbol"].implode()))
         return known.sort("filled_at").join_asof(facts, on="filled_at", by="symbol", check_sortedness=False)
+
+    @cached_property
+    def own(self) -> pl.DataFrame:
+        """The fills with the facts about their symbols, see :func:`walle.instruments.own_fills`."""
+        return own_fills(self.fills, facts_of(self.fills, self.instruments))
 
     @cached_property
     def currencies(self) -> pl.DataFrame:

@@ -91,7 +91,7 @@ def ledger(
         Cash flows: id, time, kind, amount, currency, symbol, action_id.
     actions : polars.DataFrame, optional
         Corporate actions: id, symbol, kind, ratio, amount, currency, and ``effective``, the instant from which on they
-        count.
+        count; ``versions`` (list of texts) are the ids of an action and of what it superseded.
     prices : str, optional
         What the prices of the run are adjusted for: ``raw``, ``splits``, ``all``; None: unknown. Only actions that
         these leave out are entered.
@@ -278,7 +278,8 @@ def _of_actions(
     if actions is None or prices not in ("raw", "splits"):
         return []
     linked = [] if flows is None else flows["action_id"].drop_nulls().to_list()
-    wanted = actions.filter(~pl.col("id").is_in(linked))
+    versions = pl.col("versions") if "versions" in actions.columns else pl.concat_list("id")
+    wanted = actions.filter(versions.list.set_intersection(linked).list.len() == 0) if linked else actions
     wanted = wanted.filter(pl.col("kind") == "dividend") if prices == "splits" else wanted
     found = []
     for symbol in wanted["symbol"].unique().sort().to_list():

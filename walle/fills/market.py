@@ -12,7 +12,7 @@ from walle.enums import OHLCV
 from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
-from walle.validation import MICROSECOND, shift, to_microseconds
+from walle.validation import MICROSECOND, to_microseconds
 
 __all__ = ["Market", "Markets", "first_reason", "no_market"]
 
@@ -48,7 +48,7 @@ class Market:
     def reach(self) -> tuple[datetime, datetime]:
         """Return the span in which the symbol has bars: from the opening of the first to the end of the last."""
         if self.stored is not None:
-            return self.stored[0], shift(self.stored[1], self.step)
+            return self.stored[0], self._after(pl.Series([self.stored[1]], dtype=INSTANT))[0]
         first, last = self.bars["timestamp"].min(), self.ends().max()
         if isinstance(first, datetime) and isinstance(last, datetime):
             return first, last
@@ -59,13 +59,19 @@ class Market:
         """The length of a bar."""
         return length(self.timeframe)
 
+    def _after(self, opens: pl.Series) -> pl.Series:
+        """Return opening times plus the timeframe: of ``1M`` the calendar month."""
+        if self.timeframe == "1M":
+            return opens.dt.offset_by("1mo")
+        return (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python's latest datetime
+
     def ends(self) -> pl.Series:
         """Return the end of each bar: its opening time plus the timeframe, but never after the next one opens."""
         opens = self.bars["timestamp"]
         if opens.is_empty():
             return opens.alias("end")
         following = opens.shift(-1).fill_null(opens.max())
-        ends = (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python's latest datetime
+        ends = self._after(opens)
         return ends.zip_with((following <= opens) | (ends < following), following).alias("end")
 
     def place(self, times: pl.Series) -> pl.Series:
@@ -75,7 +81,7 @@ class Market:
             return pl.Series("place", [None] * times.len(), dtype=pl.Int64)
         found = (opens.search_sorted(times.fill_null(opens[0]), "right").cast(pl.Int64) - 1).alias("place")
         known = found.clip(0)
-        inside = (times >= opens.gather(known)) & (times < opens.gather(known) + self.step)
+        inside = (times >= opens.gather(known)) & (times < self._after(opens.gather(known)))
         return found.set(~inside.fill_null(False), None)
 
     def ended(self, times: pl.Series) -> pl.Series:

@@ -119,11 +119,38 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
     def total(name: str) -> pl.Series:
         return Exact.of(rows[name].fill_null(0)).sum_by(rows["_group"], count).decimal(name)
 
+    rest = Exact.of(rows["fees"].fill_null(0)).where(~closed).sum_by(rows["_group"], count).decimal("rest")
+    whole = _heads(rows).with_columns(
+        rest,
+        held.decimal("quantity"),
+        mean("entry_price", pl.Series([True]).new_from_index(0, rows.height)),
+        mean("exit_price", closed),
+        *(total(name) for name in ("pnl_gross", "pnl_net", "unrealised")),
+    )
+    return _with_fees(whole, rows).with_columns(
+        pl.when("any_closed").then("exit_price").alias("exit_price"),
+        pl.when(~pl.col("is_open")).then("exit_time").alias("exit_time"),
+        pl.when(~pl.col("is_open")).then("exit_fill_id").alias("exit_fill_id"),
+        pl.when(~pl.col("no_gross") & pl.col("any_closed")).then("pnl_gross").alias("pnl_gross"),
+        # the commission on what stays below the dust has been paid, too
+        pl.when(~pl.col("no_net") & ~pl.col("is_open")).then(pl.col("pnl_net") - pl.col("rest")).alias("pnl_net"),
+        pl.when(~pl.col("no_value") & pl.col("any_open")).then("unrealised").alias("unrealised"),
+        pl.when(~pl.col("is_open")).then(pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
+        pl.col("reason").replace("", None),
+    )
+
+
+def _heads(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return what each group is, but for its sums; sorted by group."""
+
     def inside(name: str) -> pl.Expr:
         return pl.col(name).filter("_inside")
 
+    # of a lot that is still open, nothing says yet that its commission is in another currency
+    other = pl.col("fee_currency").ne_missing(pl.col("currency")) & (pl.col("fees") != 0)
+    foreign = pl.col("_closing").is_null() & (pl.col("fees").is_null() | other)
     firsts: dict[str, Any] = {name: pl.col(name).first() for name in ("run_id", "symbol", "direction", "currency")}
-    whole = (
+    return (
         rows.group_by("_group")
         .agg(
             **firsts,
@@ -136,7 +163,7 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
             mae=pl.when(pl.len() == 1).then(pl.col("mae").first()),
             mfe=pl.when(pl.len() == 1).then(pl.col("mfe").first()),
             no_gross=(pl.col("pnl_gross").is_null() & pl.col("_closing").is_not_null()).any(),
-            no_net=(pl.col("pnl_net").is_null() & pl.col("_closing").is_not_null()).any(),
+            no_net=(pl.col("pnl_net").is_null() & pl.col("_closing").is_not_null()).any() | foreign.any(),
             no_value=(pl.col("unrealised").is_null() & pl.col("_closing").is_null()).any(),
             any_closed=pl.col("_closing").is_not_null().any(),
             any_open=pl.col("_closing").is_null().any(),
@@ -144,22 +171,6 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
             _row=pl.col("_row").min(),
         )
         .sort("_group")
-    )
-    whole = whole.with_columns(
-        held.decimal("quantity"),
-        mean("entry_price", pl.Series([True]).new_from_index(0, rows.height)),
-        mean("exit_price", closed),
-        *(total(name) for name in ("pnl_gross", "pnl_net", "unrealised")),
-    )
-    return _with_fees(whole, rows).with_columns(
-        pl.when("any_closed").then("exit_price").alias("exit_price"),
-        pl.when(~pl.col("is_open")).then("exit_time").alias("exit_time"),
-        pl.when(~pl.col("is_open")).then("exit_fill_id").alias("exit_fill_id"),
-        pl.when(~pl.col("no_gross") & pl.col("any_closed")).then("pnl_gross").alias("pnl_gross"),
-        pl.when(~pl.col("no_net") & ~pl.col("is_open")).then("pnl_net").alias("pnl_net"),
-        pl.when(~pl.col("no_value") & pl.col("any_open")).then("unrealised").alias("unrealised"),
-        pl.when(~pl.col("is_open")).then(pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
-        pl.col("reason").replace("", None),
     )
 
 

@@ -109,7 +109,7 @@ def trades(
           several currencies. A commission that names no currency is in that of the prices; one in the base of its own
           symbol leaves the position, and is valued at its fill's price.
         - pnl_net: ``pnl_gross - fees``; null while open, and if the fees are in another currency than the profit.
-        - unrealised: the gross profit of an open trade at the last close.
+        - unrealised: the gross profit of an open trade at the last close; of a closed one that of its dust.
         - mae, mfe: the maximum adverse (at most 0) and favourable (at least 0) excursion in money (Sweeney, *Maximum
           Adverse Excursion*, 1996), from the lows and highs of the bars from that of the entry to that of the exit.
           They may therefore include prices of these two bars from before the entry or after the exit. Null for a
@@ -258,11 +258,15 @@ def splits_after(own: pl.DataFrame, actions: pl.DataFrame | None) -> Exact:
 
 
 def _doubtful(found: pl.DataFrame, doubt: pl.DataFrame) -> pl.Series:
-    """Return whether an action lies inside each trade of a run that does not say on which prices it traded."""
+    """Return whether an action lies inside each trade of a run that does not say on which prices it traded.
+
+    After a split in doubt it is unknown how much is held, so that it lies inside all later trades, too.
+    """
     inside = pl.Series([False]).new_from_index(0, found.height)
-    for symbol, effective in doubt.select("symbol", "effective").iter_rows() if doubt.height else ():
+    for symbol, effective, kind in doubt.select("symbol", "effective", "kind").iter_rows() if doubt.height else ():
         still = found["is_open"] | (found["exit_time"] >= effective).fill_null(True)
-        inside = inside | ((found["symbol"] == symbol) & (found["entry_time"] < effective) & still)
+        began = (found["entry_time"] < effective) | pl.Series([kind == "split"])
+        inside = inside | ((found["symbol"] == symbol) & began & still)
     return inside
 
 

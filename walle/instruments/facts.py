@@ -145,7 +145,9 @@ def _known(said: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
         if name not in ("symbol", "from_fees")
     ]
     contract = pl.col("kind").is_in(_DERIVATIVES) & (pl.col("settle") == pl.col("base"))
-    return joined.with_columns(columns).with_columns(pl.col("inverse") | contract.fill_null(False)).select(list(FACTS))
+    # an option's price is in the currency in which it settles, whatever a venue calls inverse
+    inverse = (pl.col("inverse") & (pl.col("kind") != "option").fill_null(True)) | contract.fill_null(False)
+    return joined.with_columns(columns).with_columns(inverse.alias("inverse")).select(list(FACTS))
 
 
 def own_fills(fills: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:

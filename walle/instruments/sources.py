@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
 from walle.errors import InputError
@@ -11,6 +12,8 @@ from walle.records import Instrument
 
 __all__ = ["instruments_in"]
 
+_FIELDS = {field.name for field in dataclasses.fields(Instrument)}
+
 
 def instruments_in(source: object) -> list[Instrument]:
     """Return the instruments of a source.
@@ -18,8 +21,8 @@ def instruments_in(source: object) -> list[Instrument]:
     Parameters
     ----------
     source : Instrument, mapping, or iterable of these
-        Instruments, markets of ccxt (one, a list, or a mapping of symbols to markets such as ``exchange.markets``), and
-        instruments of NautilusTrader.
+        Instruments, mappings with their fields, markets of ccxt (one, a list, or a mapping of symbols to markets such
+        as ``exchange.markets``), and instruments of NautilusTrader.
 
     Raises
     ------
@@ -44,7 +47,8 @@ def _instrument(item: object) -> Instrument:
     if isinstance(item, Instrument):
         return item
     if isinstance(item, Mapping):
-        return read_market(item)
+        own = len(item) > 1 and item.keys() <= _FIELDS
+        return Instrument(**item) if own else read_market(item)
     if is_nautilus(item):
         return read_nautilus(item)
     raise InputError(

@@ -159,9 +159,7 @@ def _long(markets: Sequence[tuple[Calendar, str]], lo: datetime, hi: datetime) -
     """Return the periods of bars that are longer than a day."""
     timeframe = min((timeframe for _, timeframe in markets), key=length)
     opens = pl.concat(_periods(market, timeframe, lo, hi) for market, _ in markets).unique().sort()
-    # the last 1M bar seems to end 31 days after it opens, maybe in the month after
-    after = opens + timedelta(days=28) - MICROSECOND if timeframe == "1M" else opens
-    return pl.DataFrame({"session": opens.dt.date(), "after": after})
+    return pl.DataFrame({"session": opens.dt.date(), "after": opens})
 
 
 def _periods(market: Calendar, timeframe: str, lo: datetime, hi: datetime) -> pl.Series:

@@ -444,7 +444,8 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         finding : mapping, polars.DataFrame or str
-            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``.
+            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``, for the rules of
+            WallE.
         reason : str
             1 to 2,000 characters.
         author : str, optional

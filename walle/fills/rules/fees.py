@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from walle.currencies import fee_currency, quote_of
+from walle.currencies import fee_currency
 from walle.decimals import trimmed_text
 from walle.exact import Exact
 from walle.fills.audit import about, about_run, rule
 from walle.fills.evidence import Evidence
 from walle.frames import FILL_ORDER
+from walle.instruments import worth
 
 __all__ = ["RULES"]
 
@@ -50,12 +51,14 @@ def _without_commission(evidence: Evidence) -> pl.DataFrame:
 @rule("commission_implausible", "warning")
 def _commission_implausible(evidence: Evidence) -> pl.DataFrame:
     """The commission, or rebate, exceeds a share of the notional (``max_commission_rate``)."""
-    same = (fee_currency() == quote_of(pl.col("symbol"))).fill_null(True)  # another currency cannot be compared
-    paid = evidence.fills.filter(pl.col("commission").is_not_null() & same)
-    notional = Exact.of(paid["price"]) * Exact.of(paid["quantity"])
-    most = abs(notional) * evidence.thresholds.max_commission_rate
+    # in another currency it cannot be compared; in the base of its own symbol it is a part of the quantity
+    same = (pl.col("fee_in") == pl.col("settle")).fill_null(True) | pl.col("in_base")
+    paid = evidence.own.filter(pl.col("commission").is_not_null() & same)
+    size, cost = Exact.of(paid["quantity"]), Exact.of(paid["commission"])
+    price, in_base = Exact.of(paid["price"]), paid["in_base"]
+    notional = size.where(in_base) + abs(worth(price, size, paid)).where(~in_base)
     whole = paid.with_columns(notional.decimal("notional"))
-    found = whole.filter(abs(Exact.of(paid["commission"])).compare(most) > 0)
+    found = whole.filter(abs(cost).compare(notional * evidence.thresholds.max_commission_rate) > 0)
     sentence = "fill {} cost {} in commission, on a notional of {}."
     words = pl.format(sentence, "id", trimmed_text(pl.col("commission")), trimmed_text(pl.col("notional")))
     return about(found, words, pl.col("commission"), pl.col("notional"))

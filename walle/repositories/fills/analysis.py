@@ -8,9 +8,12 @@ from decimal import Decimal
 from functools import partial
 
 import polars as pl
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from walle import models
 from walle.database import Database
+from walle.errors import InputError
 from walle.fills.audit import Rule, audit, choose
 from walle.fills.benchmarks import check_benchmarks
 from walle.fills.costs import check_level, costs
@@ -26,6 +29,7 @@ from walle.repositories.fills.books import beside, prices_of_runs
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.repositories.fills.read import FillReader
+from walle.repositories.select import read
 from walle.validation import shift
 
 __all__ = ["FillAnalysis"]
@@ -99,6 +103,28 @@ class FillAnalysis:
         if findings.is_empty():
             return findings
         return with_answers(findings, await self.answers.standing(session))
+
+    async def acknowledge(
+        self, finding: object, reason: str, author: str | None, withdraw: bool, session: AsyncSession | None
+    ) -> None:
+        """Answer a finding; one that is given by its key has to be about what is stored.
+
+        Raises
+        ------
+        InputError
+        """
+        if isinstance(finding, str):
+            rule, _, about = finding.partition(":")
+            kind, _, name = about.partition(":")
+            if kind not in ("fill", "order", "run"):
+                raise InputError(f"{finding!r} is no key of a finding, such as 'outside_bar:fill:f-1'.")
+            choose(RULES, [rule])
+            table = {"fill": models.fills, "order": models.orders}.get(kind)
+            if table is not None and self._database.has(table):
+                stored = sa.select(table.c.id).where(table.c.id == name)
+                if (await read(self._database, stored, {"id": pl.String()}, session)).is_empty():
+                    raise InputError(f"the finding {finding!r} is about the {kind} {name!r}, which is not stored.")
+        await self.answers.save(finding, reason, author, withdraw, session)
 
     async def costs(
         self,

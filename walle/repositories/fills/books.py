@@ -162,10 +162,24 @@ async def _actions(database: Database, fills: pl.DataFrame, session: AsyncSessio
         symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
         some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
         found = await read(database, sa.select(*columns).where(*some), _ACTIONS, session)
-    replaced = found["supersedes"].drop_nulls()
-    wanted = found.filter(pl.col("symbol").is_in(fills["symbol"].implode()) & ~pl.col("id").is_in(replaced.implode()))
+    before = dict(found.select("id", "supersedes").drop_nulls().iter_rows())
+    wanted = found.filter(
+        pl.col("symbol").is_in(fills["symbol"].implode()) & ~pl.col("id").is_in(list(before.values()))
+    )
+    earlier = [list(_versions(each, before)) for each in wanted["id"]]
+    wanted = wanted.with_columns(pl.Series("versions", earlier, dtype=pl.List(pl.String())))
     calendars = await calendars_of(database, wanted["symbol"].unique(), session)
     return await database.in_thread(partial(_effective, wanted, calendars))
+
+
+def _versions(action_id: str, before: dict[str, str]) -> Iterator[str]:
+    """Return the id of an action and those of what it superseded, the newest first."""
+    seen: set[str] = set()
+    each: str | None = action_id
+    while each is not None and each not in seen:
+        seen.add(each)
+        yield each
+        each = before.get(each)
 
 
 def _effective(actions: pl.DataFrame, calendars: dict[str, Calendar]) -> pl.DataFrame:

@@ -514,7 +514,8 @@ class FillRepository:
         Parameters
         ----------
         finding : mapping, polars.DataFrame or str
-            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``.
+            A row of what :meth:`audit` returned, as a dict or a frame of one row; or its ``key``, for the rules of
+            WallE.
         reason : str
             1 to 2,000 characters.
         author : str, optional
@@ -537,7 +538,7 @@ class FillRepository:
         >>> store.fills.audit("bt-sma-eth-001", rules="outside_bar")["answer"].to_list()
         ["the venue's own price: its feed was late"]
         """
-        await self._analysis.answers.save(finding, reason, author, withdraw, session)
+        await self._analysis.acknowledge(finding, reason, author, withdraw, session)
 
     async def answers(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
         """List the answers to findings of the audit, and their withdrawals.
