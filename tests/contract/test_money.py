@@ -510,3 +510,87 @@ def test_of_a_position_that_was_never_flat_the_lots_are_counted(store: walle.Sto
     assert store.runs.metrics("r").filter(metric="win_rate")["value"].item() == 0.5
     store.fills.append([deal(4, "sell", "1", "90", "BTC/USD")])
     assert store.runs.metrics("r").filter(metric="trades").select("value", "reason").row(0) == (1, None)
+
+
+def test_after_a_split_in_doubt_nothing_is_known_of_later_trades(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "10", "200", "AAPL"), deal(30, "sell", "40", "55", "AAPL")]
+    split = {"kind": "split", "ex_date": START.date() + timedelta(days=1), "ratio": D(4)}
+    later = dataclasses.replace(fills[1], filled_at=START + timedelta(days=2))
+    prepare(store, [fills[0], later], {"AAPL": 55.0})
+    store.actions.append(CorporateAction(id="s", symbol="AAPL", **split))  # type: ignore[arg-type]  # fields of an action
+    found = store.fills.trades("r")
+    assert found["pnl_gross"].to_list() == [None, None] and found["unrealised"].to_list() == [None, None]
+    assert all("an action lies inside" in str(reason) for reason in found["reason"])
+
+
+def test_an_option_is_not_inverse_whatever_its_venue_says(store: walle.Store) -> None:
+    name = "BTC/USD:BTC-260327-60000-C"
+    market = {"symbol": name, "type": "option", "base": "BTC", "quote": "USD", "settle": "BTC", "contract": True}
+    store.instruments.save({name: {**market, "contractSize": 1.0, "linear": False, "inverse": True}})
+    prepare(store, [deal(1, "buy", "1", "0.05", name), deal(2, "sell", "1", "0.08", name)], {name: 0.08})
+    assert gained(store) == [(D("0.03"), D(0), D("0.03"), "BTC")]
+    assert last(store) == {"BTC": D("0.03")}
+    costs = store.fills.costs("r", by="run", benchmarks="close").row(0, named=True)
+    assert (costs["notional"], costs["currency"]) == (D("0.13"), "BTC")
+
+
+def test_the_commission_on_dust_is_paid_too(store: walle.Store) -> None:
+    fills = [
+        deal(1, "buy", "1", "3000", "ETH/USDT", "3", "USDT"),
+        deal(2, "sell", "0.999", "3200", "ETH/USDT", "3", "USDT"),
+    ]
+    prepare(store, fills, {"ETH/USDT": 3150.0})
+    row = store.fills.trades("r", by="flat", dust=D("0.01")).row(0, named=True)
+    assert (row["pnl_gross"], row["fees"], row["pnl_net"]) == (D("199.8"), D(6), D("193.8"))
+    assert (row["unrealised"], row["is_open"]) == (D("0.15"), False)
+
+
+def test_a_fall_from_nothing_has_no_share(store: walle.Store) -> None:
+    fills = [deal(1, "buy", "1", "100", "BTC/USD", "1", "USD"), deal(30, "sell", "1", "110", "BTC/USD", "1", "USD")]
+    prepare(store, fills, {"BTC/USD": 100.0})
+    figures = store.runs.metrics("r").filter(metric="max_drawdown").row(0, named=True)
+    assert (figures["value"], figures["reason"]) == (
+        None,
+        "it fell from a peak that is not above 0; give starting_cash",
+    )
+    assert store.runs.metrics("r").filter(metric="max_drawdown_amount")["amount"].item() == -1
+
+
+IMPLAUSIBLE = {
+    "an option's hundred shares": (
+        "OPT",
+        {"kind": "option", "quote": "USD", "multiplier": 100},
+        "2",
+        "1.25",
+        "1.3",
+        "USD",
+        0,
+    ),
+    "an option's fee of a half": (
+        "OPT",
+        {"kind": "option", "quote": "USD", "multiplier": 100},
+        "2",
+        "1.25",
+        "130",
+        "USD",
+        1,
+    ),
+    "an inverse contract": ("BTC/USD:BTC", None, "10000", "50000", "0.15", "BTC", 1),
+    "a small fee of one": ("BTC/USD:BTC", None, "10000", "50000", "0.0001", "BTC", 0),
+    "half of a purchase": ("BTC/USD", None, "1", "50000", "0.5", "BTC", 1),
+    "a thousandth of a purchase": ("BTC/USD", None, "1", "50000", "0.001", "BTC", 0),
+}
+
+
+@pytest.mark.parametrize("case", IMPLAUSIBLE.values(), ids=IMPLAUSIBLE)
+def test_a_commission_is_held_against_what_the_fill_stands_for(store: walle.Store, case: tuple[Any, ...]) -> None:
+    symbol, facts, quantity, price, fee, currency, findings = case
+    if facts is not None:
+        store.instruments.save(Instrument(symbol=symbol, **{**facts, "multiplier": D(facts["multiplier"])}))
+    prepare(store, [deal(1, "buy", quantity, price, symbol, fee, currency)], {})
+    assert store.fills.audit(rules="commission_implausible").height == findings
+
+
+def test_instruments_come_as_mappings_of_their_fields(store: walle.Store) -> None:
+    store.instruments.save([{"symbol": "X10", "kind": "stock", "quote": "USD"}])
+    assert store.instruments.get("X10").kind == "stock"
