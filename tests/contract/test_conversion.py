@@ -52,10 +52,10 @@ def test_a_deposit_before_the_first_fill_is_converted_at_its_own_time(store: wal
     prepare(store, [deal(5, "buy", "1", "100", "BTC/USD")], {"BTC/USD": 132.0})
     store.cash.append(paid("d", START + 2 * MINUTE, "deposit", D(1000), "EUR"))
     start = {"starting_cash": {"USD": D(1000)}, "currency": "USD"}
-    assert why(store, "net_profit", **start) in ("a cash flow has no rate to USD", "no rate of EUR in USD")
+    assert why(store, "net_profit", **start) in ("a cash flow has no price or rate in USD", "no rate of EUR in USD")
     late = pl.DataFrame({"time": [START + 4 * MINUTE], "currency": ["EUR"], "rate": [D("1.25")]})
-    assert why(store, "net_profit", rates=late, **start) == "a cash flow has no rate to USD"
-    assert why(store, "volatility", rates=late, **start) == "a cash flow has no rate to USD"
+    assert why(store, "net_profit", rates=late, **start) == "a cash flow has no price or rate in USD"
+    assert why(store, "volatility", rates=late, **start) == "a cash flow has no price or rate in USD"
     assert figures(store, "end_equity", rates=late, **start) == {"end_equity": D(2282)}
     priced(store, "EUR/USD", 1.25)
     assert figures(store, "net_profit", **start) == {"net_profit": D(32)}
@@ -122,6 +122,9 @@ def test_rates_are_a_frame_with_one_rate_for_each_time(store: walle.Store) -> No
     for wrong, match in wrongs:
         with pytest.raises(walle.InputError, match=match):
             store.runs.equity("r", currency="USD", rates=wrong)
+    for call in (store.runs.equity, store.runs.metrics):
+        with pytest.raises(walle.InputError, match="into which"):
+            call("r", rates=pl.DataFrame(row))
     for kind in (pl.Float64, pl.Decimal(10, 2)):
         frame = pl.DataFrame(row).with_columns(pl.col("rate").cast(kind), pl.col("time").dt.date())
         worth = store.runs.equity("r", starting_cash={"EUR": D(100)}, currency="USD", rates=frame)

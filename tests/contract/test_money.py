@@ -594,3 +594,78 @@ def test_a_commission_is_held_against_what_the_fill_stands_for(store: walle.Stor
 def test_instruments_come_as_mappings_of_their_fields(store: walle.Store) -> None:
     store.instruments.save([{"symbol": "X10", "kind": "stock", "quote": "USD"}])
     assert store.instruments.get("X10").kind == "stock"
+
+
+def flow(
+    name: str, minute: int, amount: str, currency: str, kind: str = "transfer", symbol: str | None = None
+) -> CashFlow:
+    at = START + MINUTE * minute
+    return CashFlow(id=name, time=at, kind=kind, amount=D(amount), currency=currency, run_id="r", symbol=symbol)
+
+
+@pytest.mark.parametrize("method", ["fifo", "lifo", "average"])
+def test_coins_that_came_by_a_transfer_are_sold_and_not_short(store: walle.Store, method: Any) -> None:
+    prepare(store, [deal(10, "sell", "1", "110", "BTC/USD")], {"BTC/USD": 132.0})
+    store.cash.append(flow("t", 5, "2", "BTC"))
+    assert last(store) == {"USD": D(110 + 132)}
+    assert store.runs.ledger("r").filter(asset="BTC").select("amount", "book", "symbol").rows() == [
+        (D(2), "position", "BTC/USD"),
+        (D(-1), "position", "BTC/USD"),
+    ]
+    closed, still = store.fills.trades("r", method=method).rows(named=True)
+    assert (closed["direction"], closed["quantity"], closed["entry_price"], closed["exit_price"]) == (
+        "long",
+        1,
+        None,
+        110,
+    )
+    assert (closed["pnl_gross"], closed["pnl_net"], closed["entry_fill_id"]) == (None, None, None)
+    assert "cost or its proceeds are unknown" in closed["reason"]
+    assert (still["is_open"], still["quantity"], still["unrealised"]) == (True, 1, None)
+    # two coins came in at 132 each; one of them was sold for 110
+    figures = store.runs.metrics("r").rows_by_key("metric", named=True, unique=True)
+    assert figures["net_profit"]["amount"] == D(110 - 132)
+    assert figures["win_rate"]["value"] is None
+
+
+def test_an_account_opens_with_shares(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    prepare(store, [deal(10, "sell", "4", "110", "AAPL"), deal(20, "buy", "1", "100", "AAPL")], {"AAPL": 120.0})
+    store.cash.append(flow("o", 0, "10", "AAPL", "opening", "AAPL"))
+    assert last(store) == {"USD": D(440 - 100 + 7 * 120)}
+    trades = store.fills.trades("r", by="flat")
+    assert trades.select("direction", "is_open", "pnl_gross").rows() == [("long", True, None)]
+    assert store.runs.metrics("r").filter(metric="net_profit")["amount"].item() == 440 - 100 + 840 - 1200
+
+
+def test_coins_that_leave_by_a_transfer_are_no_sale(store: walle.Store) -> None:
+    prepare(
+        store, [deal(10, "buy", "3", "100", "BTC/USD"), deal(30, "sell", "1", "150", "BTC/USD")], {"BTC/USD": 120.0}
+    )
+    store.cash.append(flow("w", 20, "-2", "BTC", "withdrawal"))
+    assert last(store) == {"USD": D(150 - 300)}
+    left, sold = store.fills.trades("r").rows(named=True)
+    assert (left["entry_price"], left["exit_price"], left["pnl_gross"], left["is_open"]) == (100, None, None, False)
+    assert (sold["pnl_gross"], sold["reason"]) == (D(50), None)
+    assert store.runs.metrics("r").filter(metric="net_profit")["amount"].item() == 150 - 300 + 2 * 120
+
+
+def test_coins_that_two_symbols_trade_and_money_are_of_no_position(store: walle.Store) -> None:
+    fills = [deal(10, "buy", "1", "100", "BTC/USD"), deal(11, "buy", "1", "90", "BTC/EUR")]
+    prepare(store, fills, {"BTC/USD": 100.0, "BTC/EUR": 90.0})
+    store.cash.append([flow("t", 5, "2", "BTC"), flow("u", 6, "7", "USD"), flow("v", 7, "1", "BTC", symbol="BTC/EUR")])
+    assert last(store) == {"BTC": D(2), "EUR": D(90), "USD": D(7)}
+
+
+def test_a_split_scales_shares_with_which_an_account_opened(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="AAPL", kind="stock", quote="USD"))
+    split = CorporateAction(id="s", symbol="AAPL", kind="split", ex_date=START.date() + timedelta(days=1), ratio=D(4))
+    store.actions.append(split)
+    sold = dataclasses.replace(deal(1, "sell", "30", "25", "AAPL"), filled_at=START + timedelta(days=2))
+    prepare(store, [deal(10, "buy", "1", "100", "AAPL"), sold], {"AAPL": 100.0}, prices="raw")
+    later = bars(3, start=START + timedelta(days=2)).with_columns(
+        **{name: pl.lit(25.0) for name in ("open", "high", "low", "close")}
+    )
+    store.bars.ingest(later, symbol="AAPL", timeframe="1m", progress=False)
+    store.cash.append(flow("o", 0, "10", "AAPL", "opening", "AAPL"))
+    assert last(store) == {"USD": D(-100 + 750 + 14 * 25)}

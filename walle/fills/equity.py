@@ -10,6 +10,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact, decimals
+from walle.fills.holdings import with_holdings
 from walle.fills.ledger import Books, Cash, books_of, in_doubt, pairs_of_contracts
 from walle.fills.market import Markets, no_market
 from walle.fills.matching import bounded
@@ -79,7 +80,7 @@ def equity(
     polars.DataFrame
         Columns of :data:`EQUITY`, one curve for each currency, sorted by currency and time; empty without bars.
         Currencies are never added up. They are those in which the symbols settle, and those of the starting cash, the
-        cash flows and the commissions.
+        cash flows and the commissions; a cash flow of what is traded changes the position.
 
         - time: the end of a bar, or of the last missing bar of a gap; UTC. What happened before it counts.
         - currency: null if it is unknown (no instrument is stored, and the symbol does not say).
@@ -144,7 +145,11 @@ def equity(
 def cash_held(fills: pl.DataFrame, facts: pl.DataFrame, cash: Cash, flows: pl.DataFrame | None) -> set[str | None]:
     """Return the currencies that a run holds: those of its prices, its starting cash and its cash flows."""
     held = {*priced_in(fills, facts), *(name for name, amount in cash.items() if amount)}
-    return held if flows is None else held | set(flows["currency"].to_list())
+    return held if flows is None else held | set(_money(flows, facts)["currency"])
+
+
+def _money(flows: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    return with_holdings(flows, facts).filter(pl.col("holding").is_null())
 
 
 def currencies_of(
@@ -157,7 +162,7 @@ def currencies_of(
     paid = own_fills(fills, facts).filter((pl.col("commission").fill_null(0) != 0) & ~pl.col("in_base"))["fee_in"]
     found: set[str | None] = {*priced_in(fills, facts), *(cash or {}), *paid.to_list()}
     if flows is not None:
-        found.update(flows["currency"].to_list())
+        found.update(_money(flows, facts)["currency"])
     return sorted(found, key=lambda name: (name is not None, name or ""))
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact
+from walle.fills.holdings import HELD, with_holdings
 from walle.fills.matching import Matches, match_lots
 from walle.frames import DECIMAL, FILL_ORDER, INSTANT
 from walle.instruments import own_fills
@@ -47,6 +48,13 @@ Cash = Mapping[str | None, Decimal]
 """Starting cash by currency; None for the unknown currency of a run."""
 
 _RANKS = {"opening": 0, "action": 1, "flow": 2, "fill": 3}
+_FLOWS = pl.Schema(
+    {
+        **{name: pl.String() for name in ("id", "kind", "currency", "symbol", "action_id")},
+        "time": INSTANT,
+        "amount": DECIMAL,
+    }
+)
 _PLACED = pl.Schema({**LEDGER, "rank": pl.Int64(), "place": pl.Int64(), "step": pl.Int64()})
 
 
@@ -106,6 +114,8 @@ def ledger(
           realises ``quantity x multiplier x (exit - entry)`` in the settlement currency, with the opposite sign for a
           short; of an inverse contract ``quantity x multiplier x (1 / entry - 1 / exit)``.
         - A fee leaves the holding of its own currency: the position, where that is the base of the pair.
+        - A cash flow in the base of the one symbol that trades it, or in a symbol itself, changes the position: coins
+          that are transferred, shares with which an account opens (:func:`walle.fills.holdings.with_holdings`).
         - A split adds ``held x (ratio - 1)`` to the position. A dividend is paid on what was held before; a cash flow
           with its ``action_id`` stands in its place.
 
@@ -153,6 +163,7 @@ def books_of(
     See :func:`ledger`.
     """
     own = own_fills(fills.sort(*FILL_ORDER), facts)
+    flows = with_holdings(pl.DataFrame(schema=_FLOWS) if flows is None else flows, facts)
     size, buys = Exact.of(own["quantity"]), bought(own)
     signed = size.where(buys) - size.where(~buys)
     position = signed - Exact.of(own["commission"].fill_null(0)).where(own["in_base"])
@@ -195,15 +206,11 @@ def _entries(
     )
 
 
-_HELD = pl.when("derivative").then("symbol").otherwise(pl.coalesce("base", "symbol"))
-"""What a fill changes the holding of."""
-
-
 def _of_trades(own: pl.DataFrame, signed: Exact) -> list[pl.DataFrame]:
     worth = signed * Exact.of(own["price"]) * Exact.of(own["multiplier"])
     paid = (-worth).where(~own["derivative"]).decimal("amount")
     return [
-        _entries(own, "trade", "position", _HELD, signed.decimal("amount"), 0),
+        _entries(own, "trade", "position", HELD, signed.decimal("amount"), 0),
         _entries(own, "trade", "cash", pl.col("settle"), paid, 1),
         _realised(own, signed),
     ]
@@ -254,8 +261,8 @@ def _of_fees(own: pl.DataFrame) -> pl.DataFrame:
     return _entries(own, kind, book, asset, paid, 3)
 
 
-def _of_flows(flows: pl.DataFrame | None) -> pl.DataFrame:
-    if flows is None or flows.is_empty():
+def _of_flows(flows: pl.DataFrame) -> pl.DataFrame:
+    if flows.is_empty():
         return pl.DataFrame(schema=_PLACED)
     return flows.select(
         pl.lit(_RANKS["flow"]).alias("rank"),
@@ -264,20 +271,20 @@ def _of_flows(flows: pl.DataFrame | None) -> pl.DataFrame:
         "time",
         "amount",
         "kind",
-        "symbol",
         "action_id",
+        symbol=pl.coalesce("holding", "symbol"),
         asset="currency",
-        book=pl.lit("cash"),
+        book=pl.when(pl.col("holding").is_null()).then(pl.lit("cash")).otherwise(pl.lit("position")),
         cash_flow_id="id",
     )
 
 
 def _of_actions(
-    own: pl.DataFrame, position: Exact, actions: pl.DataFrame | None, flows: pl.DataFrame | None, prices: str | None
+    own: pl.DataFrame, position: Exact, actions: pl.DataFrame | None, flows: pl.DataFrame, prices: str | None
 ) -> list[pl.DataFrame]:
     if actions is None or prices not in ("raw", "splits"):
         return []
-    linked = [] if flows is None else flows["action_id"].drop_nulls().to_list()
+    linked = flows["action_id"].drop_nulls().to_list()
     versions = pl.col("versions") if "versions" in actions.columns else pl.concat_list("id")
     wanted = actions.filter(versions.list.set_intersection(linked).list.len() == 0) if linked else actions
     wanted = wanted.filter(pl.col("kind") == "dividend") if prices == "splits" else wanted
@@ -286,8 +293,8 @@ def _of_actions(
         mine = own["symbol"] == symbol
         if not mine.any():
             continue
-        held, times = position.filter(mine).cum_sum(), own["filled_at"].filter(mine)
-        base, added = own.filter(mine).select(_HELD).item(0, 0), Decimal(0)
+        held, times = _positions(own, position, mine, flows.filter(holding=symbol))
+        base, added = own.filter(mine).select(HELD).item(0, 0), Decimal(0)
         # each split scales what the splits before it left, so this needs a loop
         for place, row in enumerate(wanted.filter(symbol=symbol).sort("effective", "kind").iter_rows(named=True)):
             seen = times.search_sorted(row["effective"], "left")
@@ -313,6 +320,20 @@ def _of_actions(
                 ).filter(pl.col("amount") != 0)
             )
     return found
+
+
+def _positions(own: pl.DataFrame, position: Exact, mine: pl.Series, flows: pl.DataFrame) -> tuple[Exact, pl.Series]:
+    """Return what is held of a symbol after each fill and flow, and their times."""
+    moved, times = position.filter(mine), own["filled_at"].filter(mine)
+    if flows.is_empty():
+        return moved.cum_sum(), times
+    steps = pl.DataFrame(
+        {
+            "time": pl.concat([flows["time"].cast(times.dtype), times]),
+            "amount": pl.concat([flows["amount"].cast(DECIMAL), moved.decimal()]),
+        }
+    ).sort("time", maintain_order=True)
+    return Exact.of(steps["amount"]).cum_sum(), steps["time"]
 
 
 def _shares(actions: pl.DataFrame, dividend: dict[str, Any]) -> Fraction:

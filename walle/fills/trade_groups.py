@@ -128,7 +128,8 @@ def _together(lots: pl.DataFrame) -> pl.DataFrame:
         *(total(name) for name in ("pnl_gross", "pnl_net", "unrealised")),
     )
     return _with_fees(whole, rows).with_columns(
-        pl.when("any_closed").then("exit_price").alias("exit_price"),
+        pl.when(pl.col("no_cost") == 0).then("entry_price").alias("entry_price"),
+        pl.when(pl.col("any_closed") & (pl.col("no_exit") == 0)).then("exit_price").alias("exit_price"),
         pl.when(~pl.col("is_open")).then("exit_time").alias("exit_time"),
         pl.when(~pl.col("is_open")).then("exit_fill_id").alias("exit_fill_id"),
         pl.when(~pl.col("no_gross") & pl.col("any_closed")).then("pnl_gross").alias("pnl_gross"),
@@ -160,6 +161,8 @@ def _heads(rows: pl.DataFrame) -> pl.DataFrame:
             entry_fill_id=pl.col("entry_fill_id").first(),
             exit_fill_id=pl.coalesce(inside("exit_fill_id").last(), pl.col("exit_fill_id").drop_nulls().last()),
             lots=pl.len().cast(pl.Int64),
+            no_cost=pl.col("entry_price").null_count(),
+            no_exit=(pl.col("exit_price").is_null() & pl.col("_closing").is_not_null()).sum(),
             mae=pl.when(pl.len() == 1).then(pl.col("mae").first()),
             mfe=pl.when(pl.len() == 1).then(pl.col("mfe").first()),
             no_gross=(pl.col("pnl_gross").is_null() & pl.col("_closing").is_not_null()).any(),

@@ -12,6 +12,7 @@ import polars as pl
 
 from walle.errors import InputError
 from walle.exact import Exact, decimals, shortest
+from walle.fills.holdings import as_fills, with_holdings
 from walle.fills.ledger import in_doubt
 from walle.fills.market import Market, Markets, first_reason, no_market
 from walle.fills.matching import Fees, Matches, Pooled, check_method, match_lots, match_pool
@@ -68,6 +69,7 @@ def trades(
     actions: pl.DataFrame | None = None,
     prices: str | None = None,
     dust: Decimal | None = None,
+    flows: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Match fills into round trips.
 
@@ -94,6 +96,9 @@ def trades(
         As for :func:`walle.fills.ledger.ledger`; a split scales what is held, so that a lot keeps its cost.
     dust : Decimal, optional
         A position below it is flat. None: the lot size of the symbol, where one is known.
+    flows : polars.DataFrame, optional
+        Cash flows: id, run_id, time, amount, currency, symbol. Those of what is traded (coins that came in by a
+        transfer) open and close lots whose cost or proceeds are unknown: what they gained is null.
 
     Returns
     -------
@@ -137,11 +142,13 @@ def trades(
         raise InputError(f"by={by!r}: allowed are {', '.join(BY)}.")
     if dust is not None:
         check_decimal(dust, "dust", positive=True)
-    ordered = fills.drop_nulls("symbol").sort(
-        "run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False]
-    )
+    facts = facts_of(fills) if facts is None else facts
+    moves = fills.drop_nulls("symbol").with_columns(unpriced=pl.lit(False))
+    if flows is not None and flows.height:
+        moves = pl.concat([moves, as_fills(with_holdings(flows, facts))], how="diagonal_relaxed")
+    ordered = moves.sort("run_id", "symbol", *FILL_ORDER, nulls_last=[True, True, False, False, False])
     actions = None if actions is None else _known_by(actions, fills, markets or {}, ends or {})
-    legs = _Legs.of(own_fills(ordered, facts_of(fills) if facts is None else facts), actions, prices)
+    legs = _Legs.of(own_fills(ordered, facts), actions, prices)
     if legs.own.is_empty():
         return pl.DataFrame(schema=TRADES)
     groups = legs.own.select(pl.struct("run_id", "symbol").rle_id()).to_series()
@@ -152,13 +159,14 @@ def trades(
     else:
         pairs = match_lots(legs.signed, groups, newest_first=method == "lifo")
         found, costs = _lots(legs, pairs)
+    found = found.with_columns(_unpriced(found, legs.own, pooled=method == "average"))
     found = found.with_columns(doubt=_doubtful(found, in_doubt(fills, actions, prices)))
     every = markets or {}
     found = pl.concat(
         _against_bars(part, every.get(part["symbol"][0], no_market()), ends or {}, costs)
         for part in found.partition_by("symbol", maintain_order=True)
     )
-    found = found.with_columns(lots=pl.lit(1, pl.Int64))
+    found = _without_prices(found, pooled=method == "average").with_columns(lots=pl.lit(1, pl.Int64))
     if by != "lot":
         found = grouped(found, legs.own, legs.signed, groups, by, dust, pooled=method == "average")
     number = pl.int_range(1, pl.len() + 1).over("run_id", "symbol").cast(pl.Int64)
@@ -257,6 +265,21 @@ def splits_after(own: pl.DataFrame, actions: pl.DataFrame | None) -> Exact:
     return factors
 
 
+def _unpriced(found: pl.DataFrame, own: pl.DataFrame, *, pooled: bool) -> pl.Series:
+    """Return whether each trade opens or closes with a cash flow, whose price nobody knows."""
+    first = found["_opening"]
+    last = found["_closing"].fill_null(first)
+    if not pooled:
+        return (own["unpriced"].gather(first) | own["unpriced"].gather(last)).alias("unpriced")
+    so_far = own["unpriced"].cast(pl.Int64).cum_sum()  # an average is of all entries since the position began
+    still = found["_closing"].is_null()
+    groups = own.select(pl.struct("run_id", "symbol").rle_id()).to_series()
+    ends = groups.search_sorted(groups.gather(first), "right").cast(pl.Int64) - 1
+    upto = last.zip_with(~still, ends)
+    before = so_far.gather(first) - own["unpriced"].gather(first).cast(pl.Int64)
+    return (so_far.gather(upto) > before).alias("unpriced")
+
+
 def _doubtful(found: pl.DataFrame, doubt: pl.DataFrame) -> pl.Series:
     """Return whether an action lies inside each trade of a run that does not say on which prices it traded.
 
@@ -268,6 +291,14 @@ def _doubtful(found: pl.DataFrame, doubt: pl.DataFrame) -> pl.Series:
         began = (found["entry_time"] < effective) | pl.Series([kind == "split"])
         inside = inside | ((found["symbol"] == symbol) & began & still)
     return inside
+
+
+def _without_prices(found: pl.DataFrame, *, pooled: bool) -> pl.DataFrame:
+    """Take the ids and prices of cash flows out of trades; an average of which one is a part is unknown, too."""
+    fields = {"_from_flow": ("entry_price", "entry_fill_id"), "_to_flow": ("exit_price", "exit_fill_id")}
+    cleared = [pl.when(~pl.col(flag)).then(name).alias(name) for flag, names in fields.items() for name in names]
+    mixed = pl.col("unpriced") & (~pl.col("_to_flow") | pl.lit(pooled))
+    return found.with_columns(cleared).with_columns(pl.when(~mixed).then("entry_price").alias("entry_price"))
 
 
 def _joined(legs: _Legs, found: Matches | Pooled) -> pl.DataFrame:
@@ -291,6 +322,8 @@ def _joined(legs: _Legs, found: Matches | Pooled) -> pl.DataFrame:
             "is_open": closing.is_null(),
             "entry_fill_id": first["id"],
             "exit_fill_id": last["id"].gather(closing),
+            "_from_flow": first["unpriced"],
+            "_to_flow": legs.own["unpriced"].gather(closing).fill_null(False),
             "currency": first["settle"],
             "multiplier": first["multiplier"],
             "inverse": first["inverse"],
@@ -429,14 +462,16 @@ def _against_bars(
     began = market.place(part["entry_time"])
     ended = market.place(part["exit_time"]).zip_with(~is_open, final)
     gap = market.touches_gap(part["entry_time"], last)
-    split, doubt = part["scaled"], part["doubt"]
-    seen = (began.is_not_null() & ended.is_not_null() & ~gap & ~split & ~doubt & (ended >= began)).fill_null(False)
+    split, doubt, unpriced = part["scaled"], part["doubt"], part["unpriced"]
+    known = ~doubt & ~unpriced
+    seen = (began.is_not_null() & ended.is_not_null() & ~gap & ~split & known & (ended >= began)).fill_null(False)
     lows, highs = market.extremes(began.set(~seen, None), ended.set(~seen, None))
     long = part["direction"] == "long"
     moved = _Moves(part, [costs[row] for row in part["_row"]] if costs is not None else None)
     adverse, favourable = shortest(lows.zip_with(long, highs)), shortest(highs.zip_with(long, lows))
     foreign = pl.col("fee_currency").ne_missing(pl.col("currency")) & (pl.col("fees").fill_null(0) != 0)
     reasons: dict[str, pl.Expr | pl.Series] = {
+        "its cost or its proceeds are unknown: it came or left by a cash flow": unpriced,
         "an action lies inside, and the run does not say on which prices it traded": doubt,
         "no bars of this symbol": pl.lit(count == 0),
         "a split lies in between": split,
@@ -453,9 +488,9 @@ def _against_bars(
     return part.rechunk().with_columns(
         moved.to(adverse, -1).alias("mae"),
         moved.to(favourable, 1).alias("mfe"),
-        moved.to(market.price("close", final.set(~is_open | doubt, None))).alias("unrealised"),
-        pl.when(~doubt).then("pnl_gross").alias("pnl_gross"),
-        pl.when(~foreign & ~doubt).then("pnl_net").alias("pnl_net"),
+        moved.to(market.price("close", final.set(~is_open | ~known, None))).alias("unrealised"),
+        pl.when(known).then("pnl_gross").alias("pnl_gross"),
+        pl.when(~foreign & known).then("pnl_net").alias("pnl_net"),
         (pl.col("exit_time") - pl.col("entry_time")).alias("holding"),
         pl.concat_list(first_reason(reasons), fees).list.drop_nulls().list.join("; ").replace("", None).alias("reason"),
     )

@@ -311,7 +311,8 @@ class Fills(Part[FillRepository]):
             entry_time, exit_time, entry_price, exit_price, pnl_gross, fees, fee_currency, pnl_net, unrealised, holding,
             mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, currency, lots, reason. Money is
             Decimal(38, 18) in ``currency``, in which the symbol settles, rounded once;
-            :func:`walle.fills.trades.trades` defines each figure. Sorted by run, symbol and trade; empty without
+            :func:`walle.fills.trades.trades` defines each figure. What came or left by a cash flow (coins that were
+            transferred, shares with which an account opened) has no known cost: its profit is null. Sorted by run, symbol and trade; empty without
             fills.
 
         Raises

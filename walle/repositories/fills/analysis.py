@@ -25,7 +25,7 @@ from walle.fills.shortfall import shortfall, traded
 from walle.fills.trades import trades
 from walle.repositories.answers import Answers, with_answers
 from walle.repositories.fills.audit_evidence import evidence_of
-from walle.repositories.fills.books import beside, prices_of_runs
+from walle.repositories.fills.books import beside, flows_of_runs, prices_of_runs
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
 from walle.repositories.fills.orders import OrderRepository, orders_with_fills
 from walle.repositories.fills.read import FillReader
@@ -70,19 +70,21 @@ class FillAnalysis:
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
         markets = await markets_of(self._database, fills, timeframe, latest, session=session)
         known = await beside(self._database, fills, None, session)
+        flows = await flows_of_runs(self._database, fills["run_id"].drop_nulls().unique().sort().to_list(), session)
         prices: dict[str, str] = {}
         if known.actions.height:
             prices = await prices_of_runs(self._database, fills["run_id"], session)
 
         def match() -> pl.DataFrame:
             chosen = partial(trades, markets=markets, method=method, by=by, ends=ends, dust=dust)
-            if known.actions.is_empty() and known.shared:  # then nothing depends on the run
+            if known.actions.is_empty() and flows.is_empty() and known.shared:  # then nothing depends on the run
                 return chosen(fills, facts=known.facts)
             found = []
             for part in fills.partition_by("run_id", maintain_order=True):
                 on = prices.get(part["run_id"][0])
                 actions = known.until(ends.get(part["run_id"][0]), on).actions
-                found.append(chosen(part, facts=known.facts_for(part), actions=actions, prices=on))
+                paid = flows.filter(run_id=part["run_id"][0])
+                found.append(chosen(part, facts=known.facts_for(part), actions=actions, prices=on, flows=paid))
             return pl.concat(found).sort("run_id", "symbol", "trade", nulls_last=[True, False, False])
 
         return await self._database.in_thread(match)

@@ -16,10 +16,21 @@ from walle.repositories.fills.market_bars import markets_of
 from walle.timeframe import length
 from walle.validation import shift
 
-__all__ = ["rates_to"]
+__all__ = ["check_rates", "rates_to"]
 
 _PAUSE = timedelta(days=7)
 """Longer than a market stays closed."""
+
+
+def check_rates(currency: str | None, rates: object) -> None:
+    """Raise for rates without a currency.
+
+    Raises
+    ------
+    InputError
+    """
+    if rates is not None and currency is None:
+        raise InputError("rates= convert into a currency; say into which, such as currency='USD'.")
 
 
 async def rates_to(

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.database import Database
 from walle.fills.equity import currencies_of, equity, single_cash
+from walle.fills.holdings import with_holdings
 from walle.fills.ledger import ledger
 from walle.fills.rates import Rate
 from walle.records import Run
 from walle.repositories.fills.books import beside
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
-from walle.repositories.fills.rates import rates_to
+from walle.repositories.fills.rates import check_rates, rates_to
 from walle.repositories.fills.read import FillReader
 from walle.repositories.runs.read import RunReader
 from walle.repositories.runs.worth import StartingCash, cash_of
@@ -60,14 +61,17 @@ class RunAnalysis:
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the equity of a run, bar by bar."""
+        check_rates(currency, rates)
         run = await self._reader.saved(run_id, session)
         started, stopped = (None, None) if run is None else (run.started_at, run.stopped_at)
         cash = cash_of(run_id, run, starting_cash)
         fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
         preferred = None if run is None else run.timeframe
-        markets = await markets_of(self._database, fills, timeframe, stopped, started, session, preferred=preferred)
         known = (await beside(self._database, fills, run_id, session)).until(stopped, _prices(run)).of(symbol)
+        moved = with_holdings(known.flows, known.facts).drop_nulls("holding")["time"].min()
+        since = min((time for time in (started, moved) if isinstance(time, datetime)), default=None)
+        markets = await markets_of(self._database, fills, timeframe, stopped, since, session, preferred=preferred)
         found: dict[str, Rate] = {}
         first = fills["filled_at"].min()
         if currency is not None and isinstance(first, datetime):

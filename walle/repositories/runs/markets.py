@@ -28,11 +28,14 @@ class _Trading(Protocol):
     markets: Markets
     whole: Markets
 
+    @property
+    def since(self) -> datetime | None: ...
+
 
 async def markets_of_runs(
     database: Database, runs: Sequence[_Trading], timeframe: str | None, session: AsyncSession | None
 ) -> None:
-    """Give each run the bars of its fills' symbols, from the first fill of each, or the start of the run, to its end.
+    """Give each run the bars of its fills' symbols, from its start, first cash flow or their first fill to its end.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ async def markets_of_runs(
     for preferred, group in groups.items():
         fills = pl.concat(held.fills.select("symbol", "filled_at") for held in group)
         ends = [None if held.run is None else held.run.stopped_at for held in group if held.fills.height]
-        starts = [held.run.started_at for held in group if held.run is not None and held.run.started_at is not None]
+        starts = [held.since for held in group if held.since is not None]
         latest = None if None in ends else max((end for end in ends if end is not None), default=None)
         earliest = min(starts, default=None)
         whole = await markets_of(database, fills, timeframe, latest, earliest, session, preferred=preferred)
@@ -60,7 +63,7 @@ async def markets_of_runs(
 def _give(runs: Sequence[_Trading], whole: Markets, calendars: dict[str, Calendar]) -> None:
     made: dict[tuple[str, datetime, datetime | None], Market] = {}
     for held in runs:
-        start, end = (None, None) if held.run is None else (held.run.started_at, held.run.stopped_at)
+        start, end = held.since, None if held.run is None else held.run.stopped_at
         firsts = held.fills.drop_nulls("symbol").group_by("symbol").agg(pl.col("filled_at").min()).sort("symbol")
         mine = {}
         for symbol, first in firsts.iter_rows():

@@ -18,9 +18,11 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.enums import CashFlowKind
 from walle.errors import InputError
+from walle.exact import Exact
 from walle.fills.equity import currencies_of, priced_in, single_cash
+from walle.fills.holdings import with_holdings
 from walle.fills.ledger import Cash
-from walle.fills.market import Markets
+from walle.fills.market import Markets, no_market
 from walle.fills.matching import check_method
 from walle.fills.rates import Rate, convert_fees, convert_trades, notional_in
 from walle.fills.trades import trades
@@ -29,7 +31,7 @@ from walle.records import Run
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
 from walle.repositories.common import IN_LIST, check_name, known_run
 from walle.repositories.fills.books import Beside, beside, flows_of_runs
-from walle.repositories.fills.rates import rates_to
+from walle.repositories.fills.rates import check_rates, rates_to
 from walle.repositories.fills.read import FillReader
 from walle.repositories.runs.benchmark import Benchmarks
 from walle.repositories.runs.markets import markets_of_runs
@@ -73,7 +75,7 @@ class Held:
         paid = self._external()
         start, lacking = start_of(self, self.begun())
         if paid is not None and paid["amount"].null_count():
-            lacking, paid = lacking or f"a cash flow has no rate to {self.currency}", None
+            lacking, paid = lacking or f"a cash flow has no price or rate in {self.currency}", None
         return Curve(
             equity=self.equity,
             start=start,
@@ -87,9 +89,15 @@ class Held:
 
     def begun(self) -> datetime:
         """Return the time of the first that is known of the run: its start, its first fill, or its first cash flow."""
+        first = self.span()[0]
+        return min(first, self.since or first)
+
+    @property
+    def since(self) -> datetime | None:
+        """The start of the run or its first cash flow; None if neither is known."""
         started = None if self.run is None else self.run.started_at
-        moments: list[datetime | None] = [self.span()[0], started, *self.known.flows["time"].head(1)]
-        return min(moment for moment in moments if moment is not None)
+        moments: list[datetime | None] = [started, *self.known.flows["time"].head(1)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _external(self) -> pl.DataFrame | None:
         """Return what came in and went out before the last row, in the currency of the curve: time, amount."""
@@ -97,14 +105,33 @@ class Held:
             return None
         last = self.equity["time"].max()
         flows = self.known.flows.filter(pl.col("kind").is_in(_EXTERNAL) & (pl.col("time") < last))
+        flows = self._priced(with_holdings(flows, self.known.facts))
         same = flows["currency"].eq_missing(self.currency)
         amounts = flows["amount"].set(~same, None)
         for name, rate in (self.rates or {}).items():
             foreign = (flows["currency"] == name).fill_null(False) & ~same
             amounts = rate.convert(flows["amount"], flows["time"]).zip_with(foreign, amounts)
         paid = flows.select("time").with_columns(amounts.alias("amount"))
-        paid = paid if self.rates is not None else paid.drop_nulls()  # the others have curves of their own
+        if self.rates is None:  # the others have curves of their own
+            paid = paid.filter(same)
         return paid if paid.height else None
+
+    def _priced(self, flows: pl.DataFrame) -> pl.DataFrame:
+        """Return flows; those of positions with their worth in the currency in which these settle, or null."""
+        facts = {row["symbol"]: row for row in self.known.facts.iter_rows(named=True)}
+        for symbol in flows["holding"].drop_nulls().unique().sort():
+            mine, market = flows["holding"].eq_missing(symbol), self.markets.get(symbol, no_market())
+            price, stale = market.last_close(flows["time"])
+            # before a bar has ended, or after a gap: the open of the bar in which it lies
+            price = price.set(stale, None).fill_null(market.price("open", market.place(flows["time"])))
+            unit = Exact.of(price.fill_null(0)) * Exact.constant(facts[symbol]["multiplier"], flows.height)
+            worth = (Exact.of(flows["amount"].fill_null(0)) * unit).decimal("amount").set(price.is_null(), None)
+            settled = pl.Series([facts[symbol]["settle"]], dtype=pl.String).new_from_index(0, flows.height)
+            flows = flows.with_columns(
+                worth.zip_with(mine, flows["amount"]).alias("amount"),
+                settled.zip_with(mine, flows["currency"]).alias("currency"),
+            )
+        return flows
 
     def unit(self) -> str:
         """Return the timeframe of which a session is a bar: ``1d``, or that of bars that are longer."""
@@ -151,6 +178,7 @@ class RunMetrics:
     ) -> pl.DataFrame:
         """Return the usual figures of runs."""
         check_method(method)
+        check_rates(currency, rates)
         check_returns(returns)
         check_risk_free(risk_free)
         if periods is not None:
@@ -320,7 +348,11 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     """Return the trades of each run; those on whose prices nothing depends are matched at once."""
     found: dict[int, pl.DataFrame] = {}
     facts = runs[0].known.facts
-    plain = [n for n, held in enumerate(runs) if held.known.actions.is_empty() and held.known.facts is facts]
+    plain = [
+        number
+        for number, held in enumerate(runs)
+        if held.known.actions.is_empty() and held.known.flows.is_empty() and held.known.facts is facts
+    ]
     if plain:
         every = _matched(
             pl.concat(runs[number].fills for number in plain), by, partial(trades, method=method, facts=facts)
@@ -331,7 +363,8 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
         if number not in found:
             prices = None if held.run is None else held.run.prices
             known = held.known
-            match = partial(trades, method=method, facts=known.facts, actions=known.actions, prices=prices)
+            flows = known.flows.with_columns(run_id=pl.lit(held.run_id))
+            match = partial(trades, method=method, facts=known.facts, actions=known.actions, prices=prices, flows=flows)
             found[number] = _matched(held.fills, by, match)
     return [_in_currency(found[number], held) for number, held in enumerate(runs)]
 
