@@ -312,8 +312,8 @@ class Fills(Part[FillRepository]):
             mae, mfe, is_open, entry_fill_id, exit_fill_id, fees_by_currency, currency, lots, reason. Money is
             Decimal(38, 18) in ``currency``, in which the symbol settles, rounded once;
             :func:`walle.fills.trades.trades` defines each figure. What came or left by a cash flow (coins that were
-            transferred, shares with which an account opened) has no known cost: its profit is null. Sorted by run, symbol and trade; empty without
-            fills.
+            transferred, shares with which an account opened) has no known cost: its profit is null. Sorted by run,
+            symbol and trade; empty without fills.
 
         Raises
         ------
