@@ -82,7 +82,7 @@ def test_bars_that_are_none_are_refused(store: walle.Store, frame: object, messa
         ({"symbol": "A", "timeframe": "5min"}, "unknown timeframe '5min'. Did you mean '5m'?"),
         ({"symbol": "A", "timeframe": "1H"}, "Did you mean '1h'?"),
         ({"symbol": "A", "timeframe": "month"}, "Did you mean '1M'?"),
-        ({"symbol": "A", "timeframe": "7m"}, "Allowed: 1s 5s"),
+        ({"symbol": "A", "timeframe": "7m"}, "Did you mean '6m'? Allowed: <n>s, <n>m"),
         ({"timeframe": "1m"}, "which symbol?"),
         ({"symbol": "A\0B", "timeframe": "1m"}, "NUL"),
         ({"symbol": "A\ud800", "timeframe": "1m"}, "lone surrogate"),

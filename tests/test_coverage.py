@@ -14,12 +14,23 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from tests.examples import examples
 from tests.test_calendars import exchange, forex_is_open, trading_index, utc
 from walle import calendars
 from walle.bars import coverage
-from walle.bars.coverage import COVERAGE, GAPS, find_gaps, missing, outages, own_phase, summarise, unexpected
+from walle.bars.coverage import (
+    COVERAGE,
+    GAPS,
+    find_gaps,
+    missing,
+    outages,
+    own_phase,
+    summarise,
+    summarise_each,
+    unexpected,
+)
 from walle.calendars import calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
@@ -343,3 +354,27 @@ def test_gaps_of_a_million_minutes() -> None:
     times = pl.datetime_range(utc(2020, 1, 1), utc(2021, 12, 1), "1m", eager=True).head(1_000_000)
     times = times.filter(pl.int_range(0, times.len(), eager=True) % 97 != 5)
     assert find_gaps(times, "1m").height == len(range(5, 1_000_000, 97))
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1h", "1d", "1w"])
+@pytest.mark.parametrize("market", ["XNYS", "XTKS", "CMES"])
+def test_many_series_at_once_are_counted_as_each(market: str, timeframe: str) -> None:
+    dice = random.Random(f"{market} {timeframe}")
+    low = datetime(2024, 3, 4, tzinfo=UTC)
+    grid = calendar(market).grid(timeframe, low, low + timedelta(days=3 if timeframe == "1m" else 30)).to_list()
+    names = [f"S{number}" for number in range(12)]
+    ranges = [(None, None), (low + timedelta(days=1, hours=16), None), (None, low + timedelta(days=2)), (low, grid[-1])]
+    for start, end in ranges:
+        held = {}
+        for name in names:
+            first, last = sorted(dice.sample(range(len(grid) + 1), 2)) if len(grid) > 1 else (0, 1)
+            kept = [time for time in grid[first:last] if dice.random() < dice.choice([0.2, 0.9, 1.0])]
+            strays = [time + timedelta(seconds=7) for time in kept if dice.random() < 0.1]
+            times = sorted({*kept, *strays})
+            inside = [t for t in times if (start is None or t >= start) and (end is None or t < end)]
+            held[name] = pl.Series(inside, dtype=INSTANT)
+        bars = pl.concat(times.to_frame("timestamp").with_columns(symbol=pl.lit(name)) for name, times in held.items())
+        found = summarise_each(bars.sample(fraction=1, shuffle=True, seed=1), names, timeframe, market, start, end)
+        each = [summarise(times, timeframe, market, start, end) for times in held.values()]
+        assert_frame_equal(found.drop("symbol"), pl.concat(each))
+        assert found["symbol"].to_list() == names

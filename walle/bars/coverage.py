@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 import polars as pl
 
-from walle.calendars import PERIODS, Calendar, Slots, calendar, check_instants
+from walle.calendars import PERIODS, Calendar, Slots, check_instants
+from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.timeframe import check_timeframe, is_calendar, length
-from walle.validation import EPOCH, parse_range
+from walle.validation import MICROSECOND, parse_range
 
-__all__ = ["COVERAGE", "GAPS", "find_gaps", "missing", "outages", "own_phase", "summarise", "unexpected"]
+__all__ = [
+    "COVERAGE",
+    "GAPS",
+    "find_gaps",
+    "missing",
+    "outages",
+    "own_phase",
+    "summarise",
+    "summarise_each",
+    "unexpected",
+]
 
 GAPS = pl.Schema(
     {"start": INSTANT, "end": INSTANT, "missing": pl.Int64(), "duration": pl.Duration("us"), "cause": pl.String()}
@@ -194,6 +205,78 @@ def summarise(
     return pl.DataFrame([row], schema=COVERAGE)
 
 
+def summarise_each(
+    bars: pl.DataFrame,
+    symbols: Sequence[str],
+    timeframe: str,
+    calendar: str | Calendar,
+    start: Moment | None = None,
+    end: Moment | None = None,
+) -> pl.DataFrame:
+    """Count what :func:`summarise` counts, of many series of one timeframe and calendar at once.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        symbol, timestamp: opening times without duplicates, all of them in the range; in any order.
+    symbols : sequence of str
+        One row is returned for each.
+    timeframe : str
+    calendar : str or Calendar
+        One whose sessions have each their own phase, so no continuous one such as 24/7.
+    start, end : datetime, date or str, optional
+
+    Returns
+    -------
+    polars.DataFrame
+        symbol, then the columns of :data:`COVERAGE`, in the order of ``symbols``.
+    """
+    market = find_calendar(calendar)
+    begin, stop = parse_range(start, end)
+    ordered = bars.sort("symbol", "timestamp")
+    ends = ordered.group_by("symbol").agg(
+        first=pl.col("timestamp").min(), last=pl.col("timestamp").max(), bars=pl.len().cast(pl.Int64)
+    )
+    # without bars and with one end of a range or none, nothing is expected
+    lo, hi = pl.col("first"), pl.col("last") + MICROSECOND
+    lo = lo if begin is None else pl.when(pl.col("first").is_not_null() | pl.lit(stop is not None)).then(pl.lit(begin))
+    hi = hi if stop is None else pl.when(pl.col("first").is_not_null() | pl.lit(begin is not None)).then(pl.lit(stop))
+    whole = pl.DataFrame({"symbol": symbols}, schema={"symbol": pl.String()}).join(
+        ends, on="symbol", how="left", maintain_order="left"
+    )
+    whole = whole.with_columns(lo.cast(INSTANT).alias("lo"), hi.cast(INSTANT).alias("hi"))
+    low, high = whole["lo"].min(), whole["hi"].max()
+    known = isinstance(low, datetime) and isinstance(high, datetime)
+    slots = market.slots(timeframe, low, max(low, high)) if known else _no_slots()  # type: ignore[type-var, arg-type]  # times
+    # the numbers of the first slot in the range of each series, and of the first one after it
+    bounds = [(slots.floor(whole[name] - MICROSECOND) + 1).alias(name) for name in ("lo", "hi")]
+    whole = whole.with_columns(bounds).with_columns(expected=(pl.col("hi") - pl.col("lo")).clip(0).fill_null(0))
+    present = ordered.select("symbol", slots.place(ordered["timestamp"])).drop_nulls("place")
+    inner = pl.col("place").diff().over("symbol") - 1
+    edges = present.join(whole.select("symbol", "lo", "hi"), on="symbol", maintain_order="left").with_columns(
+        inner=inner
+    )
+    holes = edges.group_by("symbol").agg(
+        there=pl.len().cast(pl.Int64),
+        inside=(pl.col("inner") > 0).sum().cast(pl.Int64),
+        longest=pl.col("inner").max().fill_null(0),
+        head=pl.col("place").first() - pl.col("lo").first(),
+        tail=pl.col("hi").first() - 1 - pl.col("place").last(),
+    )
+    found = whole.join(holes, on="symbol", how="left", maintain_order="left")
+    none, expected = pl.col("there").is_null(), pl.col("expected")
+    there = pl.col("there").fill_null(0)
+    edge = (pl.col("head") > 0).cast(pl.Int64) + (pl.col("tail") > 0).cast(pl.Int64)
+    return found.with_columns(
+        pl.col("bars").fill_null(0),
+        missing=expected - there,
+        coverage=pl.when(expected > 0).then(there / expected),
+        gaps=pl.when(none).then((expected > 0).cast(pl.Int64)).otherwise(pl.col("inside") + edge),
+        longest_gap=pl.when(none).then(expected).otherwise(pl.max_horizontal("longest", "head", "tail")),
+        unexpected=pl.col("bars").fill_null(0) - there,
+    ).select("symbol", *(pl.col(name).cast(kind) for name, kind in COVERAGE.items()))
+
+
 def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | None = None) -> dict[Name, pl.DataFrame]:
     """Mark the gaps during which all series of a provider are silent from start to end.
 
@@ -247,7 +330,7 @@ def _hold(
     end: Moment | None,
     phase: timedelta | None,
 ) -> _PlacedTimes:
-    market, given = calendar(name), check_instants(times, "times")
+    market, given = find_calendar(name), check_instants(times, "times")
     check_timeframe(timeframe)
     if given.null_count():
         raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
@@ -259,12 +342,17 @@ def _hold(
     lo = first if first is not None else given.first()
     hi = last if last is not None else given.last()
     if not isinstance(lo, datetime) or not isinstance(hi, datetime):
-        lo = hi = EPOCH  # neither bars nor a range: nothing is expected
-    elif last is None:
+        nothing = _no_slots()  # neither bars nor a range: nothing is expected
+        return _PlacedTimes(given, nothing, nothing.place(given))
+    if last is None:
         hi += timedelta(microseconds=1)
     held = given.filter((given >= lo) & (given < hi)) if first is not None or last is not None else given
     slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
     return _PlacedTimes(held, slots, slots.place(held))
+
+
+def _no_slots() -> Slots:
+    return Slots.of(1, pl.DataFrame(schema={"first": pl.Int64(), "count": pl.Int64()}))
 
 
 def _gaps(held: _PlacedTimes, timeframe: str) -> pl.DataFrame:

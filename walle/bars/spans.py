@@ -23,6 +23,7 @@ __all__ = [
     "SUMMARY",
     "count_bars",
     "join_spans",
+    "named_times_of",
     "pack",
     "spans_of",
     "steps",
@@ -76,6 +77,12 @@ def times_of(spans: pl.DataFrame) -> pl.Series:
     stop = pl.col("last") + _STEP
     times = spans.select(pl.int_ranges("first", stop, _STEP).alias("timestamp")).to_series().explode()
     return times.drop_nulls().sort().cast(INSTANT)
+
+
+def named_times_of(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return the opening times in the spans of several series: symbol, timestamp."""
+    times = spans.select("symbol", pl.int_ranges("first", pl.col("last") + _STEP, _STEP).alias("timestamp"))
+    return times.explode("timestamp").drop_nulls("timestamp").cast({"timestamp": INSTANT})
 
 
 def count_bars(spans: pl.DataFrame) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from walle.charts.drawing import (
 from walle.decimals import to_float, trim_zeros
 from walle.enums import PRICES
 from walle.errors import InputError
-from walle.timeframe import TIMEFRAMES
+from walle.timeframe import COMMON_TIMEFRAMES, TIMEFRAMES
 
 __all__ = ["candles"]
 
@@ -133,7 +133,8 @@ def _joined(bars: pl.DataFrame, step: timedelta) -> tuple[pl.DataFrame, timedelt
     """Join bars until there are few enough, into whole timeframes where possible."""
     if bars.height <= _CANDLES:
         return bars, step, ""
-    longer = [length for name, length in TIMEFRAMES.items() if length > step and name != "1M"]
+    common = (TIMEFRAMES[name] for name in COMMON_TIMEFRAMES if name != "1M")
+    longer = [length for length in common if length > step]
     count, made = bars.height, bars
     while made.height > _CANDLES:
         step = longer.pop(0) if longer else step * 2

@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from walle.errors import InputError
-from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES
+from walle.timeframe import CALENDAR_TIMEFRAMES, COMMON_TIMEFRAMES, TIMEFRAMES
 
 __all__ = ["Grid", "infer_timeframe"]
 
@@ -41,7 +41,7 @@ def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) ->
     if steps.len() < _LEAST_BARS - 1:
         raise InputError(
             f"{bars.height} bars are too few to tell the timeframe from: say timeframe='1m', or another of "
-            f"{' '.join(TIMEFRAMES)}."
+            f"{' '.join(COMMON_TIMEFRAMES)}."
         )
     counts = steps.value_counts(sort=True).sort(["count", steps.name], descending=[True, False])
     step, count = counts.row(0)
@@ -100,7 +100,7 @@ def _unclear(counts: pl.DataFrame, total: int, *, midnight: bool) -> str:
             "midnight there"
         )
         return text + "."
-    return f"{text}. Say it: timeframe='1m', or another of {' '.join(TIMEFRAMES)}."
+    return f"{text}. Say it: timeframe='1m', or another of {' '.join(COMMON_TIMEFRAMES)}."
 
 
 def _span(microseconds: int) -> str:

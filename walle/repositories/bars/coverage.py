@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise
+from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise, summarise_each
 from walle.bars.grid import CoverageGrid, check_period, count_grid
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
@@ -32,6 +32,10 @@ gaps, and the name of the calendar that defines which bars are expected."""
 SERIES_GAPS = pl.Schema({**GAPS, "reason": pl.String(), "author": pl.String()})
 """The columns of :data:`walle.bars.coverage.GAPS`; then why the bars are missing and who explained it, null where
 unexplained."""
+
+
+_MOST_TIMES = 2_000_000
+"""Opening times that are held at a time."""
 
 
 class Coverage:
@@ -67,6 +71,10 @@ class Coverage:
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
             known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(explanations["symbol"].implode())
             indexed, series = _indexed_coverage(series.filter(known)), series.filter(~known)
+        plain = series.filter(~pl.col("symbol").is_in(explanations["symbol"].implode()))
+        markets = {name: given or own[name] for name in plain["symbol"].unique()}
+        at_once = await self._at_once(plain, markets, start, end, session)
+        series = series.join(at_once, on=["symbol", "timeframe"], how="anti", maintain_order="left")
         wanted = list(series.select("symbol", "timeframe").iter_rows())
         async for (name, period), times in self._series.times_of_each(wanted, start, end, session):
             market, covered = given or own[name], 0
@@ -77,7 +85,36 @@ class Coverage:
                 covered = int(add_explanations(gaps, mine, period).drop_nulls("reason")["missing"].sum())
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
-        return pl.concat([indexed, counted]).sort("symbol", "timeframe")
+        return pl.concat([indexed, at_once, counted]).sort("symbol", "timeframe")
+
+    async def _at_once(
+        self,
+        series: pl.DataFrame,
+        markets: Mapping[str, Calendar],
+        start: Time,
+        end: Time,
+        session: AsyncSession | None,
+    ) -> pl.DataFrame:
+        """Return the coverage of the series whose sessions have their own phases, many at a time."""
+        groups: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        for name, period, bars in series.select("symbol", "timeframe", "bars").iter_rows():
+            if not markets[name].continuous:
+                groups.setdefault((period, id(markets[name])), []).append((name, bars))
+        found = [pl.DataFrame(schema=SERIES_COVERAGE)]
+        for (period, _), members in groups.items():
+            market = markets[members[0][0]]
+            for names in _parts(members):
+                times = await self._series.times_at_once([(name, period) for name in names], start, end, session)
+                if times is None:
+                    return found[0]
+                counted = await self._database.in_thread(
+                    partial(summarise_each, times, names, period, market, start, end)
+                )
+                whole = counted.with_columns(
+                    timeframe=pl.lit(period), explained=pl.lit(0, pl.Int64), calendar=pl.lit(market.name)
+                )
+                found.append(whole.select(list(SERIES_COVERAGE)))
+        return pl.concat(found)
 
     async def grid(
         self,
@@ -188,6 +225,19 @@ def _indexed_coverage(series: pl.DataFrame) -> pl.DataFrame:
         calendar=pl.lit(DEFAULT),
     )
     return summed.select(list(SERIES_COVERAGE)).cast(SERIES_COVERAGE)
+
+
+def _parts(members: Sequence[tuple[str, int]]) -> Iterator[Sequence[str]]:
+    """Split series with their numbers of bars into parts of some million bars."""
+    part: list[str] = []
+    held = 0
+    for name, bars in members:
+        if part and held + bars > _MOST_TIMES:
+            yield part
+            part, held = [], 0
+        part.append(name)
+        held += bars
+    yield part
 
 
 def _silence(

@@ -182,4 +182,13 @@ class StoredBars:
 
 
 def _side_by_side(bars: pl.DataFrame, field: str, names: Sequence[str]) -> pl.DataFrame:
-    return bars.pivot("symbol", on_columns=names, index="timestamp", values=field).sort("timestamp")
+    """Return one field of sorted bars with a column per symbol; a pivot takes a hundred times as long for thousands."""
+    times = bars["timestamp"].unique().sort()
+    places, values = times.search_sorted(bars["timestamp"]), bars[field]
+    empty = pl.Series([None], dtype=values.dtype).new_from_index(0, times.len())
+    columns = dict.fromkeys(names, empty)
+    runs = bars["symbol"].rle().struct.unnest()
+    offsets = runs["len"].cum_sum() - runs["len"]
+    for symbol, offset, length in zip(runs["value"], offsets, runs["len"], strict=True):
+        columns[symbol] = empty.clone().scatter(places.slice(offset, length), values.slice(offset, length))
+    return pl.DataFrame([times, *(column.alias(name) for name, column in columns.items())])

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Series
-from walle.bars.spans import SPANS, spans_of, times_of
+from walle.bars.spans import SPANS, named_times_of, spans_of, times_of
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS
@@ -125,6 +125,21 @@ class StoredSeries:
             }
             for series in part:
                 yield series, _inside(times_of(held.get(series, spans.clear())), start, end)
+
+    async def times_at_once(
+        self, series: Sequence[Series], start: Time, end: Time, session: AsyncSession | None
+    ) -> pl.DataFrame | None:
+        """Return the opening times of some series of one timeframe: symbol, timestamp; None without an index."""
+        if not self._index.exists:
+            return None
+        parts = [
+            await self._index.spans(set(series[at : at + IN_LIST]), session) for at in range(0, len(series), IN_LIST)
+        ]
+        first, last = parse_range(start, end)
+        times = named_times_of(pl.concat(parts))
+        if first is not None:
+            times = times.filter(pl.col("timestamp") >= first)
+        return times if last is None else times.filter(pl.col("timestamp") < last)
 
     async def spans(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
         """Return the opening times of series as spans; a series without missing bars is one span."""
