@@ -669,3 +669,17 @@ def test_a_split_scales_shares_with_which_an_account_opened(store: walle.Store) 
     store.bars.ingest(later, symbol="AAPL", timeframe="1m", progress=False)
     store.cash.append(flow("o", 0, "10", "AAPL", "opening", "AAPL"))
     assert last(store) == {"USD": D(-100 + 750 + 14 * 25)}
+
+
+def test_fills_without_a_run_are_matched_beside_those_with_cash_flows(store: walle.Store) -> None:
+    store.instruments.save(Instrument(symbol="ESZ5", kind="future", quote="USD", multiplier=D(50)))
+    nobody = [dataclasses.replace(each, id=f"x{each.id}", run_id=None) for each in _pair("ESZ5")]
+    prepare(store, [*_pair("ESZ5"), *nobody], {"ESZ5": 100.0})
+    store.cash.append(flow("d", 0, "100", "USD", "deposit"))
+    assert store.fills.trades().select("run_id", "pnl_gross").rows() == [("r", D(500)), (None, D(500))]
+    assert store.fills.costs(by="run", benchmarks="close")["run_id"].to_list() == ["r", None]
+    assert store.fills.audit(rules="outside_bar").height == 2
+
+
+def _pair(symbol: str) -> list[Fill]:
+    return [deal(1, "buy", "1", "100", symbol), deal(2, "sell", "1", "110", symbol)]

@@ -31,7 +31,7 @@ from walle.runs import is_alive, is_this_process, this_process
 from walle.runs.kernel import INITIAL, FoundProcess, decode_kinfo, find_process, place
 
 TELL = "import json, dataclasses, sys; from walle.runs import this_process\n"
-TELL += "print('owner', json.dumps(dataclasses.asdict(this_process()))); sys.stdin.readline()\n"
+TELL += "print('owner', json.dumps(dataclasses.asdict(this_process())), flush=True); sys.stdin.readline()\n"
 ROOT_ONLY = pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="takes root")
 
 

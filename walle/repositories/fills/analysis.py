@@ -83,7 +83,7 @@ class FillAnalysis:
             for part in fills.partition_by("run_id", maintain_order=True):
                 on = prices.get(part["run_id"][0])
                 actions = known.until(ends.get(part["run_id"][0]), on).actions
-                paid = flows.filter(run_id=part["run_id"][0])
+                paid = flows.filter(pl.col("run_id").eq_missing(pl.lit(part["run_id"][0], pl.String)))
                 found.append(chosen(part, facts=known.facts_for(part), actions=actions, prices=on, flows=paid))
             return pl.concat(found).sort("run_id", "symbol", "trade", nulls_last=[True, False, False])
 
