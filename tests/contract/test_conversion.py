@@ -162,3 +162,21 @@ def test_a_bar_of_a_month_ends_with_it(store: walle.Store) -> None:
     assert worth["time"][-12:].to_list() == [*opens[1:], datetime(2026, 1, 1, tzinfo=START.tzinfo)]
     cagr = store.runs.metrics("r", starting_cash=D(1000)).filter(metric="cagr").row(0, named=True)
     assert (cagr["value"], 365.25 / cagr["periods_per_year"]) == (pytest.approx(1.21 ** (365.25 / 365) - 1), 365)
+
+
+def test_returns_and_drawdowns_are_of_the_converted_curve(store: walle.Store) -> None:
+    """A hundred euros, of which ten percent were lost in the middle, while a euro cost a dollar and then two."""
+    prepare(store, [deal(1, "buy", "1", "100", "SAP")], {})
+    store.instruments.save(Instrument(symbol="SAP", kind="stock", quote="EUR"))
+    closes = [100.0] * 20 + [90.0] * 20 + [100.0] * 20
+    frame = bars(60).with_columns(close=pl.Series(closes), open=pl.lit(100.0), high=pl.lit(100.0), low=pl.lit(90.0))
+    store.bars.ingest(frame, symbol="SAP", timeframe="1m", progress=False)
+    times = [START, START + 50 * MINUTE]
+    rates = pl.DataFrame({"time": times, "currency": ["EUR", "EUR"], "rate": [1, 2]})
+    options: dict[str, Any] = {"starting_cash": {"EUR": D(100)}, "currency": "USD", "rates": rates}
+    (month,) = store.runs.returns("r", **options).rows(named=True)
+    assert (month["currency"], month["return"]) == ("USD", pytest.approx(1.0))
+    (fall,) = store.runs.drawdowns("r", **options).rows(named=True)
+    assert (fall["currency"], fall["depth"], fall["amount"]) == ("USD", pytest.approx(-0.1), D(-10))
+    with pytest.raises(walle.InputError, match="into which"):
+        store.runs.returns("r", rates=rates)

@@ -543,6 +543,11 @@ def test_the_commission_on_dust_is_paid_too(store: walle.Store) -> None:
     row = store.fills.trades("r", by="flat", dust=D("0.01")).row(0, named=True)
     assert (row["pnl_gross"], row["fees"], row["pnl_net"]) == (D("199.8"), D(6), D("193.8"))
     assert (row["unrealised"], row["is_open"]) == (D("0.15"), False)
+    for dust, closed in ((None, 0), (D("0.01"), 1)):
+        told = store.runs.metrics("r", dust=dust, wide=True).row(0, named=True)
+        assert told["open_trades"] == 1 - closed and (told["trades"] == 1 or closed == 0)
+    with pytest.raises(walle.InputError, match="dust"):
+        store.runs.metrics("r", dust=D(0))
 
 
 def test_a_fall_from_nothing_has_no_share(store: walle.Store) -> None:

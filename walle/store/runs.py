@@ -445,6 +445,7 @@ class Runs(Part[RunRepository]):
         symbol: str | None = None,
         method: LotMethod = "fifo",
         by: TradeLevel = "flat",
+        dust: Decimal | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         returns: Returns = "session",
@@ -469,6 +470,8 @@ class Runs(Part[RunRepository]):
             What a trade is in the figures of trades: from ``flat`` to flat, or of an ``order`` or ``lot``, as for
             ``store.fills.trades``. Of a position that was never flat the lots are counted, which the reason of
             ``trades`` says.
+        dust : Decimal, optional
+            As for ``store.fills.trades``: a position below it is flat.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
@@ -525,6 +528,7 @@ class Runs(Part[RunRepository]):
                 symbol=symbol,
                 method=method,
                 by=by,
+                dust=dust,
                 timeframe=timeframe,
                 starting_cash=starting_cash,
                 returns=returns,
@@ -545,6 +549,8 @@ class Runs(Part[RunRepository]):
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
 
@@ -555,7 +561,7 @@ class Runs(Part[RunRepository]):
             How many to list, of each currency.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash
+        timeframe, starting_cash, currency, rates
             As for :meth:`equity`.
 
         Returns
@@ -582,7 +588,13 @@ class Runs(Part[RunRepository]):
         return self._call(
             "drawdowns",
             lambda core: core.drawdowns(
-                run_id, top=top, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
+                run_id,
+                top=top,
+                symbol=symbol,
+                timeframe=timeframe,
+                starting_cash=starting_cash,
+                currency=currency,
+                rates=rates,
             ),
         )
 
@@ -594,6 +606,8 @@ class Runs(Part[RunRepository]):
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """List the returns of a run by month, year or session.
 
@@ -604,7 +618,7 @@ class Runs(Part[RunRepository]):
             ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash
+        timeframe, starting_cash, currency, rates
             As for :meth:`equity`.
 
         Returns
@@ -631,6 +645,12 @@ class Runs(Part[RunRepository]):
         return self._call(
             "returns",
             lambda core: core.returns(
-                run_id, period=period, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash
+                run_id,
+                period=period,
+                symbol=symbol,
+                timeframe=timeframe,
+                starting_cash=starting_cash,
+                currency=currency,
+                rates=rates,
             ),
         )

@@ -43,7 +43,7 @@ from walle.runs.metrics import Subject, check_periods, check_returns, check_risk
 from walle.runs.sessions import periods_per_year, session_starts
 from walle.runs.tables import drawdowns, returns_by
 from walle.timeframe import length
-from walle.validation import EPOCH
+from walle.validation import EPOCH, check_decimal
 
 __all__ = ["RunMetrics"]
 
@@ -165,6 +165,7 @@ class RunMetrics:
         symbol: str | None,
         method: str,
         by: str,
+        dust: Decimal | None,
         timeframe: str | None,
         starting_cash: StartingCash | None,
         returns: str,
@@ -178,7 +179,8 @@ class RunMetrics:
     ) -> pl.DataFrame:
         """Return the usual figures of runs."""
         check_method(method)
-        check_rates(currency, rates)
+        if dust is not None:
+            check_decimal(dust, "dust", positive=True)
         check_returns(returns)
         check_risk_free(risk_free)
         if periods is not None:
@@ -186,7 +188,7 @@ class RunMetrics:
         runs = await self._worth(_ids(run_id), symbol, timeframe, starting_cash, session, currency, rates)
         peers = Benchmarks(self._database, benchmark, returns, periods)
         await peers.read([held for held in runs if held.fills.height], session)
-        work = partial(_measured, runs, method, by, returns, periods, risk_free, peers)
+        work = partial(_measured, runs, method, by, dust, returns, periods, risk_free, peers)
         found = await self._database.in_thread(work)
         return widened(found, benchmark=benchmark is not None) if wide else found
 
@@ -197,6 +199,8 @@ class RunMetrics:
         symbol: str | None,
         timeframe: str | None,
         starting_cash: StartingCash | None,
+        currency: str | None,
+        rates: pl.DataFrame | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the deepest falls of a run.
@@ -207,7 +211,9 @@ class RunMetrics:
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise InputError(f"top={top!r}: give how many drawdowns to list, 1 or more.")
-        runs = await self._worth([check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session)
+        runs = await self._worth(
+            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates
+        )
         return await self._database.in_thread(lambda: drawdowns(_curves(runs), top=top))
 
     async def returns(
@@ -217,10 +223,14 @@ class RunMetrics:
         symbol: str | None,
         timeframe: str | None,
         starting_cash: StartingCash | None,
+        currency: str | None,
+        rates: pl.DataFrame | None,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the returns of a run by period."""
-        runs = await self._worth([check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session)
+        runs = await self._worth(
+            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates
+        )
         return await self._database.in_thread(lambda: returns_by(_curves(runs), period=period))
 
     async def _worth(
@@ -234,6 +244,7 @@ class RunMetrics:
         rates: pl.DataFrame | None = None,
     ) -> list[Held]:
         """Read runs, their fills and their bars, each once, and reckon their equity."""
+        check_rates(currency, rates)
         stored: dict[str, Run] = {}
         for at in range(0, len(ids), IN_LIST):
             part = await self._reader.records([models.runs.c.id.in_(ids[at : at + IN_LIST])], session)
@@ -323,12 +334,19 @@ def _curves(runs: Sequence[Held]) -> list[Curve]:
 
 
 def _measured(
-    runs: Sequence[Held], method: str, by: str, returns: str, periods: float | None, risk_free: float, peers: Benchmarks
+    runs: Sequence[Held],
+    method: str,
+    by: str,
+    dust: Decimal | None,
+    returns: str,
+    periods: float | None,
+    risk_free: float,
+    peers: Benchmarks,
 ) -> pl.DataFrame:
     some = [held for held in runs if held.fills.height]
     if not some:
         return pl.DataFrame(schema=METRICS)
-    deals = _deals(some, method, by)
+    deals = _deals(some, method, by, dust)
     subjects = []
     counted: dict[object, float] = {}
     for number, (held, starts) in enumerate(zip(some, _sessions(some), strict=True)):
@@ -344,7 +362,7 @@ def _measured(
     return measured(subjects, returns, risk_free)
 
 
-def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
+def _deals(runs: Sequence[Held], method: str, by: str, dust: Decimal | None) -> list[pl.DataFrame]:
     """Return the trades of each run; those on whose prices nothing depends are matched at once."""
     found: dict[int, pl.DataFrame] = {}
     facts = runs[0].known.facts
@@ -355,7 +373,9 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
     ]
     if plain:
         every = _matched(
-            pl.concat(runs[number].fills for number in plain), by, partial(trades, method=method, facts=facts)
+            pl.concat(runs[number].fills for number in plain),
+            by,
+            partial(trades, method=method, facts=facts, dust=dust),
         )
         by_run = {str(name): part for (name,), part in every.partition_by("run_id", as_dict=True).items()}
         found = {number: by_run.get(runs[number].run_id, every.clear()) for number in plain}
@@ -364,7 +384,9 @@ def _deals(runs: Sequence[Held], method: str, by: str) -> list[pl.DataFrame]:
             prices = None if held.run is None else held.run.prices
             known = held.known
             flows = known.flows.with_columns(run_id=pl.lit(held.run_id))
-            match = partial(trades, method=method, facts=known.facts, actions=known.actions, prices=prices, flows=flows)
+            match = partial(
+                trades, method=method, facts=known.facts, actions=known.actions, prices=prices, flows=flows, dust=dust
+            )
             found[number] = _matched(held.fills, by, match)
     return [_in_currency(found[number], held) for number, held in enumerate(runs)]
 

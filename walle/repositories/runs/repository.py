@@ -625,6 +625,7 @@ class RunRepository:
         symbol: str | None = None,
         method: LotMethod = "fifo",
         by: TradeLevel = "flat",
+        dust: Decimal | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         returns: Returns = "session",
@@ -650,6 +651,8 @@ class RunRepository:
             What a trade is in the figures of trades: from ``flat`` to flat, or of an ``order`` or ``lot``, as for
             ``store.fills.trades``. Of a position that was never flat the lots are counted, which the reason of
             ``trades`` says.
+        dust : Decimal, optional
+            As for ``store.fills.trades``: a position below it is flat.
         timeframe, starting_cash
             As for :meth:`equity`.
         returns : str
@@ -706,6 +709,7 @@ class RunRepository:
             symbol,
             method,
             by,
+            dust,
             timeframe,
             starting_cash,
             returns,
@@ -726,6 +730,8 @@ class RunRepository:
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
@@ -737,7 +743,7 @@ class RunRepository:
             How many to list, of each currency.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash
+        timeframe, starting_cash, currency, rates
             As for :meth:`equity`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -763,7 +769,7 @@ class RunRepository:
         >>> worst["depth"].round(4).item()
         -0.0517
         """
-        return await self._metrics.drawdowns(run_id, top, symbol, timeframe, starting_cash, session)
+        return await self._metrics.drawdowns(run_id, top, symbol, timeframe, starting_cash, currency, rates, session)
 
     async def returns(
         self,
@@ -773,6 +779,8 @@ class RunRepository:
         symbol: str | None = None,
         timeframe: str | None = None,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        currency: str | None = None,
+        rates: pl.DataFrame | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """List the returns of a run by month, year or session.
@@ -784,7 +792,7 @@ class RunRepository:
             ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash
+        timeframe, starting_cash, currency, rates
             As for :meth:`equity`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -810,7 +818,7 @@ class RunRepository:
         >>> months["period"].to_list()
         [datetime.date(2025, 11, 1), datetime.date(2025, 12, 1)]
         """
-        return await self._metrics.returns(run_id, period, symbol, timeframe, starting_cash, session)
+        return await self._metrics.returns(run_id, period, symbol, timeframe, starting_cash, currency, rates, session)
 
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
         """Lock the stored ones of some runs in the order of their ids, which avoids deadlocks, and return them."""
