@@ -467,7 +467,7 @@ class Instrument(Record):
     tick_size, lot_size : Decimal, optional
         The steps of prices and quantities; above 0.
     expires_at : datetime, optional
-        Aware.
+        Aware. The audit asks for it; a position that is held then is settled by a fill at that instant.
     venue : str, optional
     aliases : tuple of str
         Other names of the symbol.

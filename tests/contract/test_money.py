@@ -688,3 +688,14 @@ def test_fills_without_a_run_are_matched_beside_those_with_cash_flows(store: wal
 
 def _pair(symbol: str) -> list[Fill]:
     return [deal(1, "buy", "1", "100", symbol), deal(2, "sell", "1", "110", symbol)]
+
+
+@pytest.mark.parametrize(("late", "found"), [(0, []), (1, ["expired_contract", "outside_bar"])])
+def test_a_fill_at_the_expiry_settles_a_contract(store: walle.Store, late: int, found: list[str]) -> None:
+    ends = START + 20 * MINUTE
+    store.instruments.save(Instrument(symbol="C", kind="option", quote="USD", multiplier=D(100), expires_at=ends))
+    settled = dataclasses.replace(deal(20, "sell", "1", "0", "C"), filled_at=ends + timedelta(microseconds=late))
+    prepare(store, [deal(1, "buy", "1", "2", "C"), settled], {"C": 2.0})
+    assert gained(store) == [(D(-200), D(0), D(-200), "USD")]
+    rules = ["expired_contract", "outside_bar"]
+    assert sorted(store.fills.audit(rules=rules)["rule"]) == found

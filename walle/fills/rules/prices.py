@@ -44,10 +44,14 @@ def _at_their_limits(limited: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
 
 @rule("outside_bar")
 def _outside_bar(evidence: Evidence) -> pl.DataFrame:
-    """The price is beyond the low and high of the bar in which the fill happened, and of one that just ended."""
+    """The price is beyond the low and high of the bar in which the fill happened, and of one that just ended.
+
+    A fill at the instant of its contract's expiry settles it, at a price of its own.
+    """
+    settled = evidence.instrumented.filter(pl.col("filled_at") == pl.col("expires_at")).select("id")
     price, low, high = pl.col("price"), pl.col("low"), pl.col("high")
     ended = price.is_between("ended_low", "ended_high").fill_null(False)
-    found = evidence.barred.filter((price > high) | (price < low), ~ended)
+    found = evidence.barred.filter((price > high) | (price < low), ~ended).join(settled, on="id", how="anti")
     sentence = "fill {} is at {}, but its bar reaches from {} to {}."
     words = pl.format(sentence, "id", price_text, trimmed_text(low), trimmed_text(high))
     return about(found, words, price, pl.when(price > high).then(high).otherwise(low))
