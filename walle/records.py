@@ -209,7 +209,7 @@ class Run(Record):
     account : str, optional
     prices : AdjustedPrices, optional
         What the prices that it traded on are adjusted for: ``raw`` (nothing), ``splits``, or ``all`` (splits and
-        dividends). None: unknown.
+        dividends). None: unknown. The stored bars, which mark it, have to be adjusted for the same.
 
     Raises
     ------

@@ -66,6 +66,10 @@ store.cash.correct("funding-1", reason="booked twice")  # or by=, a cash flow wi
 print(store.cash.read("sma-1").height, store.cash.read("sma-1", corrected=False).height)  # 0 1
 ```
 
+A cash flow in what a symbol trades is no money, but changes the position: coins that come by a transfer
+(`currency="BTC"` of a run that trades `BTC/USD`), shares with which an account opens (`kind="opening"`,
+`currency="AAPL"`). They are marked, sold and split like all others; what they cost is unknown, and so is their profit.
+
 `store.cash.ingest` reads the tables of other programs, with the arguments of `store.fills.ingest`.
 
 ## Corporate actions
