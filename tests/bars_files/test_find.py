@@ -116,7 +116,7 @@ def test_names_of_files(stem: str, symbol: str | None, timeframe: str | None, sc
         ("1m", "1m"),
         ("1M", "1M"),
         ("60m", "1h"),
-        ("90s", None),
+        ("90s", "90s"),
         ("60s", "1m"),
         ("1Min", "1m"),
         ("5T", "5m"),
