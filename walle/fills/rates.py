@@ -110,9 +110,11 @@ def rates_of_frame(frame: pl.DataFrame) -> dict[str, Rate]:
         If columns are missing or of other types, a rate is not above 0, or there are two for one time and currency.
     """
     if not isinstance(frame, pl.DataFrame):
-        raise InputError(f"rates= is a {type(frame).__name__}; give a Polars frame of {', '.join(RATES)}.")
+        kind = type(frame)
+        named = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__name__}"
+        raise InputError(f"rates= is a {named}; give a Polars frame of {', '.join(RATES)}.")
     if lacking := [name for name in RATES if name not in frame.columns]:
-        raise InputError(f"the frame of rates has no column {lacking[0]!r}; it has the columns {', '.join(RATES)}.")
+        raise InputError(f"the frame of rates has no column {lacking[0]!r}; it needs {', '.join(RATES)}.")
     time, currency, rate = (frame[name] for name in RATES)
     if time.dtype == pl.Date:
         time = time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -193,12 +195,18 @@ def notional_in(fills: pl.DataFrame, facts: pl.DataFrame, rates: Mapping[str, Ra
     """
     own = own_fills(fills, facts)
     value = abs(worth(Exact.of(own["price"]), Exact.of(own["quantity"]), own)).decimal("notional")
-    found = value.set((own["settle"] != currency).fill_null(True), None)
-    for name, rate in rates.items():
-        foreign = (own["settle"] == name).fill_null(False)
-        if name != currency and foreign.any():
-            found = rate.convert(value, own["filled_at"]).zip_with(foreign, found)
-    return found.alias("notional")
+    return _converted(value, own["settle"], own["filled_at"], rates, currency).alias("notional")
+
+
+def _converted(
+    amounts: pl.Series, names: pl.Series, times: pl.Series, rates: Mapping[str, Rate], currency: str
+) -> pl.Series:
+    """Return amounts of several currencies in one, each at its own time; null without a rate, but for 0."""
+    found = amounts.set((names != currency).fill_null(True) & (amounts != 0).fill_null(True), None)
+    for name in names.drop_nulls().unique():
+        if name in rates and name != currency:
+            found = rates[name].convert(amounts, times).zip_with((names == name).fill_null(False), found)
+    return found
 
 
 def convert_trades(trades: pl.DataFrame, rates: Mapping[str, Rate], currency: str) -> pl.DataFrame:
@@ -219,28 +227,21 @@ def convert_trades(trades: pl.DataFrame, rates: Mapping[str, Rate], currency: st
     """
     times = trades["exit_time"].fill_null(trades["entry_time"])
 
-    def converted(amounts: pl.Series, names: pl.Series, at: pl.Series) -> pl.Series:
-        found = amounts.set((names != currency).fill_null(True) & (amounts != 0).fill_null(True), None)
-        for name in names.drop_nulls().unique():
-            if name in rates and name != currency:
-                found = rates[name].convert(amounts, at).zip_with((names == name).fill_null(False), found)
-        return found
-
     rows = pl.int_range(trades.height, eager=True).alias("row")
     paid = pl.DataFrame([rows, times.alias("at"), trades["fees_by_currency"].alias("fee")]).explode("fee")
     paid = paid.drop_nulls("fee").unnest("fee")
-    paid = paid.with_columns(converted(paid["amount"], paid["currency"], paid["at"]).alias("amount"))
+    paid = paid.with_columns(_converted(paid["amount"], paid["currency"], paid["at"], rates, currency).alias("amount"))
     sums = paid.group_by("row").agg(fees=pl.col("amount").sum(), lost=pl.col("amount").null_count() > 0)
     joined = rows.to_frame().join(sums, on="row", how="left", maintain_order="left")
     fees = joined["fees"].fill_null(0).cast(DECIMAL).set(joined["lost"].fill_null(False), None)
-    gross = converted(trades["pnl_gross"], trades["currency"], times)
+    gross = _converted(trades["pnl_gross"], trades["currency"], times, rates, currency)
     known = (trades["currency"] == currency).fill_null(False) & trades["pnl_net"].is_not_null()
     known = known & trades["fee_currency"].eq_missing(currency)
     one = pl.Series([Decimal(1)], dtype=DECIMAL).new_from_index(0, trades.height)
     return trades.with_columns(
         trades["pnl_net"].zip_with(known, (gross - fees).cast(DECIMAL)).alias("pnl_net"),
         fees.alias("fees"),
-        converted(one, trades["currency"], times).cast(pl.Float64).alias("rate"),
+        _converted(one, trades["currency"], times, rates, currency).cast(pl.Float64).alias("rate"),
         fee_currency=pl.lit(currency),
     )
 

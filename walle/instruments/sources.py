@@ -47,8 +47,11 @@ def _instrument(item: object) -> Instrument:
     if isinstance(item, Instrument):
         return item
     if isinstance(item, Mapping):
-        own = len(item) > 1 and item.keys() <= _FIELDS
-        return Instrument(**item) if own else read_market(item)
+        if "kind" not in item and not (len(item) > 1 and item.keys() <= _FIELDS):
+            return read_market(item)  # a market of ccxt has no kind, but a type
+        if strange := sorted(map(str, item.keys() - _FIELDS)):
+            raise InputError(f"an instrument has no field {strange[0]!r}; it has {', '.join(sorted(_FIELDS))}.")
+        return Instrument(**item)
     if is_nautilus(item):
         return read_nautilus(item)
     raise InputError(
