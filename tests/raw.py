@@ -40,8 +40,16 @@ TABLES = {
 _OWN_TABLES = "bar_conflicts parked_events offset_resets bar_series bar_index symbol_calendars explained_gaps ingests"
 _MONEY_TABLES = {"instruments", "corporate_actions", "cash_flows", "fill_corrections", "cash_corrections"}
 _MONEY_TABLES |= {"answered_findings"}
-OWN_TABLES = {*_OWN_TABLES.split(), "rejected_bars", "backtest_results", "set_aside_rows", *_MONEY_TABLES}
-FACTS = {"fills", "outbox", "bars", "offset_resets", *_MONEY_TABLES}
+_VERSION_TABLES = {"bar_versions", "bar_extras", "bar_ingests", "provider_changes"}
+OWN_TABLES = {
+    *_OWN_TABLES.split(),
+    "rejected_bars",
+    "backtest_results",
+    "set_aside_rows",
+    *_MONEY_TABLES,
+    *_VERSION_TABLES,
+}
+FACTS = {"fills", "outbox", "bars", "offset_resets", *_MONEY_TABLES, *_VERSION_TABLES}
 HEAD_TABLES = {*TABLES["d4e5f6a7b8c9"], *OWN_TABLES, "alembic_version"}
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)

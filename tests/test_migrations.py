@@ -18,9 +18,9 @@ from walle import migrate, models
 from walle.config import DatabaseConfig
 
 ROOT = Path(__file__).parents[1]
-HEAD = "f3b8d7e9a1c5"
+HEAD = "b7c4e1d9f2a6"
 CHAIN = [*BASES, "e6a1c0d2f4b8", "f7b2d1e3a5c9", "a8c3e2f4b6d0", "b9d4f3a5c7e1", "c0e5a4b6d8f2", "d1f6b5c7e9a3"]
-CHAIN += ["e2a7c6d8f0b4", HEAD]
+CHAIN += ["e2a7c6d8f0b4", "f3b8d7e9a1c5", HEAD]
 
 
 def config(address: str) -> DatabaseConfig:
@@ -119,7 +119,7 @@ def test_the_alembic_command_without_a_database_says_how_to_name_one() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "ALTER TABLE fills ADD COLUMN extra TEXT",
+        "ALTER TABLE fills ADD COLUMN venue TEXT",
         "DROP INDEX idx_fills_run_filled",
         "DROP TABLE bar_conflicts",
     ],
@@ -284,7 +284,10 @@ NEW_COLUMNS = {
         "liquidity text",
         "sequence bigint",
         "account text",
+        "extra jsonb",
+        "recorded_at timestamp with time zone",
     ],
+    "veda_orders": ["account text", "extra jsonb", "recorded_at timestamp with time zone"],
 }
 
 
@@ -343,6 +346,8 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
             "answered_findings",
             "bar_conflicts",
             "bar_index",
+            "bar_ingests",
+            "bar_versions",
             "bars",
             "cash_corrections",
             "explained_gaps",
@@ -352,6 +357,7 @@ def test_on_postgresql_head_has_float_bars_wide_keys_and_no_ceilings(postgres_ad
             "offset_resets",
             "outbox",
             "parked_events",
+            "provider_changes",
             "rejected_bars",
             "set_aside_rows",
         )

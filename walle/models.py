@@ -15,8 +15,11 @@ __all__ = [
     "answered_findings",
     "backtest_results",
     "bar_conflicts",
+    "bar_extras",
     "bar_index",
+    "bar_ingests",
     "bar_series",
+    "bar_versions",
     "bars",
     "cash_corrections",
     "cash_flows",
@@ -32,6 +35,7 @@ __all__ = [
     "orders",
     "outbox",
     "parked_events",
+    "provider_changes",
     "rejected_bars",
     "runs",
     "set_aside_rows",
@@ -51,6 +55,7 @@ REVISIONS = (
     "d1f6b5c7e9a3",
     "e2a7c6d8f0b4",
     "f3b8d7e9a1c5",
+    "b7c4e1d9f2a6",
 )
 """The chain from the oldest revision to the newest; a test compares it with the migrations."""
 
@@ -74,6 +79,10 @@ FACTS = (
     "fill_corrections",
     "cash_corrections",
     "answered_findings",
+    "bar_versions",
+    "bar_extras",
+    "bar_ingests",
+    "provider_changes",
 )
 """The tables whose rows never change; older schemas lack the later ones."""
 
@@ -173,6 +182,9 @@ orders = sa.Table(
     *(sa.Column(name, UtcInstant) for name in ("submitted_at", "filled_at", "cancelled_at")),
     sa.Column("reject_reason", sa.Text),
     sa.Column("error_code", sa.Text),
+    sa.Column("account", sa.Text),
+    sa.Column("extra", Json, doc="what an engine says beside it"),
+    sa.Column("recorded_at", UtcInstant, doc="of the latest snapshot; null: before this was kept"),
     sa.Index("ix_veda_orders_client_order_id", "client_order_id", unique=True),
     sa.Index("ix_veda_orders_run_id", "run_id"),
     sa.Index("ix_veda_orders_symbol", "symbol"),
@@ -193,6 +205,46 @@ bars = sa.Table(
     sqlite_autoincrement=True,
 )
 
+bar_extras = sa.Table(
+    "bar_extras",
+    metadata,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("timeframe", sa.Text, primary_key=True),
+    sa.Column("timestamp", UtcInstant, primary_key=True),
+    sa.Column("extra", Json, nullable=False, doc="the further columns of the first version of a bar, by name"),
+)
+
+bar_versions = sa.Table(
+    "bar_versions",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True, doc="a later version has a higher one"),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("timestamp", UtcInstant, nullable=False),
+    *(sa.Column(name, sa.Double, doc="null: withdrawn") for name in OHLCV),
+    sa.Column("extra", Json),
+    sa.Column("provisional", sa.Boolean, nullable=False, doc="stored before the bar had ended"),
+    sa.Column("ingest", sa.BigInteger, nullable=False, doc="the id in ingests"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Index("ix_bar_versions_bar", "symbol", "timeframe", "timestamp"),
+    sqlite_autoincrement=True,
+)
+
+bar_ingests = sa.Table(
+    "bar_ingests",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("ingest", sa.BigInteger, nullable=False, doc="the id in ingests"),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("bars", sa.BigInteger, nullable=False, doc="how many it brought"),
+    sa.Column("runs", sa.LargeBinary, nullable=False, doc="their opening times, packed"),
+    sa.Index("ix_bar_ingests_series", "symbol", "timeframe", "ingest"),
+    sqlite_autoincrement=True,
+)
+
 bar_conflicts = sa.Table(
     "bar_conflicts",
     metadata,
@@ -200,10 +252,12 @@ bar_conflicts = sa.Table(
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("timeframe", sa.Text, nullable=False),
     sa.Column("timestamp", UtcInstant, nullable=False),
-    *(sa.Column(f"stored_{name}", sa.Double, nullable=False) for name in OHLCV),
+    *(sa.Column(f"stored_{name}", sa.Double, doc="null: withdrawn") for name in OHLCV),
     *(sa.Column(name, sa.Double, nullable=False) for name in OHLCV),
     sa.Column("source", sa.Text, doc="where the refused version came from"),
     sa.Column("detected_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Column("stored_extra", Json),
+    sa.Column("extra", Json),
     sa.UniqueConstraint("symbol", "timeframe", "timestamp", *OHLCV, name="uq_bar_conflict"),
     sqlite_autoincrement=True,
 )
@@ -214,7 +268,22 @@ bar_series = sa.Table(
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("timeframe", sa.Text, primary_key=True),
     sa.Column("phase", sa.BigInteger, doc="microseconds after the clock's grid at which its bars open; null for dates"),
-    sa.Column("provider", sa.Text, doc="who delivered it first"),
+    sa.Column("provider", sa.Text, doc="who delivers it"),
+    sa.Column("columns", Json, doc="its columns beside OHLCV, and their types"),
+)
+
+provider_changes = sa.Table(
+    "provider_changes",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True, autoincrement=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("previous", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sqlite_autoincrement=True,
 )
 
 bar_index = sa.Table(
@@ -264,7 +333,7 @@ ingests = sa.Table(
     "ingests",
     metadata,
     sa.Column("id", big_key(), primary_key=True, autoincrement=True),
-    sa.Column("source", sa.Text, nullable=False, doc="file or frame"),
+    sa.Column("source", sa.Text, nullable=False, doc="file, frame, records, accept, withdraw or noticed"),
     sa.Column("name", sa.Text, doc="of the file"),
     sa.Column("checksum", sa.Text, doc="SHA-256 of the file"),
     sa.Column("settings", Json, doc="what the caller said about the rows"),
@@ -276,7 +345,11 @@ ingests = sa.Table(
     sa.Column("duplicates", sa.BigInteger, nullable=False),
     sa.Column("conflicts", sa.BigInteger, nullable=False),
     sa.Column("rejected", sa.BigInteger, nullable=False),
-    sa.Column("ingested_at", UtcInstant, nullable=False, server_default=utc_now()),
+    sa.Column("ingested_at", UtcInstant, nullable=False, server_default=utc_now(), doc="ascends with the id"),
+    sa.Column("corrected", sa.BigInteger, doc="bars of which it brought a further version"),
+    sa.Column("unfinished", sa.BigInteger, doc="rows that were left out because their bars had not ended"),
+    sa.Column("reason", sa.Text),
+    sa.Column("author", sa.Text),
     sa.Index("ix_ingests_checksum", "checksum"),
     sqlite_autoincrement=True,
 )
@@ -333,6 +406,8 @@ fills = sa.Table(
     sa.Column("liquidity", sa.Text),
     sa.Column("sequence", sa.BigInteger, doc="orders fills of one instant: given, or the order of arrival"),
     sa.Column("account", sa.Text),
+    sa.Column("extra", Json, doc="what an engine or venue says beside it"),
+    sa.Column("recorded_at", UtcInstant, doc="null: before this was kept, or by another program"),
     sa.Index("idx_fills_order_filled", "order_id", "filled_at"),
     sa.Index("idx_fills_run_filled", "run_id", "filled_at"),
     sa.Index("ix_fills_sequence", "sequence"),

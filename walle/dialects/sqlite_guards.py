@@ -55,6 +55,7 @@ _HELPERS = {
 }
 _KEYS = dict.fromkeys(FACTS, ("id",)) | {
     "bars": ("symbol", "timeframe", "timestamp"),
+    "bar_extras": ("symbol", "timeframe", "timestamp"),
     "fill_corrections": ("fill_id",),
     "cash_corrections": ("cash_flow_id",),
 }
