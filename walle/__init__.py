@@ -54,6 +54,7 @@ from walle.errors import (
     CashFlowConflict,
     ConfigurationError,
     Conflict,
+    ConflictingBars,
     ConsumerBusy,
     ConsumerFenced,
     DatabaseBusy,
@@ -87,6 +88,7 @@ from walle.errors import (
     StorageFull,
     StoreClosed,
     StoreForked,
+    UnfinishedBars,
     UnknownAction,
     UnknownCalendar,
     UnknownCashFlow,
@@ -103,7 +105,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import EmptySeriesWarning
+from walle.notices import AsOfWarning, EmptySeriesWarning, UnfinishedBarsWarning
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -146,6 +148,7 @@ __all__ = [
     "ActionKind",
     "AdjustedPrices",
     "AlreadyCorrected",
+    "AsOfWarning",
     "AuthenticationFailed",
     "BacktestResult",
     "BacktestResultRepository",
@@ -157,6 +160,7 @@ __all__ = [
     "CashFlowRepository",
     "ConfigurationError",
     "Conflict",
+    "ConflictingBars",
     "Consumer",
     "ConsumerBusy",
     "ConsumerFenced",
@@ -224,6 +228,8 @@ __all__ = [
     "StoreForked",
     "StoreStatus",
     "TimeInForce",
+    "UnfinishedBars",
+    "UnfinishedBarsWarning",
     "UnknownAction",
     "UnknownCalendar",
     "UnknownCashFlow",

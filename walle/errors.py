@@ -9,6 +9,8 @@ WalleError
 ├── InputError (ValueError)             an argument or input that is not allowed
 │   ├── InvalidRows                     rows of an ingest that are not valid orders, fills or cash flows
 │   │   └── InvalidBars                 rows of an ingest that are not valid bars
+│   ├── ConflictingBars                 bars that are stored with other values, which were to raise
+│   ├── UnfinishedBars                  bars that have not ended yet, which were to raise
 │   ├── FilesRefused                    some of several files could not be ingested
 │   ├── EventTooLarge                   an event larger than the limit
 │   ├── UnknownTimeframe
@@ -64,6 +66,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     import polars as pl
@@ -75,6 +78,7 @@ __all__ = [
     "CashFlowConflict",
     "ConfigurationError",
     "Conflict",
+    "ConflictingBars",
     "ConsumerBusy",
     "ConsumerFenced",
     "DatabaseBusy",
@@ -108,6 +112,7 @@ __all__ = [
     "StorageFull",
     "StoreClosed",
     "StoreForked",
+    "UnfinishedBars",
     "UnknownAction",
     "UnknownCalendar",
     "UnknownCashFlow",
@@ -203,6 +208,49 @@ class InvalidRows(InputError):
 
 class InvalidBars(InvalidRows):
     """Some rows of an ingest are not valid bars; the call wrote nothing."""
+
+
+class ConflictingBars(InputError):
+    """Bars of a source are stored with other values, and ``on_conflict="raise"``; the call wrote nothing.
+
+    Attributes
+    ----------
+    conflict_rows : polars.DataFrame
+        symbol, timeframe, timestamp, stored_open..stored_volume, open..volume.
+    """
+
+    def __init__(self, conflict_rows: pl.DataFrame, source: str | None) -> None:
+        first = conflict_rows.row(0, named=True)
+        shown = [f"{name} {first[f'stored_{name}']!r} and {first[name]!r}" for name in ("close", "volume")]
+        count = conflict_rows.height
+        super().__init__(
+            f"{'1 bar is' if count == 1 else f'{count:,} bars are'} stored with other values, so nothing of "
+            f"{'the source' if source is None else source} was written: the first is {first['symbol']} "
+            f"{first['timeframe']} {first['timestamp'].isoformat()} (stored and given: {', '.join(shown)}). "
+            "on_conflict='keep' stores the others and keeps these as conflicts; on_conflict='correct', reason='...' "
+            "stores them as further versions. The error's .conflict_rows has them all."
+        )
+        self.conflict_rows = conflict_rows
+
+
+class UnfinishedBars(InputError):
+    """Bars of a source have not ended yet, and ``unfinished="raise"``; the call wrote nothing.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        The columns of bars.
+    """
+
+    def __init__(self, rows: pl.DataFrame, clock: datetime) -> None:
+        first = rows.row(0, named=True)
+        super().__init__(
+            f"{'1 bar has' if rows.height == 1 else f'{rows.height:,} bars have'} not ended by {clock.isoformat()}, so "
+            f"nothing was written: the first is {first['symbol']} {first['timeframe']} "
+            f"{first['timestamp'].isoformat()}. unfinished='drop' leaves them out, unfinished='keep' stores them as "
+            "provisional ones, which the next ingest replaces. The error's .rows has them all."
+        )
+        self.rows = rows
 
 
 class FilesRefused(InputError):

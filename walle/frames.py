@@ -12,6 +12,7 @@ __all__ = [
     "BARS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
+    "BAR_VERSIONS",
     "CALENDARS",
     "CASH_CORRECTIONS",
     "CASH_FLOWS",
@@ -63,12 +64,29 @@ BAR_CONFLICTS = pl.Schema(
         **_OHLCV,
     }
 )
-"""One row is a bar that was ingested again with other values: the stored ones, which stay, and the refused ones. No
-nulls."""
+"""One row is a bar that was ingested again with other values: the stored ones, which stay (null if the bar
+was withdrawn), and the refused ones."""
 
 STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
 """One row is a conflict as it is stored: as above, with the provider of the refused version and the time (UTC) at which
 it was ingested."""
+
+BAR_VERSIONS = pl.Schema(
+    {
+        **_SERIES,
+        "timestamp": INSTANT,
+        "version": pl.Int64(),
+        **_OHLCV,
+        "provisional": pl.Boolean(),
+        "ingest": pl.Int64(),
+        "reason": pl.String(),
+        "author": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row is a version of a bar, numbered from 1: its values (null: the bar was withdrawn), whether it was stored
+before the bar had ended, the id of the ingest that brought it (null: unknown), why and by whom it was stored (null for
+the first), and when (UTC)."""
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its position in the source from 0, the values that could be read, and the reason."""
@@ -77,9 +95,10 @@ KEPT_REJECTED = pl.Schema({"ingest": pl.Int64(), "name": pl.String(), **REJECTED
 """One row is a refused row as it is kept under quarantine: as above, with the id of the ingest and the name of the file
 (null for a frame)."""
 
-_COUNTS: dict[str, pl.DataType] = {
-    name: pl.Int64() for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")
-}
+COUNTS: dict[str, pl.DataType] = dict.fromkeys(
+    ("rows", "inserted", "duplicates", "conflicts", "rejected", "corrected", "unfinished"), pl.Int64()
+)
+"""What an ingest of bars counts."""
 
 INGESTS = pl.Schema(
     {
@@ -90,18 +109,21 @@ INGESTS = pl.Schema(
         "settings": pl.String(),
         "provider": pl.String(),
         **_SERIES,
-        **_COUNTS,
+        **COUNTS,
         "ingested_at": INSTANT,
+        "reason": pl.String(),
+        "author": pl.String(),
     }
 )
-"""One row is an ingest: ``source`` is file or frame; ``name`` and ``checksum`` (SHA-256) are the file's; ``settings``
-holds the caller's arguments about its rows, as JSON; ``symbol`` and ``timeframe`` are null where there were several."""
+"""One row is an ingest: ``source`` is file, frame, records, accept, withdraw or noticed (bars of another program);
+``name`` and ``checksum`` (SHA-256) are the file's; ``settings`` holds the caller's arguments about its rows, as JSON;
+``symbol`` and ``timeframe`` are null where there were several."""
 
 INGESTED_FILES = pl.Schema(
     {
         "path": pl.String(),
         **_SERIES,
-        **_COUNTS,
+        **COUNTS,
         "skipped": pl.Boolean(),
         "error": pl.String(),
     }

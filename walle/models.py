@@ -345,12 +345,13 @@ ingests = sa.Table(
     sa.Column("duplicates", sa.BigInteger, nullable=False),
     sa.Column("conflicts", sa.BigInteger, nullable=False),
     sa.Column("rejected", sa.BigInteger, nullable=False),
-    sa.Column("ingested_at", UtcInstant, nullable=False, server_default=utc_now(), doc="ascends with the id"),
+    sa.Column("ingested_at", UtcInstant, nullable=False, server_default=utc_now()),
     sa.Column("corrected", sa.BigInteger, doc="bars of which it brought a further version"),
     sa.Column("unfinished", sa.BigInteger, doc="rows that were left out because their bars had not ended"),
     sa.Column("reason", sa.Text),
     sa.Column("author", sa.Text),
     sa.Index("ix_ingests_checksum", "checksum"),
+    sa.Index("ix_ingests_time", "ingested_at"),
     sqlite_autoincrement=True,
 )
 

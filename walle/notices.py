@@ -8,7 +8,7 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["EmptySeriesWarning", "holding", "warn"]
+__all__ = ["AsOfWarning", "EmptySeriesWarning", "UnfinishedBarsWarning", "holding", "warn"]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
@@ -18,6 +18,18 @@ class EmptySeriesWarning(UserWarning):
     """Some of the symbols that were read together have no bars in the range."""
 
     __module__ = "walle"  # the name under which users import it
+
+
+class UnfinishedBarsWarning(UserWarning):
+    """Some bars of an ingest had not ended, and were left out."""
+
+    __module__ = "walle"
+
+
+class AsOfWarning(UserWarning):
+    """Of some bars it is unknown when they were stored; they count at every as-of."""
+
+    __module__ = "walle"
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "Floats",
     "GridPeriod",
     "LotMethod",
+    "OnConflict",
     "OnInvalid",
     "OnPoison",
     "ReturnPeriod",
@@ -17,10 +18,17 @@ __all__ = [
     "ShortfallLevel",
     "StartPlace",
     "TradeLevel",
+    "Unfinished",
 ]
 
 OnInvalid = Literal["raise", "quarantine"]
 """How to treat invalid rows: raise and store nothing, or store the valid rows and set the others aside."""
+
+OnConflict = Literal["keep", "raise", "correct"]
+"""How to treat bars that are stored with other values: keep those, refuse the source, or store a further version."""
+
+Unfinished = Literal["drop", "raise", "keep"]
+"""How to treat bars that have not ended: leave them out, refuse the source, or store them as provisional."""
 
 Floats = Literal["refuse", "shortest"]
 """How to treat money in floats: raise, or take the decimal in the float's shortest text."""

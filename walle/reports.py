@@ -9,11 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from walle.frames import BAR_CONFLICTS, INGESTED_FILES, REJECTED_BARS
+from walle.frames import BAR_CONFLICTS, COUNTS, INGESTED_FILES, REJECTED_BARS
 
 __all__ = ["FileOutcome", "IngestReport"]
 
-_COUNTS = ("inserted", "updated", "duplicates", "conflicts", "rejected")
+_COUNTS = ("inserted", "updated", "corrected", "duplicates", "conflicts", "unfinished", "rejected")
+_SELDOM = ("updated", "corrected", "unfinished")
+"""Counts that are shown only where they are not 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,15 @@ class FileOutcome:
     duplicates: int = 0
     conflicts: int = 0
     rejected: int = 0
+    corrected: int = 0
+    unfinished: int = 0
     skipped: bool = False
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """The outcome of an ingest: ``rows == inserted + updated + duplicates + conflicts + rejected``.
+    """The outcome of an ingest; ``rows`` is the sum of its counts.
 
     Parameters
     ----------
@@ -46,15 +50,19 @@ class IngestReport:
         Rows that were already stored with the same values.
     conflicts : int
         Rows that were already stored with other values; the stored ones stay.
+    corrected : int
+        Bars that were stored with other values, or unfinished, and have a further version now.
+    unfinished : int
+        Rows that were left out because their bars had not ended.
     rejected : int
         Rows that are not valid bars, orders, fills or cash flows.
     rejected_rows : polars.DataFrame
         For bars: row, symbol, timeframe, timestamp, open, high, low, close, volume, reason. For others: the columns of
         :data:`walle.frames.REJECTED_ORDERS`, ``REJECTED_FILLS`` and ``REJECTED_CASH_FLOWS``.
     conflict_rows : polars.DataFrame
-        For bars: symbol, timeframe, timestamp, stored_open..stored_volume (the stored values, which stay), open..volume
-        (the refused values); sorted. For others: the columns of :data:`walle.frames.ORDER_CONFLICTS`,
-        ``FILL_CONFLICTS`` and ``CASH_FLOW_CONFLICTS``.
+        For bars: symbol, timeframe, timestamp, stored_open..stored_volume (the stored values, which stay; null if
+        the bar was withdrawn), open..volume (the refused values); sorted. For others: the columns of
+        :data:`walle.frames.ORDER_CONFLICTS`, ``FILL_CONFLICTS`` and ``CASH_FLOW_CONFLICTS``.
     outcomes : tuple of FileOutcome
         One for each file; see :attr:`files`.
     """
@@ -64,6 +72,8 @@ class IngestReport:
     duplicates: int = 0
     conflicts: int = 0
     rejected: int = 0
+    corrected: int = 0
+    unfinished: int = 0
     rejected_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_BARS))
     conflict_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BAR_CONFLICTS))
     outcomes: tuple[FileOutcome, ...] = ()
@@ -72,16 +82,17 @@ class IngestReport:
     def files(self) -> pl.DataFrame:
         """The outcome of each file.
 
-        path, symbol, timeframe (null for several), rows, inserted, duplicates, conflicts, rejected, skipped (whether it
-        was ingested before), error (why it was refused); empty for an ingest of a frame.
+        path, symbol, timeframe (null for several), rows, inserted, duplicates, conflicts, rejected, corrected,
+        unfinished, skipped (whether it was ingested before), error (why it was refused); empty for an ingest of
+        a frame.
         """
         rows = [dataclasses.asdict(outcome) for outcome in self.outcomes]
         return pl.DataFrame(rows, schema=INGESTED_FILES)
 
     @property
     def counts(self) -> dict[str, Any]:
-        """The numbers of bars as they are stored with an ingest: rows, inserted, duplicates, conflicts, rejected."""
-        return {name: getattr(self, name) for name in ("rows", "inserted", "duplicates", "conflicts", "rejected")}
+        """The numbers of bars as they are stored with an ingest."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     @property
     def skipped(self) -> int:
@@ -91,7 +102,7 @@ class IngestReport:
     @property
     def rows(self) -> int:
         """The number of rows in the source."""
-        return self.inserted + self.updated + self.duplicates + self.conflicts + self.rejected
+        return sum(getattr(self, name) for name in _COUNTS)
 
     @staticmethod
     def total(reports: Iterable[IngestReport]) -> IngestReport:
@@ -112,7 +123,7 @@ class IngestReport:
 
     def __repr__(self) -> str:
         """Show the counts in one line."""
-        files, updated = "", f"{self.updated:,} updated, " if self.updated else ""
+        files, seldom = "", "".join(f"{getattr(self, name):,} {name}, " for name in _SELDOM if getattr(self, name))
         if self.outcomes:
             refused = sum(outcome.error is not None for outcome in self.outcomes)
             skipped = f", {self.skipped:,} ingested before" if self.skipped else ""
@@ -120,7 +131,7 @@ class IngestReport:
             files += f"{skipped}{f', {refused:,} refused' if refused else ''} (.files); "
         return (
             f"IngestReport({files}{self.rows:,} rows: {self.inserted:,} inserted, "
-            f"{updated}{self.duplicates:,} duplicates, "
+            f"{seldom}{self.duplicates:,} duplicates, "
             f"{self.conflicts:,} conflicts{' (.conflict_rows)' if self.conflicts else ''}, "
             f"{self.rejected:,} rejected{' (.rejected_rows)' if self.rejected else ''})"
         )
@@ -129,7 +140,7 @@ class IngestReport:
         cells = "".join(
             f"<tr><td style='text-align:left'>{name}</td><td>{getattr(self, name):,}</td></tr>"
             for name in _COUNTS
-            if self.updated or name != "updated"
+            if getattr(self, name) or name not in _SELDOM
         )
         tables = ""
         for title, frame in (

@@ -38,8 +38,10 @@ __all__ = [
     "UtcInstant",
     "big_key",
     "bounded_text",
+    "clock",
     "listed_member",
     "member",
+    "microseconds",
     "plain_member",
     "resembles",
     "utc_now",
@@ -170,6 +172,26 @@ def _now_in_microseconds(element: utc_now, compiler: SQLCompiler, **options: Any
     return f"({seconds} + CAST(substr(strftime('%f', 'now'), 4, 3) AS INTEGER) * 1000)"
 
 
+class clock(FunctionElement[datetime]):
+    """The database's clock at this moment, even inside a transaction; later than another instant, if one is given."""
+
+    type: UtcInstant = UtcInstant()
+    inherit_cache = True
+
+
+@compiles(clock)
+def _at_once(element: clock, compiler: SQLCompiler, **options: Any) -> str:
+    after = [compiler.process(clause, **options) for clause in element.clauses]
+    return f"greatest(clock_timestamp(), {after[0]} + interval '1 microsecond')" if after else "clock_timestamp()"
+
+
+@compiles(clock, "sqlite")
+def _at_once_in_microseconds(element: clock, compiler: SQLCompiler, **options: Any) -> str:
+    now = compiler.process(utc_now(), **options)
+    after = [compiler.process(clause, **options) for clause in element.clauses]
+    return f"max({now}, coalesce({after[0]} + 1, 0))" if after else now
+
+
 def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
     """Return the expression that reads a column in its wire form.
 
@@ -191,6 +213,15 @@ def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
         # always cast to float8, since a float8 cast to numeric keeps only 15 digits; no effect on our own tables
         return column if dialect == "sqlite" else sa.cast(column, sa.Double())
     return column
+
+
+def microseconds(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
+    """Return the expression that reads an instant as microseconds since 1970 UTC, and any other column as it is."""
+    if not isinstance(column.type, UtcInstant):
+        return column
+    if dialect == "sqlite":
+        return sa.type_coerce(column, sa.Integer())
+    return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger())
 
 
 def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: bool = False) -> sa.ColumnElement[str]:

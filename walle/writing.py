@@ -20,6 +20,7 @@ from walle.dialects.wire_frames import from_rows, wired
 from walle.errors import SchemaOutdated
 from walle.interrupts import cancelled_by_interrupt, to_the_end
 from walle.models import HEAD, REVISIONS
+from walle.types import microseconds
 
 __all__ = ["Writer", "concat", "require_head"]
 
@@ -102,6 +103,24 @@ class Writer:
         if bulk:
             await self.dialect.begin_bulk_insert(self.connection, table)
         inserted = (await self.execute(statement)).rowcount
+        if bulk:
+            await self.dialect.end_bulk_insert(self.connection, table)
+        return inserted
+
+    async def insert_returning(
+        self, table: sa.Table, statement: sa.Insert, rows: int, schema: Mapping[str, pl.DataType]
+    ) -> pl.DataFrame:
+        """Run an insert as :meth:`insert` does, and return some columns of the inserted rows, instants as integers."""
+        columns = [microseconds(table.c[name], self.dialect.name) for name in schema]
+        bulk = rows >= BULK_ROWS
+        if bulk:
+            await self.dialect.begin_bulk_insert(self.connection, table)
+        result = await self.execute(statement.returning(*columns))
+        counted = {name: pl.Int64() if kind.is_temporal() else kind for name, kind in schema.items()}
+        parts = (
+            from_rows([tuple(row) for row in some], counted, counted=True) for some in result.partitions(BATCH_ROWS)
+        )
+        inserted = concat(parts, counted)
         if bulk:
             await self.dialect.end_bulk_insert(self.connection, table)
         return inserted

@@ -87,6 +87,7 @@ def upgrade() -> None:
     for table, columns in COLUMNS.items():
         for name, kind in columns.items():
             op.add_column(table, sa.Column(name, kind))
+    op.create_index("ix_ingests_time", "ingests", ["ingested_at"])
     with op.batch_alter_table("bar_conflicts") as batch:
         for name in OHLCV:
             batch.alter_column(f"stored_{name}", existing_type=sa.Double(), nullable=True)
@@ -103,6 +104,7 @@ def downgrade() -> None:
     with op.batch_alter_table("bar_conflicts") as batch:
         for name in OHLCV:
             batch.alter_column(f"stored_{name}", existing_type=sa.Double(), nullable=False)
+    op.drop_index("ix_ingests_time", "ingests")
     for table, columns in COLUMNS.items():
         for name in columns:
             op.drop_column(table, name)

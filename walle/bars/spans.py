@@ -23,13 +23,15 @@ __all__ = [
     "SUMMARY",
     "count_bars",
     "join_spans",
-    "named_times_of",
+    "keys_of",
     "pack",
     "spans_of",
     "steps",
     "summaries",
     "times_of",
     "unpack",
+    "within",
+    "without",
 ]
 
 SPANS = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": pl.Int64(), "last": pl.Int64()})
@@ -79,10 +81,36 @@ def times_of(spans: pl.DataFrame) -> pl.Series:
     return times.drop_nulls().sort().cast(INSTANT)
 
 
-def named_times_of(spans: pl.DataFrame) -> pl.DataFrame:
-    """Return the opening times in the spans of several series: symbol, timestamp."""
-    times = spans.select("symbol", pl.int_ranges("first", pl.col("last") + _STEP, _STEP).alias("timestamp"))
+def keys_of(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return the opening times in spans: symbol, timeframe, timestamp."""
+    times = spans.select(*_SERIES, pl.int_ranges("first", pl.col("last") + _STEP, _STEP).alias("timestamp"))
     return times.explode("timestamp").drop_nulls("timestamp").cast({"timestamp": INSTANT})
+
+
+def within(keys: pl.DataFrame, spans: pl.DataFrame) -> pl.Series:
+    """Return whether each key (symbol, timeframe, timestamp) is an opening time in joined spans: Boolean."""
+    times = keys.select(*_SERIES, first=pl.col("timestamp").to_physical(), step=_STEP).with_row_index("place")
+    # spans of other phases may overlap, so each phase is searched alone
+    phase = (pl.col("first") % pl.col("step")).alias("phase")
+    starts = spans.with_columns(step=_STEP).with_columns(phase).drop("step").sort("first")
+    found = (
+        times.with_columns(phase)
+        .sort("first")
+        .join_asof(starts, on="first", by=[*_SERIES, "phase"], check_sortedness=False)
+    )
+    return found.sort("place").select(inside=(pl.col("first") <= pl.col("last")).fill_null(False)).to_series()
+
+
+def without(spans: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """Return joined spans without some opening times (symbol, timeframe, timestamp)."""
+    gone = keys.filter(within(keys, spans)).select(*_SERIES, time=pl.col("timestamp").to_physical()).unique()
+    if gone.is_empty():
+        return spans
+    series = gone.select(_SERIES).unique()
+    kept, cut = (spans.join(series, on=_SERIES, how=how, maintain_order="left") for how in ("anti", "semi"))
+    times = cut.select(*_SERIES, time=pl.int_ranges("first", pl.col("last") + _STEP, _STEP)).explode("time")
+    left = times.join(gone, on=[*_SERIES, "time"], how="anti", maintain_order="left")
+    return join_spans(pl.concat([kept, spans_of(left.rename({"time": "timestamp"}))]))
 
 
 def count_bars(spans: pl.DataFrame) -> pl.DataFrame:

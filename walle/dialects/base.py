@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -296,6 +297,11 @@ class Dialect(ABC):
         """The column that keeps staged rows in their original order; None if there is none."""
         return None
 
+    @property
+    @abstractmethod
+    def physical_order(self) -> str:
+        """The column of a staged table by which its rows lie in the order in which they were staged."""
+
     @abstractmethod
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
@@ -344,6 +350,22 @@ class Dialect(ABC):
     @abstractmethod
     async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Hold off every other transaction that does the same for this table, until this one ends."""
+
+    @abstractmethod
+    def writers_of(self, table: sa.Table, before: datetime | None) -> sa.ColumnElement[str] | None:
+        """Return an expression that names the other open transactions that have written to a table.
+
+        Parameters
+        ----------
+        table : Table
+        before : datetime, optional
+            Leave out transactions that are known to have begun later.
+
+        Returns
+        -------
+        ColumnElement or None
+            Names joined by commas; None where there is one writer at a time.
+        """
 
     @abstractmethod
     async def begin_indexing(self, connection: AsyncConnection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,7 @@ from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
 from walle.dialects.base import BATCH_ROWS, CheckResult, Dialect, ReadJob
 from walle.dialects.postgresql_examine import examine
-from walle.dialects.postgresql_outbox import PostgreSQLOutbox
+from walle.dialects.postgresql_outbox import PostgreSQLOutbox, locks_of_writers
 from walle.dialects.postgresql_settings import Settings, options_of
 from walle.dialects.wire_frames import from_arrow
 from walle.errors import (
@@ -43,6 +44,7 @@ from walle.errors import (
     UnreadableRow,
     WalleError,
 )
+from walle.frames import BARS
 from walle.validation import json_text, parse_json
 
 __all__ = ["PostgreSQLDialect"]
@@ -248,6 +250,11 @@ class PostgreSQLDialect(Dialect):
 
     # writing in columns
 
+    @property
+    def physical_order(self) -> str:
+        """The place in the table: it is filled in order, and nothing is updated."""
+        return "ctid"
+
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
     ) -> sa.TableClause:
@@ -277,7 +284,7 @@ class PostgreSQLDialect(Dialect):
     async def _copy(self, connection: AsyncConnection, target: str, frame: pl.DataFrame) -> None:
         driver = (await connection.get_raw_connection()).driver_connection
         assert isinstance(driver, psycopg.AsyncConnection)
-        bars = frame.schema.get("open") == pl.Float64
+        bars = set(frame.columns) == set(BARS) and frame.schema["open"] == pl.Float64
         form = "BINARY" if bars else "CSV"
         table = sql.SQL(".").join(map(sql.Identifier, target.split(".")))
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
@@ -302,6 +309,16 @@ class PostgreSQLDialect(Dialect):
         """Take an advisory lock, because LOCK TABLE requires privileges that a writer of facts may not have."""
         key: sa.ColumnElement[int] = sa.literal_column(f"{_TABLE_LOCKS} + '{table.name}'::regclass::oid::bigint")
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+    def writers_of(self, table: sa.Table, before: datetime | None) -> sa.ColumnElement[str]:
+        """Name the virtual transactions that hold the lock that a write to the table takes first."""
+        held = locks_of_writers(table.name) + " AND held.pid IS DISTINCT FROM pg_backend_pid()"
+        if before is not None:
+            held += (
+                " AND NOT EXISTS (SELECT 1 FROM pg_stat_activity AS known WHERE known.pid = held.pid "
+                f"AND known.xact_start > '{before.isoformat()}'::timestamptz)"
+            )
+        return sa.literal_column(f"(SELECT coalesce(string_agg(DISTINCT held.virtualtransaction, ','), '') {held})")
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the setting that the trigger for other programs' bars checks."""

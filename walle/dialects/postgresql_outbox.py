@@ -26,7 +26,7 @@ from walle.dialects.outbox_port import NameLock, OutboxDialect
 from walle.forks import Home, keep_for_ever
 from walle.interrupts import end
 
-__all__ = ["PostgreSQLOutbox"]
+__all__ = ["PostgreSQLOutbox", "locks_of_writers"]
 
 CHANNEL = "walle_outbox"
 BATCH_EVENTS = 5_000
@@ -38,11 +38,18 @@ _MANY = (
     "INSERT INTO outbox (type, payload) SELECT type, envelope::jsonb "
     "FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS event (type, envelope, place) ORDER BY place RETURNING id"
 )
-_LOCKS = (
-    "FROM pg_locks AS held WHERE held.locktype = 'relation' AND held.relation = 'outbox'::regclass "
-    "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND held.mode = 'RowExclusiveLock' AND held.granted"
-)
+
+
+def locks_of_writers(table: str) -> str:
+    """Return the end of a SELECT from the locks, ``held``, of the transactions that have written to a table."""
+    return (
+        f"FROM pg_locks AS held WHERE held.locktype = 'relation' AND held.relation = '{table}'::regclass "
+        "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND held.mode = 'RowExclusiveLock' AND held.granted"
+    )
+
+
+_LOCKS = locks_of_writers("outbox")
 _HAZARD = (
     "CASE WHEN pg_is_in_recovery() THEN 'it is a standby, which sees no locks of the writers; read from the primary' "
     "WHEN (SELECT seqcache FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence('outbox', 'id')::regclass) > 1 "

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,11 @@ class SQLiteDialect(Dialect):
         """The row id, since SQLite numbers the rows of a table in order of insertion."""
         return "rowid"
 
+    @property
+    def physical_order(self) -> str:
+        """The row id."""
+        return "rowid"
+
     async def stage(
         self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
     ) -> sa.TableClause:
@@ -359,6 +365,9 @@ class SQLiteDialect(Dialect):
 
     async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Nothing to do: BEGIN IMMEDIATE already holds off other writers."""
+
+    def writers_of(self, table: sa.Table, before: datetime | None) -> None:
+        """Return None: one writer at a time has the file."""
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the marker that the trigger for other programs' bars checks."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import polars as pl
 
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
-from walle.options import BarField, GridPeriod, OnInvalid
+from walle.options import BarField, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.records import Bar
+from walle.repositories.bars.as_of import AsOf
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
 from walle.store.part import Part
@@ -37,12 +39,17 @@ class Bars(Part[BarRepository]):
         on_invalid: OnInvalid = "raise",
         provider: str | None = None,
         again: bool = False,
+        on_conflict: OnConflict = "keep",
+        reason: str | None = None,
+        unfinished: Unfinished = "drop",
+        clock_skew: timedelta = timedelta(seconds=5),
         progress: bool | None = None,
     ) -> IngestReport:
         """Store all new bars, with one transaction for each frame or file of any size.
 
-        A bar that is already stored with the same values is a duplicate; with other values it is a conflict: the stored
-        bar stays, and the table ``bar_conflicts`` records both versions. All bars of a series open at one phase of the
+        A bar that is already stored with the same values is a duplicate; what happens to one with other values says
+        ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
+        reads give the newest one. All bars of a series open at one phase of the
         clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
         file is recorded: see :meth:`ingests`.
 
@@ -69,6 +76,19 @@ class Bars(Part[BarRepository]):
             Who delivered the bars; stored with the series, the ingest and conflicts.
         again : bool
             Also ingest files that were ingested before.
+        on_conflict : {"keep", "raise", "correct"}
+            Of a bar that is stored with other values, keep the stored ones, and both in :meth:`conflicts`; or refuse
+            the whole source; or store the other values as a further version. The same holds inside a source, in its
+            order.
+        reason : str, optional
+            Why the other values are right; required to correct, and refused otherwise.
+        unfinished : {"drop", "raise", "keep"}
+            A bar that has not ended (its session's end, by the symbol's calendar) is no fact yet. Leave it out, with a
+            warning; or refuse the whole source; or store it as provisional: the next ingest replaces it by a further
+            version, and ``read(..., require_complete=True)`` does not count it. Synthetic bars of the future need
+            ``"keep"``.
+        clock_skew : timedelta
+            How far the source's clock may be ahead of the database's when it tells what has ended.
         progress : bool, optional
             Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
             notebook.
@@ -84,8 +104,15 @@ class Bars(Part[BarRepository]):
             For a source that cannot be read as bars.
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
+        ConflictingBars, UnfinishedBars
+            With ``on_conflict="raise"`` and ``unfinished="raise"``; nothing was written.
         FilesRefused
             If some of several files were refused; the others are stored.
+
+        Warns
+        -----
+        UnfinishedBarsWarning
+            If bars were left out because they have not ended.
 
         Examples
         --------
@@ -106,6 +133,10 @@ class Bars(Part[BarRepository]):
                 on_invalid=on_invalid,
                 provider=provider,
                 again=again,
+                on_conflict=on_conflict,
+                reason=reason,
+                unfinished=unfinished,
+                clock_skew=clock_skew,
                 progress=told,
             ),
         )
@@ -116,8 +147,10 @@ class Bars(Part[BarRepository]):
         Returns
         -------
         polars.DataFrame
-            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
-            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); sorted by id.
+            id, source (file, frame, records, accept, withdraw, or noticed: bars of another program), name and checksum
+            (SHA-256) of the file, settings (JSON), provider, symbol and
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, corrected, unfinished,
+            ingested_at (UTC), reason, author; sorted by id, which is the order in which they were committed.
 
         Examples
         --------
@@ -163,6 +196,7 @@ class Bars(Part[BarRepository]):
         *,
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
+        as_of: AsOf = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
 
@@ -179,6 +213,9 @@ class Bars(Part[BarRepository]):
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
+        as_of : datetime, date or str, optional
+            What was known at that time (a date or a text without a zone is in UTC), or at a token of :meth:`now`: bars
+            and versions that came later are left out. Bars of which it is unknown when they came count always.
 
         Returns
         -------
@@ -198,6 +235,8 @@ class Bars(Part[BarRepository]):
         -----
         EmptySeriesWarning
             If some of several symbols have no bar in the range; it names them.
+        AsOfWarning
+            If of some bars it is unknown when they were stored.
 
         Examples
         --------
@@ -206,7 +245,9 @@ class Bars(Part[BarRepository]):
         """
         return self._call(
             "read",
-            lambda core: core.read(symbol, timeframe, start, end, columns=columns, require_complete=require_complete),
+            lambda core: core.read(
+                symbol, timeframe, start, end, columns=columns, require_complete=require_complete, as_of=as_of
+            ),
         )
 
     def panel(
@@ -216,6 +257,8 @@ class Bars(Part[BarRepository]):
         field: BarField = "close",
         start: Time = None,
         end: Time = None,
+        *,
+        as_of: AsOf = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
 
@@ -226,6 +269,8 @@ class Bars(Part[BarRepository]):
         timeframe : str
         field : {"close", "open", "high", "low", "volume"}
         start, end : datetime, date, str or None
+            As in :meth:`read`.
+        as_of : datetime, date or str, optional
             As in :meth:`read`.
 
         Returns
@@ -252,14 +297,16 @@ class Bars(Part[BarRepository]):
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
-        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end))
+        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end, as_of=as_of))
 
-    def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
+    def scan(
+        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None
+    ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
         Parameters
         ----------
-        symbol, timeframe, start, end
+        symbol, timeframe, start, end, as_of
             As in :meth:`read`.
 
         Returns
@@ -279,10 +326,10 @@ class Bars(Part[BarRepository]):
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
-        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end))
+        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end, as_of=as_of))
 
-    def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None) -> int:
-        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol.
+    def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None) -> int:
+        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol. For ``as_of`` see :meth:`read`.
 
         Raises
         ------
@@ -293,10 +340,10 @@ class Bars(Part[BarRepository]):
         >>> store.bars.count("ETH/USD", "1m", "2025-11-20", "2025-11-21")
         1439
         """
-        return self._call("count", lambda core: core.count(symbol, timeframe, start, end))
+        return self._call("count", lambda core: core.count(symbol, timeframe, start, end, as_of=as_of))
 
-    def latest(self, symbol: str, timeframe: str) -> Bar:
-        """Return the last bar of a series.
+    def latest(self, symbol: str, timeframe: str, *, as_of: AsOf = None) -> Bar:
+        """Return the last bar of a series. For ``as_of`` see :meth:`read`.
 
         Raises
         ------
@@ -308,7 +355,7 @@ class Bars(Part[BarRepository]):
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
-        return self._call("latest", lambda core: core.latest(symbol, timeframe))
+        return self._call("latest", lambda core: core.latest(symbol, timeframe, as_of=as_of))
 
     def series(self) -> pl.DataFrame:
         """List the stored series.
@@ -333,6 +380,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
     ) -> pl.DataFrame:
         """Measure the coverage of every series.
 
@@ -348,6 +396,8 @@ class Bars(Part[BarRepository]):
             When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
             ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default each symbol's own
             (:meth:`set_calendar`), or 24/7 if none was set.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
 
         Returns
         -------
@@ -370,7 +420,9 @@ class Bars(Part[BarRepository]):
         >>> store.bars.coverage("BTC/USD", "1m").select("bars", "expected", "missing", "gaps").row(0)
         (19952, 20160, 208, 8)
         """
-        return self._call("coverage", lambda core: core.coverage(symbol, timeframe, start, end, calendar=calendar))
+        return self._call(
+            "coverage", lambda core: core.coverage(symbol, timeframe, start, end, calendar=calendar, as_of=as_of)
+        )
 
     def coverage_by(
         self,
@@ -381,6 +433,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
     ) -> pl.DataFrame:
         """Measure the coverage of every series by day, week or month.
 
@@ -390,6 +443,8 @@ class Bars(Part[BarRepository]):
             ``day``, ``week`` (from Monday) or ``month``, in UTC.
         symbol, timeframe, start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
 
         Returns
         -------
@@ -413,7 +468,8 @@ class Bars(Part[BarRepository]):
         [169, 38, 1]
         """
         return self._call(
-            "coverage_by", lambda core: core.coverage_by(period, symbol, timeframe, start, end, calendar=calendar)
+            "coverage_by",
+            lambda core: core.coverage_by(period, symbol, timeframe, start, end, calendar=calendar, as_of=as_of),
         )
 
     def coverage_grid(
@@ -425,6 +481,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
     ) -> CoverageGrid:
         """Return the counts of :meth:`coverage_by` as a matrix of series and days, weeks or months, for drawing.
 
@@ -434,6 +491,8 @@ class Bars(Part[BarRepository]):
             ``day``, ``week`` (from Monday) or ``month``, in UTC.
         symbol, timeframe, start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
 
         Returns
         -------
@@ -455,7 +514,8 @@ class Bars(Part[BarRepository]):
         (4, 15)
         """
         return self._call(
-            "coverage_grid", lambda core: core.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar)
+            "coverage_grid",
+            lambda core: core.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar, as_of=as_of),
         )
 
     def gaps(
@@ -466,6 +526,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
     ) -> pl.DataFrame:
         """List the missing bars of a series, grouped into gaps.
 
@@ -474,6 +535,8 @@ class Bars(Part[BarRepository]):
         symbol, timeframe : str
         start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
 
         Returns
         -------
@@ -495,7 +558,7 @@ class Bars(Part[BarRepository]):
         >>> store.bars.gaps("ETH/USD", "1m").filter(pl.col("missing") > 1).select("missing", "cause").rows()
         [(167, 'outage'), (35, 'outage')]
         """
-        return self._call("gaps", lambda core: core.gaps(symbol, timeframe, start, end, calendar=calendar))
+        return self._call("gaps", lambda core: core.gaps(symbol, timeframe, start, end, calendar=calendar, as_of=as_of))
 
     def set_calendar(self, symbol: str | Sequence[str], calendar: str | Calendar | None) -> None:
         """Set when the market of a symbol is open.
@@ -639,3 +702,133 @@ class Bars(Part[BarRepository]):
         (3.6962, 4.0)
         """
         return self._call("conflicts", lambda core: core.conflicts(symbol, timeframe))
+
+    def accept(self, conflicts: object, reason: str, *, author: str | None = None) -> int:
+        """Accept conflicts: the refused values become the newest versions of their bars.
+
+        Parameters
+        ----------
+        conflicts : Polars, pandas or Arrow frame
+            Rows of :meth:`conflicts` or of a report's ``conflict_rows``; of each bar one.
+        reason : str
+            Why these values are right; 1 to 2,000 characters.
+        author : str, optional
+            By default ``user@host``.
+
+        Returns
+        -------
+        int
+            The number of bars with a further version; one that has these values already gets none.
+
+        Raises
+        ------
+        InputError
+            For rows that are no stored conflicts; nothing was written.
+
+        Examples
+        --------
+        >>> other = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(volume=4.0)
+        >>> report = store.bars.ingest(other, symbol="BTC/USD", timeframe="1m")
+        >>> store.bars.accept(report.conflict_rows, "the vendor restated the volume")
+        1
+        >>> store.bars.latest("BTC/USD", "1m").volume
+        4.0
+        """
+        return self._call("accept", lambda core: core.accept(conflicts, reason, author=author))
+
+    def withdraw(
+        self, symbol: str, timeframe: str, start: Time, end: Time, reason: str, *, author: str | None = None
+    ) -> int:
+        """Say that the bars that open in ``[start, end)`` are none, such as a bad tick.
+
+        They stay in the store (:meth:`versions`), and reads leave them out. The same values are a conflict when they
+        are ingested again; ``on_conflict="correct"`` or :meth:`accept` brings a bar back.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        start, end : datetime, date or str
+            Both are required; ``end="2024-01-31"`` excludes that day.
+        reason : str
+            1 to 2,000 characters.
+        author : str, optional
+            By default ``user@host``.
+
+        Returns
+        -------
+        int
+            The number of bars.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe
+        InputError
+            For an open range, or one without bars.
+
+        Examples
+        --------
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21")
+        1439
+        """
+        return self._call("withdraw", lambda core: core.withdraw(symbol, timeframe, start, end, reason, author=author))
+
+    def versions(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        changed: bool = False,
+        as_of: AsOf = None,
+    ) -> pl.DataFrame:
+        """List every version of the bars that open in ``[start, end)``.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        start, end : datetime, date, str or None
+            As in :meth:`read`.
+        changed : bool
+            Only bars with more than one version, or with one that was stored before the bar had ended.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), provisional (stored
+            before the bar had ended), ingest (the id in :meth:`ingests`; null: unknown), reason and author (null for
+            the first), recorded_at (UTC); sorted by timestamp and version. The last version of each bar holds.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.versions("BTC/USD", "1m", changed=True).select("version", "close", "reason").rows()
+        [(1, 91734.0, None), (2, None, 'a bad tick')]
+        """
+        return self._call(
+            "versions", lambda core: core.versions(symbol, timeframe, start, end, changed=changed, as_of=as_of)
+        )
+
+    def now(self) -> str:
+        """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
+
+        Examples
+        --------
+        >>> token = store.bars.now()
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21", as_of=token)
+        1440
+        """
+        return self._call("now", lambda core: core.now())

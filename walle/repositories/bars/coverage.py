@@ -16,6 +16,7 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import IncompleteBars
 from walle.frames import INSTANT
+from walle.repositories.bars.as_of import AsOf, Known, resolve
 from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
@@ -58,25 +59,27 @@ class Coverage:
         start: Time,
         end: Time,
         calendar: str | Calendar | None,
+        as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the coverage of every series: columns of ``SERIES_COVERAGE``."""
         given = None if calendar is None else find_calendar(calendar)
         series = await self._series.choose(symbol, timeframe, session)
+        token = await self._known(as_of, series, session)
         own = {} if given else await calendars_of(self._database, series["symbol"], session)
         explanations = await self._calendars.explained_gaps(symbol, session)
         indexed, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
-        if start is None and end is None and "expected" in series.columns:  # the index knows it
+        if token is None and start is None and end is None and "expected" in series.columns:  # the index knows it
             always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
             known &= (pl.col("missing") == 0) | ~pl.col("symbol").is_in(explanations["symbol"].implode())
             indexed, series = _indexed_coverage(series.filter(known)), series.filter(~known)
         plain = series.filter(~pl.col("symbol").is_in(explanations["symbol"].implode()))
         markets = {name: given or own[name] for name in plain["symbol"].unique()}
-        at_once = await self._at_once(plain, markets, start, end, session)
+        at_once = await self._at_once(plain.head(0) if token is not None else plain, markets, start, end, session)
         series = series.join(at_once, on=["symbol", "timeframe"], how="anti", maintain_order="left")
         wanted = list(series.select("symbol", "timeframe").iter_rows())
-        async for (name, period), times in self._series.times_of_each(wanted, start, end, session):
+        async for (name, period), times in self._series.times_of_each(wanted, start, end, session, token):
             market, covered = given or own[name], 0
             row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
             mine = explanations.filter(pl.col("symbol") == name)
@@ -124,6 +127,7 @@ class Coverage:
         start: Time,
         end: Time,
         calendar: str | Calendar | None,
+        as_of: AsOf,
         session: AsyncSession | None,
     ) -> CoverageGrid:
         """Count the expected and missing bars of each series by day, week or month."""
@@ -135,7 +139,7 @@ class Coverage:
             check_timeframe(name)
         symbols = series["symbol"].unique()
         markets = dict.fromkeys(symbols, given) if given else await calendars_of(self._database, symbols, session)
-        spans = await self._series.spans(series, session)
+        spans = await self._series.spans(series, session, await self._known(as_of, series, session))
         return await self._database.in_thread(partial(count_grid, wanted, spans, markets, period, start, end))
 
     async def gaps(
@@ -145,16 +149,34 @@ class Coverage:
         start: Time,
         end: Time,
         calendar: str | Calendar | None,
+        as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the gaps of a series, with their causes and explanations: columns of ``SERIES_GAPS``."""
-        found = await self._gaps(symbol, timeframe, start, end, calendar, session)
-        return await self._outages(found, symbol, timeframe, session)
+        mine = pl.DataFrame([(check_name(symbol, "symbol"), timeframe)], ["symbol", "timeframe"], orient="row")
+        token = await self._known(as_of, mine, session)
+        times = await self._series.times(symbol, timeframe, start, end, session, token)
+        found = await self._gaps(times, symbol, timeframe, start, end, calendar, session)
+        return await self._outages(found, symbol, timeframe, token, session)
+
+    async def _known(self, as_of: AsOf, series: pl.DataFrame, session: AsyncSession | None) -> Known | None:
+        """Return the ingests of an as-of, and warn of bars of which it is unknown when they were stored."""
+        token = await resolve(self._database, as_of, session)
+        if token is not None:
+            wanted = set(series.select("symbol", "timeframe").iter_rows())
+            await self._series.known.warn_of_untold(wanted, session)
+        return token
 
     async def require(
-        self, symbols: Sequence[str], timeframe: str, start: Time, end: Time, session: AsyncSession | None
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        start: Time,
+        end: Time,
+        as_of: Known | None,
+        session: AsyncSession | None,
     ) -> None:
-        """Raise if any bar is missing without an explanation.
+        """Raise if any bar is missing without an explanation; one that had not ended is not there yet.
 
         Raises
         ------
@@ -162,8 +184,11 @@ class Coverage:
         """
         lacking = []
         for symbol in dict.fromkeys(symbols):
-            gaps = await self._gaps(symbol, timeframe, start, end, None, session)
-            gaps = await self._outages(gaps.filter(pl.col("reason").is_null()), symbol, timeframe, session)
+            times = await self._series.times(check_name(symbol, "symbol"), timeframe, start, end, session, as_of)
+            early = await self._series.known.provisional(symbol, timeframe, start, end, as_of, session)
+            whole = times if early.is_empty() else times.filter(~times.is_in(early.implode()))
+            gaps = await self._gaps(whole, symbol, timeframe, start, end, None, session)
+            gaps = await self._outages(gaps.filter(pl.col("reason").is_null()), symbol, timeframe, as_of, session)
             lacking.append(gaps.select(pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe"), pl.all()))
         found = pl.concat(lacking)
         if found.height:
@@ -171,6 +196,7 @@ class Coverage:
 
     async def _gaps(
         self,
+        times: pl.Series,
         symbol: str,
         timeframe: str,
         start: Time,
@@ -180,7 +206,6 @@ class Coverage:
     ) -> pl.DataFrame:
         """Return the gaps of a series with their explanations, without checking other series for outages."""
         given = None if calendar is None else find_calendar(calendar)
-        times = await self._series.times(check_name(symbol, "symbol"), timeframe, start, end, session)
         if times.is_empty():
             await self._series.require([symbol], timeframe, session)
         market = given or (await calendars_of(self._database, [symbol], session))[symbol]
@@ -190,7 +215,7 @@ class Coverage:
         )
 
     async def _outages(
-        self, found: pl.DataFrame, symbol: str, timeframe: str, session: AsyncSession | None
+        self, found: pl.DataFrame, symbol: str, timeframe: str, as_of: Known | None, session: AsyncSession | None
     ) -> pl.DataFrame:
         """Mark the gaps during which the provider of a series delivered nothing."""
         left, gaps, asked = found, {}, {}
@@ -203,7 +228,7 @@ class Coverage:
             hi = min(last + length(timeframe), left["end"][-1])
             if lo >= hi:
                 continue
-            times = await self._series.times(name, timeframe, lo, hi, session)
+            times = await self._series.times(name, timeframe, lo, hi, session, as_of)
             # a bar within a gap proves that the provider delivered; the next series is read for fewer gaps
             left = left.filter(times.search_sorted(left["start"]) == times.search_sorted(left["end"]))
             silence = partial(_silence, times, timeframe, markets[name], lo, hi, first)

@@ -18,11 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Series
-from walle.bars.spans import SPANS, SUMMARY, count_bars, join_spans, pack, spans_of, summaries, times_of, unpack
+from walle.bars.spans import (
+    SPANS,
+    SUMMARY,
+    count_bars,
+    join_spans,
+    keys_of,
+    pack,
+    spans_of,
+    summaries,
+    times_of,
+    unpack,
+    without,
+)
+from walle.bars.versions import KEY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
 from walle.frames import BARS, INSTANT
-from walle.repositories.common import IN_LIST
+from walle.repositories.bars.append import add_times
+from walle.repositories.bars.as_of import enter
+from walle.repositories.common import IN_LIST, same_key
 from walle.repositories.select import expression, read
 from walle.validation import from_microseconds
 
@@ -84,6 +99,32 @@ class BarIndex:
             await writer.execute(sa.update(table).where(table.c.id == sa.bindparam("place")), again)
         if gone:
             await writer.execute(sa.delete(table).where(table.c.id.in_(gone)))
+
+    async def lock(self, writer: Writer, series: Series) -> None:
+        """Wait for the writers of a series' rows, and hold them off until the transaction ends."""
+        table = models.bar_index
+        rows = sa.select(table.c.id).where(*_one(*series)).order_by(table.c.id)
+        await writer.execute(rows.with_for_update())
+
+    async def remove(self, writer: Writer, series: Series, keys: pl.DataFrame) -> None:
+        """Remove opening times of a series, in the transaction that withdraws its bars and holds its lock.
+
+        Parameters
+        ----------
+        writer : Writer
+        series : (symbol, timeframe)
+        keys : polars.DataFrame
+            symbol, timeframe, timestamp.
+        """
+        table = models.bar_index
+        statement = sa.select(table.c.id, table.c.runs).where(*_one(*series), table.c.runs.is_not(None))
+        rows = (await writer.execute(statement.order_by(table.c.id))).all()
+        if not rows:
+            return
+        left = without(join_spans(unpack([(*series, row.runs) for row in rows])), keys)
+        await writer.execute(sa.delete(table).where(table.c.id.in_([row.id for row in rows])))
+        if left.height:
+            await writer.execute(sa.insert(table), list(_records(left, {series}, summed=True).values()))
 
     async def _known(
         self, writer: Writer, wanted: set[Series], limit: int | None
@@ -161,6 +202,8 @@ class BarIndex:
             statement = sa.select(expression(self._database, table, "timestamp")).where(
                 table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(first, last)
             )
+            if self._database.has(models.bar_versions):
+                statement = statement.where(~_withdrawn())
             times = await read(self._database, statement.order_by(table.c.timestamp), _TIME, session)
             named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
             parts.append(spans_of(times.select(*named, "timestamp")))
@@ -188,11 +231,37 @@ class BarIndex:
                     if len(ids) < len(part):
                         raise _Changed
                     await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
+                noticed = await self._untold(writer, spans)
                 await self.add(writer, spans, summed=True)
+                if noticed.height:
+                    await self._notice(writer, noticed)
+
+    async def _untold(self, writer: Writer, spans: pl.DataFrame) -> pl.DataFrame:
+        """Return those of some opening times that no ingest tells of: columns of ``SPANS``."""
+        table, packed = models.bar_ingests, []
+        for symbol, timeframe in spans.select(_SERIES).unique().iter_rows():
+            own = sa.select(table.c.runs).where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+            packed += [(symbol, timeframe, runs) for runs in (await writer.execute(own)).scalars()]
+        return without(spans, keys_of(join_spans(unpack(packed))))
+
+    async def _notice(self, writer: Writer, spans: pl.DataFrame) -> None:
+        """Record bars of another program as an ingest of the time at which they were noticed."""
+        rows = int(count_bars(spans)["bars"].sum())
+        counts = dict.fromkeys(("duplicates", "conflicts", "rejected", "corrected", "unfinished"), 0)
+        number = await enter(writer, {"source": "noticed", "rows": rows, "inserted": rows, **counts})
+        await add_times(writer, number, spans)
 
 
 class _Changed(Exception):
     """A mark has changed since it was read, or is locked by another transaction."""
+
+
+def _withdrawn() -> sa.ColumnElement[bool]:
+    """Return whether the newest version of a bar says that it is none."""
+    kept, later = models.bar_versions, models.bar_versions.alias("later")
+    superseded = sa.exists().where(same_key(later, kept, KEY), later.c.id > kept.c.id).correlate(kept)
+    one = sa.exists().where(same_key(kept, models.bars, KEY), kept.c.close.is_(None), ~superseded)
+    return one.correlate(models.bars)
 
 
 def _records(spans: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[Series, dict[str, Any]]:

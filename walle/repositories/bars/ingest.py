@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +15,7 @@ import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars import IngestReport
-from walle.bars.check import Checked, Refused, check_on_invalid, judge_bars
+from walle.bars.check import Checked, Refused, judge_bars
 from walle.bars.files import BarReader, find_files
 from walle.bars.ingest_source import (
     BarOptions,
@@ -27,15 +28,20 @@ from walle.bars.ingest_source import (
     series_of,
 )
 from walle.bars.phase import Phases, Series
+from walle.bars.policy import LONGEST, IngestPolicy, unfinished_bars
 from walle.bars.spans import join_spans, spans_of
-from walle.database import Database
-from walle.errors import FilesRefused, InputError
+from walle.bars.versions import KEY
+from walle.database import Database, Writer
+from walle.errors import FilesRefused, InputError, UnfinishedBars
+from walle.notices import UnfinishedBarsWarning, warn
 from walle.progress import Progress
 from walle.reports import FileOutcome
+from walle.repositories.bars.as_of import database_clock
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.provenance import SeriesRecords
-from walle.repositories.bars.write import BarWrites
+from walle.repositories.bars.write import BarWrites, Part
+from walle.repositories.events.consumer_claims import whoami
 from walle.validation import check_text
 
 __all__ = ["BarIngest"]
@@ -53,10 +59,10 @@ class _Intake:
     """One source on its way in."""
 
     reading: BarOptions
+    policy: IngestPolicy
     provider: str | None
-    strict: bool
     progress: Progress
-    recorded: bool = True
+    source: str = "frame"
     file: Fingerprint | None = None
     reader: BarReader | None = None
     phases: Phases = field(default_factory=Phases)
@@ -65,7 +71,8 @@ class _Intake:
     unrecorded: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
-    spans: list[pl.DataFrame] = field(default_factory=list)
+    unfinished: int = 0
+    clock: datetime | None = None
 
     def opened(self, reader: BarReader) -> None:
         """Keep the reader, which knows what it could not read."""
@@ -80,7 +87,7 @@ class _Intake:
         """Return the row of ``ingests``."""
         symbol, timeframe = self.only
         return {
-            "source": "frame" if self.file is None else "file",
+            "source": self.source,
             "name": None if self.file is None else self.file.path.name,
             "checksum": None if self.file is None else self.file.checksum,
             "settings": self.reading.settings,
@@ -88,6 +95,8 @@ class _Intake:
             "symbol": symbol,
             "timeframe": timeframe,
             **report.counts,
+            "reason": self.policy.reason,
+            "author": whoami(),
         }
 
 
@@ -111,22 +120,21 @@ class BarIngest:
         timeframe: str | None,
         columns: Mapping[str, str | None] | None,
         timezone: str | None,
-        on_invalid: str,
+        policy: IngestPolicy,
         provider: str | None,
         again: bool,
         progress: Progress | None,
         session: AsyncSession | None,
     ) -> IngestReport:
         """Store the bars of a source: all that are new."""
-        check_on_invalid(on_invalid)
         if provider is not None:
             check_text(provider, "provider", maximum=200)
         intake = _Intake(
             reading=BarOptions(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+            policy=policy,
             provider=provider,
-            strict=on_invalid == "raise",
             progress=progress or Progress("rows"),
-            recorded=is_files(source) or not is_records(source),
+            source="file" if is_files(source) else "records" if is_records(source) else "frame",
         )
         await self._database.check_writable(session)
         if is_files(source):
@@ -162,7 +170,12 @@ class BarIngest:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))
         intake = _Intake(
-            reading=every.reading, provider=every.provider, strict=every.strict, progress=every.progress, file=file
+            reading=every.reading,
+            policy=every.policy,
+            provider=every.provider,
+            progress=every.progress,
+            source=every.source,
+            file=file,
         )
 
         def pages() -> Iterator[pl.DataFrame]:
@@ -182,7 +195,8 @@ class BarIngest:
         )
 
     async def _take(self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None) -> IngestReport:
-        writes = BarWrites(intake.provider or (intake.file.path.name if intake.file else None), intake.progress)
+        source = intake.provider or (intake.file.path.name if intake.file else None)
+        writes = BarWrites(source, intake.progress, intake.policy.on_conflict, intake.policy.reason)
         async with aclosing(self._judged(pages, intake, session)) as parts, self._database.writer(session) as writer:
             if writer.dialect.stages_before_lock:
                 async with writer.unlocked():
@@ -191,24 +205,40 @@ class BarIngest:
             async with writer.transaction():
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
-                report = await writes.finish(writer)
-                if intake.rejected:
-                    rejected = pl.concat(intake.rejected)
-                    report = IngestReport.total(
-                        [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
-                    )
-                if report.inserted:  # what was there already, the index has
-                    await self._index.add(writer, join_spans(pl.concat(intake.spans)), summed=report.rows > FEW)
-                await self._records.record_series(
-                    writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
-                )
-                if intake.recorded and report.rows:
-                    await self._records.record_ingest(writer, intake.record(report), report.rejected_rows)
+                report = await self._finish(writer, writes, intake)
+        if intake.unfinished:
+            bars = "1 bar has" if intake.unfinished == 1 else f"{intake.unfinished:,} bars have"
+            warn(
+                f"{bars} not ended yet, and {'was' if intake.unfinished == 1 else 'were'} left out "
+                "(report.unfinished). Ingest them when they are whole, or store them as provisional ones with "
+                "unfinished='keep'.",
+                UnfinishedBarsWarning,
+            )
+        return report
+
+    async def _finish(self, writer: Writer, writes: BarWrites, intake: _Intake) -> IngestReport:
+        """Write what belongs to the bars: the index, what is known about their series, and the record of the ingest."""
+        written = await writes.finish(writer)
+        parts = [written.report, IngestReport(unfinished=intake.unfinished)]
+        if intake.rejected:
+            rejected = pl.concat(intake.rejected)
+            parts.append(IngestReport(rejected=rejected.height, rejected_rows=rejected))
+        report = IngestReport.total(parts)
+        again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back
+        if report.inserted or again.height:
+            spans = join_spans(pl.concat([written.spans, spans_of(again)]))
+            await self._index.add(writer, spans, summed=report.rows > FEW)
+        await self._records.record_series(
+            writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
+        )
+        kept = intake.source != "records" or report.inserted or written.versions.height
+        if kept and report.rows:
+            await self._records.record_ingest(writer, intake.record(report), written, report.rejected_rows)
         return report
 
     async def _judged(
         self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None
-    ) -> AsyncGenerator[Checked, None]:
+    ) -> AsyncGenerator[Part, None]:
         """Yield the parts of a source whose rows are bars; a refusal comes at the end, and tells of all its rows.
 
         Raises
@@ -217,21 +247,21 @@ class BarIngest:
         """
         refused = intake.refused
         async for page in pages:
-            checked = await self._judge(page, intake, session)
+            checked, part = await self._judge(page, intake, session)
             refused.total += page.height
             if checked.early.height:
                 refused.add(checked.early)
                 break
-            if intake.strict:
+            if intake.policy.strict:
                 refused.add(checked.rejected)
             elif checked.rejected.height:
                 intake.rejected.append(checked.rejected)
             if not refused.rows:
-                yield checked
+                yield part
         if refused.rows:
             raise refused.error(intake.file.path if intake.file else None)
 
-    async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> Checked:
+    async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> tuple[Checked, Part]:
         first_row, phases = intake.refused.total, intake.phases
         found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
         intake.seen |= found
@@ -246,11 +276,39 @@ class BarIngest:
             markets = await calendars_of(self._database, unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, spans = await self._database.in_thread(judge)
-        intake.series |= set(spans.select("symbol", "timeframe").iter_rows())
-        intake.spans.append(spans)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
-        return checked
+        part = await self._finished(Part(bars=checked.bars, repeats=checked.repeats, spans=spans), intake, session)
+        intake.series |= set(part.spans.select("symbol", "timeframe").iter_rows())
+        return checked, part
+
+    async def _finished(self, part: Part, intake: _Intake, session: AsyncSession | None) -> Part:
+        """Leave out the bars that have not ended, or mark them.
+
+        Raises
+        ------
+        UnfinishedBars
+        """
+        last = part.bars["timestamp"].max()
+        if not isinstance(last, datetime) or last < datetime.now(UTC) - LONGEST:
+            return part
+        if intake.clock is None:
+            intake.clock = await database_clock(self._database, session)
+        late = part.bars.filter(pl.col("timestamp") > intake.clock - LONGEST)
+        markets = await calendars_of(self._database, late["symbol"].unique(), session)
+        limit = intake.clock + intake.policy.clock_skew
+        unfinished = await self._database.in_thread(lambda: unfinished_bars(late, markets, limit))
+        if unfinished.is_empty():
+            return part
+        if intake.policy.unfinished == "raise":
+            raise UnfinishedBars(unfinished, intake.clock)
+        if intake.policy.unfinished == "keep":
+            return replace(part, unfinished=unfinished)
+        bars, repeats = (
+            rows.join(unfinished, on=KEY, how="anti", maintain_order="left") for rows in (part.bars, part.repeats)
+        )
+        intake.unfinished += part.bars.height + part.repeats.height - bars.height - repeats.height
+        return Part(bars=bars, repeats=repeats, spans=spans_of(bars))
 
 
 class _PagesInThread:

@@ -19,7 +19,10 @@ from walle.bars.phase import Phases, Series, phase_unit
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
+from walle.repositories.bars.append import add_times, add_versions
+from walle.repositories.bars.as_of import enter
 from walle.repositories.bars.series import symbol_list
+from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES, check_timeframe
@@ -123,16 +126,30 @@ class SeriesRecords:
         schema = pl.Schema({"name": pl.String(), "settings": pl.String(), "ingested_at": INSTANT})
         series = _named(file.path.name, settings)
         columns = [expression(self._database, table, name) for name in schema]
-        statement = sa.select(*columns).where(table.c.checksum == file.checksum).order_by(table.c.id)
+        whole = sa.func.coalesce(table.c.unfinished, 0) == 0  # else it has bars that have ended since
+        statement = sa.select(*columns).where(table.c.checksum == file.checksum, whole).order_by(table.c.id)
         for name, text, moment in (await read(self._database, statement, schema, session)).iter_rows():
             if json.loads(text or "{}") == settings and _named(name, settings) == series:
                 return moment.replace(tzinfo=UTC)  # type: ignore[no-any-return]  # a datetime of the frame
         return None
 
-    async def record_ingest(self, writer: Writer, record: Mapping[str, Any], rejected: pl.DataFrame) -> None:
-        """Record an ingest, and the rows that it refused (columns of ``REJECTED_BARS``)."""
-        insert = sa.insert(models.ingests).values(**record).returning(models.ingests.c.id)
-        number = (await writer.execute(insert)).scalar_one()
+    async def record_ingest(
+        self, writer: Writer, record: Mapping[str, Any], written: Written, rejected: pl.DataFrame
+    ) -> None:
+        """Record an ingest: its bars, the versions that it brought, and the rows that it refused.
+
+        Parameters
+        ----------
+        writer : Writer
+        record : mapping
+            The row of ``ingests``.
+        written : Written
+        rejected : polars.DataFrame
+            Columns of ``REJECTED_BARS``.
+        """
+        number = await enter(writer, record)
+        await add_times(writer, number, written.spans)
+        await add_versions(writer, number, written.versions, str(record["author"]))
         kept = rejected.with_columns(
             pl.lit(number).alias("ingest"),
             pl.col(pl.Float64).fill_nan(None),

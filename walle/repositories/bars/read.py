@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,16 +14,22 @@ from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.phase import Series
+from walle.bars.spans import within
+from walle.bars.versions import NEWEST, overlay
 from walle.database import Database
 from walle.enums import OHLCV
-from walle.errors import InputError
+from walle.errors import InputError, UnknownSymbol
 from walle.frames import BARS
 from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
+from walle.repositories.bars.as_of import AsOf, Known, resolve
 from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
+from walle.timeframe import check_timeframe
+from walle.validation import MICROSECOND, parse_range, shift
 
 __all__ = ["StoredBars"]
 
@@ -47,18 +55,22 @@ class StoredBars:
         end: Time,
         columns: Sequence[str] | None,
         require_complete: bool,
+        as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the bars that open in ``[start, end)``."""
-        statement, schema = self._select(symbol, timeframe, start, end, columns)
+        wanted = _Wanted(symbol, timeframe, start, end, columns)
+        token = await resolve(self._database, as_of, session)
         if require_complete:  # before the read: bars are only added, so the read cannot miss any
-            await self._coverage.require(symbol_list(symbol), timeframe, start, end, session)
-        frame = await self._frame(statement, schema, session)
-        empty = await self._without_bars(frame, symbol, timeframe, start, end, session)
+            await self._coverage.require(wanted.symbols, timeframe, start, end, token, session)
+        frame = await self._bars(wanted, token, session)
+        empty = await self._without_bars(frame, wanted, session)
         await self._series.require(empty, timeframe, session)
         if empty and not isinstance(symbol, str):
             named = ", ".join(map(repr, empty[:10])) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
             warn(f"no {timeframe} bars in the range: {named}.", EmptySeriesWarning)
+        if token is not None:
+            await self._series.known.warn_of_untold(wanted.series, session)
         return frame
 
     async def panel(
@@ -68,6 +80,7 @@ class StoredBars:
         field: str,
         start: Time,
         end: Time,
+        as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return one field of several symbols side by side.
@@ -83,13 +96,19 @@ class StoredBars:
             )
         if field not in OHLCV:
             raise InputError(f"field={field!r}: choose one of {', '.join(OHLCV)}.")
-        bars = await self.read(names, timeframe, start, end, ["symbol", "timestamp", field], False, session)
+        bars = await self.read(names, timeframe, start, end, ["symbol", "timestamp", field], False, as_of, session)
         return await self._database.in_thread(partial(_side_by_side, bars, field, names))
 
-    async def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time) -> pl.LazyFrame:
+    async def scan(
+        self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time, as_of: AsOf
+    ) -> pl.LazyFrame:
         """Return a lazy frame that reads the database at every collect."""
-        _, schema = self._select(symbol, timeframe, start, end, None)
-        await self._series.require(symbol_list(symbol), timeframe, None)
+        wanted = _Wanted(symbol, timeframe, start, end, None)
+        await self._series.require(wanted.symbols, timeframe, None)
+        token, spans = await resolve(self._database, as_of, None), None
+        if token is not None:  # what was known then stays the same
+            spans = await self._series.known.spans(wanted.series, token, None)
+            await self._series.known.warn_of_untold(wanted.series, None)
 
         def batches(
             with_columns: list[str] | None,
@@ -97,74 +116,124 @@ class StoredBars:
             n_rows: int | None,
             batch_size: int | None,
         ) -> Iterator[pl.DataFrame]:
-            statement, chosen = self._select(symbol, timeframe, start, end, with_columns)
-            if n_rows is not None:
-                statement = statement.limit(n_rows)
-            for raw in self._database.batches(statement, wire_schema(chosen)):
-                frame = finish(raw, chosen)
+            chosen = wanted if with_columns is None else replace(wanted, columns=with_columns)
+            for frame in self._batches(chosen, token, spans, n_rows):
                 yield frame if predicate is None else frame.filter(predicate)
 
-        return register_io_source(batches, schema=schema, validate_schema=True, is_pure=True)
+        return register_io_source(batches, schema=wanted.schema, validate_schema=True, is_pure=True)
 
-    async def count(self, symbol: str, timeframe: str, start: Time, end: Time, session: AsyncSession | None) -> int:
+    def _batches(
+        self, wanted: _Wanted, token: Known | None, spans: pl.DataFrame | None, rows: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the bars in batches, and not more than some rows; blocking."""
+        newest, known = pl.DataFrame(schema=NEWEST), self._series.known
+        if known.versioned:
+            statement = known.newest_statement(wanted.symbols, wanted.timeframe, wanted.start, wanted.end, token)
+            parts = self._database.batches(statement, wire_schema(NEWEST))
+            newest = pl.concat([newest, *(finish(raw, NEWEST) for raw in parts)])
+        plain = newest.is_empty() and spans is None
+        kept = wanted if plain else wanted.with_keys
+        statement = self._select(kept)
+        if plain and rows is not None:
+            statement = statement.limit(rows)
+        unknown = pl.DataFrame(schema=NEWEST)
+        for raw in self._database.batches(statement, wire_schema(kept.schema)):
+            frame = finish(raw, kept.schema)
+            if spans is not None:
+                named = frame.select("symbol", pl.lit(wanted.timeframe).alias("timeframe"), "timestamp")
+                frame = frame.filter(within(named, spans))
+            if not plain:
+                frame = overlay(frame, newest, unknown).select(list(wanted.schema))
+                frame = frame if rows is None else frame.head(rows)
+                rows = None if rows is None else rows - frame.height
+            yield frame
+            if rows == 0:
+                return
+
+    async def count(
+        self, symbol: str, timeframe: str, start: Time, end: Time, as_of: AsOf, session: AsyncSession | None
+    ) -> int:
         """Count the bars that open in ``[start, end)``."""
         if not self._database.has(models.bars):
             return 0
-        statement = sa.select(sa.func.count().label("bars")).where(*bars_in(symbol, timeframe, start, end))
-        return int((await self._database.fetch(statement, {"bars": pl.Int64()}, session)).item())
+        conditions, known = bars_in(symbol, timeframe, start, end), self._series.known
+        token = await resolve(self._database, as_of, session)
+        if token is None:
+            plain = known.unversioned([symbol], timeframe, start, end)
+            statement = sa.select(sa.func.count().label("bars")).where(*conditions, *plain)
+            found = int((await self._database.fetch(statement, {"bars": pl.Int64()}, session)).item())
+            if found or not known.versioned:
+                return found
+        else:
+            await known.warn_of_untold({(symbol, timeframe)}, session)
+        return (await self._series.times(symbol, timeframe, start, end, session, token)).len()
 
-    async def latest(self, symbol: str, timeframe: str, session: AsyncSession | None) -> Bar:
-        """Return the last bar of a series."""
+    async def latest(self, symbol: str, timeframe: str, as_of: AsOf, session: AsyncSession | None) -> Bar:
+        """Return the last bar of a series.
+
+        Raises
+        ------
+        UnknownSymbol
+        """
         check_name(symbol, "symbol")
-        statement, schema = self._select(symbol, timeframe, None, None, None)
-        frame = await self._frame(
-            statement.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1), schema, session
-        )
+        wanted = _Wanted(symbol, timeframe, None, None, None)
+        token = await resolve(self._database, as_of, session)
+        frame = pl.DataFrame(schema=wanted.schema)
+        if token is None:
+            plain = self._select(wanted).where(*self._series.known.unversioned([symbol], timeframe, None, None))
+            last = plain.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(1)
+            frame = await self._frame(last, wanted.schema, session)
         if frame.is_empty():
-            await self._series.require([symbol], timeframe, session)
+            times = await self._series.times(symbol, timeframe, None, None, session, token)
+            moment = times.max()
+            if not isinstance(moment, datetime):
+                await self._series.require([symbol], timeframe, session)
+                raise UnknownSymbol(symbol, timeframe, [], [])
+            here = replace(wanted, start=moment, end=shift(moment, MICROSECOND))
+            frame = await self._bars(here, token, session)
         return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
 
-    def _select(
-        self,
-        symbol: str | Sequence[str],
-        timeframe: str,
-        start: Time,
-        end: Time,
-        columns: Sequence[str] | None,
-    ) -> tuple[sa.Select[Any], pl.Schema]:
+    async def _bars(self, wanted: _Wanted, token: Known | None, session: AsyncSession | None) -> pl.DataFrame:
+        """Return bars as their newest versions have them, now or as of an ingest."""
+        known = self._series.known
+        args = (wanted.symbols, wanted.timeframe, wanted.start, wanted.end)
+        if token is None:  # one statement, which gives nothing where there are versions
+            plain = self._select(wanted).where(*known.unversioned(*args))
+            frame = await self._frame(plain, wanted.schema, session)
+            if frame.height or not known.versioned:
+                return frame
+        whole, unknown = wanted.with_keys, pl.DataFrame(schema=NEWEST)
+        newest = await known.newest(*args, token, session)
+        while True:
+            frame = await self._frame(self._select(whole), whole.schema, session)
+            if token is not None:
+                unknown = await known.later(wanted.series, token, session)
+                break
+            again = await known.newest(*args, None, session)
+            if again.equals(newest):  # so no ingest that brought versions was committed in between
+                break
+            newest = again
+        work = partial(overlay, frame, newest, unknown)
+        return (await self._database.in_thread(work)).select(list(wanted.schema))
+
+    def _select(self, wanted: _Wanted) -> sa.Select[Any]:
         table = models.bars
-        allowed = [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(symbol, str))]
-        chosen = allowed if columns is None else list(columns)
-        wrong = [name for name in chosen if name not in allowed]
-        if wrong or isinstance(columns, str) or len(set(chosen)) != len(chosen):
-            raise InputError(f"columns={columns!r}: choose from {', '.join(allowed)}, each once.")
-        statement = (
-            sa.select(*(expression(self._database, table, name) for name in chosen))
-            .where(*bars_in(symbol, timeframe, start, end))
-            .order_by(*([] if isinstance(symbol, str) else [table.c.symbol]), table.c.timestamp)
+        return (
+            sa.select(*(expression(self._database, table, name) for name in wanted.schema))
+            .where(*bars_in(wanted.symbol, wanted.timeframe, wanted.start, wanted.end))
+            .order_by(*([] if isinstance(wanted.symbol, str) else [table.c.symbol]), table.c.timestamp)
         )
-        return statement, pl.Schema({name: BARS[name] for name in chosen})
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
-        if not schema:
-            raise InputError("columns=[] selects no column; choose at least one.")
         if not self._database.has(models.bars):
             return pl.DataFrame(schema=schema)
         frame = await read(self._database, statement, schema, session)
         # PostgreSQL sorts text by its collation; the frame's order must be the same on both databases
         return frame.sort("symbol", "timestamp") if {"symbol", "timestamp"} <= set(frame.columns) else frame
 
-    async def _without_bars(
-        self,
-        bars: pl.DataFrame,
-        symbol: str | Sequence[str],
-        timeframe: str,
-        start: Time,
-        end: Time,
-        session: AsyncSession | None,
-    ) -> list[str]:
+    async def _without_bars(self, bars: pl.DataFrame, wanted: _Wanted, session: AsyncSession | None) -> list[str]:
         """Return the symbols without a bar in the range; ``bars`` are the bars read."""
-        names = list(dict.fromkeys(symbol_list(symbol)))
+        names = list(dict.fromkeys(wanted.symbols))
         if bars.is_empty():
             return names
         if len(names) == 1:
@@ -174,11 +243,67 @@ class StoredBars:
             return [name for name in names if name not in present]
         empty = []
         for name in names:
-            there = sa.exists().where(*bars_in(name, timeframe, start, end))
+            there = sa.exists().where(*bars_in(name, wanted.timeframe, wanted.start, wanted.end))
             statement = sa.select(sa.case((there, 1), else_=0).label("there"))
             if not (await self._database.fetch(statement, {"there": pl.Int64()}, session)).item():
                 empty.append(name)
         return empty
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be read, checked.
+
+    Raises
+    ------
+    InputError
+    """
+
+    symbol: str | Sequence[str]
+    timeframe: str
+    start: Time
+    end: Time
+    columns: Sequence[str] | None
+    keyed: bool = False
+
+    def __post_init__(self) -> None:
+        check_timeframe(self.timeframe)
+        parse_range(self.start, self.end)
+        columns = self.columns
+        if columns is None:
+            return
+        wrong = [name for name in columns if name not in self._allowed]
+        if wrong or isinstance(columns, str) or len(set(columns)) != len(columns):
+            raise InputError(f"columns={columns!r}: choose from {', '.join(self._allowed)}, each once.")
+        if not columns:
+            raise InputError("columns=[] selects no column; choose at least one.")
+
+    @property
+    def _allowed(self) -> list[str]:
+        return [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(self.symbol, str))]
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols."""
+        return symbol_list(self.symbol)
+
+    @property
+    def series(self) -> set[Series]:
+        """The series."""
+        return {(name, self.timeframe) for name in self.symbols}
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns of the frame."""
+        names = self._allowed if self.columns is None else list(self.columns)
+        if self.keyed:
+            names = list(dict.fromkeys(["symbol", "timestamp", *names]))
+        return pl.Schema({name: BARS[name] for name in names})
+
+    @property
+    def with_keys(self) -> _Wanted:
+        """The same, with the columns symbol and timestamp before the others."""
+        return replace(self, keyed=True)
 
 
 def _side_by_side(bars: pl.DataFrame, field: str, names: Sequence[str]) -> pl.DataFrame:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
+from walle.bars.policy import IngestPolicy
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import BarField, GridPeriod, OnInvalid
+from walle.options import BarField, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.progress import Progress
 from walle.records import Bar
+from walle.repositories.bars.as_of import AsOf, newest_token
 from walle.repositories.bars.calendars import Calendars
+from walle.repositories.bars.corrections import BarCorrections
 from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.ingest import BarIngest
@@ -46,6 +50,7 @@ class BarRepository:
         self._reader = StoredBars(database, self._series, self._coverage)
         self._records = SeriesRecords(database)
         self._ingest = BarIngest(database, index, self._records)
+        self._corrections = BarCorrections(database, index, self._series)
 
     async def ingest(
         self,
@@ -58,13 +63,18 @@ class BarRepository:
         on_invalid: OnInvalid = "raise",
         provider: str | None = None,
         again: bool = False,
+        on_conflict: OnConflict = "keep",
+        reason: str | None = None,
+        unfinished: Unfinished = "drop",
+        clock_skew: timedelta = timedelta(seconds=5),
         progress: Progress | None = None,
         session: AsyncSession | None = None,
     ) -> IngestReport:
         """Store all new bars, with one transaction for each frame or file of any size.
 
-        A bar that is already stored with the same values is a duplicate; with other values it is a conflict: the stored
-        bar stays, and the table ``bar_conflicts`` records both versions. All bars of a series open at one phase of the
+        A bar that is already stored with the same values is a duplicate; what happens to one with other values says
+        ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
+        reads give the newest one. All bars of a series open at one phase of the
         clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
         file is recorded: see :meth:`ingests`.
 
@@ -91,6 +101,19 @@ class BarRepository:
             Who delivered the bars; stored with the series, the ingest and conflicts.
         again : bool
             Also ingest files that were ingested before.
+        on_conflict : {"keep", "raise", "correct"}
+            Of a bar that is stored with other values, keep the stored ones, and both in :meth:`conflicts`; or refuse
+            the whole source; or store the other values as a further version. The same holds inside a source, in its
+            order.
+        reason : str, optional
+            Why the other values are right; required to correct, and refused otherwise.
+        unfinished : {"drop", "raise", "keep"}
+            A bar that has not ended (its session's end, by the symbol's calendar) is no fact yet. Leave it out, with a
+            warning; or refuse the whole source; or store it as provisional: the next ingest replaces it by a further
+            version, and ``read(..., require_complete=True)`` does not count it. Synthetic bars of the future need
+            ``"keep"``.
+        clock_skew : timedelta
+            How far the source's clock may be ahead of the database's when it tells what has ended.
         progress : Progress, optional
             Receives how far the work has come.
         session : AsyncSession, optional
@@ -107,8 +130,15 @@ class BarRepository:
             For a source that cannot be read as bars.
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
+        ConflictingBars, UnfinishedBars
+            With ``on_conflict="raise"`` and ``unfinished="raise"``; nothing was written.
         FilesRefused
             If some of several files were refused; the others are stored.
+
+        Warns
+        -----
+        UnfinishedBarsWarning
+            If bars were left out because they have not ended.
 
         Examples
         --------
@@ -117,8 +147,15 @@ class BarRepository:
         >>> store.bars.ingest(frame, symbol="SOL/USD", timeframe="1h", provider="notebook")
         IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
+        policy = IngestPolicy(
+            on_invalid=on_invalid,
+            on_conflict=on_conflict,
+            reason=reason,
+            unfinished=unfinished,
+            clock_skew=clock_skew,
+        )
         return await self._ingest.ingest(
-            source, symbol, timeframe, columns, timezone, on_invalid, provider, again, progress, session
+            source, symbol, timeframe, columns, timezone, policy, provider, again, progress, session
         )
 
     async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
@@ -132,8 +169,10 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            id, source (file or frame), name and checksum (SHA-256) of the file, settings (JSON), provider, symbol and
-            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, ingested_at (UTC); sorted by id.
+            id, source (file, frame, records, accept, withdraw, or noticed: bars of another program), name and checksum
+            (SHA-256) of the file, settings (JSON), provider, symbol and
+            timeframe (null: several), rows, inserted, duplicates, conflicts, rejected, corrected, unfinished,
+            ingested_at (UTC), reason, author; sorted by id, which is the order in which they were committed.
 
         Examples
         --------
@@ -181,6 +220,7 @@ class BarRepository:
         *,
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
@@ -198,6 +238,9 @@ class BarRepository:
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
+        as_of : datetime, date or str, optional
+            What was known at that time (a date or a text without a zone is in UTC), or at a token of :meth:`now`: bars
+            and versions that came later are left out. Bars of which it is unknown when they came count always.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -219,13 +262,15 @@ class BarRepository:
         -----
         EmptySeriesWarning
             If some of several symbols have no bar in the range; it names them.
+        AsOfWarning
+            If of some bars it is unknown when they were stored.
 
         Examples
         --------
         >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21").height
         1440
         """
-        return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, session)
+        return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, as_of, session)
 
     async def panel(
         self,
@@ -235,6 +280,7 @@ class BarRepository:
         start: Time = None,
         end: Time = None,
         *,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
@@ -246,6 +292,8 @@ class BarRepository:
         timeframe : str
         field : {"close", "open", "high", "low", "volume"}
         start, end : datetime, date, str or None
+            As in :meth:`read`.
+        as_of : datetime, date or str, optional
             As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -274,16 +322,16 @@ class BarRepository:
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
-        return await self._reader.panel(symbols, timeframe, field, start, end, session)
+        return await self._reader.panel(symbols, timeframe, field, start, end, as_of, session)
 
     async def scan(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None
+        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None
     ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
         Parameters
         ----------
-        symbol, timeframe, start, end
+        symbol, timeframe, start, end, as_of
             As in :meth:`read`.
 
         Returns
@@ -303,7 +351,7 @@ class BarRepository:
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
-        return await self._reader.scan(symbol, timeframe, start, end)
+        return await self._reader.scan(symbol, timeframe, start, end, as_of)
 
     async def count(
         self,
@@ -312,9 +360,10 @@ class BarRepository:
         start: Time = None,
         end: Time = None,
         *,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> int:
-        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol.
+        """Count bars that opened in ``[start, end)``; 0 for an unknown symbol. For ``as_of`` see :meth:`read`.
 
         Raises
         ------
@@ -325,10 +374,12 @@ class BarRepository:
         >>> store.bars.count("ETH/USD", "1m", "2025-11-20", "2025-11-21")
         1439
         """
-        return await self._reader.count(symbol, timeframe, start, end, session)
+        return await self._reader.count(symbol, timeframe, start, end, as_of, session)
 
-    async def latest(self, symbol: str, timeframe: str, *, session: AsyncSession | None = None) -> Bar:
-        """Return the last bar of a series.
+    async def latest(
+        self, symbol: str, timeframe: str, *, as_of: AsOf = None, session: AsyncSession | None = None
+    ) -> Bar:
+        """Return the last bar of a series. For ``as_of`` see :meth:`read`.
 
         Raises
         ------
@@ -340,7 +391,7 @@ class BarRepository:
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
-        return await self._reader.latest(symbol, timeframe, session)
+        return await self._reader.latest(symbol, timeframe, as_of, session)
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
         """List the stored series.
@@ -365,6 +416,7 @@ class BarRepository:
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Measure the coverage of every series.
@@ -381,6 +433,8 @@ class BarRepository:
             When the market is open: ``24/7``, ``24/5`` (foreign exchange), a name of exchange_calendars such as
             ``XNYS``, or a calendar of :func:`walle.calendars.from_sessions`. By default each symbol's own
             (:meth:`set_calendar`), or 24/7 if none was set.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -405,7 +459,7 @@ class BarRepository:
         >>> store.bars.coverage("BTC/USD", "1m").select("bars", "expected", "missing", "gaps").row(0)
         (19952, 20160, 208, 8)
         """
-        return await self._coverage.summary(symbol, timeframe, start, end, calendar, session)
+        return await self._coverage.summary(symbol, timeframe, start, end, calendar, as_of, session)
 
     async def coverage_by(
         self,
@@ -416,6 +470,7 @@ class BarRepository:
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Measure the coverage of every series by day, week or month.
@@ -426,6 +481,8 @@ class BarRepository:
             ``day``, ``week`` (from Monday) or ``month``, in UTC.
         symbol, timeframe, start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -450,7 +507,9 @@ class BarRepository:
         >>> store.bars.coverage_by("week", "BTC/USD", "1m")["missing"].to_list()
         [169, 38, 1]
         """
-        counted = await self.coverage_grid(period, symbol, timeframe, start, end, calendar=calendar, session=session)
+        counted = await self.coverage_grid(
+            period, symbol, timeframe, start, end, calendar=calendar, as_of=as_of, session=session
+        )
         return await self._database.in_thread(counted.frame)
 
     async def coverage_grid(
@@ -462,6 +521,7 @@ class BarRepository:
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> CoverageGrid:
         """Return the counts of :meth:`coverage_by` as a matrix of series and days, weeks or months, for drawing.
@@ -472,6 +532,8 @@ class BarRepository:
             ``day``, ``week`` (from Monday) or ``month``, in UTC.
         symbol, timeframe, start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -494,7 +556,7 @@ class BarRepository:
         >>> grid.series.height, grid.starts.len()
         (4, 15)
         """
-        return await self._coverage.grid(period, symbol, timeframe, start, end, calendar, session)
+        return await self._coverage.grid(period, symbol, timeframe, start, end, calendar, as_of, session)
 
     async def gaps(
         self,
@@ -504,6 +566,7 @@ class BarRepository:
         end: Time = None,
         *,
         calendar: str | Calendar | None = None,
+        as_of: AsOf = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """List the missing bars of a series, grouped into gaps.
@@ -513,6 +576,8 @@ class BarRepository:
         symbol, timeframe : str
         start, end, calendar
             As in :meth:`coverage`.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -536,7 +601,7 @@ class BarRepository:
         >>> store.bars.gaps("ETH/USD", "1m").filter(pl.col("missing") > 1).select("missing", "cause").rows()
         [(167, 'outage'), (35, 'outage')]
         """
-        return await self._coverage.gaps(symbol, timeframe, start, end, calendar, session)
+        return await self._coverage.gaps(symbol, timeframe, start, end, calendar, as_of, session)
 
     async def set_calendar(
         self,
@@ -706,3 +771,153 @@ class BarRepository:
         (3.6962, 4.0)
         """
         return await self._records.conflicts(symbol, timeframe, session)
+
+    async def accept(
+        self,
+        conflicts: object,
+        reason: str,
+        *,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> int:
+        """Accept conflicts: the refused values become the newest versions of their bars.
+
+        Parameters
+        ----------
+        conflicts : Polars, pandas or Arrow frame
+            Rows of :meth:`conflicts` or of a report's ``conflict_rows``; of each bar one.
+        reason : str
+            Why these values are right; 1 to 2,000 characters.
+        author : str, optional
+            By default ``user@host``.
+        session : AsyncSession, optional
+            Join the caller's transaction, which the caller commits.
+
+        Returns
+        -------
+        int
+            The number of bars with a further version; one that has these values already gets none.
+
+        Raises
+        ------
+        InputError
+            For rows that are no stored conflicts; nothing was written.
+
+        Examples
+        --------
+        >>> other = store.bars.read("BTC/USD", "1m", "2025-12-02")[-1].with_columns(volume=4.0)
+        >>> report = store.bars.ingest(other, symbol="BTC/USD", timeframe="1m")
+        >>> store.bars.accept(report.conflict_rows, "the vendor restated the volume")
+        1
+        >>> store.bars.latest("BTC/USD", "1m").volume
+        4.0
+        """
+        return await self._corrections.accept(conflicts, reason, author, session)
+
+    async def withdraw(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        reason: str,
+        *,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> int:
+        """Say that the bars that open in ``[start, end)`` are none, such as a bad tick.
+
+        They stay in the store (:meth:`versions`), and reads leave them out. The same values are a conflict when they
+        are ingested again; ``on_conflict="correct"`` or :meth:`accept` brings a bar back.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        start, end : datetime, date or str
+            Both are required; ``end="2024-01-31"`` excludes that day.
+        reason : str
+            1 to 2,000 characters.
+        author : str, optional
+            By default ``user@host``.
+        session : AsyncSession, optional
+            Join the caller's transaction, which the caller commits.
+
+        Returns
+        -------
+        int
+            The number of bars.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe
+        InputError
+            For an open range, or one without bars.
+
+        Examples
+        --------
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21")
+        1439
+        """
+        return await self._corrections.withdraw(symbol, timeframe, start, end, reason, author, session)
+
+    async def versions(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        changed: bool = False,
+        as_of: AsOf = None,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List every version of the bars that open in ``[start, end)``.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        start, end : datetime, date, str or None
+            As in :meth:`read`.
+        changed : bool
+            Only bars with more than one version, or with one that was stored before the bar had ended.
+        as_of : datetime, date or str, optional
+            As in :meth:`read`.
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), provisional (stored
+            before the bar had ended), ingest (the id in :meth:`ingests`; null: unknown), reason and author (null for
+            the first), recorded_at (UTC); sorted by timestamp and version. The last version of each bar holds.
+
+        Raises
+        ------
+        UnknownSymbol, UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.versions("BTC/USD", "1m", changed=True).select("version", "close", "reason").rows()
+        [(1, 91734.0, None), (2, None, 'a bad tick')]
+        """
+        return await self._corrections.versions(symbol, timeframe, start, end, changed, as_of, session)
+
+    async def now(self, *, session: AsyncSession | None = None) -> str:
+        """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
+
+        Examples
+        --------
+        >>> token = store.bars.now()
+        >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
+        1
+        >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21", as_of=token)
+        1440
+        """
+        return await newest_token(self._database, session)

@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.phase import Series
-from walle.bars.spans import SPANS, named_times_of, spans_of, times_of
+from walle.bars.spans import SPANS, keys_of, spans_of, times_of
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS
+from walle.repositories.bars.as_of import Known
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.known import KnownBars
 from walle.repositories.common import IN_LIST, Time, check_name, in_range, near, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import check_timeframe
@@ -34,10 +36,15 @@ class StoredSeries:
     ----------
     database : Database
     index : BarIndex
+
+    Attributes
+    ----------
+    known : KnownBars
     """
 
     def __init__(self, database: Database, index: BarIndex) -> None:
         self._database, self._index = database, index
+        self.known = KnownBars(database, index)
 
     async def list(self, session: AsyncSession | None) -> pl.DataFrame:
         """Return the stored series: columns of ``BAR_SERIES``, sorted."""
@@ -89,12 +96,18 @@ class StoredSeries:
             raise UnknownSymbol(symbol, timeframe, near(symbol, series["symbol"].unique().sort().to_list()), timeframes)
 
     async def times(
-        self, symbol: str, timeframe: str, start: Time, end: Time, session: AsyncSession | None
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        session: AsyncSession | None,
+        as_of: Known | None = None,
     ) -> pl.Series:
-        """Return the opening times of a series in ``[start, end)``."""
+        """Return the opening times of a series in ``[start, end)``, now or as of an ingest."""
         check_timeframe(timeframe)
         if self._index.exists:
-            return _inside(await self._index.times(symbol, timeframe, session), start, end)
+            return _inside(times_of(await self.known.spans({(symbol, timeframe)}, as_of, session)), start, end)
         table = models.bars
         schema = pl.Schema({"timestamp": BARS["timestamp"]})
         if not self._database.has(table):
@@ -107,18 +120,18 @@ class StoredSeries:
         return (await read(self._database, wanted.order_by(table.c.timestamp), schema, session))["timestamp"]
 
     async def times_of_each(
-        self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None
+        self, wanted: Sequence[Series], start: Time, end: Time, session: AsyncSession | None, as_of: Known | None = None
     ) -> AsyncGenerator[tuple[Series, pl.Series], None]:
         """Yield the opening times of each series in turn, reading the index for many of them at once."""
         for timeframe in {timeframe for _, timeframe in wanted}:
             check_timeframe(timeframe)
         if not self._index.exists:
             for series in wanted:
-                yield series, await self.times(*series, start, end, session)
+                yield series, await self.times(*series, start, end, session, as_of)
             return
         for at in range(0, len(wanted), IN_LIST):
             part = wanted[at : at + IN_LIST]
-            spans = await self._index.spans(set(part), session)
+            spans = await self.known.spans(set(part), as_of, session)
             held = {
                 (str(name), str(period)): rows
                 for (name, period), rows in spans.partition_by(_SERIES, as_dict=True).items()
@@ -136,13 +149,17 @@ class StoredSeries:
             await self._index.spans(set(series[at : at + IN_LIST]), session) for at in range(0, len(series), IN_LIST)
         ]
         first, last = parse_range(start, end)
-        times = named_times_of(pl.concat(parts))
+        times = keys_of(pl.concat(parts)).drop("timeframe")
         if first is not None:
             times = times.filter(pl.col("timestamp") >= first)
         return times if last is None else times.filter(pl.col("timestamp") < last)
 
-    async def spans(self, series: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
+    async def spans(
+        self, series: pl.DataFrame, session: AsyncSession | None, as_of: Known | None = None
+    ) -> pl.DataFrame:
         """Return the opening times of series as spans; a series without missing bars is one span."""
+        if as_of is not None and self._index.exists:
+            return await self.known.spans(set(series.select(_SERIES).iter_rows()), as_of, session)
         if not self._index.exists:
             parts = [pl.DataFrame(schema=SPANS)]
             for symbol, timeframe in series.select(_SERIES).iter_rows():

@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 
 from walle import models
 from walle.bars import IngestReport
-from walle.bars.check import Checked
+from walle.bars.spans import SPANS, join_spans, spans_of, within
+from walle.bars.versions import CANDIDATES, KEY, NEWEST, UNFINISHED, VERSION, Decision, decide, hold_against
 from walle.database import Writer
 from walle.enums import OHLCV
-from walle.frames import BAR_CONFLICTS
+from walle.errors import ConflictingBars
+from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS
 from walle.progress import Progress
+from walle.repositories.bars.newest import newest_of
 from walle.repositories.common import IN_LIST, insert_missing, same_key
 from walle.repositories.select import finish, wire_schema
 from walle.types import wire
+from walle.validation import from_microseconds
 
-__all__ = ["KEY", "BarWrites"]
+__all__ = ["BarWrites", "Part", "Written"]
 
-KEY = ("symbol", "timeframe", "timestamp")
 SLICE_ROWS = 262_144
 """Rows that are moved between two looks at the progress."""
+
+_ENDS = pl.Schema({name: BAR_SERIES[name] for name in ("symbol", "timeframe", "first", "last")})
+_KEYS = pl.Schema({name: BARS[name] for name in KEY})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a source.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        Valid bars, each key once; columns of ``BARS``.
+    repeats : polars.DataFrame
+        Further rows of these keys, in the source's order.
+    spans : polars.DataFrame
+        The opening times of ``bars``: columns of ``SPANS``.
+    unfinished : polars.DataFrame
+        Those of ``bars`` that have not ended; columns of ``BARS``.
+    """
+
+    bars: pl.DataFrame
+    repeats: pl.DataFrame
+    spans: pl.DataFrame
+    unfinished: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BARS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was written, and what is left to be written when the ingest has its number.
+
+    Parameters
+    ----------
+    report : IngestReport
+    spans : polars.DataFrame
+        The opening times of the bars that are new: columns of ``SPANS``.
+    versions : polars.DataFrame
+        Columns of ``VERSION``.
+    """
+
+    report: IngestReport
+    spans: pl.DataFrame
+    versions: pl.DataFrame
 
 
 class BarWrites:
@@ -33,107 +80,178 @@ class BarWrites:
     source : str or None
         Kept with conflicts.
     progress : Progress
+    on_conflict : str
+        ``keep``, ``raise`` or ``correct``.
+    reason : str or None
+        Why other values are right, to correct.
     """
 
-    def __init__(self, source: str | None, progress: Progress) -> None:
-        self._source, self._progress = source, progress
+    def __init__(self, source: str | None, progress: Progress, on_conflict: str, reason: str | None) -> None:
+        self._source, self._progress, self._on_conflict, self._reason = source, progress, on_conflict, reason
         self._staged: sa.TableClause | None = None
-        self._staged_rows = 0
+        self._rows = self._inserted = 0
+        self._repeated = self._versioned = False
         self._spans: list[pl.DataFrame] = []
-        self._reports: list[IngestReport] = []
+        self._new: list[pl.DataFrame] = []
+        self._candidates: list[pl.DataFrame] = []
+        self._unfinished: list[pl.DataFrame] = []
 
-    async def stage(self, writer: Writer, part: Checked) -> None:
+    async def stage(self, writer: Writer, part: Part) -> None:
         """Load a part before the write transaction begins; :meth:`finish` inserts it."""
+        self._begin(part)
         for bars in (part.bars, part.repeats):
             for rows in bars.iter_slices(SLICE_ROWS):
                 self._staged = await writer.stage(models.bars, rows, more=self._staged is not None)
-                self._staged_rows += rows.height
-                self._spans.append(_spans(rows))
                 self._progress.advance(rows.height)
 
-    async def insert(self, writer: Writer, part: Checked) -> None:
+    async def insert(self, writer: Writer, part: Part) -> None:
         """Write a part in the transaction that is open."""
+        self._begin(part)
         await writer.dialect.begin_indexing(writer.connection)
-        for bars in (part.bars, part.repeats):  # the first versions of repeats are stored then
-            for rows in bars.iter_slices(SLICE_ROWS):
-                self._reports.append(await self._insert(writer, rows))
-                self._progress.advance(rows.height)
+        for rows in part.bars.iter_slices(SLICE_ROWS):
+            await self._insert(writer, rows)
+        for rows in part.repeats.iter_slices(SLICE_ROWS):  # their first versions are stored by now
+            staged = await writer.stage(models.bars, rows)
+            self._candidates.append(await self._stored(writer, staged, again=sa.true()))
+            self._progress.advance(rows.height)
         await writer.dialect.end_indexing(writer.connection)
 
-    async def finish(self, writer: Writer) -> IngestReport:
-        """Insert what was staged, and tell what became of everything."""
+    def _begin(self, part: Part) -> None:
+        self._rows += part.bars.height + part.repeats.height
+        self._repeated |= part.repeats.height > 0
+        self._spans.append(part.spans)
+        self._unfinished.append(part.unfinished)
+
+    async def finish(self, writer: Writer) -> Written:
+        """Insert what was staged, decide about bars that were there, and tell what became of everything.
+
+        Raises
+        ------
+        ConflictingBars
+        """
+        spans = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *self._spans]))
         if self._staged is not None:
-            overlap = await _overlaps(writer, pl.concat(self._spans))
+            overlap = await _overlaps(writer, spans)
             await writer.dialect.begin_indexing(writer.connection)
-            self._reports.append(await self._insert_staged(writer, self._staged, self._staged_rows, overlap=overlap))
+            await self._insert_staged(writer, self._staged, self._rows, overlap=overlap)
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
-        report = IngestReport.total(self._reports)
-        if report.conflicts:  # in one order on all databases
-            report = replace(report, conflict_rows=report.conflict_rows.sort(list(BAR_CONFLICTS)))
-        return report
-
-    async def _insert(self, writer: Writer, rows: pl.DataFrame) -> IngestReport:
-        if not await _overlaps(writer, _spans(rows)) and await writer.append(models.bars, rows):
-            return IngestReport(inserted=rows.height)
-        staged = await writer.stage(models.bars, rows)
-        return await self._insert_staged(writer, staged, rows.height, overlap=True)
-
-    async def _insert_staged(self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool) -> IngestReport:
-        arrival = writer.dialect.arrival
-        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap, arrival=arrival)
-        inserted = await writer.insert(models.bars, statement, rows)
-        if inserted == rows:
-            return IngestReport(inserted=inserted)
-        conflicts = await self._conflicts(writer, staged)
-        return IngestReport(
-            inserted=inserted,
-            duplicates=rows - inserted - conflicts.height,
+        decision = await self._decide(writer)
+        new = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *self._new]))
+        conflicts = decision.conflicts.sort(list(BAR_CONFLICTS))  # in one order on all databases
+        if conflicts.height and self._on_conflict == "raise":
+            raise ConflictingBars(conflicts, self._source)
+        await self._keep(writer, conflicts)
+        report = IngestReport(
+            inserted=self._inserted,
+            corrected=decision.versions.height,
             conflicts=conflicts.height,
+            duplicates=self._rows - self._inserted - decision.versions.height - conflicts.height,
             conflict_rows=conflicts,
         )
+        return Written(report=report, spans=new, versions=pl.concat([self._provisional(new), decision.versions]))
 
-    async def _conflicts(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
-        table, kept = models.bars, models.bar_conflicts
-        differs = sa.or_(*(staged.c[name] != table.c[name] for name in OHLCV))
-        versions = [
+    async def _insert(self, writer: Writer, rows: pl.DataFrame) -> None:
+        spans = spans_of(rows) if rows.height < SLICE_ROWS else self._spans[-1]
+        if not await _overlaps(writer, spans) and await writer.append(models.bars, rows):
+            self._inserted += rows.height
+            self._new.append(spans)
+        else:
+            staged = await writer.stage(models.bars, rows)
+            await self._insert_staged(writer, staged, rows.height, overlap=True)
+        self._progress.advance(rows.height)
+
+    async def _insert_staged(self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool) -> None:
+        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap, arrival=writer.dialect.arrival)
+        if overlap:
+            new = await writer.insert_returning(models.bars, statement, rows, _KEYS)
+            self._new.append(spans_of(new))
+            inserted = new.height
+        else:
+            inserted = await writer.insert(models.bars, statement, rows)
+            self._new += self._spans
+        self._inserted += inserted
+        if inserted < rows:
+            again = None
+            if self._repeated and rows == self._rows:  # of a key that comes twice each row counts, in their order
+                keys = sa.select(*(staged.c[name] for name in KEY))
+                keys = keys.group_by(*keys.selected_columns).having(sa.func.count() > 1)
+                again = sa.tuple_(*(staged.c[name] for name in KEY)).in_(keys)
+            self._candidates.append(await self._stored(writer, staged, again=again))
+
+    async def _stored(
+        self, writer: Writer, staged: sa.TableClause, *, again: sa.ColumnElement[bool] | None
+    ) -> pl.DataFrame:
+        """Return the staged rows that differ from a stored bar, or whose bar has versions: columns of CANDIDATES."""
+        table, kept = models.bars, models.bar_versions
+        worth: list[sa.ColumnElement[bool]] = [staged.c[name] != table.c[name] for name in OHLCV]
+        if await self._have_versions(writer):
+            worth.append(sa.exists().where(same_key(kept, staged, KEY)))
+        if again is not None:
+            worth.append(again)
+        columns: list[sa.ColumnElement[Any]] = [
             *(staged.c[name] for name in KEY),
             *(table.c[name].label(f"stored_{name}") for name in OHLCV),
             *(staged.c[name] for name in OHLCV),
         ]
-        rows = sa.select(*versions).join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        travelling = sa.select(*(wire(column, writer.dialect.name) for column in rows.selected_columns))
-        travelling = travelling.join_from(staged, table, same_key(staged, table, KEY)).where(differs)
-        found = finish(await writer.fetch(travelling, wire_schema(BAR_CONFLICTS)), BAR_CONFLICTS)
-        if found.height:
-            identity = (*KEY, *OHLCV)
-            known = sa.exists().where(same_key(kept, staged, identity))
-            new = rows.add_columns(sa.literal(self._source, sa.Text).label("source")).where(~known).distinct()
-            await writer.execute(
-                sa.insert(kept).from_select(
-                    [*BAR_CONFLICTS, "source"],
-                    new.suffix_with(f"ON CONFLICT ({', '.join(identity)}) DO NOTHING"),
-                )
-            )
-        return found
+        travelling = [wire(column, writer.dialect.name) for column in columns]
+        order: sa.ColumnElement[Any] = sa.literal_column(f"{staged.name}.{writer.dialect.physical_order}")
+        place = sa.func.row_number().over(order_by=order).label("place")
+        rows = sa.select(*travelling, place).join_from(staged, table, same_key(staged, table, KEY))
+        found = finish(await writer.fetch(rows.where(sa.or_(*worth)), wire_schema(CANDIDATES)), CANDIDATES)
+        return found.with_columns(pl.col("place") + sum(part.height for part in self._candidates))
 
+    async def _have_versions(self, writer: Writer) -> bool:
+        """Return whether any bar of these series has a further version."""
+        symbols = pl.concat(self._spans)["symbol"].unique().sort().to_list()
+        table = models.bar_versions
+        some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
+        self._versioned |= bool((await writer.execute(sa.select(sa.exists().where(*some)))).scalar())
+        return self._versioned
 
-def _spans(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.group_by("symbol", "timeframe").agg(
-        pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
-    )
+    async def _decide(self, writer: Writer) -> Decision:
+        candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
+        unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
+        newest = pl.DataFrame(schema=NEWEST)
+        if candidates.height and (self._versioned or self._reason is not None):
+            await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
+            newest = await newest_of(writer, candidates)
+        return decide(hold_against(candidates, newest), unfinished, self._reason)
+
+    def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
+        """Return what marks the new bars that have not ended: columns of VERSION."""
+        unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
+        marked = unfinished.filter(within(unfinished, new)) if unfinished.height else unfinished
+        return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).cast(VERSION)
+
+    async def _keep(self, writer: Writer, conflicts: pl.DataFrame) -> None:
+        """Keep conflicts; one with the same values as an earlier one is kept once."""
+        if conflicts.is_empty():
+            return
+        staged = await writer.stage(
+            models.bar_conflicts, conflicts.with_columns(source=pl.lit(self._source, pl.String))
+        )
+        await writer.execute(insert_missing(models.bar_conflicts, staged, (*KEY, *OHLCV)))
 
 
 async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:
+    """Return whether a bar is stored between the first and the last of some series."""
     series = spans.group_by("symbol", "timeframe").agg(pl.col("first").min(), pl.col("last").max())
     if series.height > IN_LIST:
-        return True
+        table = models.bar_index
+        columns = [wire(table.c[name], writer.dialect.name) for name in ("symbol", "timeframe", "first", "last")]
+        stored = finish(await writer.fetch(sa.select(*columns), wire_schema(_ENDS)), _ENDS)
+        both = series.join(stored, on=["symbol", "timeframe"])
+        between = (pl.col("first") <= pl.col("last_right").to_physical()) & (
+            pl.col("last") >= pl.col("first_right").to_physical()
+        )
+        return not both.filter(between).is_empty()
     table = models.bars
     for symbol, timeframe, first, last in series.iter_rows():
         inside = sa.and_(
             table.c.symbol == symbol,
             table.c.timeframe == timeframe,
-            table.c.timestamp.between(first, last),
+            table.c.timestamp.between(from_microseconds(first), from_microseconds(last)),
         )
         if (await writer.execute(sa.select(sa.exists().where(inside)))).scalar():
             return True

@@ -1,0 +1,166 @@
+"""Versions of bars: which of them holds, and what an ingest that brings other values makes of it.
+
+The first version of a bar is a row of ``bars`` and never changes; further ones are rows of ``bar_versions``. The newest
+one holds; one without values says that there is no bar. A *provisional* version was stored before its bar had ended,
+and the next ingest replaces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from walle.enums import OHLCV
+from walle.frames import BAR_CONFLICTS, BARS, INSTANT
+
+__all__ = [
+    "CANDIDATES",
+    "KEY",
+    "NEWEST",
+    "UNFINISHED",
+    "VERSION",
+    "Decision",
+    "decide",
+    "hold_against",
+    "overlay",
+]
+
+KEY = ("symbol", "timeframe", "timestamp")
+
+VERSION = pl.Schema({**BARS, "provisional": pl.Boolean(), "reason": pl.String()})
+"""One row is a further version of a bar, in the order in which they come; values are null where it was withdrawn."""
+
+NEWEST = pl.Schema({**BARS, "provisional": pl.Boolean()})
+"""One row is the newest further version of a bar, by key once."""
+
+CANDIDATES = pl.Schema({**BAR_CONFLICTS, "place": pl.Int64()})
+"""One row is a row of a source whose bar is stored: the values that hold, and its own; ``place`` is its place among
+them."""
+
+UNFINISHED = "stored before it had ended"
+FINISHED = "the bar has ended since"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the rows of a source whose bars are stored.
+
+    Parameters
+    ----------
+    versions : polars.DataFrame
+        Columns of ``VERSION``: what is appended.
+    conflicts : polars.DataFrame
+        Columns of ``BAR_CONFLICTS``: what is refused.
+    """
+
+    versions: pl.DataFrame
+    conflicts: pl.DataFrame
+
+
+def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Put the newest versions in the place of the first ones.
+
+    Parameters
+    ----------
+    candidates : polars.DataFrame
+        Columns of ``CANDIDATES``, with the values of the first versions.
+    newest : polars.DataFrame
+        Columns of ``NEWEST``.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of ``CANDIDATES`` (null where the bar was withdrawn), and ``provisional``.
+    """
+    later = newest.rename({name: f"_{name}" for name in OHLCV}).with_columns(versioned=True)
+    joined = candidates.join(later, on=KEY, how="left", maintain_order="left")
+    there = pl.col("versioned").fill_null(False)
+    return joined.with_columns(
+        pl.col("provisional").fill_null(False),
+        *(pl.when(there).then(f"_{name}").otherwise(f"stored_{name}").alias(f"stored_{name}") for name in OHLCV),
+    ).select(*CANDIDATES, "provisional")
+
+
+def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> Decision:
+    """Decide what becomes of rows whose bars are stored; rows that equal what holds are neither version nor conflict.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        As :func:`hold_against` returns them.
+    unfinished : polars.DataFrame
+        The columns of ``KEY`` of bars that have not ended yet.
+    reason : str or None
+        Why other values are right; None: those that hold stay, and the others are conflicts.
+    """
+    marked = unfinished.select(*KEY, unfinished=True)
+    ordered = rows.sort(*KEY, "place").join(marked, on=KEY, how="left", maintain_order="left")
+    first, corrects = pl.int_range(pl.len()).over(KEY) == 0, pl.lit(reason is not None)
+    # what holds when a row comes
+    before = [
+        pl.when(first)
+        .then(f"stored_{name}")
+        .when(corrects)
+        .then(pl.col(name).shift(1).over(KEY))
+        .when("provisional")
+        .then(pl.col(name).first().over(KEY))
+        .otherwise(f"stored_{name}")
+        .alias(f"stored_{name}")
+        for name in OHLCV
+    ]
+    judged = ordered.with_columns(pl.col("unfinished").fill_null(False), *before, first=first).with_columns(
+        same=pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in OHLCV)
+    )
+    replaces = pl.col("provisional") & pl.col("first") & ~(pl.col("same") & pl.col("unfinished"))
+    judged = judged.with_columns(replaces=replaces).with_columns(
+        version=pl.col("replaces") | (corrects & ~pl.col("same"))
+    )
+    versions = judged.filter("version").select(
+        *BARS,
+        provisional="unfinished",
+        reason=pl.when(pl.col("unfinished"))
+        .then(pl.lit(UNFINISHED))
+        .when(pl.col("replaces"))
+        .then(pl.lit(FINISHED))
+        .otherwise(pl.lit(reason, pl.String)),
+    )
+    conflicts = judged.filter(~pl.col("same") & ~pl.col("version"))
+    return Decision(versions.cast(VERSION), conflicts.select(list(BAR_CONFLICTS)).cast(BAR_CONFLICTS))
+
+
+def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> pl.DataFrame:
+    """Return bars as their newest versions have them.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        symbol, timestamp and any numbers of bars of one timeframe: first versions, sorted.
+    newest : polars.DataFrame
+        Columns of ``NEWEST``, of the same timeframe.
+    unknown : polars.DataFrame
+        symbol, timestamp: bars that are left out, because they came later.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of ``bars``, sorted by symbol and timestamp.
+    """
+    place = ["symbol", "timestamp"]
+    gone = pl.concat([unknown.select(place), newest.filter(pl.col("close").is_null()).select(place)])
+    names = [name for name in bars.columns if name in OHLCV]
+    changed = newest.filter(pl.col("close").is_not_null())
+    if gone.height:
+        bars = _without(bars, gone)
+    if changed.is_empty():
+        return bars
+    there = changed.select(*place, *names).join(bars.select(place), on=place, how="semi")
+    rest = _without(bars, there)
+    return pl.concat([rest, there.select(bars.columns)]).sort(place)
+
+
+def _without(bars: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    if bars["symbol"].n_unique() == 1:  # an index lookup, rather than a join of texts
+        times = keys.filter(pl.col("symbol") == bars["symbol"][0])["timestamp"].cast(INSTANT)
+        return bars.filter(~pl.col("timestamp").is_in(times.implode()))
+    return bars.join(keys, on=["symbol", "timestamp"], how="anti", maintain_order="left")
