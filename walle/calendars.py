@@ -6,7 +6,7 @@ import difflib
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from walle.interop import beyond_years
 from walle.timeframe import check_timeframe, is_calendar, length
 from walle.validation import MICROSECOND, check_text, parse_range, to_microseconds
 
-__all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instants", "from_sessions"]
+__all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instants", "from_sessions", "plain_ends"]
 
 SESSIONS = pl.Schema(
     {"session": pl.Date(), "open": INSTANT, "close": INSTANT, "break_start": INSTANT, "break_end": INSTANT}
@@ -29,6 +29,7 @@ _OWN = ("24/7", "24/5")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _date = pl.col("session").cast(pl.Datetime("us")).to_physical()
 PERIODS = {"1d": "1d", "1w": "1w", "1M": "1mo"}  # as Polars spells them
+_LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 # exchange_calendars has no limit of its own, but the holiday rules of pandas silently omit holidays before 1970
 _REACH = (date(1970, 1, 1), date(2049, 12, 31))
 
@@ -111,9 +112,12 @@ class Calendar(ABC):
         Whether intraday bars stand on one grid since 1970 UTC (24/7 and 24/5) instead of restarting at each open.
     own : polars.DataFrame or None
         The sessions of a custom calendar (columns of :data:`SESSIONS`); None for a calendar known by its name.
+    reach : tuple of date or None
+        The first and the last day that the calendar of an exchange knows; None for the others.
     """
 
     continuous = False
+    reach: tuple[date, date] | None = None
     own: pl.DataFrame | None = None
 
     def __init__(self, name: str) -> None:
@@ -146,7 +150,7 @@ class Calendar(ABC):
         """
         lo, hi = self._range(start, end)
         new = (pl.col("open") != pl.col("close").shift(1)).fill_null(True).cum_sum()
-        joined = self._stretches(lo, hi).group_by(new.alias("segment"), maintain_order=True)
+        joined = self.stretches(lo, hi).group_by(new.alias("segment"), maintain_order=True)
         cut = joined.agg(pl.col("open").first().clip(lo), pl.col("close").last().clip(upper_bound=hi))
         return cut.select(pl.col("open", "close").cast(INSTANT))
 
@@ -189,7 +193,7 @@ class Calendar(ABC):
         if offset is None and self.continuous:
             offset = 0
         # a bar on the clock's grid is expected if the market opens within it, even after the end of the range
-        stretches = self._stretches(lo, hi + step)
+        stretches = self.stretches(lo, hi + step)
         first, stop = pl.col("open"), pl.col("close")
         if offset is not None:
             first = (first - offset) // step * step + offset
@@ -207,7 +211,7 @@ class Calendar(ABC):
         if not isinstance(lo, int) or not isinstance(hi, int):
             return pl.Series("is_open", [None] * given.len(), pl.Boolean)
         self._check(lo, hi + 1)
-        moments = self._stretches(lo, hi + 1).select(first="open", count=pl.col("close") - pl.col("open"))
+        moments = self.stretches(lo, hi + 1).select(first="open", count=pl.col("close") - pl.col("open"))
         is_open = Slots.of(1, moments).place(given.cast(INSTANT)).is_not_null()
         return is_open.set(given.is_null(), None).alias("is_open")
 
@@ -225,8 +229,14 @@ class Calendar(ABC):
         starts = dates.dt.truncate(PERIODS[timeframe]).to_physical().unique().sort()
         return starts.filter((starts >= lo) & (starts < hi))
 
-    def _stretches(self, lo: int, hi: int) -> pl.DataFrame:
-        """Return the uncut parts of sessions that overlap the range: open and close in microseconds."""
+    def stretches(self, lo: int, hi: int) -> pl.DataFrame:
+        """Return the uncut parts of sessions (a break ends one) that overlap a range of microseconds.
+
+        Returns
+        -------
+        polars.DataFrame
+            open, close (Int64, microseconds since 1970 UTC), in order. Like :meth:`known`, it accepts any range.
+        """
         sessions = self.known(lo, hi).select(pl.exclude("session").to_physical())
         morning = sessions.select("open", pl.coalesce("break_start", "close").alias("close"))
         evening = sessions.drop_nulls("break_end").select(pl.col("break_end").alias("open"), "close")
@@ -252,7 +262,7 @@ class _AlwaysOpen(Calendar):
         opens = days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
         return _sessions(days, opens, opens + timedelta(days=1))
 
-    def _stretches(self, lo: int, hi: int) -> pl.DataFrame:
+    def stretches(self, lo: int, hi: int) -> pl.DataFrame:
         return pl.DataFrame({"open": [lo], "close": [hi]}).filter(pl.col("open") < pl.col("close"))
 
 
@@ -275,7 +285,7 @@ class _Listed(Calendar):
 
     def __init__(self, name: str, sessions: pl.DataFrame, reach: tuple[date, date] | None = None) -> None:
         super().__init__(name)
-        self._listed, self._reach = sessions, reach
+        self._listed, self.reach = sessions, reach
         self.own = sessions if reach is None else None
 
     def known(self, lo: int, hi: int) -> pl.DataFrame:
@@ -283,9 +293,9 @@ class _Listed(Calendar):
         return self._listed.filter(((opens < hi) & (closes > lo)) | ((_date >= lo) & (_date < hi)))
 
     def _check(self, lo: int, hi: int) -> None:
-        if self._reach is None:
+        if self.reach is None:
             return
-        (first, last), ends = self._reach, pl.Series([lo, hi]).cast(INSTANT).dt.date()
+        (first, last), ends = self.reach, pl.Series([lo, hi]).cast(INSTANT).dt.date()
         # in UTC the first session may open on the day before its date, and the last one may close on the day after
         if ends[0] < first - timedelta(days=1) or hi > (last.toordinal() - _EPOCH_DAY + 2) * _DAY:
             raise InputError(
@@ -394,6 +404,24 @@ def check_instants(values: pl.Series, field: str) -> pl.Series:
     if kind.time_unit == "ns" and (values.to_physical() % 1000 != 0).any():
         raise InputError(f"{field} holds times finer than a microsecond. Truncate them yourself: dt.truncate('1us').")
     return values if kind == INSTANT else values.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+
+
+def plain_ends(opens: pl.Series, timeframe: str) -> pl.Series:
+    """Return opening times plus the length of a bar, by no calendar: of ``1M`` the month from there on.
+
+    Parameters
+    ----------
+    opens : polars.Series
+        Datetime("us", "UTC").
+    timeframe : str
+
+    Returns
+    -------
+    polars.Series
+        Datetime("us", "UTC"), at most the last microsecond of the year 9999; null for null.
+    """
+    ends = opens.dt.offset_by(PERIODS[timeframe]) if timeframe == "1M" else opens + length(timeframe)
+    return ends.to_physical().clip(upper_bound=_LAST).cast(opens.dtype)
 
 
 def _refuse(sessions: pl.DataFrame) -> None:

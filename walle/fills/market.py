@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from walle.calendars import plain_ends
 from walle.enums import OHLCV
 from walle.exact import shortest
 from walle.frames import DECIMAL, INSTANT
 from walle.timeframe import length
-from walle.validation import MICROSECOND, to_microseconds
+from walle.validation import MICROSECOND
 
 __all__ = ["Market", "Markets", "first_reason", "no_market"]
 
 _BREAK = timedelta(hours=2)
-_LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 _GAPS = pl.Schema({"start": INSTANT, "end": INSTANT})
 _BARS = pl.Schema({"timestamp": INSTANT, **dict.fromkeys(OHLCV, pl.Float64())})
 
@@ -61,9 +61,7 @@ class Market:
 
     def _after(self, opens: pl.Series) -> pl.Series:
         """Return opening times plus the timeframe: of ``1M`` the calendar month."""
-        if self.timeframe == "1M":
-            return opens.dt.offset_by("1mo")
-        return (opens + self.step).to_physical().clip(upper_bound=_LAST).cast(opens.dtype)  # Python's latest datetime
+        return plain_ends(opens, self.timeframe)
 
     def ends(self) -> pl.Series:
         """Return the end of each bar: its opening time plus the timeframe, but never after the next one opens."""
