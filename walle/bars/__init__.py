@@ -45,9 +45,36 @@ store.close()
 - **Refused rows.** One bad row stops the whole call, and the error's `.rejected_rows` lists every bad row with its
   reason. With `on_invalid="quarantine"` the good rows are stored; the bad ones are returned in `report.rejected_rows`
   and kept for `store.bars.rejected()`.
-- **Conflicts.** The first version of a bar stays. `store.bars.conflicts()` lists the bars that arrived again with other
-  values, with both versions.
+- **Conflicts.** A bar that arrives again with other values is a conflict: the stored ones stay, and
+  `store.bars.conflicts()` lists both. `on_conflict="raise"` refuses the source, and `on_conflict="correct"` with a
+  `reason` stores the other values as a further version.
+- **Unfinished bars.** A bar that has not ended, by the calendar of its symbol, is left out with a warning
+  (`report.unfinished`). `unfinished="keep"` stores it as provisional, and the next ingest replaces it.
 - **No way back.** Bars are facts and cannot be deleted. Try a doubtful source in a file of its own first.
+
+## Versions, and what was known when
+
+- **Corrections.** A bar is never changed; a correction is a further version with a reason and an author, and reads give
+  the newest one. `store.bars.accept(conflicts, reason)` takes over refused values,
+  `store.bars.withdraw(symbol, timeframe, start, end, reason)` says that a bar is none (a bad tick), and
+  `store.bars.versions` lists every version with the ingest that brought it.
+- **As of.** Every bar knows its ingest. `as_of=` of `read`, `scan`, `panel`, `latest`, `count`, `coverage`, `gaps` and
+  others gives what was known at a time, or at a token of `store.bars.now()`. What was known then never changes: an
+  ingest that was under way at that time and committed later is either waited for or left out for good. Bars of which it
+  is unknown when they came (stored before this was kept) count always, and a warning says how many. Bars of another
+  program count from the time at which a writer's store noticed them.
+
+```python
+store = walle.connect("versions.db")
+bars = demo.sample_bars()["BTC/USD"].tail(10)
+store.bars.ingest(bars, symbol="BTC/USD", timeframe="1m")
+then = store.bars.now()
+restated = bars.tail(2).with_columns(volume=pl.col("volume") * 2)
+print(store.bars.ingest(restated, symbol="BTC/USD", timeframe="1m", on_conflict="correct", reason="restated volume"))
+assert store.bars.read("BTC/USD", "1m", as_of=then).equals(bars.select(store.bars.read("BTC/USD", "1m").columns))
+print(store.bars.versions("BTC/USD", "1m", changed=True))
+store.close()
+```
 
 ## What comes out
 

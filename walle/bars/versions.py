@@ -119,11 +119,11 @@ def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> 
     versions = judged.filter("version").select(
         *BARS,
         provisional="unfinished",
-        reason=pl.when(pl.col("unfinished"))
+        reason=pl.when(~pl.col("replaces"))
+        .then(pl.lit(reason, pl.String))
+        .when("unfinished")
         .then(pl.lit(UNFINISHED))
-        .when(pl.col("replaces"))
-        .then(pl.lit(FINISHED))
-        .otherwise(pl.lit(reason, pl.String)),
+        .otherwise(pl.lit(FINISHED)),
     )
     conflicts = judged.filter(~pl.col("same") & ~pl.col("version"))
     return Decision(versions.cast(VERSION), conflicts.select(list(BAR_CONFLICTS)).cast(BAR_CONFLICTS))

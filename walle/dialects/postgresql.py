@@ -31,6 +31,7 @@ from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox, locks_of_writers
 from walle.dialects.postgresql_settings import Settings, options_of
 from walle.dialects.wire_frames import from_arrow
+from walle.enums import OHLCV
 from walle.errors import (
     AuthenticationFailed,
     DatabaseBusy,
@@ -44,7 +45,6 @@ from walle.errors import (
     UnreadableRow,
     WalleError,
 )
-from walle.frames import BARS
 from walle.validation import json_text, parse_json
 
 __all__ = ["PostgreSQLDialect"]
@@ -284,7 +284,7 @@ class PostgreSQLDialect(Dialect):
     async def _copy(self, connection: AsyncConnection, target: str, frame: pl.DataFrame) -> None:
         driver = (await connection.get_raw_connection()).driver_connection
         assert isinstance(driver, psycopg.AsyncConnection)
-        bars = set(frame.columns) == set(BARS) and frame.schema["open"] == pl.Float64
+        bars = set(frame.columns) == {"symbol", "timeframe", "timestamp", *OHLCV}
         form = "BINARY" if bars else "CSV"
         table = sql.SQL(".").join(map(sql.Identifier, target.split(".")))
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))

@@ -12,7 +12,8 @@ import polars as pl
 import sqlalchemy as sa
 
 from walle import models
-from walle.bars.spans import SPANS, count_bars, join_spans, spans_of
+from walle.bars.spans import SPANS, count_bars, join_spans, spans_of, without
+from walle.bars.versions import NEWEST
 from walle.database import Database
 from walle.dialects import ReadJob
 from walle.dialects.base import CheckResult
@@ -21,6 +22,7 @@ from walle.forms import UnreadableValue, is_list
 from walle.frames import DECIMAL, EVENTS, INSTANT
 from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.newest import newest
 from walle.repositories.events.columns import event_column, events_frame
 from walle.repositories.select import finish, wire_schema
 from walle.schema import Schema, open_for_inspection
@@ -189,17 +191,20 @@ class Integrity:
         return spans
 
     async def _hold_index(self, before: pl.DataFrame | None) -> None:
-        """Compare the bars with the index as read before and after them: bars are added, and never removed."""
+        """Compare the bars with the index as read before and after them: bars are added, and leave it if withdrawn."""
         after = await self._indexed() if before is not None else None
         if before is None or after is None:
             return
         if "bars" in self._unread:
             self._examined.not_checked.append("the index of the bars: some bars cannot be read")
             return
+        statement = newest(self._database.dialect.name, [])
+        versions = finish(await self._database.fetch(statement, wire_schema(NEWEST)), NEWEST)
+        there = without(self._bars, versions.filter(pl.col("close").is_null()))
         self._examined.checked.append("the index of the bars, against the bars")
         for more, less, what in (
             (self._bars, before, "the index has bars that the table lacks"),
-            (after, self._bars, "the table has bars that the index lacks"),
+            (after, there, "the table has bars that the index lacks"),
         ):
             whole = join_spans(pl.concat([more, less]))
             extra = whole.join(join_spans(more), on=list(SPANS), how="anti")

@@ -115,30 +115,42 @@ class KnownBars:
     async def warn_of_untold(self, wanted: set[Series], session: AsyncSession | None) -> None:
         """Warn of bars of which no ingest tells, since they count at every as-of."""
         untold = 0
-        for some in _chunks(wanted):
-            symbols = sorted({symbol for symbol, _ in some})
-            stored = await self._index.series(symbols, session=session) if self._index.exists else None
-            if stored is None:
-                continue
-            bars = _sum(stored, some)
-            if self.versioned:
-                told = models.bar_ingests
-                total = sa.cast(sa.func.sum(told.c.bars), sa.BigInteger).label("bars")
-                statement = sa.select(told.c.symbol, told.c.timeframe, total).where(told.c.symbol.in_(symbols))
-                schema = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "bars": pl.Int64()})
-                grouped = statement.group_by(told.c.symbol, told.c.timeframe)
-                bars -= _sum(await read(self._database, grouped, schema, session), some)
-                for timeframe in {timeframe for _, timeframe in some}:
-                    names = [symbol for symbol, period in some if period == timeframe]
-                    found = await self.newest(names, timeframe, None, None, None, session)
-                    bars += found["close"].null_count()  # they are not in the index
-            untold += max(bars, 0)
+        for some in _chunks(wanted) if self._index.exists else []:
+            withdrawn = await self._withdrawn(some, session)
+            while True:
+                bars = _sum(await self._index.series(sorted({name for name, _ in some}), session=session), some)
+                told = await self._told(some, session)
+                again = await self._withdrawn(some, session)
+                if again.equals(withdrawn):  # else a writer came in between
+                    break
+                withdrawn = again
+            untold += max(0, bars + withdrawn.height - told)  # what is withdrawn is not in the index
         if untold:
             warn(
                 f"of {untold:,} bars it is unknown when they were stored (before this was kept, or by another "
                 "program); they count at every as-of.",
                 AsOfWarning,
             )
+
+    async def _told(self, wanted: set[Series], session: AsyncSession | None) -> int:
+        """Count the bars that ingests brought."""
+        if not self.versioned:
+            return 0
+        table, symbols = models.bar_ingests, sorted({symbol for symbol, _ in wanted})
+        total = sa.cast(sa.func.sum(table.c.bars), sa.BigInteger).label("bars")
+        statement = sa.select(table.c.symbol, table.c.timeframe, total).where(table.c.symbol.in_(symbols))
+        schema = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "bars": pl.Int64()})
+        grouped = statement.group_by(table.c.symbol, table.c.timeframe)
+        return _sum(await read(self._database, grouped, schema, session), wanted)
+
+    async def _withdrawn(self, wanted: set[Series], session: AsyncSession | None) -> pl.DataFrame:
+        """Return the bars of some series that are withdrawn: columns of ``NEWEST``."""
+        parts = [pl.DataFrame(schema=NEWEST)]
+        for timeframe in sorted({timeframe for _, timeframe in wanted}):
+            names = sorted(symbol for symbol, period in wanted if period == timeframe)
+            found = await self.newest(names, timeframe, None, None, None, session)
+            parts.append(found.filter(pl.col("close").is_null()))
+        return pl.concat(parts)
 
 
 def _in(

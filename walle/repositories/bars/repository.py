@@ -905,7 +905,7 @@ class BarRepository:
         >>> store.bars.withdraw("BTC/USD", "1m", "2025-11-20T12:00", "2025-11-20T12:01", "a bad tick")
         1
         >>> store.bars.versions("BTC/USD", "1m", changed=True).select("version", "close", "reason").rows()
-        [(1, 91734.0, None), (2, None, 'a bad tick')]
+        [(1, 91262.96, None), (2, None, 'a bad tick')]
         """
         return await self._corrections.versions(symbol, timeframe, start, end, changed, as_of, session)
 
