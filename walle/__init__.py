@@ -103,7 +103,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import EmptySeriesWarning
+from walle.notices import EmptySeriesWarning, UnrecordedWarning
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -236,6 +236,7 @@ __all__ = [
     "UnknownSymbol",
     "UnknownTimeframe",
     "UnreadableRow",
+    "UnrecordedWarning",
     "UnsafeEventSource",
     "UpgradeRefused",
     "WalleError",

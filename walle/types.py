@@ -41,6 +41,7 @@ __all__ = [
     "listed_member",
     "member",
     "plain_member",
+    "recording_time",
     "resembles",
     "utc_now",
     "wire",
@@ -168,6 +169,26 @@ def _now_in_microseconds(element: utc_now, compiler: SQLCompiler, **options: Any
     # unixepoch('subsec') requires SQLite 3.42; %f of strftime has milliseconds in every version
     seconds = "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
     return f"({seconds} + CAST(substr(strftime('%f', 'now'), 4, 3) AS INTEGER) * 1000)"
+
+
+class recording_time(FunctionElement[datetime]):
+    """The database's clock at the start of a statement, at which the rows that it writes are recorded.
+
+    ``now()`` of PostgreSQL is the start of the transaction: a transaction that the caller keeps open would record its
+    facts long before anybody could know them. ``clock_timestamp()`` differs from row to row, so that one call would be
+    recorded at several times.
+    """
+
+    type: UtcInstant = UtcInstant()
+    inherit_cache = True
+
+
+@compiles(recording_time)
+def _statement_time(element: recording_time, compiler: SQLCompiler, **options: Any) -> str:
+    return "statement_timestamp()"
+
+
+compiles(recording_time, "sqlite")(_now_in_microseconds)
 
 
 def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:

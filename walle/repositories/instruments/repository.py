@@ -21,7 +21,7 @@ from walle.interop import frame_of
 from walle.records import Instrument
 from walle.repositories.common import IN_LIST, Time, canonical, check_name, near, one_of
 from walle.repositories.select import expression, finish, read, wire_schema
-from walle.types import wire
+from walle.types import recording_time, wire
 from walle.validation import check_text, parse_time
 
 __all__ = ["InstrumentRepository"]
@@ -130,8 +130,8 @@ class InstrumentRepository:
         names = [*INSTRUMENT, "reason"]
         aliases = pl.struct("aliases").struct.json_encode().str.slice(len('{"aliases":')).str.head(-1)
         staged = await writer.stage(table, new.select(names).with_columns(aliases=aliases))
-        rows = sa.select(*(staged.c[name] for name in names)).order_by(staged.c.symbol)
-        await writer.execute(sa.insert(table).from_select(names, rows))
+        rows = sa.select(*(staged.c[name] for name in names), recording_time()).order_by(staged.c.symbol)
+        await writer.execute(sa.insert(table).from_select([*names, "recorded_at"], rows))
 
     async def read(
         self,
