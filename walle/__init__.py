@@ -105,7 +105,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import AsOfWarning, EmptySeriesWarning, UnfinishedBarsWarning
+from walle.notices import EmptySeriesWarning, UnfinishedBarsWarning, UnrecordedWarning
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -148,7 +148,6 @@ __all__ = [
     "ActionKind",
     "AdjustedPrices",
     "AlreadyCorrected",
-    "AsOfWarning",
     "AuthenticationFailed",
     "BacktestResult",
     "BacktestResultRepository",
@@ -242,6 +241,7 @@ __all__ = [
     "UnknownSymbol",
     "UnknownTimeframe",
     "UnreadableRow",
+    "UnrecordedWarning",
     "UnsafeEventSource",
     "UpgradeRefused",
     "WalleError",

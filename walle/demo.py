@@ -12,7 +12,8 @@ from walle.bars import IngestReport
 from walle.calendars import Calendar, from_sessions
 from walle.envelope import Event
 from walle.fills import WriteReport
-from walle.frames import FILLS, INSTANT, ORDERS
+from walle.fills.coerce import FILL, ORDER
+from walle.frames import INSTANT
 from walle.records import Owner, Run
 from walle.store import Store
 
@@ -68,13 +69,13 @@ def sample_runs() -> list[Run]:
 
 
 def sample_orders() -> pl.DataFrame:
-    """Return the last snapshot of every order; columns of ``walle.frames.ORDERS``."""
-    return _read_csv("orders.csv", ORDERS)
+    """Return the last snapshot of every order; columns of ``walle.frames.ORDERS`` that a writer gives."""
+    return _read_csv("orders.csv", ORDER)
 
 
 def sample_fills() -> pl.DataFrame:
-    """Return every fill; columns of ``walle.frames.FILLS``."""
-    return _read_csv("fills.csv", FILLS)
+    """Return every fill; columns of ``walle.frames.FILLS`` that a writer gives."""
+    return _read_csv("fills.csv", FILL)
 
 
 def sample_events() -> list[Event]:

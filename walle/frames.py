@@ -180,9 +180,14 @@ ORDERS = pl.Schema(
         "cancelled_at": INSTANT,
         "reject_reason": pl.String(),
         "error_code": pl.String(),
+        "account": pl.String(),
+        "extra": pl.String(),
+        "recorded_at": INSTANT,
     }
 )
-"""One row is the last snapshot of an order; quantities are in units, prices in the quote currency."""
+"""One row is the last snapshot of an order; quantities are in units, prices in the quote currency. ``extra`` is the
+JSON text of an object: what an engine or a venue says beside it. ``recorded_at`` is the time of the database (UTC) at
+which this snapshot was stored (null where another program or an older WallE wrote it)."""
 
 FILLS = pl.Schema(
     {
@@ -200,27 +205,36 @@ FILLS = pl.Schema(
         "exchange_fill_id": pl.String(),
         "sequence": pl.Int64(),
         "account": pl.String(),
+        "extra": pl.String(),
+        "recorded_at": INSTANT,
     }
 )
 """One row is one fill; where it was written without ``run_id`` or ``symbol``, they are those of its order.
 ``sequence`` orders fills of one instant: as it was given, or the order of arrival (null for a fill that another program
-or an older WallE wrote)."""
+or an older WallE wrote). ``extra`` is the JSON text of an object: what an engine or a venue says beside it.
+``recorded_at`` is the time of the database (UTC) at which it was stored; null likewise."""
 
 FILL_ORDER = ("filled_at", "sequence", "id")
 """The columns by which fills are sorted; a null in ``sequence`` comes first."""
 
-REJECTED_ORDERS = pl.Schema({"row": pl.Int64(), **ORDERS, "reason": pl.String()})
+
+def _given(schema: pl.Schema) -> dict[str, pl.DataType]:
+    """Return the columns that a writer gives: all but the time of recording."""
+    return {name: kind for name, kind in schema.items() if name != "recorded_at"}
+
+
+REJECTED_ORDERS = pl.Schema({"row": pl.Int64(), **_given(ORDERS), "reason": pl.String()})
 """One row is a refused row of an ingest of orders: its position in the source from 0, the values that could be read,
 and the reason."""
 
-REJECTED_FILLS = pl.Schema({"row": pl.Int64(), **FILLS, "reason": pl.String()})
+REJECTED_FILLS = pl.Schema({"row": pl.Int64(), **_given(FILLS), "reason": pl.String()})
 """One row is a refused row of an ingest of fills: its position in the source from 0, the values that could be read, and
 the reason."""
 
 
 def _beside(schema: pl.Schema) -> dict[str, pl.DataType]:
     """Return the columns of a schema for the stored values, then for the new ones."""
-    columns = {name: kind for name, kind in schema.items() if name != "id"}
+    columns = {name: kind for name, kind in _given(schema).items() if name != "id"}
     return {f"stored_{name}": kind for name, kind in columns.items()} | columns
 
 
@@ -259,13 +273,11 @@ CASH_FLOWS = pl.Schema(
 """One row is one cash flow: ``amount`` is in ``currency``, above 0 for what was received; ``recorded_at`` is the time
 of the database (UTC) at which it was stored."""
 
-_CASH_FLOW: dict[str, pl.DataType] = {name: kind for name, kind in CASH_FLOWS.items() if name != "recorded_at"}
-
-REJECTED_CASH_FLOWS = pl.Schema({"row": pl.Int64(), **_CASH_FLOW, "reason": pl.String()})
+REJECTED_CASH_FLOWS = pl.Schema({"row": pl.Int64(), **_given(CASH_FLOWS), "reason": pl.String()})
 """One row is a refused row of an ingest of cash flows: its position in the source from 0, the values that could be
 read, and the reason."""
 
-CASH_FLOW_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(pl.Schema(_CASH_FLOW))})
+CASH_FLOW_CONFLICTS = pl.Schema({"id": pl.String(), **_beside(CASH_FLOWS)})
 """One row is a cash flow that was refused because its id is taken: the stored values, which stay, and the new ones."""
 
 CASH_CORRECTIONS = pl.Schema({"cash_flow_id": pl.String(), **_CORRECTION})

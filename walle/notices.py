@@ -8,7 +8,7 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["AsOfWarning", "EmptySeriesWarning", "UnfinishedBarsWarning", "holding", "warn"]
+__all__ = ["EmptySeriesWarning", "UnfinishedBarsWarning", "UnrecordedWarning", "holding", "warn"]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
@@ -26,8 +26,8 @@ class UnfinishedBarsWarning(UserWarning):
     __module__ = "walle"
 
 
-class AsOfWarning(UserWarning):
-    """Of some bars it is unknown when they were stored; they count at every as-of."""
+class UnrecordedWarning(UserWarning):
+    """Some rows that were read as of a time do not say when they were recorded, and count at every time."""
 
     __module__ = "walle"
 

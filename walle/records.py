@@ -90,6 +90,14 @@ class Record:
             except ValueError:
                 raise InputError(f"{self._name(name)}={value!r} is not one of {', '.join(kind)}.") from None
 
+    def _object(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if not isinstance(value, Mapping):
+            raise InputError(f"{self._name(name)} is a {type(value).__name__}, not a dict.")
+        self._set(name, check_json(value, self._name(name)))
+
     def _name(self, field_name: str) -> str:
         return f"{type(self).__name__}.{field_name}"
 
@@ -247,10 +255,7 @@ class Run(Record):
             if isinstance(self.symbols, str):
                 raise InputError(f"Run.symbols={self.symbols!r} is one text; give a list: [{self.symbols!r}].")
             self._set("symbols", tuple(check_text(s, "Run.symbols", maximum=128) for s in self.symbols))
-        if self.config is not None:
-            if not isinstance(self.config, Mapping):
-                raise InputError(f"Run.config is a {type(self.config).__name__}, not a dict.")
-            self._set("config", check_json(self.config, "Run.config"))
+        self._object("config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,11 +278,15 @@ class Order(Record):
         Aware.
     submitted_at, filled_at, cancelled_at : datetime, optional
     reject_reason, error_code : str, optional
+    account : str, optional
+    extra : dict, optional
+        What an engine or a venue says beside it, as JSON.
 
     Raises
     ------
     InputError
-        For an unknown word, a naive instant, a float, or a number that does not fit.
+        For an unknown word, a naive instant, a float, a number that does not fit, or an ``extra`` that is no JSON
+        object.
     """
 
     _enums: ClassVar[Mapping[str, type[StrEnum]]] = {
@@ -307,9 +316,11 @@ class Order(Record):
     cancelled_at: datetime | None = None
     reject_reason: str | None = None
     error_code: str | None = None
+    account: str | None = None
+    extra: dict[str, Any] | None = field(default=None, hash=False)  # a dict has no hash
 
     def __post_init__(self) -> None:
-        self._texts(100, "id", "client_order_id", "run_id", optional=["exchange_order_id", "error_code"])
+        self._texts(100, "id", "client_order_id", "run_id", optional=["exchange_order_id", "error_code", "account"])
         self._texts(128, "symbol")
         if self.reject_reason is not None:
             check_text(self.reject_reason, "Order.reject_reason", maximum=10_000, empty=True)
@@ -320,6 +331,7 @@ class Order(Record):
         for name in ("limit_price", "stop_price", "filled_avg_price"):
             if getattr(self, name) is not None:
                 self._set(name, check_decimal(getattr(self, name), self._name(name)))
+        self._object("extra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,11 +362,14 @@ class Fill(Record):
         Orders fills of one instant; at least 0. None: the store numbers fills in the order in which they arrive. Two
         fills that differ only in it are equal.
     account : str, optional
+    extra : dict, optional
+        What an engine or a venue says beside it, as JSON.
 
     Raises
     ------
     InputError
-        For an unknown word, a naive instant, a float, or a number that does not fit.
+        For an unknown word, a naive instant, a float, a number that does not fit, or an ``extra`` that is no JSON
+        object.
     """
 
     _enums: ClassVar[Mapping[str, type[StrEnum]]] = {"side": Side, "liquidity": Liquidity}
@@ -373,6 +388,7 @@ class Fill(Record):
     exchange_fill_id: str | None = None
     sequence: int | None = field(default=None, compare=False)
     account: str | None = None
+    extra: dict[str, Any] | None = field(default=None, hash=False)  # a dict has no hash
 
     def __post_init__(self) -> None:
         self._texts(100, "id", "order_id", optional=["run_id", "exchange_fill_id", "account"])
@@ -387,6 +403,7 @@ class Fill(Record):
         place = self.sequence
         if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place <= 2**62):
             raise InputError(f"Fill.sequence={place!r} is not a whole number from 0 to 2^62.")
+        self._object("extra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ __all__ = [
     "member",
     "microseconds",
     "plain_member",
+    "recording_time",
     "resembles",
     "utc_now",
     "wire",
@@ -190,6 +191,26 @@ def _at_once_in_microseconds(element: clock, compiler: SQLCompiler, **options: A
     now = compiler.process(utc_now(), **options)
     after = [compiler.process(clause, **options) for clause in element.clauses]
     return f"max({now}, coalesce({after[0]} + 1, 0))" if after else now
+
+
+class recording_time(FunctionElement[datetime]):
+    """The database's clock at the start of a statement, at which the rows that it writes are recorded.
+
+    ``now()`` of PostgreSQL is the start of the transaction: a transaction that the caller keeps open would record its
+    facts long before anybody could know them. ``clock_timestamp()`` differs from row to row, so that one call would be
+    recorded at several times.
+    """
+
+    type: UtcInstant = UtcInstant()
+    inherit_cache = True
+
+
+@compiles(recording_time)
+def _statement_time(element: recording_time, compiler: SQLCompiler, **options: Any) -> str:
+    return "statement_timestamp()"
+
+
+compiles(recording_time, "sqlite")(_now_in_microseconds)
 
 
 def wire(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:

@@ -41,6 +41,7 @@ JSON_DEPTH = 200
 """The maximum nesting of a JSON document; SQLite's functions stop at 1,000, and Python's recursion earlier."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ORDERED = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
 _JSON_INTEGER_BITS = 13_000
 _JSON_DIGITS = 4_000
 _EXPONENT = re.compile(r"(?:[\[:,]|\A)-?[0-9.]+e[+-][0-9]+(?=[,\]}]|\Z)")  # a JSON number, or one in a text
@@ -287,13 +288,13 @@ def check_json(value: object, field: str, *, depth: int = 0) -> Any:
     raise InputError(f"{field}={value!r} ({type(value).__name__}) is nothing that JSON can hold.{hint}")
 
 
-def json_text(value: object) -> str:
-    """Return the compact text of a checked JSON document.
+def json_text(value: object, *, ordered: bool = False) -> str:
+    """Return the compact text of a checked JSON document; if it is to be ordered, with the keys of objects in order.
 
     Floats are written without an exponent: PostgreSQL keeps JSON numbers as decimals, and would return ``1e+22`` as an
     integer. ``10000000000000000000000.0`` stays a float on every store, and its text is the same on all of them.
     """
-    text = _ENCODER.encode(value)
+    text = (_ORDERED if ordered else _ENCODER).encode(value)
     if ("e+" in text or "e-" in text) and _EXPONENT.search(text):
         return _IN_JSON.sub(_without_exponent, text)
     return text

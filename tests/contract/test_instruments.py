@@ -125,7 +125,11 @@ async def test_what_was_known_at_some_time_can_be_read(instruments: InstrumentRe
     await instruments.save(dataclasses.replace(ES, multiplier=Decimal(5)), reason="r")
     assert (await instruments.read(as_of=first))["multiplier"].to_list() == [50]
     assert (await instruments.get("ESZ5", as_of=first)).multiplier == 50
-    assert (await instruments.read(as_of=datetime.now(UTC) + timedelta(minutes=5)))["multiplier"].to_list() == [5]
+    assert (await instruments.read(as_of=datetime.now(UTC)))["multiplier"].to_list() == [5]
+    with pytest.raises(InputError, match="is in the future"):
+        await instruments.read(as_of=datetime.now(UTC) + timedelta(minutes=5))
+    with pytest.raises(InputError, match="is in the future"):
+        await instruments.get("ESZ5", as_of=datetime.now(UTC) + timedelta(minutes=5))
     assert (await instruments.read(as_of="2001-01-01")).is_empty()
 
 

@@ -66,6 +66,17 @@ print(store.fills.shortfall("sma-1"))  # what each order lost: delay, trading, o
 - **Corrections.** `store.fills.correct("f-1", by=fill, reason="...")` says that a fill is wrong and stores the one that
   stands in its place, under an id of its own; without `by` the trade was busted. The wrong fill stays as it was
   written. Every read and reckoning leaves it out, except `read(corrected=False)` and the history of the run.
+- **What else an engine says.** `extra` holds any JSON object, of a fill or an order:
+  `walle.Fill(..., extra={"signal": "x"})`. Frames have it as JSON text, and an ingest takes JSON texts or structs. A
+  fill that is sent again without one is the same fill; a snapshot of an order that has none, or no `account`, leaves
+  what was said before.
+- **When it became known.** `recorded_at` is the database's time at which a fill, or the last snapshot of an order, was
+  stored. `read`, `trades`, `costs` and `audit` of `store.fills`, `store.cash.read`, `store.actions.read`, and
+  `store.runs.equity`, `ledger`, `metrics`, `drawdowns` and `returns` take `as_of=`, and then know only what had been
+  recorded by then: `store.fills.read("sma-1", as_of="2025-12-01")`. A correction that was recorded later is not
+  applied. Fills that another program or an older WallE wrote have no such time: they count always, and a
+  `walle.UnrecordedWarning` says how many. The clock of SQLite counts milliseconds. What a transaction wrote counts from
+  the time of its statement, and is seen from its commit on.
 - **No cross-checks on writing.** A fill may arrive before its order, or contradict it, as an engine's facts sometimes
   do. WallE keeps it as it came, and the audit reports it.
 

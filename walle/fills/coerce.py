@@ -14,6 +14,7 @@ import polars as pl
 from walle.enums import ActionKind, CashFlowKind
 from walle.errors import InputError
 from walle.exact import shortest
+from walle.fills.extras import check_extras, extra_text
 from walle.forks import check_polars
 from walle.frames import CASH_FLOWS, CORPORATE_ACTIONS, DECIMAL, FILLS, INSTANT, INSTRUMENTS, ORDERS
 from walle.records import CashFlow, CorporateAction, Fill, Instrument, Order, Record
@@ -22,8 +23,10 @@ from walle.validation import DECIMAL_INTEGER_DIGITS, DECIMAL_PLACES, decimal_tex
 __all__ = [
     "ACTION",
     "CASH_FLOW",
+    "FILL",
     "INSTRUMENT",
     "NOUNS",
+    "ORDER",
     "Faults",
     "actions_frame",
     "cash_flows_frame",
@@ -40,8 +43,14 @@ _LENGTHS = {"symbol": 128, "reject_reason": 10_000, "reason": 10_000}
 _LENGTHS |= dict.fromkeys(["commission_currency", "currency", "base", "quote", "settle"], 20)
 _POSITIVE = {"qty", "quantity", "ratio", "multiplier", "tick_size", "lot_size"}
 
+ORDER = pl.Schema({name: kind for name, kind in ORDERS.items() if name != "recorded_at"})
+"""The columns of an order that its writer gives; ``recorded_at`` is the database's."""
+
+FILL = pl.Schema({name: kind for name, kind in FILLS.items() if name != "recorded_at"})
+"""The columns of a fill that its writer gives."""
+
 CASH_FLOW = pl.Schema({name: kind for name, kind in CASH_FLOWS.items() if name != "recorded_at"})
-"""The columns of a cash flow that its writer gives; ``recorded_at`` is the database's."""
+"""The columns of a cash flow that its writer gives."""
 
 ACTION = pl.Schema({name: kind for name, kind in CORPORATE_ACTIONS.items() if name != "recorded_at"})
 """The columns of a corporate action that its writer gives."""
@@ -130,34 +139,37 @@ class Faults:
 
 
 def fills_frame(source: object) -> pl.DataFrame:
-    """Return fills as a checked frame with the columns of :data:`walle.frames.FILLS`.
+    """Return fills as a checked frame with the columns of :data:`FILL`.
 
     Parameters
     ----------
     source : Fill, iterable of Fill, or polars.DataFrame
         A frame may leave out nullable columns. Prices and quantities are Decimal, integers, or texts; never floats.
+        ``extra`` holds JSON texts or structs; see :func:`walle.fills.extras.check_extras`. A column ``recorded_at`` is
+        the database's own, and left out.
 
     Raises
     ------
     InputError
         For a bad value; the message has the column, the first bad row and the allowed values.
     """
-    return _conform(source, Fill, FILLS)
+    return _conform(source, Fill, FILL)
 
 
 def orders_frame(source: object) -> pl.DataFrame:
-    """Return order snapshots as a checked frame with the columns of :data:`walle.frames.ORDERS`.
+    """Return order snapshots as a checked frame with the columns of :data:`ORDER`.
 
     Parameters
     ----------
     source : Order, iterable of Order, or polars.DataFrame
+        A frame as for :func:`fills_frame`.
 
     Raises
     ------
     InputError
         For a bad value; the message has the column, the first bad row and the allowed values.
     """
-    return _conform(source, Order, ORDERS)
+    return _conform(source, Order, ORDER)
 
 
 def cash_flows_frame(source: object) -> pl.DataFrame:
@@ -249,6 +261,8 @@ def records_frame(source: object, record: type[Record], schema: pl.Schema) -> pl
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return decimal_text(value)
+    if isinstance(value, Mapping):
+        return extra_text(value)
     if isinstance(value, tuple):
         return list(value)
     return value.value if isinstance(value, StrEnum) else value
@@ -276,8 +290,7 @@ def check_frame(
         For a column that is missing, unknown, or of the wrong type.
     """
     noun = faults.noun
-    if record in _RECORDED:
-        frame = frame.drop("recorded_at", strict=False)
+    frame = frame.drop("recorded_at", strict=False)  # the database's own
     unknown = [name for name in frame.columns if name not in schema]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(schema), 1)
@@ -343,9 +356,6 @@ _ACROSS: Mapping[type[Record], Callable[[pl.DataFrame, Faults], pl.DataFrame]] =
 }
 """The rules of a record about several of its columns."""
 
-_RECORDED = frozenset(_ACROSS)
-"""The records whose frames say when they were recorded, which is the database's own."""
-
 
 def _is_required(item: dataclasses.Field[Any]) -> bool:
     # a record's created_at defaults to now, which would be wrong for the rows of a frame
@@ -363,6 +373,8 @@ def _check_column(
         return _check_names(values, faults)
     if values.dtype == pl.Null:
         return values.cast(kind)
+    if values.name == "extra":
+        return check_extras(values, faults)
     if isinstance(kind, pl.Decimal):
         return _check_decimals(values, faults, floats=floats)
     if isinstance(kind, pl.Datetime):

@@ -163,7 +163,7 @@ class Evidence:
     def known(self) -> pl.DataFrame:
         """The fills whose order is stored, with the order's columns under names that begin with ``order_``."""
         named = {name: f"order_{name}" for name in ORDERS if name != "id"}
-        return self.fills.join(self.orders.rename(named), left_on="order_id", right_on="id", how="inner")
+        return self.fills.join(self.orders.rename(named, strict=False), left_on="order_id", right_on="id", how="inner")
 
     @cached_property
     def instrumented(self) -> pl.DataFrame:

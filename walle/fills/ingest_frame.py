@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from walle.errors import InputError, InvalidRows
-from walle.fills.coerce import CASH_FLOW, NOUNS, Faults, check_frame, records_frame
-from walle.frames import FILLS, ORDERS, REJECTED_CASH_FLOWS, REJECTED_FILLS, REJECTED_ORDERS
+from walle.fills.coerce import CASH_FLOW, FILL, NOUNS, ORDER, Faults, check_frame, records_frame
+from walle.frames import REJECTED_CASH_FLOWS, REJECTED_FILLS, REJECTED_ORDERS
 from walle.interop import frame_of, renamed
 from walle.records import CashFlow, Fill, Order, Record
 from walle.validation import check_text
@@ -67,7 +67,7 @@ class Facts(NamedTuple):
     Parameters
     ----------
     good : polars.DataFrame
-        Columns of ``ORDERS``, ``FILLS`` or ``CASH_FLOWS`` (without ``recorded_at``).
+        Columns of ``ORDER``, ``FILL`` or ``CASH_FLOW``.
     rejected : polars.DataFrame
         Columns of ``REJECTED_ORDERS``, ``REJECTED_FILLS`` or ``REJECTED_CASH_FLOWS``; sorted by row.
     """
@@ -91,7 +91,7 @@ def read_fills(source: object, reading: FactOptions) -> Facts:
     InputError
         For a source that cannot be read.
     """
-    return _read(source, Fill, FILLS, REJECTED_FILLS, reading)
+    return _read(source, Fill, FILL, REJECTED_FILLS, reading)
 
 
 def read_orders(source: object, reading: FactOptions) -> Facts:
@@ -101,7 +101,7 @@ def read_orders(source: object, reading: FactOptions) -> Facts:
     ------
     InvalidRows, InputError
     """
-    return _read(source, Order, ORDERS, REJECTED_ORDERS, reading)
+    return _read(source, Order, ORDER, REJECTED_ORDERS, reading)
 
 
 def read_cash_flows(source: object, reading: FactOptions) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from walle.errors import InputError
 from walle.frames import ANSWERS
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, read
+from walle.types import recording_time
 from walle.validation import check_text
 
 __all__ = ["Answers", "with_answers"]
@@ -37,9 +39,13 @@ class Answers:
         """Return all answers and withdrawals: columns of ``ANSWERS``."""
         return (await self._stored(session)).drop("id")
 
-    async def standing(self, session: AsyncSession | None) -> pl.DataFrame:
-        """Return the last row about each finding, where that is an answer: columns of ``ANSWERS`` and id."""
+    async def standing(self, session: AsyncSession | None, known: datetime | None = None) -> pl.DataFrame:
+        """Return the last row about each finding, where that is an answer: columns of ``ANSWERS`` and id.
+
+        With ``known``, the last that had been recorded by then.
+        """
         stored = await self._stored(session)
+        stored = stored if known is None else stored.filter(pl.col("recorded_at") <= known)
         return stored.unique("finding", keep="last", maintain_order=True).filter("answered")
 
     async def save(
@@ -62,7 +68,7 @@ class Answers:
         async with self._database.write(session) as writer:
             if withdraw and not await self._stands(writer, key):
                 raise InputError(f"the finding {key!r} has no answer that could be taken back.")
-            await writer.execute(sa.insert(models.answered_findings), row)
+            await writer.execute(sa.insert(models.answered_findings).values(recorded_at=recording_time()), row)
 
     async def _stands(self, writer: Writer, key: str) -> bool:
         table = models.answered_findings

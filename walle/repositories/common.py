@@ -60,13 +60,14 @@ def insert_missing(
     """Insert the staged rows whose key is not in the table yet; with ``any_key`` none of its unique keys.
 
     Of staged rows that share a key the first goes in, by their order in the column ``arrival``. Expressions in
-    ``instead`` take the place of staged columns.
+    ``instead`` take the place of staged columns, or of columns that are not staged.
 
     Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for
     each; the clause stays for rows that another transaction commits meanwhile.
     """
-    names = [column.name for column in staged.columns]
-    rows = sa.select(*((instead or {}).get(name, staged.c[name]) for name in names)).where(sa.true())
+    given = {column.name: column for column in staged.columns} | dict(instead or {})
+    names = list(given)
+    rows = sa.select(*given.values()).where(sa.true())
     if anti_join:
         rows = rows.where(~sa.exists().where(same_key(table, staged, key)))
     order = [*(staged.c[name] for name in key)] if anti_join else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database, Writer
 from walle.errors import AlreadyCorrected, InputError
+from walle.repositories.as_of import recorded_by
 from walle.repositories.common import check_name
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, finish, read, wire_schema
@@ -54,11 +56,14 @@ CASH = Corrections(
 )
 
 
-def uncorrected(database: Database, kind: Corrections) -> list[sa.ColumnElement[bool]]:
-    """Return the condition that a fact has no correction; none where an older schema knows no corrections."""
+def uncorrected(database: Database, kind: Corrections, known: datetime | None = None) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a fact has no correction that was recorded by then; None: no correction at all.
+
+    There is no condition where an older schema knows no corrections.
+    """
     if not database.has(kind.table):
         return []
-    return [~sa.exists().where(kind.table.c[kind.of] == kind.facts.c.id)]
+    return [~sa.exists().where(kind.table.c[kind.of] == kind.facts.c.id, *recorded_by(database, kind.table, known))]
 
 
 async def read_corrections(
@@ -128,8 +133,10 @@ class Correction:
                 f"written, so the correcting one has an id of its own: by=dataclasses.replace(by, id='{self.id}.2')."
             )
 
-    async def write(self, writer: Writer) -> None:
+    async def write(self, writer: Writer, recorded_at: datetime) -> None:
         """Write the correction, in the transaction in which the correcting fact was appended.
+
+        Both are recorded at one time, so that at every time one of the two facts counts, and never both.
 
         Raises
         ------
@@ -137,8 +144,9 @@ class Correction:
             When the fact, or the one that is to stand in its place, was corrected before.
         """
         table, of = self.kind.table, self.kind.of
-        values = {of: self.id, "corrected_by": self.corrected_by, "reason": self.reason}
+        values: dict[str, Any] = {of: self.id, "corrected_by": self.corrected_by, "reason": self.reason}
         values["author"] = whoami() if self.author is None else self.author
+        values["recorded_at"] = recorded_at
         for fact in (self.id, self.corrected_by):
             if fact is not None:
                 await self._refuse_second(writer, fact)

@@ -51,6 +51,10 @@ lists the deepest falls, and `store.runs.returns` the returns by month, year or 
 
 ![Equity of the sample backtest, and its drawdown below](../../notebooks/pictures/equity-light.png)
 
+`as_of=` reckons a run from the fills, corrections, cash flows, corporate actions and instruments that had been recorded
+by a time: `store.runs.equity("bt-sma-eth-001", as_of=...)` gives what could be said of it then, before a fill was
+corrected or a dividend was booked.
+
 ## Results of a backtest
 
 ```py

@@ -66,6 +66,7 @@ class Actions(Part[CorporateActionRepository]):
         start: Time = None,
         end: Time = None,
         superseded: bool = False,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Read corporate actions as a frame.
 
@@ -76,6 +77,9 @@ class Actions(Part[CorporateActionRepository]):
             With an ex-date in ``[start, end)``; ``end="2024-01-31"`` leaves that day out.
         superseded : bool
             Whether actions that another one supersedes are there, too.
+        as_of : datetime, date, str or None
+            Only actions that had been recorded by then; one that was superseded later is there. A date or text without
+            a zone is UTC; a transaction that was open then may still add actions.
 
         Returns
         -------
@@ -85,7 +89,7 @@ class Actions(Part[CorporateActionRepository]):
         Raises
         ------
         InputError
-            For a bad range.
+            For a bad range, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -97,4 +101,6 @@ class Actions(Part[CorporateActionRepository]):
         >>> store.actions.read("AAPL", start="2020-01-01", end="2021-01-01").select("kind", "amount").row(0)
         ('dividend', Decimal('0.820000000000000000'))
         """
-        return self._call("read", lambda core: core.read(symbol, start=start, end=end, superseded=superseded))
+        return self._call(
+            "read", lambda core: core.read(symbol, start=start, end=end, superseded=superseded, as_of=as_of)
+        )

@@ -163,6 +163,7 @@ class Cash(Part[CashFlowRepository]):
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Read cash flows as a frame.
 
@@ -175,6 +176,9 @@ class Cash(Part[CashFlowRepository]):
             Of ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
         corrected : bool
             Leave out cash flows that were corrected. False: every cash flow, as it was written.
+        as_of : datetime, date, str or None
+            Only cash flows that had been recorded by then, and without the corrections that came later. A date or text
+            without a zone is UTC; a transaction that was open then may still add cash flows.
 
         Returns
         -------
@@ -186,7 +190,7 @@ class Cash(Part[CashFlowRepository]):
         UnknownRun
             When nothing at all is stored of that run; near ids are offered.
         InputError
-            For an unknown kind or a bad range.
+            For an unknown kind, a bad range, or an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -201,7 +205,14 @@ class Cash(Part[CashFlowRepository]):
         return self._call(
             "read",
             lambda core: core.read(
-                run_id, account=account, currency=currency, kind=kind, start=start, end=end, corrected=corrected
+                run_id,
+                account=account,
+                currency=currency,
+                kind=kind,
+                start=start,
+                end=end,
+                corrected=corrected,
+                as_of=as_of,
             ),
         )
 

@@ -35,9 +35,14 @@ class Fills(Part[FillRepository]):
     def append(self, fills: Fill | Iterable[Fill] | pl.DataFrame) -> WriteReport:
         """Store fills, all or none; a fill that is already stored changes nothing.
 
+        Each is recorded with the database's time (``recorded_at``) at which the statement that stored it began,
+        whatever the caller's clock says, and however long its transaction was open.
+
         Parameters
         ----------
         fills : Fill, iterable of Fill, or polars.DataFrame
+            In a frame, ``extra`` holds JSON texts of objects, or structs, whose null members are left out; a column
+            ``recorded_at`` is the database's own, and left out.
 
         Returns
         -------
@@ -46,7 +51,9 @@ class Fills(Part[FillRepository]):
         Raises
         ------
         FillConflict
-            If a stored fill with the same id has other content; the stored one stays.
+            If a stored fill with the same id has other content; the stored one stays. A fill without ``sequence`` or
+            ``extra`` says nothing about them, and is the same as one with them; one that brings an ``extra`` which the
+            stored one lacks is another. The order of keys does not count; 1 and 1.0 are two contents.
         InputError
             For invalid fills.
 
@@ -77,7 +84,8 @@ class Fills(Part[FillRepository]):
         Parameters
         ----------
         source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
-            Columns of :data:`walle.frames.FILLS`; nullable columns may be omitted.
+            Columns of :data:`walle.frames.FILLS`; nullable columns may be omitted. ``extra`` and ``recorded_at`` are as
+            in :meth:`append`.
         run_id : str, optional
             Used for rows without one.
         columns : mapping of str to str or None, optional
@@ -212,6 +220,7 @@ class Fills(Part[FillRepository]):
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written; arguments and order as in :meth:`read`.
 
@@ -226,7 +235,9 @@ class Fills(Part[FillRepository]):
         """
         return self._call(
             "list",
-            lambda core: core.list(run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected),
+            lambda core: core.list(
+                run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, as_of=as_of
+            ),
         )
 
     def read(
@@ -238,6 +249,7 @@ class Fills(Part[FillRepository]):
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Read fills as a frame.
 
@@ -250,6 +262,11 @@ class Fills(Part[FillRepository]):
             Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
         corrected : bool
             Leave out fills that were corrected. False: every fill, as it was written.
+        as_of : datetime, date, str or None
+            Only fills that had been recorded by then, and without the corrections that came later. A fill that does
+            not say when it was recorded is there, and a warning counts such. A date or text without a zone is UTC:
+            ``"2024-01-31"`` is the first instant of that day. The run and symbol of a fill that names none are those
+            of its order, as it is stored now; a transaction that was open then may still add fills.
 
         Returns
         -------
@@ -263,7 +280,12 @@ class Fills(Part[FillRepository]):
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an invalid range.
+            For an invalid range, and an ``as_of`` in the future of the database's clock.
+
+        Warns
+        -----
+        UnrecordedWarning
+            With ``as_of``, of fills that another program or an older WallE wrote.
 
         Examples
         --------
@@ -272,7 +294,9 @@ class Fills(Part[FillRepository]):
         """
         return self._call(
             "read",
-            lambda core: core.read(run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected),
+            lambda core: core.read(
+                run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, as_of=as_of
+            ),
         )
 
     def trades(
@@ -284,6 +308,7 @@ class Fills(Part[FillRepository]):
         symbol: str | None = None,
         timeframe: str | None = None,
         dust: Decimal | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Match fills into round trips: closed ones with their profit, and what is still open.
 
@@ -303,6 +328,9 @@ class Fills(Part[FillRepository]):
             Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
         dust : Decimal, optional
             With ``by="flat"``, a position below it is flat. None: the symbol's lot size, where that is stored.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then,
+            as in :meth:`read`. Bars and runs are as they are stored now.
 
         Returns
         -------
@@ -320,7 +348,7 @@ class Fills(Part[FillRepository]):
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown method or timeframe.
+            For an unknown method or timeframe, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -330,7 +358,9 @@ class Fills(Part[FillRepository]):
         """
         return self._call(
             "trades",
-            lambda core: core.trades(run_id, method=method, by=by, symbol=symbol, timeframe=timeframe, dust=dust),
+            lambda core: core.trades(
+                run_id, method=method, by=by, symbol=symbol, timeframe=timeframe, dust=dust, as_of=as_of
+            ),
         )
 
     def audit(
@@ -351,6 +381,7 @@ class Fills(Part[FillRepository]):
         max_ioc_delay: timedelta = Thresholds.max_ioc_delay,
         min_extreme_fills: int = Thresholds.min_extreme_fills,
         clock_skew: timedelta = Thresholds.clock_skew,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Check fills against their orders, the bars, and time.
 
@@ -388,6 +419,10 @@ class Fills(Part[FillRepository]):
             How many fills of a run it takes to tell that all are at the low or high of their bars.
         clock_skew : timedelta
             How far a time may be in the future.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, instruments, events and answers that had been recorded by then, as
+            in :meth:`read`. Bars, runs and orders are as they are stored now: a warning counts the orders that were
+            saved later, whose earlier snapshots are not kept.
 
         Returns
         -------
@@ -402,7 +437,13 @@ class Fills(Part[FillRepository]):
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown rule, a threshold that is not an exact number, or a rule that does not return findings.
+            For an unknown rule, a threshold that is not an exact number, or a rule that does not return findings; for
+            an ``as_of`` in the future of the database's clock.
+
+        Warns
+        -----
+        UnrecordedWarning
+            With ``as_of``, of fills that do not say when they were recorded, and of orders that were saved later.
 
         Examples
         --------
@@ -427,6 +468,7 @@ class Fills(Part[FillRepository]):
                 max_ioc_delay=max_ioc_delay,
                 min_extreme_fills=min_extreme_fills,
                 clock_skew=clock_skew,
+                as_of=as_of,
             ),
         )
 
@@ -494,6 +536,7 @@ class Fills(Part[FillRepository]):
         by: CostLevel = "fill",
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Measure fills against the market's prices: arrival, interval VWAP, open and close.
 
@@ -508,6 +551,9 @@ class Fills(Part[FillRepository]):
             source.
         timeframe : str, optional
             Of the bars. None: the shortest that is stored for each symbol.
+        as_of : datetime, date, str or None
+            Only the fills, corrections and instruments that had been recorded by then, as in :meth:`read`. Bars and
+            orders are as they are stored now.
 
         Returns
         -------
@@ -523,7 +569,7 @@ class Fills(Part[FillRepository]):
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown level, benchmark or timeframe.
+            For an unknown level, benchmark or timeframe, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -531,7 +577,9 @@ class Fills(Part[FillRepository]):
         >>> [f"{bps:.2f}" for bps in costs["bps"]]
         ['5.21', '3.93']
         """
-        return self._call("costs", lambda core: core.costs(run_id, by=by, benchmarks=benchmarks, timeframe=timeframe))
+        return self._call(
+            "costs", lambda core: core.costs(run_id, by=by, benchmarks=benchmarks, timeframe=timeframe, as_of=as_of)
+        )
 
     def shortfall(
         self, run_id: str | None = None, *, by: ShortfallLevel = "order", timeframe: str | None = None

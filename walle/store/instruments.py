@@ -88,7 +88,7 @@ class Instruments(Part[InstrumentRepository]):
         Raises
         ------
         InputError
-            For a bad time.
+            For a bad time, and for an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -116,7 +116,7 @@ class Instruments(Part[InstrumentRepository]):
         UnknownInstrument
             When no symbol or alias has that name, or its facts hold only later; near names are offered.
         InputError
-            For an alias of several symbols, and for a bad time.
+            For an alias of several symbols, for a bad time, and for an ``as_of`` in the future of the database's clock.
 
         Examples
         --------

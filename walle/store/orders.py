@@ -29,10 +29,15 @@ class Orders(Part[OrderRepository]):
     def save(self, orders: Order | Iterable[Order] | pl.DataFrame) -> WriteReport:
         """Store snapshots, all or none: new orders are inserted, stored ones replaced.
 
+        A snapshot without ``account`` or ``extra`` leaves what is stored of them. Each stored snapshot is recorded with
+        the database's time (``recorded_at``) at which the statement that stored it began; one that changes nothing
+        leaves the earlier time.
+
         Parameters
         ----------
         orders : Order, iterable of Order, or polars.DataFrame
-            One snapshot per order.
+            One snapshot per order. In a frame, ``extra`` holds JSON texts of objects, or structs, whose null members
+            are left out; a column ``recorded_at`` is the database's own, and left out.
 
         Returns
         -------
@@ -43,7 +48,7 @@ class Orders(Part[OrderRepository]):
         StaleSnapshot
             If a filled quantity would decrease or a terminal status would change.
         Conflict
-            If client_order_id, run_id, symbol or side differ from the stored snapshot.
+            If client_order_id, run_id, symbol, side or account differ from the stored snapshot.
         DuplicateKey
             If a client_order_id belongs to another order.
         InputError
@@ -78,7 +83,7 @@ class Orders(Part[OrderRepository]):
         ----------
         source : Order, iterable of Order, or a Polars, pandas or Arrow frame
             Columns of :data:`walle.frames.ORDERS`, one row per order; nullable columns and those with a default may be
-            omitted.
+            omitted. ``extra`` and ``recorded_at`` are as in :meth:`save`.
         run_id : str, optional
             Used for rows without one.
         columns : mapping of str to str or None, optional

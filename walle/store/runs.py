@@ -349,7 +349,7 @@ class Runs(Part[RunRepository]):
         return self._call("history", lambda core: core.history(run_id))
 
     def ledger(
-        self, run_id: str, *, starting_cash: Decimal | int | Mapping[str, Decimal] | None = None
+        self, run_id: str, *, starting_cash: Decimal | int | Mapping[str, Decimal] | None = None, as_of: Time = None
     ) -> pl.DataFrame:
         """Write down what a run did to its holdings: every fill, fee, cash flow and corporate action, exactly.
 
@@ -357,6 +357,8 @@ class Runs(Part[RunRepository]):
         ----------
         run_id : str
         starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            As for :meth:`equity`.
+        as_of : datetime, date, str or None
             As for :meth:`equity`.
 
         Returns
@@ -372,7 +374,7 @@ class Runs(Part[RunRepository]):
             If nothing is stored of it; it suggests similar ids.
         InputError
             For a starting cash that is no exact number or in an unnamed currency of several, and for a split or
-            dividend inside a run that does not say on which prices it traded.
+            dividend inside a run that does not say on which prices it traded; as for :meth:`equity`.
 
         Examples
         --------
@@ -380,7 +382,7 @@ class Runs(Part[RunRepository]):
         >>> ledger.filter(asset="USD")["amount"].sum().normalize()
         Decimal('44551.875558')
         """
-        return self._call("ledger", lambda core: core.ledger(run_id, starting_cash=starting_cash))
+        return self._call("ledger", lambda core: core.ledger(run_id, starting_cash=starting_cash, as_of=as_of))
 
     def equity(
         self,
@@ -391,6 +393,7 @@ class Runs(Part[RunRepository]):
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
 
@@ -409,6 +412,11 @@ class Runs(Part[RunRepository]):
         rates : polars.DataFrame, optional
             Rates of one's own: columns of :data:`walle.fills.rates.RATES`. None: the closes of stored bars of the pair,
             directly, inversely, or over a third currency; a rate counts while no bar is missing since its bar ended.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then
+            (``recorded_at``); an action that takes effect later has not happened. The run itself and the bars are as
+            they are stored now. Fills that do not say when they were recorded count, and a warning says how many. A
+            date or text without a zone is UTC.
 
         Returns
         -------
@@ -424,7 +432,8 @@ class Runs(Part[RunRepository]):
         UnknownRun
             If the run is not stored; it suggests similar ids.
         InputError
-            If the starting cash is not an exact number, or one amount for a run of several currencies.
+            If the starting cash is not an exact number, or one amount for a run of several currencies; for an
+            ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -434,7 +443,13 @@ class Runs(Part[RunRepository]):
         return self._call(
             "equity",
             lambda core: core.equity(
-                run_id, symbol=symbol, timeframe=timeframe, starting_cash=starting_cash, currency=currency, rates=rates
+                run_id,
+                symbol=symbol,
+                timeframe=timeframe,
+                starting_cash=starting_cash,
+                currency=currency,
+                rates=rates,
+                as_of=as_of,
             ),
         )
 
@@ -455,6 +470,7 @@ class Runs(Part[RunRepository]):
         wide: bool = False,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
 
@@ -489,6 +505,8 @@ class Runs(Part[RunRepository]):
             the same timeframe as the run's, and on the sessions that both have.
         wide : bool
             One row per run and currency, with a column per figure.
+        as_of : datetime, date, str or None
+            As for :meth:`equity`.
         currency, rates
             As for :meth:`equity`. What a trade gained is converted at the time of its exit, a commission and a turnover
             at that of its fill.
@@ -538,6 +556,7 @@ class Runs(Part[RunRepository]):
                 wide=wide,
                 currency=currency,
                 rates=rates,
+                as_of=as_of,
             ),
         )
 
@@ -551,6 +570,7 @@ class Runs(Part[RunRepository]):
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
 
@@ -561,7 +581,7 @@ class Runs(Part[RunRepository]):
             How many to list, of each currency.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash, currency, rates
+        timeframe, starting_cash, currency, rates, as_of
             As for :meth:`equity`.
 
         Returns
@@ -595,6 +615,7 @@ class Runs(Part[RunRepository]):
                 starting_cash=starting_cash,
                 currency=currency,
                 rates=rates,
+                as_of=as_of,
             ),
         )
 
@@ -608,6 +629,7 @@ class Runs(Part[RunRepository]):
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
     ) -> pl.DataFrame:
         """List the returns of a run by month, year or session.
 
@@ -618,7 +640,7 @@ class Runs(Part[RunRepository]):
             ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash, currency, rates
+        timeframe, starting_cash, currency, rates, as_of
             As for :meth:`equity`.
 
         Returns
@@ -652,5 +674,6 @@ class Runs(Part[RunRepository]):
                 starting_cash=starting_cash,
                 currency=currency,
                 rates=rates,
+                as_of=as_of,
             ),
         )

@@ -16,6 +16,7 @@ from walle.fills import WriteReport
 from walle.fills.coerce import ACTION, actions_frame
 from walle.frames import CORPORATE_ACTIONS
 from walle.records import CorporateAction
+from walle.repositories.as_of import known_at, recorded_by
 from walle.repositories.common import Time, in_range, one_of
 from walle.repositories.facts import FactWriter
 from walle.repositories.select import expression, read
@@ -129,6 +130,7 @@ class CorporateActionRepository:
         start: Time = None,
         end: Time = None,
         superseded: bool = False,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read corporate actions as a frame.
@@ -140,6 +142,9 @@ class CorporateActionRepository:
             With an ex-date in ``[start, end)``; ``end="2024-01-31"`` leaves that day out.
         superseded : bool
             Whether actions that another one supersedes are there, too.
+        as_of : datetime, date, str or None
+            Only actions that had been recorded by then; one that was superseded later is there. A date or text without
+            a zone is UTC; a transaction that was open then may still add actions.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -151,7 +156,7 @@ class CorporateActionRepository:
         Raises
         ------
         InputError
-            For a bad range.
+            For a bad range, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -166,12 +171,15 @@ class CorporateActionRepository:
         table = models.corporate_actions
         if not isinstance(superseded, bool):
             raise InputError(f"superseded={superseded!r} is neither True (superseded actions, too) nor False.")
+        known = await known_at(self._database, as_of, session)
         conditions = [*one_of(table.c.symbol, symbol), *in_range(table.c.ex_date, start, end)]
+        conditions += recorded_by(self._database, table, known)
         if not self._database.has(table):
             return pl.DataFrame(schema=CORPORATE_ACTIONS)
         if not superseded:
             later = table.alias("later")
-            conditions.append(~sa.exists().where(later.c.supersedes == table.c.id))
+            newer = recorded_by(self._database, later, known)
+            conditions.append(~sa.exists().where(later.c.supersedes == table.c.id, *newer))
         columns = [expression(self._database, table, name) for name in CORPORATE_ACTIONS]
         statement: sa.Select[Any] = sa.select(*columns).where(*conditions)
         return (await read(self._database, statement, CORPORATE_ACTIONS, session)).sort("symbol", "ex_date", "id")

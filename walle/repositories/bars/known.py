@@ -13,7 +13,7 @@ from walle.bars.phase import Series
 from walle.bars.spans import SPANS, join_spans, keys_of, spans_of, unpack, without
 from walle.bars.versions import NEWEST
 from walle.database import Database
-from walle.notices import AsOfWarning, warn
+from walle.notices import UnrecordedWarning, warn
 from walle.repositories.bars.as_of import Known
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest
@@ -129,7 +129,7 @@ class KnownBars:
             warn(
                 f"of {untold:,} bars it is unknown when they were stored (before this was kept, or by another "
                 "program); they count at every as-of.",
-                AsOfWarning,
+                UnrecordedWarning,
             )
 
     async def _told(self, wanted: set[Series], session: AsyncSession | None) -> int:

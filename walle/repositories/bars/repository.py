@@ -262,7 +262,7 @@ class BarRepository:
         -----
         EmptySeriesWarning
             If some of several symbols have no bar in the range; it names them.
-        AsOfWarning
+        UnrecordedWarning
             If of some bars it is unknown when they were stored.
 
         Examples

@@ -20,6 +20,7 @@ from walle.frames import CASH_CORRECTIONS, CASH_FLOW_CONFLICTS, CASH_FLOWS
 from walle.options import Floats, OnInvalid
 from walle.records import CashFlow
 from walle.reports import IngestReport
+from walle.repositories.as_of import clock, known_at, recorded_by
 from walle.repositories.common import Time, check_name, in_range, known_run, one_of
 from walle.repositories.corrections import CASH, Correction, read_corrections, uncorrected
 from walle.repositories.facts import FactWriter
@@ -200,9 +201,10 @@ class CashFlowRepository:
             stored = await writer.fetch(sa.select(table.c.id).where(table.c.id == cash_flow_id), {"id": pl.String()})
             if stored.is_empty():
                 raise UnknownCashFlow(cash_flow_id)
+            recorded_at = await clock(writer)
             if by is not None:
-                await self._writer.append_in(writer, cash_flows_frame(by))
-            await said.write(writer)
+                await self._writer.append_in(writer, cash_flows_frame(by), recorded_at)
+            await said.write(writer, recorded_at)
 
     async def read(
         self,
@@ -214,6 +216,7 @@ class CashFlowRepository:
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read cash flows as a frame.
@@ -227,6 +230,9 @@ class CashFlowRepository:
             Of ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
         corrected : bool
             Leave out cash flows that were corrected. False: every cash flow, as it was written.
+        as_of : datetime, date, str or None
+            Only cash flows that had been recorded by then, and without the corrections that came later. A date or text
+            without a zone is UTC; a transaction that was open then may still add cash flows.
         session : AsyncSession, optional
 
         Returns
@@ -239,7 +245,7 @@ class CashFlowRepository:
         UnknownRun
             When nothing at all is stored of that run; near ids are offered.
         InputError
-            For an unknown kind or a bad range.
+            For an unknown kind, a bad range, or an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -256,13 +262,15 @@ class CashFlowRepository:
             check_name(run_id, "run_id")
         if not isinstance(corrected, bool):
             raise InputError(f"corrected={corrected!r} is neither True (leave corrected cash flows out) nor False.")
+        known = await known_at(self._database, as_of, session)
         conditions = [
+            *recorded_by(self._database, table, known),
             *one_of(table.c.run_id, run_id),
             *one_of(table.c.account, account),
             *one_of(table.c.currency, currency),
             *one_of(table.c.kind, kind, CashFlowKind),
             *in_range(table.c.time, start, end),
-            *(uncorrected(self._database, CASH) if corrected else ()),
+            *(uncorrected(self._database, CASH, known) if corrected else ()),
         ]
         frame = pl.DataFrame(schema=CASH_FLOWS)
         if self._database.has(table):

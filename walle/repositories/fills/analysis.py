@@ -24,6 +24,8 @@ from walle.fills.rules import RULES
 from walle.fills.shortfall import shortfall, traded
 from walle.fills.trades import trades
 from walle.repositories.answers import Answers, with_answers
+from walle.repositories.as_of import known_at
+from walle.repositories.common import Time
 from walle.repositories.fills.audit_evidence import evidence_of
 from walle.repositories.fills.books import beside, flows_of_runs, prices_of_runs
 from walle.repositories.fills.market_bars import ends_of_runs, markets_of
@@ -59,18 +61,21 @@ class FillAnalysis:
         symbol: str | None,
         timeframe: str | None,
         dust: Decimal | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Match fills into round trips."""
         check_method(method)
-        fills = await self._reader.of_symbol(run_id, symbol, session=session)
+        moment = await known_at(self._database, as_of, session)
+        fills = await self._reader.of_symbol(run_id, symbol, known=moment, session=session)
         if fills.is_empty():
             return trades(fills, method=method, by=by)
         ends = await ends_of_runs(self._database, fills["run_id"], session)
         latest = max(ends.values()) if set(fills["run_id"]) <= ends.keys() else None
-        markets = await markets_of(self._database, fills, timeframe, latest, session=session)
-        known = await beside(self._database, fills, None, session)
-        flows = await flows_of_runs(self._database, fills["run_id"].drop_nulls().unique().sort().to_list(), session)
+        markets = await markets_of(self._database, fills, timeframe, latest, session=session, known=moment)
+        known = await beside(self._database, fills, None, session, moment)
+        ids = fills["run_id"].drop_nulls().unique().sort().to_list()
+        flows = await flows_of_runs(self._database, ids, session, moment)
         prices: dict[str, str] = {}
         if known.actions.height:
             prices = await prices_of_runs(self._database, fills["run_id"], session)
@@ -96,15 +101,17 @@ class FillAnalysis:
         extra_rules: Iterable[Rule],
         timeframe: str | None,
         limits: Thresholds,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Check fills against their orders, the bars and time."""
         chosen = [*choose(RULES, rules), *extra_rules]
-        evidence = await evidence_of(self._database, run_id, timeframe, limits, session)
+        known = await known_at(self._database, as_of, session)
+        evidence = await evidence_of(self._database, run_id, timeframe, limits, session, known)
         findings = await self._database.in_thread(lambda: audit(evidence, chosen))
         if findings.is_empty():
             return findings
-        return with_answers(findings, await self.answers.standing(session))
+        return with_answers(findings, await self.answers.standing(session, known))
 
     async def acknowledge(
         self, finding: object, reason: str, author: str | None, withdraw: bool, session: AsyncSession | None
@@ -134,15 +141,17 @@ class FillAnalysis:
         by: str,
         benchmarks: str | Sequence[str],
         timeframe: str | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Measure each fill against the market's prices."""
         check_level(by)
         names = check_benchmarks(benchmarks)
-        fills = await self._reader.read(run_id, session=session)
+        moment = await known_at(self._database, as_of, session)
+        fills = await self._reader.read(run_id, known=moment, session=session)
         orders = await orders_with_fills(self._database, run_id, fills, session)
-        markets = await self._around(fills, orders, timeframe, session)
-        known = await beside(self._database, fills, None, session)
+        markets = await self._around(fills, orders, timeframe, session, moment)
+        known = await beside(self._database, fills, None, session, moment)
 
         def measured() -> pl.DataFrame:
             return pl.concat(
@@ -173,7 +182,12 @@ class FillAnalysis:
         return await self._database.in_thread(measured)
 
     async def _around(
-        self, fills: pl.DataFrame, orders: pl.DataFrame, timeframe: str | None, session: AsyncSession | None
+        self,
+        fills: pl.DataFrame,
+        orders: pl.DataFrame,
+        timeframe: str | None,
+        session: AsyncSession | None,
+        known: datetime | None = None,
     ) -> dict[str, Market]:
         """Read the bars of the days on which orders were made and filled."""
         times = [pl.col(name) for name in ("created_at", "submitted_at", "filled_at", "cancelled_at")]
@@ -186,4 +200,5 @@ class FillAnalysis:
         first, last = moments["filled_at"].min(), moments["filled_at"].max()
         if not isinstance(first, datetime) or not isinstance(last, datetime):
             return {}
-        return await markets_of(self._database, moments, timeframe, shift(last, _DAYS), shift(first, -_DAYS), session)
+        begin, end = shift(first, -_DAYS), shift(last, _DAYS)
+        return await markets_of(self._database, moments, timeframe, end, begin, session, known=known)

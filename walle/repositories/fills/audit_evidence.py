@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from walle import models
 from walle.database import Database
 from walle.fills.evidence import HOLDINGS, INSTRUMENTS, Evidence, Thresholds
 from walle.fills.order_events import order_events
+from walle.repositories.as_of import recorded_by, warn_later
 from walle.repositories.common import IN_LIST
 from walle.repositories.events.columns import events_of_orders
 from walle.repositories.fills.market_bars import markets_of
@@ -32,8 +33,11 @@ async def evidence_of(
     timeframe: str | None,
     limits: Thresholds,
     session: AsyncSession | None,
+    known: datetime | None = None,
 ) -> Evidence:
-    """Read the fills of a run, or of all, and what they are compared with.
+    """Read the fills of a run, or of all, and what they are compared with; with ``known``, as recorded by then.
+
+    Of an order only the last snapshot is kept, so that a warning says how many were saved later.
 
     Raises
     ------
@@ -42,22 +46,26 @@ async def evidence_of(
     InputError
         For an unknown timeframe.
     """
-    fills = await FillReader(database).read(run_id, session=session)
+    fills = await FillReader(database).read(run_id, known=known, session=session)
     # that an order is of another run than its fill is a finding of its own, not a missing order
     orders = await orders_with_fills(database, run_id, fills, session)
+    warn_later(orders, known)
     last = fills["filled_at"].max()
     end = shift(last, timedelta(microseconds=1)) if isinstance(last, datetime) else None
-    markets = await markets_of(database, fills, timeframe, end, _begin(fills, orders), session)
+    markets = await markets_of(database, fills, timeframe, end, _begin(fills, orders), session, known=known)
     log = await events_of_orders(database, run_id, session)
-    events = await _without_corrected(database, await database.in_thread(lambda: order_events(log)), fills, session)
+    log = log if known is None else log.filter(pl.col("created_at") <= known)
+    told = await database.in_thread(lambda: order_events(log))
+    events = await _without_corrected(database, told, fills, session, known)
     return Evidence(
         fills,
         orders,
         markets,
         limits,
         events,
-        instruments=await _instruments(database, session),
-        holdings=await _holdings(database, run_id, session),
+        now=known or datetime.now(UTC),
+        instruments=await _instruments(database, session, known),
+        holdings=await _holdings(database, run_id, session, known),
     )
 
 
@@ -70,7 +78,11 @@ def _begin(fills: pl.DataFrame, orders: pl.DataFrame) -> datetime | None:
 
 
 async def _without_corrected(
-    database: Database, events: pl.DataFrame, fills: pl.DataFrame, session: AsyncSession | None
+    database: Database,
+    events: pl.DataFrame,
+    fills: pl.DataFrame,
+    session: AsyncSession | None,
+    known: datetime | None,
 ) -> pl.DataFrame:
     """Leave out the events about fills that were corrected since, or that are stored in another run."""
     told = events["fill_id"].drop_nulls().unique().sort()
@@ -79,6 +91,7 @@ async def _without_corrected(
     gone = [pl.DataFrame(schema={"id": pl.String()})]
     if told.len() and database.has(corrections):
         corrected: sa.Select[Any] = sa.select(corrections.c.fill_id.label("id"))
+        corrected = corrected.where(*recorded_by(database, corrections, known))
         gone.append(await database.fetch(corrected, gone[0].schema, session))
     if database.has(models.fills):
         for part in lacking.to_frame("id").iter_slices(IN_LIST):
@@ -88,21 +101,25 @@ async def _without_corrected(
     return events.filter(~pl.col("fill_id").is_in(ids).fill_null(False))
 
 
-async def _instruments(database: Database, session: AsyncSession | None) -> pl.DataFrame:
+async def _instruments(database: Database, session: AsyncSession | None, known: datetime | None) -> pl.DataFrame:
     """Return the stored facts about symbols in the order in which they were recorded."""
     table = models.instruments
     if not database.has(table):
         return pl.DataFrame(schema=INSTRUMENTS)
     columns = [expression(database, table, name) for name in INSTRUMENTS]
-    return await read(database, sa.select(*columns).order_by(table.c.id), INSTRUMENTS, session)
+    rows = sa.select(*columns).where(*recorded_by(database, table, known)).order_by(table.c.id)
+    return await read(database, rows, INSTRUMENTS, session)
 
 
-async def _holdings(database: Database, run_id: str | None, session: AsyncSession | None) -> pl.DataFrame:
+async def _holdings(
+    database: Database, run_id: str | None, session: AsyncSession | None, known: datetime | None
+) -> pl.DataFrame:
     """Return the currencies of the cash flows of runs, and those that their configurations begin with."""
     flows, runs = models.cash_flows, models.runs
     found = [pl.DataFrame(schema=HOLDINGS)]
     if database.has(flows):
         paid: sa.Select[Any] = sa.select(flows.c.run_id, flows.c.currency).distinct()
+        paid = paid.where(*recorded_by(database, flows, known))
         if run_id is not None:
             paid = paid.where(sa.or_(flows.c.run_id == run_id, flows.c.run_id.is_(None)))
         found.append(await read(database, paid, HOLDINGS, session))

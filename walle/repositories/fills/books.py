@@ -16,8 +16,10 @@ from walle.calendars import Calendar
 from walle.database import Database
 from walle.frames import DECIMAL, INSTANT
 from walle.instruments import FACTS, facts_of
+from walle.repositories.as_of import recorded_by
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.common import IN_LIST
+from walle.repositories.corrections import CASH, uncorrected
 from walle.repositories.select import expression, read
 from walle.validation import shift
 
@@ -58,19 +60,24 @@ class Beside(NamedTuple):
     facts, flows, actions : polars.DataFrame
     stored : polars.DataFrame
         The stored facts, of which ``facts`` are made.
+    known : datetime, optional
+        If all of it is what had been recorded by then.
     """
 
     facts: pl.DataFrame
     flows: pl.DataFrame
     actions: pl.DataFrame
     stored: pl.DataFrame
+    known: datetime | None = None
 
     def until(self, end: datetime | None, prices: str | None = None) -> Beside:
-        """Leave out the actions after the end of a run, or after now: what is announced has not happened.
+        """Leave out the actions after the end of a run, or after now or the time as of which all of it is known.
+
+        What is announced has not happened.
 
         Prices that are adjusted for splits are so for later ones, too; these stay.
         """
-        last = datetime.now(UTC) if end is None else end
+        last = min(end or datetime.now(UTC), self.known or datetime.max.replace(tzinfo=UTC))
         stays = (pl.col("effective") <= last) | ((pl.col("kind") == "split") & pl.lit(prices == "splits"))
         return self._replace(actions=self.actions.filter(stays))
 
@@ -100,7 +107,11 @@ class Beside(NamedTuple):
 
 
 async def beside(
-    database: Database, fills: pl.DataFrame, run_id: str | None, session: AsyncSession | None = None
+    database: Database,
+    fills: pl.DataFrame,
+    run_id: str | None,
+    session: AsyncSession | None = None,
+    known: datetime | None = None,
 ) -> Beside:
     """Read the facts, cash flows and actions of a run.
 
@@ -112,17 +123,21 @@ async def beside(
     run_id : str or None
         Without one, there are no cash flows.
     session : AsyncSession, optional
+    known : datetime, optional
+        Only what had been recorded by then.
     """
     table = models.instruments
     stored = pl.DataFrame(schema=_STORED)
     if database.has(table):
         columns = [expression(database, table, name) for name in _STORED]
-        stored = await read(database, sa.select(*columns).order_by(table.c.id), _STORED, session)
+        rows = sa.select(*columns).where(*recorded_by(database, table, known)).order_by(table.c.id)
+        stored = await read(database, rows, _STORED, session)
     return Beside(
         await database.in_thread(partial(facts_of, fills, stored)),
-        (await flows_of_runs(database, [] if run_id is None else [run_id], session)).drop("run_id"),
-        await _actions(database, fills, session),
+        (await flows_of_runs(database, [] if run_id is None else [run_id], session, known)).drop("run_id"),
+        await _actions(database, fills, session, known),
         stored,
+        known,
     )
 
 
@@ -140,27 +155,35 @@ async def prices_of_runs(database: Database, ids: pl.Series, session: AsyncSessi
     return found
 
 
-async def flows_of_runs(database: Database, ids: Sequence[str], session: AsyncSession | None = None) -> pl.DataFrame:
-    """Return the cash flows of some runs, without those that were corrected, sorted by time, with their run_id."""
-    table, corrections = models.cash_flows, models.cash_corrections
+async def flows_of_runs(
+    database: Database, ids: Sequence[str], session: AsyncSession | None = None, known: datetime | None = None
+) -> pl.DataFrame:
+    """Return the cash flows of some runs, without those that were corrected, sorted by time, with their run_id.
+
+    With ``known``, what had been recorded by then.
+    """
+    table = models.cash_flows
     schema = pl.Schema({**_FLOWS, "run_id": pl.String()})
     found = [pl.DataFrame(schema=schema)]
     if database.has(table):
-        corrected = sa.exists().where(corrections.c.cash_flow_id == table.c.id)
+        standing = [*recorded_by(database, table, known), *uncorrected(database, CASH, known)]
         columns = [expression(database, table, name) for name in schema]
         for at in range(0, len(ids), IN_LIST):
-            few = sa.select(*columns).where(table.c.run_id.in_(ids[at : at + IN_LIST]), ~corrected)
+            few = sa.select(*columns).where(table.c.run_id.in_(ids[at : at + IN_LIST]), *standing)
             found.append(await read(database, few, schema, session))
     return pl.concat(found).sort("time", "id")
 
 
-async def _actions(database: Database, fills: pl.DataFrame, session: AsyncSession | None) -> pl.DataFrame:
+async def _actions(
+    database: Database, fills: pl.DataFrame, session: AsyncSession | None, known: datetime | None
+) -> pl.DataFrame:
     table = models.corporate_actions
     found = pl.DataFrame(schema=_ACTIONS)
     if database.has(table):
         columns = [expression(database, table, name) for name in _ACTIONS]
         symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
-        some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
+        some: list[sa.ColumnElement[bool]] = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
+        some += recorded_by(database, table, known)
         found = await read(database, sa.select(*columns).where(*some), _ACTIONS, session)
     before = dict(found.select("id", "supersedes").drop_nulls().iter_rows())
     wanted = found.filter(

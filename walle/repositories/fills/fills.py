@@ -19,12 +19,14 @@ from walle.errors import FillConflict, InputError, UnknownFill
 from walle.fills import WriteReport, fills_frame
 from walle.fills.audit import Rule
 from walle.fills.benchmarks import BENCHMARKS
+from walle.fills.coerce import FILL
 from walle.fills.evidence import Thresholds
 from walle.fills.ingest_frame import FactOptions, read_fills
-from walle.frames import FILL_CONFLICTS, FILLS
+from walle.frames import FILL_CONFLICTS
 from walle.options import CostLevel, Floats, LotMethod, OnInvalid, ShortfallLevel, TradeLevel
 from walle.records import Fill
 from walle.reports import IngestReport
+from walle.repositories.as_of import clock, known_at
 from walle.repositories.common import Time
 from walle.repositories.corrections import FILLS as FILLS_CORRECTED
 from walle.repositories.corrections import Correction
@@ -51,7 +53,7 @@ class FillRepository:
         self._writer = FactWriter(
             database=database,
             table=models.fills,
-            content=FILLS,
+            content=FILL,
             conflicts=FILL_CONFLICTS,
             error=FillConflict,
             numbered=True,
@@ -64,9 +66,14 @@ class FillRepository:
     ) -> WriteReport:
         """Store fills, all or none; a fill that is already stored changes nothing.
 
+        Each is recorded with the database's time (``recorded_at``) at which the statement that stored it began,
+        whatever the caller's clock says, and however long its transaction was open.
+
         Parameters
         ----------
         fills : Fill, iterable of Fill, or polars.DataFrame
+            In a frame, ``extra`` holds JSON texts of objects, or structs, whose null members are left out; a column
+            ``recorded_at`` is the database's own, and left out.
         session : AsyncSession, optional
             Join the caller's transaction, which the caller commits.
 
@@ -77,7 +84,9 @@ class FillRepository:
         Raises
         ------
         FillConflict
-            If a stored fill with the same id has other content; the stored one stays.
+            If a stored fill with the same id has other content; the stored one stays. A fill without ``sequence`` or
+            ``extra`` says nothing about them, and is the same as one with them; one that brings an ``extra`` which the
+            stored one lacks is another. The order of keys does not count; 1 and 1.0 are two contents.
         InputError
             For invalid fills.
 
@@ -109,7 +118,8 @@ class FillRepository:
         Parameters
         ----------
         source : Fill, iterable of Fill, or a Polars, pandas or Arrow frame
-            Columns of :data:`walle.frames.FILLS`; nullable columns may be omitted.
+            Columns of :data:`walle.frames.FILLS`; nullable columns may be omitted. ``extra`` and ``recorded_at`` are as
+            in :meth:`append`.
         run_id : str, optional
             Used for rows without one.
         columns : mapping of str to str or None, optional
@@ -204,11 +214,12 @@ class FillRepository:
         async with self._database.write(session) as writer:
             await writer.hold(said.kind.table)
             places = await self._places(writer, said)
+            recorded_at = await clock(writer)
             if by is not None:
                 if by.sequence is None and by.id not in places:
                     by = dataclasses.replace(by, sequence=places[fill_id])
-                await self._writer.append_in(writer, fills_frame(by))
-            await said.write(writer)
+                await self._writer.append_in(writer, fills_frame(by), recorded_at)
+            await said.write(writer, recorded_at)
 
     async def _places(self, writer: Writer, said: Correction) -> dict[str, int | None]:
         """Return the sequence of the corrected fill, and of the correcting one where it is stored already.
@@ -283,6 +294,7 @@ class FillRepository:
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> builtins.list[Fill]:
         """Return fills as records, as they were written; arguments and order as in :meth:`read`.
@@ -297,7 +309,14 @@ class FillRepository:
         ['fill-bt-0001', 'fill-bt-0002', 'fill-bt-0003']
         """
         return await self._reader.list(
-            run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, session=session
+            run_id,
+            order_id=order_id,
+            symbol=symbol,
+            start=start,
+            end=end,
+            corrected=corrected,
+            known=await known_at(self._database, as_of, session),
+            session=session,
         )
 
     async def read(
@@ -309,6 +328,7 @@ class FillRepository:
         start: Time = None,
         end: Time = None,
         corrected: bool = True,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read fills as a frame.
@@ -322,6 +342,11 @@ class FillRepository:
             Filled in ``[start, end)``; ``end="2024-01-31"`` leaves that day out. A date or text without a zone is UTC.
         corrected : bool
             Leave out fills that were corrected. False: every fill, as it was written.
+        as_of : datetime, date, str or None
+            Only fills that had been recorded by then, and without the corrections that came later. A fill that does
+            not say when it was recorded is there, and a warning counts such. A date or text without a zone is UTC:
+            ``"2024-01-31"`` is the first instant of that day. The run and symbol of a fill that names none are those
+            of its order, as it is stored now; a transaction that was open then may still add fills.
         session : AsyncSession, optional
 
         Returns
@@ -336,7 +361,12 @@ class FillRepository:
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an invalid range.
+            For an invalid range, and an ``as_of`` in the future of the database's clock.
+
+        Warns
+        -----
+        UnrecordedWarning
+            With ``as_of``, of fills that another program or an older WallE wrote.
 
         Examples
         --------
@@ -344,7 +374,14 @@ class FillRepository:
         6
         """
         return await self._reader.read(
-            run_id, order_id=order_id, symbol=symbol, start=start, end=end, corrected=corrected, session=session
+            run_id,
+            order_id=order_id,
+            symbol=symbol,
+            start=start,
+            end=end,
+            corrected=corrected,
+            known=await known_at(self._database, as_of, session),
+            session=session,
         )
 
     async def trades(
@@ -356,6 +393,7 @@ class FillRepository:
         symbol: str | None = None,
         timeframe: str | None = None,
         dust: Decimal | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Match fills into round trips: closed ones with their profit, and what is still open.
@@ -376,6 +414,9 @@ class FillRepository:
             Of the bars for mae, mfe and unrealised. None: the shortest that is stored of each symbol.
         dust : Decimal, optional
             With ``by="flat"``, a position below it is flat. None: the symbol's lot size, where that is stored.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then,
+            as in :meth:`read`. Bars and runs are as they are stored now.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -395,7 +436,7 @@ class FillRepository:
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown method or timeframe.
+            For an unknown method or timeframe, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -403,7 +444,7 @@ class FillRepository:
         >>> trades.filter("is_open")["quantity"].sum()
         Decimal('2.000000000000000000')
         """
-        return await self._analysis.trades(run_id, method, by, symbol, timeframe, dust, session)
+        return await self._analysis.trades(run_id, method, by, symbol, timeframe, dust, as_of, session)
 
     async def audit(
         self,
@@ -423,6 +464,7 @@ class FillRepository:
         max_ioc_delay: timedelta = Thresholds.max_ioc_delay,
         min_extreme_fills: int = Thresholds.min_extreme_fills,
         clock_skew: timedelta = Thresholds.clock_skew,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Check fills against their orders, the bars, and time.
@@ -461,6 +503,10 @@ class FillRepository:
             How many fills of a run it takes to tell that all are at the low or high of their bars.
         clock_skew : timedelta
             How far a time may be in the future.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, instruments, events and answers that had been recorded by then, as
+            in :meth:`read`. Bars, runs and orders are as they are stored now: a warning counts the orders that were
+            saved later, whose earlier snapshots are not kept.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -477,7 +523,13 @@ class FillRepository:
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown rule, a threshold that is not an exact number, or a rule that does not return findings.
+            For an unknown rule, a threshold that is not an exact number, or a rule that does not return findings; for
+            an ``as_of`` in the future of the database's clock.
+
+        Warns
+        -----
+        UnrecordedWarning
+            With ``as_of``, of fills that do not say when they were recorded, and of orders that were saved later.
 
         Examples
         --------
@@ -497,7 +549,7 @@ class FillRepository:
             min_extreme_fills=min_extreme_fills,
             clock_skew=clock_skew,
         )
-        return await self._analysis.audit(run_id, rules, extra_rules, timeframe, limits, session)
+        return await self._analysis.audit(run_id, rules, extra_rules, timeframe, limits, as_of, session)
 
     async def acknowledge(
         self,
@@ -571,6 +623,7 @@ class FillRepository:
         by: CostLevel = "fill",
         benchmarks: str | Sequence[str] = BENCHMARKS,
         timeframe: str | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Measure fills against the market's prices: arrival, interval VWAP, open and close.
@@ -586,6 +639,9 @@ class FillRepository:
             source.
         timeframe : str, optional
             Of the bars. None: the shortest that is stored for each symbol.
+        as_of : datetime, date, str or None
+            Only the fills, corrections and instruments that had been recorded by then, as in :meth:`read`. Bars and
+            orders are as they are stored now.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -603,7 +659,7 @@ class FillRepository:
         UnknownRun
             If nothing is stored of that run; it suggests similar ids.
         InputError
-            For an unknown level, benchmark or timeframe.
+            For an unknown level, benchmark or timeframe, and an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -611,7 +667,7 @@ class FillRepository:
         >>> [f"{bps:.2f}" for bps in costs["bps"]]
         ['5.21', '3.93']
         """
-        return await self._analysis.costs(run_id, by, benchmarks, timeframe, session)
+        return await self._analysis.costs(run_id, by, benchmarks, timeframe, as_of, session)
 
     async def shortfall(
         self,

@@ -34,6 +34,7 @@ async def markets_of(
     session: AsyncSession | None = None,
     *,
     preferred: str | None = None,
+    known: datetime | None = None,
 ) -> dict[str, Market]:
     """Read the bars of the fills' symbols, each from its first fill on.
 
@@ -52,6 +53,8 @@ async def markets_of(
         Read what its transaction sees.
     preferred : str, optional
         Where no timeframe is given, take this one instead of the shortest for each symbol of which it is stored.
+    known : datetime, optional
+        What is compared with the bars is what had been recorded by then; the bars are those that are stored now.
 
     Returns
     -------
@@ -74,7 +77,7 @@ async def markets_of(
         chosen = row["timeframe"]
         begin = min(shift(first, -length(chosen)), start or first)
         until = None if end is None else max(end, shift(first, timedelta(microseconds=1)))
-        rows = await bars.read(symbol, chosen, begin, until, session=session)
+        rows = await bars.read(symbol, chosen, begin, until, as_of=known, session=session)
         calendar = calendars[symbol]
         # not bars.gaps(), which reads every series of the provider to find outages
         missing = partial(find_gaps, rows["timestamp"], chosen, calendar, begin, until)

@@ -15,6 +15,7 @@ from walle.database import Database, Writer
 from walle.enums import OrderStatus
 from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, UnknownOrder
 from walle.fills import WriteReport, orders_frame
+from walle.fills.coerce import ORDER
 from walle.fills.ingest_frame import FactOptions, read_orders
 from walle.frames import ORDER_CONFLICTS, ORDERS
 from walle.options import Floats, OnInvalid
@@ -25,6 +26,7 @@ from walle.repositories.common import (
     Time,
     canonical,
     check_name,
+    document,
     in_range,
     insert_missing,
     known_run,
@@ -33,11 +35,17 @@ from walle.repositories.common import (
     write_staged,
 )
 from walle.repositories.select import expression, finish, read, wire_schema
+from walle.types import Json, recording_time, wire
 from walle.validation import decimal_text
 
 __all__ = ["OrderRepository", "orders_with_fills"]
 
-_IDENTITY = ("client_order_id", "run_id", "symbol", "side")
+_IDENTITY = ("client_order_id", "run_id", "symbol", "side", "account")
+"""What no snapshot of an order changes; an account that one of two does not name is not changed."""
+
+_KEPT = ("account", "extra")
+"""What a later snapshot that does not say it leaves as it was."""
+
 _TERMINAL = [status.value for status in OrderStatus if status.terminal]
 
 
@@ -60,10 +68,15 @@ class OrderRepository:
     ) -> WriteReport:
         """Store snapshots, all or none: new orders are inserted, stored ones replaced.
 
+        A snapshot without ``account`` or ``extra`` leaves what is stored of them. Each stored snapshot is recorded with
+        the database's time (``recorded_at``) at which the statement that stored it began; one that changes nothing
+        leaves the earlier time.
+
         Parameters
         ----------
         orders : Order, iterable of Order, or polars.DataFrame
-            One snapshot per order.
+            One snapshot per order. In a frame, ``extra`` holds JSON texts of objects, or structs, whose null members
+            are left out; a column ``recorded_at`` is the database's own, and left out.
         session : AsyncSession, optional
             Join the caller's transaction, which the caller commits.
 
@@ -76,7 +89,7 @@ class OrderRepository:
         StaleSnapshot
             If a filled quantity would decrease or a terminal status would change.
         Conflict
-            If client_order_id, run_id, symbol or side differ from the stored snapshot.
+            If client_order_id, run_id, symbol, side or account differ from the stored snapshot.
         DuplicateKey
             If a client_order_id belongs to another order.
         InputError
@@ -99,7 +112,7 @@ class OrderRepository:
         async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
             # insert first: then every row exists and can be locked, even against a writer of the same new order
             # any key: a writer of the same new order may conflict on its client_order_id before its id
-            insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+            insert = _new(staged)
             inserted = (await writer.execute(insert)).rowcount
             if inserted == frame.height:
                 return WriteReport(inserted=inserted)
@@ -130,7 +143,7 @@ class OrderRepository:
         ----------
         source : Order, iterable of Order, or a Polars, pandas or Arrow frame
             Columns of :data:`walle.frames.ORDERS`, one row per order; nullable columns and those with a default may be
-            omitted.
+            omitted. ``extra`` and ``recorded_at`` are as in :meth:`save`.
         run_id : str, optional
             Used for rows without one.
         columns : mapping of str to str or None, optional
@@ -172,7 +185,7 @@ class OrderRepository:
         inserted = updated = 0
         if frame.height:
             async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
-                insert = insert_missing(models.orders, staged, ["id"], any_key=True)
+                insert = _new(staged)
                 inserted = (await writer.execute(insert)).rowcount
                 if inserted < frame.height:
                     conflicts = _conflicts(await self._lock(writer, staged), frame)
@@ -194,20 +207,29 @@ class OrderRepository:
     async def _lock(self, writer: Writer, staged: sa.TableClause) -> pl.DataFrame:
         table = models.orders
         statement = (
-            sa.select(*(expression(self._database, table, name) for name in ORDERS))
+            sa.select(*(expression(self._database, table, name) for name in ORDER))
             .where(table.c.id.in_(sa.select(staged.c.id)))
             .order_by(table.c.id)
             .with_for_update()
         )
-        return finish(await writer.fetch(statement, wire_schema(ORDERS)), ORDERS)
+        return finish(await writer.fetch(statement, wire_schema(ORDER)), ORDER)
 
     async def _update(self, writer: Writer, staged: sa.TableClause) -> int:
-        table = models.orders
-        names = [name for name in ORDERS if name != "id"]
-        differs = sa.or_(*(table.c[name].is_distinct_from(staged.c[name]) for name in names))
+        table, dialect = models.orders, writer.dialect.name
+        given: dict[str, sa.ColumnElement[Any]] = {name: staged.c[name] for name in ORDER if name != "id"}
+        given |= {name: sa.func.coalesce(staged.c[name], table.c[name]) for name in _KEPT}
+        # JSON by its text, as on SQLite: PostgreSQL takes 1 and 1.0 for the same
+        differs = sa.or_(
+            *(
+                wire(table.c[name], dialect).is_distinct_from(wire(value, dialect))
+                if isinstance(table.c[name].type, Json)
+                else table.c[name].is_distinct_from(value)
+                for name, value in given.items()
+            )
+        )
         statement = (
             sa.update(table)
-            .values({name: staged.c[name] for name in names})
+            .values(given | {"recorded_at": recording_time()})
             .where(same_key(table, staged, ["id"]), differs)
         )
         return (await writer.execute(statement)).rowcount
@@ -373,13 +395,23 @@ async def orders_with_fills(
     return pl.concat([own, others]).sort("created_at", "id")
 
 
+def _new(staged: sa.TableClause) -> sa.Insert:
+    """Insert the staged orders that are new."""
+    recorded = {"recorded_at": recording_time().label("recorded_at")}
+    return insert_missing(models.orders, staged, ["id"], any_key=True, instead=recorded)
+
+
 def _records(frame: pl.DataFrame) -> builtins.list[Order]:
-    return [Order.from_row(canonical(row)) for row in frame.iter_rows(named=True)]
+    rows = list(frame.iter_rows(named=True))
+    for row in rows:
+        if row["extra"] is not None:
+            row["extra"] = document(row["extra"], f"veda_orders.extra of id={row['id']!r}")
+    return [Order.from_row(canonical(row)) for row in rows]
 
 
 def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
     """Return the refused snapshots, with the stored ones and the reasons: columns of ``ORDER_CONFLICTS``."""
-    before = stored.rename({name: f"stored_{name}" for name in ORDERS if name != "id"})
+    before = stored.rename({name: f"stored_{name}" for name in ORDER if name != "id"})
     both = given.join(before.with_columns(known=True), on="id", how="left", nulls_equal=False)
     others = pl.any_horizontal(pl.col(name) != pl.col(f"stored_{name}") for name in _IDENTITY)
     final = pl.col("stored_status").is_in(_TERMINAL) & (pl.col("status") != pl.col("stored_status"))
@@ -387,7 +419,7 @@ def _conflicts(stored: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col("known").is_null())
         .then(pl.lit("its client_order_id belongs to another order"))
         .when(others)
-        .then(pl.lit("it is another order: client_order_id, run_id, symbol or side differ"))
+        .then(pl.lit("it is another order: client_order_id, run_id, symbol, side or account differ"))
         .when(pl.col("filled_qty") < pl.col("stored_filled_qty"))
         .then(pl.lit("a larger quantity is already filled"))
         .when(final)
@@ -414,7 +446,10 @@ def _refuse_stale(stored: pl.DataFrame, given: pl.DataFrame) -> None:
         row = others.row(0, named=True)
         changed = [f"{name} is {row[name]!r}, given {row[f'{name}_given']!r}" for name in _IDENTITY]
         differences = "; ".join(
-            text for text, name in zip(changed, _IDENTITY, strict=True) if row[name] != row[f"{name}_given"]
+            text
+            for text, name in zip(changed, _IDENTITY, strict=True)
+            if row[name] != row[f"{name}_given"]
+            and not (name == "account" and None in (row[name], row["account_given"]))
         )
         raise Conflict(
             f"order {row['id']!r} is another order: {differences}. A snapshot is the state of one order; another "

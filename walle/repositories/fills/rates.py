@@ -41,6 +41,7 @@ async def rates_to(
     span: tuple[datetime, datetime | None],
     timeframe: str | None,
     session: AsyncSession | None = None,
+    known: datetime | None = None,
 ) -> dict[str, Rate]:
     """Find the rates of some currencies in another one.
 
@@ -57,6 +58,8 @@ async def rates_to(
     timeframe : str, optional
         Of the bars. None: the shortest that is stored of each pair.
     session : AsyncSession, optional
+    known : datetime, optional
+        As for :func:`walle.repositories.fills.market_bars.markets_of`.
 
     Returns
     -------
@@ -81,7 +84,9 @@ async def rates_to(
     longest = max((length(each) for each in series.filter(pl.col("symbol").is_in(pairs))["timeframe"]), default=_PAUSE)
     first = shift(span[0], -max(2 * longest, _PAUSE))
     moments = pl.DataFrame({"symbol": pl.Series(pairs, dtype=pl.String), "filled_at": [first] * len(pairs)})
-    markets = await markets_of(database, moments, timeframe, span[1], session=session) if pairs else {}
+    markets = {}
+    if pairs:
+        markets = await markets_of(database, moments, timeframe, span[1], session=session, known=known)
     for name, way in ways.items():
         if all(symbol in markets for symbol, _ in way):
             source = " and ".join(f"{symbol} {markets[symbol].timeframe}" for symbol, _ in way)

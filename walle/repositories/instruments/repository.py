@@ -19,9 +19,10 @@ from walle.frames import INSTRUMENTS
 from walle.instruments import instruments_in
 from walle.interop import frame_of
 from walle.records import Instrument
+from walle.repositories.as_of import known_at, recorded_by
 from walle.repositories.common import IN_LIST, Time, canonical, check_name, near, one_of
 from walle.repositories.select import expression, finish, read, wire_schema
-from walle.types import wire
+from walle.types import recording_time, wire
 from walle.validation import check_text, parse_time
 
 __all__ = ["InstrumentRepository"]
@@ -130,8 +131,8 @@ class InstrumentRepository:
         names = [*INSTRUMENT, "reason"]
         aliases = pl.struct("aliases").struct.json_encode().str.slice(len('{"aliases":')).str.head(-1)
         staged = await writer.stage(table, new.select(names).with_columns(aliases=aliases))
-        rows = sa.select(*(staged.c[name] for name in names)).order_by(staged.c.symbol)
-        await writer.execute(sa.insert(table).from_select(names, rows))
+        rows = sa.select(*(staged.c[name] for name in names), recording_time()).order_by(staged.c.symbol)
+        await writer.execute(sa.insert(table).from_select([*names, "recorded_at"], rows))
 
     async def read(
         self,
@@ -163,7 +164,7 @@ class InstrumentRepository:
         Raises
         ------
         InputError
-            For a bad time.
+            For a bad time, and for an ``as_of`` in the future of the database's clock.
 
         Examples
         --------
@@ -174,10 +175,8 @@ class InstrumentRepository:
         """
         if not isinstance(history, bool):
             raise InputError(f"history={history!r} is neither True (all facts, as they were written) nor False.")
-        table, known = models.instruments, parse_time(as_of, "as_of")
-        conditions = one_of(table.c.symbol, symbol)
-        if known is not None:
-            conditions.append(table.c.recorded_at <= known)
+        table, known = models.instruments, await known_at(self._database, as_of, session)
+        conditions = [*one_of(table.c.symbol, symbol), *recorded_by(self._database, table, known)]
         if not self._database.has(table):
             return pl.DataFrame(schema=INSTRUMENTS)
         schema = pl.Schema({**INSTRUMENTS, "id": pl.Int64()})
@@ -208,7 +207,7 @@ class InstrumentRepository:
         UnknownInstrument
             When no symbol or alias has that name, or its facts hold only later; near names are offered.
         InputError
-            For an alias of several symbols, and for a bad time.
+            For an alias of several symbols, for a bad time, and for an ``as_of`` in the future of the database's clock.
 
         Examples
         --------

@@ -14,6 +14,8 @@ from walle.fills.holdings import with_holdings
 from walle.fills.ledger import ledger
 from walle.fills.rates import Rate
 from walle.records import Run
+from walle.repositories.as_of import known_at
+from walle.repositories.common import Time
 from walle.repositories.fills.books import beside
 from walle.repositories.fills.market_bars import markets_of
 from walle.repositories.fills.orders import OrderRepository
@@ -38,13 +40,14 @@ class RunAnalysis:
         self._database, self._reader = database, reader
 
     async def ledger(
-        self, run_id: str, starting_cash: StartingCash | None, session: AsyncSession | None
+        self, run_id: str, starting_cash: StartingCash | None, as_of: Time, session: AsyncSession | None
     ) -> pl.DataFrame:
         """Return what a run did to its holdings, entry by entry."""
+        moment = await known_at(self._database, as_of, session)
         run = await self._reader.saved(run_id, session)
         cash = cash_of(run_id, run, starting_cash)
-        fills = await FillReader(self._database).read(run_id, session=session)
-        known = await beside(self._database, fills, run_id, session)
+        fills = await FillReader(self._database).read(run_id, known=moment, session=session)
+        known = await beside(self._database, fills, run_id, session, moment)
         start = single_cash(cash, fills, known.facts)
         entries = partial(ledger, fills, known.facts, starting_cash=start, flows=known.flows, prices=_prices(run))
         stopped = None if run is None else run.stopped_at
@@ -58,20 +61,24 @@ class RunAnalysis:
         starting_cash: StartingCash | None,
         currency: str | None,
         rates: pl.DataFrame | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the equity of a run, bar by bar."""
         check_rates(currency, rates)
+        moment = await known_at(self._database, as_of, session)
         run = await self._reader.saved(run_id, session)
         started, stopped = (None, None) if run is None else (run.started_at, run.stopped_at)
         cash = cash_of(run_id, run, starting_cash)
-        fills = await FillReader(self._database).of_symbol(run_id, symbol, session=session)
+        fills = await FillReader(self._database).of_symbol(run_id, symbol, known=moment, session=session)
         orders = await OrderRepository(self._database).read(run_id, session=session)
         preferred = None if run is None else run.timeframe
-        known = (await beside(self._database, fills, run_id, session)).until(stopped, _prices(run)).of(symbol)
+        known = (await beside(self._database, fills, run_id, session, moment)).until(stopped, _prices(run)).of(symbol)
         moved = with_holdings(known.flows, known.facts).drop_nulls("holding")["time"].min()
         since = min((time for time in (started, moved) if isinstance(time, datetime)), default=None)
-        markets = await markets_of(self._database, fills, timeframe, stopped, since, session, preferred=preferred)
+        markets = await markets_of(
+            self._database, fills, timeframe, stopped, since, session, preferred=preferred, known=moment
+        )
         found: dict[str, Rate] = {}
         first = fills["filled_at"].min()
         if currency is not None and isinstance(first, datetime):
@@ -79,7 +86,7 @@ class RunAnalysis:
             held = [*currencies_of(fills, known.facts, start, known.flows), *known.actions["currency"]]
             moments = [first, started, *known.flows["time"].head(1)]
             span = (min(moment for moment in moments if moment is not None), stopped)
-            found = await rates_to(self._database, currency, held, rates, span, timeframe, session)
+            found = await rates_to(self._database, currency, held, rates, span, timeframe, session, moment)
         mark = partial(
             equity,
             fills,

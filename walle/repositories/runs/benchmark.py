@@ -68,7 +68,7 @@ class Benchmarks:
         self._series: dict[str, _Series] = {}
         self._counted: dict[object, float] = {}
 
-    async def read(self, runs: Sequence[_Valued], session: AsyncSession | None) -> None:
+    async def read(self, runs: Sequence[_Valued], session: AsyncSession | None, known: datetime | None = None) -> None:
         """Read its bars around those of some runs.
 
         Raises
@@ -95,7 +95,7 @@ class Benchmarks:
             asked = pl.DataFrame({"symbol": [self._symbol], "filled_at": [shift(first, -step)]})
             early = shift(first, -max(_BEFORE, 3 * step))
             markets = await markets_of(
-                self._database, asked.cast({"filled_at": INSTANT}), timeframe, last, early, session
+                self._database, asked.cast({"filled_at": INSTANT}), timeframe, last, early, session, known=known
             )
             market = markets[self._symbol]
             self._series[timeframe] = await self._database.in_thread(partial(self._sessions, market, times))

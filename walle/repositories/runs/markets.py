@@ -33,7 +33,11 @@ class _Trading(Protocol):
 
 
 async def markets_of_runs(
-    database: Database, runs: Sequence[_Trading], timeframe: str | None, session: AsyncSession | None
+    database: Database,
+    runs: Sequence[_Trading],
+    timeframe: str | None,
+    session: AsyncSession | None,
+    known: datetime | None = None,
 ) -> None:
     """Give each run the bars of its fills' symbols, from its start, first cash flow or their first fill to its end.
 
@@ -45,6 +49,8 @@ async def markets_of_runs(
     timeframe : str, optional
         None: that of the run, where bars of it are stored, else the shortest that is stored of each symbol.
     session : AsyncSession, optional
+    known : datetime, optional
+        As for :func:`walle.repositories.fills.market_bars.markets_of`.
     """
     groups: dict[str | None, list[_Trading]] = {}
     for held in runs:
@@ -55,7 +61,9 @@ async def markets_of_runs(
         starts = [held.since for held in group if held.since is not None]
         latest = None if None in ends else max((end for end in ends if end is not None), default=None)
         earliest = min(starts, default=None)
-        whole = await markets_of(database, fills, timeframe, latest, earliest, session, preferred=preferred)
+        whole = await markets_of(
+            database, fills, timeframe, latest, earliest, session, preferred=preferred, known=known
+        )
         calendars = await calendars_of(database, whole, session)
         await database.in_thread(partial(_give, group, whole, calendars))
 

@@ -28,8 +28,9 @@ from walle.fills.rates import Rate, convert_fees, convert_trades, notional_in
 from walle.fills.trades import trades
 from walle.frames import FILLS
 from walle.records import Run
+from walle.repositories.as_of import known_at
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
-from walle.repositories.common import IN_LIST, check_name, known_run
+from walle.repositories.common import IN_LIST, Time, check_name, known_run
 from walle.repositories.fills.books import Beside, beside, flows_of_runs
 from walle.repositories.fills.rates import check_rates, rates_to
 from walle.repositories.fills.read import FillReader
@@ -175,6 +176,7 @@ class RunMetrics:
         wide: bool,
         currency: str | None,
         rates: pl.DataFrame | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the usual figures of runs."""
@@ -185,9 +187,10 @@ class RunMetrics:
         check_risk_free(risk_free)
         if periods is not None:
             check_periods(periods)
-        runs = await self._worth(_ids(run_id), symbol, timeframe, starting_cash, session, currency, rates)
+        known = await known_at(self._database, as_of, session)
+        runs = await self._worth(_ids(run_id), symbol, timeframe, starting_cash, session, currency, rates, known)
         peers = Benchmarks(self._database, benchmark, returns, periods)
-        await peers.read([held for held in runs if held.fills.height], session)
+        await peers.read([held for held in runs if held.fills.height], session, known)
         work = partial(_measured, runs, method, by, dust, returns, periods, risk_free, peers)
         found = await self._database.in_thread(work)
         return widened(found, benchmark=benchmark is not None) if wide else found
@@ -201,6 +204,7 @@ class RunMetrics:
         starting_cash: StartingCash | None,
         currency: str | None,
         rates: pl.DataFrame | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the deepest falls of a run.
@@ -211,8 +215,9 @@ class RunMetrics:
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise InputError(f"top={top!r}: give how many drawdowns to list, 1 or more.")
+        known = await known_at(self._database, as_of, session)
         runs = await self._worth(
-            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates
+            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates, known
         )
         return await self._database.in_thread(lambda: drawdowns(_curves(runs), top=top))
 
@@ -225,11 +230,13 @@ class RunMetrics:
         starting_cash: StartingCash | None,
         currency: str | None,
         rates: pl.DataFrame | None,
+        as_of: Time,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the returns of a run by period."""
+        known = await known_at(self._database, as_of, session)
         runs = await self._worth(
-            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates
+            [check_name(run_id, "run_id")], symbol, timeframe, starting_cash, session, currency, rates, known
         )
         return await self._database.in_thread(lambda: returns_by(_curves(runs), period=period))
 
@@ -240,8 +247,9 @@ class RunMetrics:
         timeframe: str | None,
         starting_cash: StartingCash | None,
         session: AsyncSession | None,
-        currency: str | None = None,
-        rates: pl.DataFrame | None = None,
+        currency: str | None,
+        rates: pl.DataFrame | None,
+        known: datetime | None,
     ) -> list[Held]:
         """Read runs, their fills and their bars, each once, and reckon their equity."""
         check_rates(currency, rates)
@@ -249,36 +257,37 @@ class RunMetrics:
         for at in range(0, len(ids), IN_LIST):
             part = await self._reader.records([models.runs.c.id.in_(ids[at : at + IN_LIST])], session)
             stored.update({run.id: run for run in part})
-        fills = await FillReader(self._database).of_runs(ids, symbol, session=session)
+        fills = await FillReader(self._database).of_runs(ids, symbol, known=known, session=session)
         by_run = {str(name): part for (name,), part in fills.partition_by("run_id", as_dict=True).items()}
         for run_id in ids:
             if run_id not in stored and run_id not in by_run:
                 await known_run(self._database, run_id, session)
-        known = await beside(self._database, fills, None, session)
-        flows = await flows_of_runs(self._database, ids, session)
+        books = await beside(self._database, fills, None, session, known)
+        flows = await flows_of_runs(self._database, ids, session, known)
         nothing = pl.DataFrame(schema=FILLS)
         runs = []
         for run_id in ids:
             run = stored.get(run_id)
             mine = by_run.get(run_id, nothing)
             here = Beside(
-                known.facts_for(mine),
+                books.facts_for(mine),
                 flows.filter(run_id=run_id).drop("run_id"),
-                known.actions.filter(pl.col("symbol").is_in(mine["symbol"].implode())),
-                known.stored,
+                books.actions.filter(pl.col("symbol").is_in(mine["symbol"].implode())),
+                books.stored,
+                known,
             )
             here = here.of(symbol)
             if here.actions.height:
                 here = here.until(*((None, None) if run is None else (run.stopped_at, run.prices)))
             runs.append(Held(run_id, run, mine, cash_of(run_id, run, starting_cash), here))
-        await markets_of_runs(self._database, runs, timeframe, session)
+        await markets_of_runs(self._database, runs, timeframe, session, known)
         calendars = await calendars_of(self._database, fills["symbol"].drop_nulls().unique().sort(), session)
         for held in runs:
             held.pairs = [(calendars[name], market.timeframe) for name, market in held.markets.items()]
             if not held.pairs:
                 named = held.fills["symbol"].drop_nulls().unique().sort()
                 held.pairs = [(calendars[name], "1d") for name in named] or [(find_calendar(DEFAULT), "1d")]
-        found = {} if currency is None else await self._rates(runs, currency, rates, timeframe, session)
+        found = {} if currency is None else await self._rates(runs, currency, rates, timeframe, session, known)
         return await self._database.in_thread(partial(_reckon, runs, currency, found))
 
     async def _rates(
@@ -288,6 +297,7 @@ class RunMetrics:
         given: pl.DataFrame | None,
         timeframe: str | None,
         session: AsyncSession | None,
+        known: datetime | None,
     ) -> dict[str, Rate]:
         """Find the rates of all currencies of the runs, for all of their time."""
         names: set[str | None] = set()
@@ -298,7 +308,7 @@ class RunMetrics:
         first = min((held.begun() for held in runs if held.fills.height), default=EPOCH)
         ended = [None if held.run is None else held.run.stopped_at for held in runs]
         last = None if None in ended else max((end for end in ended if end is not None), default=None)
-        return await rates_to(self._database, currency, names, given, (first, last), timeframe, session)
+        return await rates_to(self._database, currency, names, given, (first, last), timeframe, session, known)
 
 
 def _ids(run_id: str | Iterable[str]) -> list[str]:

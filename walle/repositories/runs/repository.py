@@ -529,6 +529,7 @@ class RunRepository:
         run_id: str,
         *,
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Write down what a run did to its holdings: every fill, fee, cash flow and corporate action, exactly.
@@ -537,6 +538,8 @@ class RunRepository:
         ----------
         run_id : str
         starting_cash : Decimal, int, or mapping of currency to Decimal, optional
+            As for :meth:`equity`.
+        as_of : datetime, date, str or None
             As for :meth:`equity`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -554,7 +557,7 @@ class RunRepository:
             If nothing is stored of it; it suggests similar ids.
         InputError
             For a starting cash that is no exact number or in an unnamed currency of several, and for a split or
-            dividend inside a run that does not say on which prices it traded.
+            dividend inside a run that does not say on which prices it traded; as for :meth:`equity`.
 
         Examples
         --------
@@ -562,7 +565,7 @@ class RunRepository:
         >>> ledger.filter(asset="USD")["amount"].sum().normalize()
         Decimal('44551.875558')
         """
-        return await self._analysis.ledger(run_id, starting_cash, session)
+        return await self._analysis.ledger(run_id, starting_cash, as_of, session)
 
     async def equity(
         self,
@@ -573,6 +576,7 @@ class RunRepository:
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Mark a run to the market at the close of every bar, from its start to its end.
@@ -592,6 +596,11 @@ class RunRepository:
         rates : polars.DataFrame, optional
             Rates of one's own: columns of :data:`walle.fills.rates.RATES`. None: the closes of stored bars of the pair,
             directly, inversely, or over a third currency; a rate counts while no bar is missing since its bar ended.
+        as_of : datetime, date, str or None
+            Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then
+            (``recorded_at``); an action that takes effect later has not happened. The run itself and the bars are as
+            they are stored now. Fills that do not say when they were recorded count, and a warning says how many. A
+            date or text without a zone is UTC.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -609,14 +618,15 @@ class RunRepository:
         UnknownRun
             If the run is not stored; it suggests similar ids.
         InputError
-            If the starting cash is not an exact number, or one amount for a run of several currencies.
+            If the starting cash is not an exact number, or one amount for a run of several currencies; for an
+            ``as_of`` in the future of the database's clock.
 
         Examples
         --------
         >>> store.runs.equity("bt-sma-eth-001")["equity"][-1].normalize()
         Decimal('50702.035558')
         """
-        return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, currency, rates, session)
+        return await self._analysis.equity(run_id, symbol, timeframe, starting_cash, currency, rates, as_of, session)
 
     async def metrics(
         self,
@@ -635,6 +645,7 @@ class RunRepository:
         wide: bool = False,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Reckon the usual figures of a run, or of several: return, risk, drawdown, trades, fees.
@@ -670,6 +681,8 @@ class RunRepository:
             the same timeframe as the run's, and on the sessions that both have.
         wide : bool
             One row per run and currency, with a column per figure.
+        as_of : datetime, date, str or None
+            As for :meth:`equity`.
         currency, rates
             As for :meth:`equity`. What a trade gained is converted at the time of its exit, a commission and a turnover
             at that of its fill.
@@ -719,6 +732,7 @@ class RunRepository:
             wide,
             currency,
             rates,
+            as_of,
             session,
         )
 
@@ -732,6 +746,7 @@ class RunRepository:
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """List the deepest drawdowns of a run: from a peak of its equity until that was reached again.
@@ -743,7 +758,7 @@ class RunRepository:
             How many to list, of each currency.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash, currency, rates
+        timeframe, starting_cash, currency, rates, as_of
             As for :meth:`equity`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -769,7 +784,9 @@ class RunRepository:
         >>> worst["depth"].round(4).item()
         -0.0517
         """
-        return await self._metrics.drawdowns(run_id, top, symbol, timeframe, starting_cash, currency, rates, session)
+        return await self._metrics.drawdowns(
+            run_id, top, symbol, timeframe, starting_cash, currency, rates, as_of, session
+        )
 
     async def returns(
         self,
@@ -781,6 +798,7 @@ class RunRepository:
         starting_cash: Decimal | int | Mapping[str, Decimal] | None = None,
         currency: str | None = None,
         rates: pl.DataFrame | None = None,
+        as_of: Time = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """List the returns of a run by month, year or session.
@@ -792,7 +810,7 @@ class RunRepository:
             ``month``, ``year``, or ``session``: of the calendars of its symbols, as for :meth:`metrics`.
         symbol : str, optional
             Only its fills of this one.
-        timeframe, starting_cash, currency, rates
+        timeframe, starting_cash, currency, rates, as_of
             As for :meth:`equity`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -818,7 +836,9 @@ class RunRepository:
         >>> months["period"].to_list()
         [datetime.date(2025, 11, 1), datetime.date(2025, 12, 1)]
         """
-        return await self._metrics.returns(run_id, period, symbol, timeframe, starting_cash, currency, rates, session)
+        return await self._metrics.returns(
+            run_id, period, symbol, timeframe, starting_cash, currency, rates, as_of, session
+        )
 
     async def _locked(self, writer: Writer, names: Sequence[str]) -> dict[str, Run]:
         """Lock the stored ones of some runs in the order of their ids, which avoids deadlocks, and return them."""
