@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,12 +29,15 @@ from walle.bars.ingest_source import (
 )
 from walle.bars.phase import Phases, Series
 from walle.bars.spans import join_spans, spans_of
+from walle.bars.stamps import check_stamp
+from walle.calendars import Calendar
 from walle.database import Database
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
 from walle.reports import FileOutcome
-from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.bars.calendars import keep_calendar, storable_calendar
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.openings import Openings
 from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.write import BarWrites
 from walle.validation import check_text
@@ -53,6 +57,7 @@ class _Intake:
     """One source on its way in."""
 
     reading: BarOptions
+    openings: Openings
     provider: str | None
     strict: bool
     progress: Progress
@@ -116,13 +121,25 @@ class BarIngest:
         again: bool,
         progress: Progress | None,
         session: AsyncSession | None,
+        stamp: str = "open",
+        calendar: str | Calendar | None = None,
     ) -> IngestReport:
         """Store the bars of a source: all that are new."""
         check_on_invalid(on_invalid)
+        market = None if calendar is None else await self._database.in_thread(partial(storable_calendar, calendar))
         if provider is not None:
             check_text(provider, "provider", maximum=200)
+        reading = BarOptions(
+            symbol=symbol,
+            timeframe=timeframe,
+            columns=columns,
+            timezone=timezone,
+            stamp=check_stamp(stamp),
+            calendar=market,
+        )
         intake = _Intake(
-            reading=BarOptions(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+            reading=reading,
+            openings=Openings(self._database, reading),
             provider=provider,
             strict=on_invalid == "raise",
             progress=progress or Progress("rows"),
@@ -162,7 +179,12 @@ class BarIngest:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))
         intake = _Intake(
-            reading=every.reading, provider=every.provider, strict=every.strict, progress=every.progress, file=file
+            reading=every.reading,
+            openings=Openings(self._database, every.reading),
+            provider=every.provider,
+            strict=every.strict,
+            progress=every.progress,
+            file=file,
         )
 
         def pages() -> Iterator[pl.DataFrame]:
@@ -192,6 +214,8 @@ class BarIngest:
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
                 report = await writes.finish(writer)
+                if intake.reading.calendar is not None:
+                    await keep_calendar(writer, {symbol for symbol, _ in intake.series}, intake.reading.calendar)
                 if intake.rejected:
                     rejected = pl.concat(intake.rejected)
                     report = IngestReport.total(
@@ -236,6 +260,7 @@ class BarIngest:
         found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
+        page = await intake.openings.of(page, phases, session)
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
@@ -243,7 +268,7 @@ class BarIngest:
 
         checked, spans = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
-            markets = await calendars_of(self._database, unknown, session)
+            markets = await intake.openings.markets(unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, spans = await self._database.in_thread(judge)
         intake.series |= set(spans.select("symbol", "timeframe").iter_rows())

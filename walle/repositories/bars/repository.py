@@ -11,7 +11,7 @@ from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import BarField, GridPeriod, OnInvalid
+from walle.options import BarField, BarStamp, GridPeriod, OnInvalid
 from walle.progress import Progress
 from walle.records import Bar
 from walle.repositories.bars.calendars import Calendars
@@ -58,6 +58,8 @@ class BarRepository:
         on_invalid: OnInvalid = "raise",
         provider: str | None = None,
         again: bool = False,
+        stamp: BarStamp = "open",
+        calendar: str | Calendar | None = None,
         progress: Progress | None = None,
         session: AsyncSession | None = None,
     ) -> IngestReport:
@@ -65,7 +67,8 @@ class BarRepository:
 
         A bar that is already stored with the same values is a duplicate; with other values it is a conflict: the stored
         bar stays, and the table ``bar_conflicts`` records both versions. All bars of a series open at one phase of the
-        clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
+        clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Weeks begin on Mondays, or on
+        the one other day on which all of several first bars open. Each ingest of a frame or
         file is recorded: see :meth:`ingests`.
 
         Parameters
@@ -91,6 +94,15 @@ class BarRepository:
             Who delivered the bars; stored with the series, the ingest and conflicts.
         again : bool
             Also ingest files that were ingested before.
+        stamp : {"open", "close"}
+            What the timestamps are: when bars open, or when they end (exports of NautilusTrader and NinjaTrader). With
+            ``close``, a bar opens its length before; one that the end of a session, a break or a weekend cut short
+            opens where the calendar's grid says. A daily, weekly or monthly bar belongs to the session, week or month
+            that ends then.
+        calendar : str or Calendar, optional
+            The calendar of the symbols, kept for those that have none, as :meth:`set_calendar` keeps it. By it, daily,
+            weekly and monthly bars at an instant (22:00 UTC, midnight of another zone) get the date of their session;
+            a week or month that its first or last session names, its first day.
         progress : Progress, optional
             Receives how far the work has come.
         session : AsyncSession, optional
@@ -104,7 +116,10 @@ class BarRepository:
         Raises
         ------
         InputError
-            For a source that cannot be read as bars.
+            For a source that cannot be read as bars; if a symbol has another calendar than ``calendar``; if no bar
+            opens with a session and one stands at the close of each (``stamp="close"`` says so); if two bars would get
+            one opening time or date.
+        UnknownCalendar
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
         FilesRefused
@@ -118,7 +133,18 @@ class BarRepository:
         IngestReport(1 rows: 1 inserted, 0 duplicates, 0 conflicts, 0 rejected)
         """
         return await self._ingest.ingest(
-            source, symbol, timeframe, columns, timezone, on_invalid, provider, again, progress, session
+            source,
+            symbol,
+            timeframe,
+            columns,
+            timezone,
+            on_invalid,
+            provider,
+            again,
+            progress,
+            session,
+            stamp=stamp,
+            calendar=calendar,
         )
 
     async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
