@@ -17,7 +17,17 @@ from walle.interop import beyond_years
 from walle.timeframe import check_timeframe, is_calendar, length
 from walle.validation import MICROSECOND, check_text, parse_range, to_microseconds
 
-__all__ = ["PERIODS", "SESSIONS", "Calendar", "Slots", "calendar", "check_instants", "from_sessions", "plain_ends"]
+__all__ = [
+    "MONDAY",
+    "PERIODS",
+    "SESSIONS",
+    "Calendar",
+    "Slots",
+    "calendar",
+    "check_instants",
+    "from_sessions",
+    "plain_ends",
+]
 
 SESSIONS = pl.Schema(
     {"session": pl.Date(), "open": INSTANT, "close": INSTANT, "break_start": INSTANT, "break_end": INSTANT}
@@ -28,6 +38,9 @@ _DAY = 86_400_000_000
 _OWN = ("24/7", "24/5")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _date = pl.col("session").cast(pl.Datetime("us")).to_physical()
+MONDAY = timedelta(days=4) // MICROSECOND
+"""The phase of weeks that begin on Mondays: the first Monday of 1970, in microseconds."""
+
 PERIODS = {"1d": "1d", "1w": "1w", "1M": "1mo"}  # as Polars spells them
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 # exchange_calendars has no limit of its own, but the holiday rules of pandas silently omit holidays before 1970
@@ -114,9 +127,12 @@ class Calendar(ABC):
         The sessions of a custom calendar (columns of :data:`SESSIONS`); None for a calendar known by its name.
     reach : tuple of date or None
         The first and the last day that the calendar of an exchange knows; None for the others.
+    zone : str or None
+        The IANA zone by whose midnight its dates change, of 24/7, 24/5 and exchanges; None for a custom calendar.
     """
 
     continuous = False
+    zone: str | None = None
     reach: tuple[date, date] | None = None
     own: pl.DataFrame | None = None
 
@@ -154,7 +170,15 @@ class Calendar(ABC):
         cut = joined.agg(pl.col("open").first().clip(lo), pl.col("close").last().clip(upper_bound=hi))
         return cut.select(pl.col("open", "close").cast(INSTANT))
 
-    def grid(self, timeframe: str, start: Moment, end: Moment, *, phase: timedelta | None = None) -> pl.Series:
+    def grid(
+        self,
+        timeframe: str,
+        start: Moment,
+        end: Moment,
+        *,
+        phase: timedelta | None = None,
+        short_first: bool = False,
+    ) -> pl.Series:
         """Return the opening time of every bar that is expected in ``[start, end)``.
 
         Parameters
@@ -165,7 +189,12 @@ class Calendar(ABC):
         phase : timedelta, optional
             From 0 to below the timeframe. Intraday bars then stand on the clock's grid since 1970 UTC plus ``phase``,
             and a bar is expected wherever the market is open at some time within it. The default is a phase of 0 for
-            24/7 and 24/5; for other calendars each session has its own phase.
+            24/7 and 24/5; for other calendars each session has its own phase. Of ``1w`` it says when weeks begin:
+            the time from 1970-01-01, a Thursday, to the first such day; by default they begin on Mondays.
+        short_first : bool
+            With a ``phase``, and for calendars whose sessions have a phase of their own: the first bar of a session
+            opens with it, and so does the first one after its break; the others stand on the clock's grid (09:30,
+            10:00, 11:00 ... at XNYS).
 
         Returns
         -------
@@ -179,23 +208,38 @@ class Calendar(ABC):
         ``exchange_calendars.ExchangeCalendar.trading_index(..., intervals=False, closed="left")`` gives. ``1d`` bars
         carry a session's date at 00:00 UTC, ``1w`` the Monday and ``1M`` the first of a period with a session.
         """
-        return self.slots(timeframe, start, end, phase=phase).times()
+        return self.slots(timeframe, start, end, phase=phase, short_first=short_first).times()
 
-    def slots(self, timeframe: str, start: Moment, end: Moment, *, phase: timedelta | None = None) -> Slots:
+    def slots(
+        self,
+        timeframe: str,
+        start: Moment,
+        end: Moment,
+        *,
+        phase: timedelta | None = None,
+        short_first: bool = False,
+    ) -> Slots:
         """Return the same opening times as :meth:`grid`, counted and numbered without writing them out."""
         step = length(check_timeframe(timeframe)) // MICROSECOND
         lo, hi = self._range(start, end)
         offset = _offset(phase, timeframe)
         if is_calendar(timeframe):
-            return Slots.of(
-                step, self._periods(timeframe, lo, hi).to_frame("first").with_columns(count=pl.lit(1, pl.Int64))
-            )
+            periods = self._periods(timeframe, lo, hi, MONDAY if offset is None else offset)
+            return Slots.of(step, periods.to_frame("first").with_columns(count=pl.lit(1, pl.Int64)))
         if offset is None and self.continuous:
             offset = 0
         # a bar on the clock's grid is expected if the market opens within it, even after the end of the range
         stretches = self.stretches(lo, hi + step)
         first, stop = pl.col("open"), pl.col("close")
-        if offset is not None:
+        if offset is not None and short_first and not self.continuous:
+            clock = first + (offset - first) % step
+            stretches = pl.concat(
+                [
+                    stretches.select(open="open", close=pl.min_horizontal(clock, "close")),
+                    stretches.select(clock, "close"),
+                ]
+            ).sort("open")
+        elif offset is not None:
             first = (first - offset) // step * step + offset
             stop = first + _ceil(stop - first, step) * step
             first = pl.max_horizontal(first, stop.shift(1))  # the bar that spans a break is one bar
@@ -223,10 +267,12 @@ class Calendar(ABC):
         self._check(lo, hi)
         return lo, hi
 
-    def _periods(self, timeframe: str, lo: int, hi: int) -> pl.Series:
+    def _periods(self, timeframe: str, lo: int, hi: int, week: int) -> pl.Series:
         # a Monday or first of the month may lie in the range although its first session comes after the range
         dates = self.known(lo - 31 * _DAY, hi + 31 * _DAY)["session"].cast(pl.Datetime("us"))
-        starts = dates.dt.truncate(PERIODS[timeframe]).to_physical().unique().sort()
+        begun = dates.to_physical() - (dates.to_physical() - week) % (7 * _DAY)
+        starts = begun if timeframe == "1w" else dates.dt.truncate(PERIODS[timeframe]).to_physical()
+        starts = starts.unique().sort()
         return starts.filter((starts >= lo) & (starts < hi))
 
     def stretches(self, lo: int, hi: int) -> pl.DataFrame:
@@ -256,6 +302,7 @@ class Calendar(ABC):
 
 class _AlwaysOpen(Calendar):
     continuous = True
+    zone = "UTC"
 
     def known(self, lo: int, hi: int) -> pl.DataFrame:
         days = pl.int_range(lo // _DAY, -(-hi // _DAY), eager=True).cast(pl.Int32).cast(pl.Date)
@@ -268,6 +315,7 @@ class _AlwaysOpen(Calendar):
 
 class _Forex(Calendar):
     continuous = True
+    zone = "America/New_York"
 
     def known(self, lo: int, hi: int) -> pl.DataFrame:
         days = pl.int_range(lo // _DAY - 1, hi // _DAY + 3, eager=True).cast(pl.Int32).cast(pl.Date)
@@ -283,9 +331,11 @@ class _Forex(Calendar):
 class _Listed(Calendar):
     """A calendar with a list of sessions: a custom one, or an exchange between its first and last known day."""
 
-    def __init__(self, name: str, sessions: pl.DataFrame, reach: tuple[date, date] | None = None) -> None:
+    def __init__(
+        self, name: str, sessions: pl.DataFrame, reach: tuple[date, date] | None = None, zone: str | None = None
+    ) -> None:
         super().__init__(name)
-        self._listed, self.reach = sessions, reach
+        self._listed, self.reach, self.zone = sessions, reach, zone
         self.own = sessions if reach is None else None
 
     def known(self, lo: int, hi: int) -> pl.DataFrame:
@@ -467,16 +517,19 @@ def _exchange(library: Any, name: str) -> Calendar:
     columns = (made.sessions_nanos, made.opens_nanos, made.closes_nanos, made.break_starts_nanos, made.break_ends_nanos)
     days, *times = (pl.Series(values).set(pl.Series(values) == -(2**63), None) // 1000 for values in columns)
     dates = (days // _DAY).cast(pl.Int32).cast(pl.Date)
-    return _Listed(made.name, _sessions(dates, *(values.cast(INSTANT) for values in times)), (first, last))
+    sessions = _sessions(dates, *(values.cast(INSTANT) for values in times))
+    return _Listed(made.name, sessions, (first, last), str(made.tz))
 
 
 def _offset(phase: timedelta | None, timeframe: str) -> int | None:
     if phase is None:
         return None
-    if is_calendar(timeframe) and phase:
+    if is_calendar(timeframe) and timeframe != "1w" and phase:
         raise InputError(f"bars of {timeframe} carry a date at 00:00 UTC: they have no phase, but phase={phase!r}.")
     if not isinstance(phase, timedelta) or not timedelta(0) <= phase < length(timeframe):
         raise InputError(f"phase={phase!r} is no timedelta from 0 to below the timeframe {timeframe}.")
+    if timeframe == "1w" and phase % timedelta(days=1):
+        raise InputError(f"phase={phase!r}: weeks begin with a day, so give whole days since 1970-01-01, a Thursday.")
     return phase // MICROSECOND
 
 

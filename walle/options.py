@@ -6,6 +6,7 @@ from typing import Literal
 
 __all__ = [
     "BarField",
+    "BarStamp",
     "CostLevel",
     "Floats",
     "GridPeriod",
@@ -60,3 +61,6 @@ OnPoison = Literal["stop", "park"]
 
 StartPlace = Literal["first", "latest"]
 """Where a new consumer begins: at the first event, or after the latest one."""
+
+BarStamp = Literal["open", "close"]
+"""What the timestamps of a source are: the times at which its bars open, or at which they end."""

@@ -22,6 +22,10 @@ _SHOWN = 5
 _KEPT = 100_000
 _STRAY = "it opens off the phase of its series"
 _EARLY = "it opens before the bar before it has ended"
+_UNDATED = (
+    "a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone), or at an instant that belongs to "
+    "a session of its calendar (calendar=)"
+)
 _HINT = (
     "Is it another timeframe? Where sessions start the bars anew, say which: store.bars.set_calendar(symbol, 'XTKS').\n"
 )
@@ -164,7 +168,7 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
     first_row : int
         The position of the first row in its source.
     """
-    reason = frame.select(_reason()).to_series()
+    reason = frame.select(_reason(phases.off_weeks(frame))).to_series()
     rejected = pl.DataFrame(schema=REJECTED_BARS)
     good = frame
     if reason.null_count() < frame.height:
@@ -214,7 +218,7 @@ def _opens_too_early(bars: pl.DataFrame, phases: Phases) -> pl.Series:
     return early & ~phases.on_grid(bars) if early.any() else early
 
 
-def _reason() -> pl.Expr:
+def _reason(off_weeks: pl.Series) -> pl.Expr:
     midnight = pl.col("timestamp").dt.truncate("1d") == pl.col("timestamp")
     calendar = pl.col("timeframe").is_in(CALENDAR_TIMEFRAMES)
     rules = [
@@ -225,9 +229,12 @@ def _reason() -> pl.Expr:
         ("open lies outside low..high", ~pl.col("open").is_between("low", "high")),
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),
         ("volume is below 0", pl.col("volume") < 0),
-        ("a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone)", calendar & ~midnight),
-        ("a bar of 1w opens on a Monday", (pl.col("timeframe") == "1w") & (pl.col("timestamp").dt.weekday() != 1)),
-        ("a bar of 1M opens on the first", (pl.col("timeframe") == "1M") & (pl.col("timestamp").dt.day() != 1)),
+        (_UNDATED, calendar & ~midnight),
+        ("a bar of 1w opens on a Monday, or on one other weekday in all of a series", pl.lit(off_weeks)),
+        (
+            "a bar of 1M opens on the first, or names its month by its last day or, with a calendar, its last session",
+            (pl.col("timeframe") == "1M") & (pl.col("timestamp").dt.day() != 1),
+        ),
         ("timestamp lies outside the years 1 to 9999", ~pl.col("timestamp").dt.year().is_between(1, 9999)),
         ("symbol is empty, padded, longer than 128 characters or holds NUL", UNSTORABLE_SYMBOL),
     ]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from walle.calendars import PERIODS, Calendar, Slots, check_instants
+from walle.calendars import MONDAY, PERIODS, Calendar, Slots, check_instants
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
@@ -23,6 +23,7 @@ __all__ = [
     "missing",
     "outages",
     "own_phase",
+    "short_first_phase",
     "summarise",
     "summarise_each",
     "unexpected",
@@ -53,6 +54,7 @@ the expected ones, and of those that are missing; the share of the expected bars
 is expected); the number of gaps, the missing bars of the longest gap (0 without gaps), and the number of bars that open
 where none is expected."""
 
+_DAY = timedelta(days=1) // MICROSECOND
 _CHANGES = pl.Schema({"time": INSTANT, "silent": pl.Int64(), "heard": pl.Int64()})
 
 Moment = datetime | date | str
@@ -90,7 +92,8 @@ def find_gaps(
         The range ``[start, end)`` of opening times; by default from the first bar to the last one, both included.
     phase : timedelta, optional
         The phase on the clock's grid, see :meth:`walle.calendars.Calendar.grid`. The default is the phase of the first
-        bar for 24/7 and 24/5, and that of each session for other calendars.
+        bar for 24/7, 24/5 and ``1w``; for other calendars, that of each session, or, if it fits more bars, one for all
+        with a short first bar in each session.
 
     Returns
     -------
@@ -223,7 +226,8 @@ def summarise_each(
         One row is returned for each.
     timeframe : str
     calendar : str or Calendar
-        One whose sessions have each their own phase, so no continuous one such as 24/7.
+        One whose sessions have each their own phase, so no continuous one such as 24/7. A series with unexpected bars
+        may have another grid, which :func:`summarise` finds; and so may one of ``1w``.
     start, end : datetime, date or str, optional
 
     Returns
@@ -315,11 +319,54 @@ def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | N
 
 
 def own_phase(times: pl.Series, timeframe: str) -> timedelta:
-    """Return how long after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates."""
+    """Return how long after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates.
+
+    Of ``1w`` it is the first day of a week; without bars, that of weeks from Monday.
+    """
     first = check_instants(times, "times").to_physical().min()
-    if is_calendar(check_timeframe(timeframe)) or not isinstance(first, int):
+    if check_timeframe(timeframe) == "1w":
+        day = first // _DAY * _DAY if isinstance(first, int) else MONDAY
+        return timedelta(microseconds=day) % length(timeframe)
+    if is_calendar(timeframe) or not isinstance(first, int):
         return timedelta(0)
     return timedelta(microseconds=first) % length(timeframe)
+
+
+def short_first_phase(times: pl.Series, timeframe: str, market: Calendar) -> timedelta | None:
+    """Return the phase of a series whose sessions begin with a short bar, after which bars open on the clock.
+
+    Parameters
+    ----------
+    times : polars.Series
+        The opening times of its bars: Datetime("us", "UTC"), sorted, without nulls.
+    timeframe : str
+    market : Calendar
+
+    Returns
+    -------
+    datetime.timedelta or None
+        The phase of most bars, if more of them fit such a grid than the calendar's own (:meth:`Calendar.grid` has
+        both), and one opens off the phase; else None.
+
+    Raises
+    ------
+    InputError
+        If the calendar does not reach as far as the bars.
+    """
+    first, last = times.first(), times.last()
+    if market.continuous or is_calendar(timeframe) or not isinstance(first, datetime) or not isinstance(last, datetime):
+        return None
+    end = last + timedelta(microseconds=1)
+    own = market.slots(timeframe, first, end).place(times).null_count()
+    if not own:
+        return None
+    phases = times.to_physical() % (length(timeframe) // MICROSECOND)
+    counts = phases.value_counts(sort=True)
+    usual = counts.filter(pl.col("count") == counts["count"][0])[counts.columns[0]].min()
+    phase = timedelta(microseconds=int(usual))  # type: ignore[arg-type]  # an integer
+    short = market.slots(timeframe, first, end, phase=phase, short_first=True).place(times)
+    begun = short.is_not_null() & (phases != usual)
+    return phase if begun.any() and short.null_count() < own else None
 
 
 def _hold(
@@ -336,7 +383,7 @@ def _hold(
         raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
     if not (given.to_physical().diff().drop_nulls() > 0).all():
         given = given.unique().sort()
-    if phase is None and market.continuous:
+    if phase is None and (market.continuous or timeframe == "1w"):
         phase = own_phase(given, timeframe)
     first, last = parse_range(start, end)
     lo = first if first is not None else given.first()
@@ -347,7 +394,11 @@ def _hold(
     if last is None:
         hi += timedelta(microseconds=1)
     held = given.filter((given >= lo) & (given < hi)) if first is not None or last is not None else given
-    slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
+    if phase is None:
+        phase = short_first_phase(held, timeframe, market)
+        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase, short_first=phase is not None)
+    else:
+        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
     return _PlacedTimes(held, slots, slots.place(held))
 
 

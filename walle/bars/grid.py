@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from walle.bars.coverage import short_first_phase
 from walle.bars.spans import steps
-from walle.calendars import Calendar, Slots
+from walle.calendars import MONDAY, Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.options import GridPeriod
@@ -34,6 +35,7 @@ GRID = pl.Schema(
 number of bars that are expected to open in it, how many of them are missing, and the share that is present (0 to 1). No
 nulls."""
 
+_DAY = timedelta(days=1) // MICROSECOND
 _SERIES = ["symbol", "timeframe"]
 _PLACE = pl.Schema({"series": pl.Int64(), "first": pl.Int64(), "last": pl.Int64()})
 
@@ -144,13 +146,15 @@ def count_grid(
     )
     lo, hi = (None if moment is None else to_microseconds(moment) for moment in parse_range(start, end))
     placed = spans.join(listed, on=_SERIES, maintain_order="left").with_columns(step=steps())
-    placed = _inside(placed, lo, hi).select("series", "first", "last")
-    buckets = _spans(listed, placed, markets, lo, hi)
+    placed = _inside(placed, lo, hi)
+    short = _short_phases(listed, placed, markets)
+    placed = placed.select("series", "first", "last")
+    buckets = _spans(listed, placed, markets, lo, hi).join(short, on="series", how="left", maintain_order="left")
     starts = _columns(buckets, period)
     edges = starts.to_physical()
     width = max(0, starts.len() - 1)
     parts = []
-    groups = buckets.partition_by("market", "timeframe", "phase", maintain_order=True)
+    groups = buckets.partition_by("market", "timeframe", "phase", "short", maintain_order=True)
     for group in groups:
         mine = group.with_row_index("row")
         market, timeframe = markets[group["symbol"][0]], str(group["timeframe"][0])
@@ -189,6 +193,7 @@ def _spans(
     grids = [symbol for symbol, market in markets.items() if market.continuous]
     dated = [name for name in buckets["timeframe"].unique() if is_calendar(name)]
     own = pl.col("symbol").is_in(grids) & ~pl.col("timeframe").is_in(dated) & pl.col("first").is_not_null()
+    week = (pl.col("first") // _DAY * _DAY).fill_null(MONDAY) % steps()
     nowhere = pl.lit(0, pl.Int64)
     known = (pl.lit(lo is not None) | pl.col("first").is_not_null()) & (
         pl.lit(hi is not None) | pl.col("last").is_not_null()
@@ -196,10 +201,28 @@ def _spans(
     return buckets.with_columns(
         calendar=pl.col("symbol").replace_strict(names, return_dtype=pl.String),
         market=pl.col("symbol").replace_strict(kinds, return_dtype=pl.Int64),
-        phase=pl.when(own).then(pl.col("first") % steps()).otherwise(0),
+        phase=pl.when(own).then(pl.col("first") % steps()).when(timeframe="1w").then(week).otherwise(0),
         lo=pl.when(known).then(pl.lit(lo, pl.Int64).fill_null(pl.col("first"))).otherwise(nowhere),
         hi=pl.when(known).then(pl.lit(hi, pl.Int64).fill_null(pl.col("last") + 1)).otherwise(nowhere),
     )
+
+
+def _short_phases(listed: pl.DataFrame, spans: pl.DataFrame, markets: Mapping[str, Calendar]) -> pl.DataFrame:
+    """Return series and short: the phase of those whose sessions begin with a short bar, in microseconds."""
+    first, last = pl.col("first"), pl.col("last")
+    following = first.shift(-1).over("series")
+    crowded = (following - last < pl.col("step")) & (following % pl.col("step") != last % pl.col("step"))
+    asked = spans.sort("series", "first").filter(crowded.fill_null(False))["series"].unique()
+    found: list[tuple[int, int]] = []
+    for number, symbol, timeframe in listed.filter(pl.col("series").is_in(asked.implode())).iter_rows():
+        mine = spans.filter(pl.col("series") == number)
+        times = mine.select(
+            pl.int_ranges("first", pl.col("last") + pl.col("step"), pl.col("step")).explode()
+        ).to_series()
+        phase = short_first_phase(times.unique().sort().cast(INSTANT), timeframe, markets[symbol])
+        if phase is not None:
+            found.append((number, phase // MICROSECOND))
+    return pl.DataFrame(found, schema={"series": pl.Int64(), "short": pl.Int64()}, orient="row")
 
 
 def _columns(buckets: pl.DataFrame, period: str) -> pl.Series:
@@ -219,11 +242,13 @@ def _count(
 ) -> tuple[pl.Series, pl.Series]:
     """Count the expected and the missing bars in each cell of the series that share one grid."""
     width, height = max(0, edges.len() - 1), buckets.height
-    phase = timedelta(microseconds=buckets["phase"][0]) if market.continuous else None
+    short = buckets["short"][0]
+    own_phase = buckets["phase"][0] if market.continuous or timeframe == "1w" else short
+    phase = None if own_phase is None else timedelta(microseconds=own_phase)
     known = buckets.filter(pl.col("lo") < pl.col("hi"))
     lo, hi = (known["lo"].min(), known["hi"].max()) if known.height else (0, 0)
     ends = pl.Series([lo, hi], dtype=pl.Int64).cast(INSTANT)
-    slots = market.slots(timeframe, ends[0], ends[1], phase=phase)
+    slots = market.slots(timeframe, ends[0], ends[1], phase=phase, short_first=short is not None)
     bounds = _before(slots, edges)
     own = buckets.select("row", low=_before(slots, buckets["lo"]), high=_before(slots, buckets["hi"]))
     place = pl.DataFrame({"place": pl.int_range(height * width, eager=True)})

@@ -15,9 +15,11 @@ from walle.bars.check import UNSTORABLE_SYMBOL
 from walle.bars.files import BarReader, Unread, read_bars, read_frame
 from walle.bars.parse import parse_bars, to_polars
 from walle.bars.phase import Series
+from walle.calendars import Calendar
 from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
+from walle.options import BarStamp
 
 __all__ = [
     "READ_ROWS",
@@ -43,12 +45,18 @@ class BarOptions:
     ----------
     symbol, timeframe, timezone : str, optional
     columns : mapping, optional
+    stamp : {"open", "close"}
+        What the timestamps are.
+    calendar : Calendar, optional
+        Of symbols that have none.
     """
 
     symbol: str | None = None
     timeframe: str | None = None
     columns: Mapping[str, str | None] | None = None
     timezone: str | None = None
+    stamp: BarStamp = "open"
+    calendar: Calendar | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -59,6 +67,10 @@ class BarOptions:
     def settings(self) -> dict[str, Any]:
         """The arguments that were passed, as they are stored with an ingest."""
         passed = {name: value for name, value in self.arguments.items() if value}
+        if self.stamp != "open":
+            passed["stamp"] = self.stamp
+        if self.calendar is not None:
+            passed["calendar"] = self.calendar.name
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in passed.items()}
 
 

@@ -189,11 +189,27 @@ def _instants(values: pl.Series, timezone: str | None, *, daily: bool) -> pl.Ser
             "Leave it out."
         )
     exact = _to_microseconds(values, kind)
-    if daily:  # midnight in the source's zone becomes that date
+    if daily:  # midnight in the source's zone becomes that date; another time is an instant
         wall = exact if kind.time_zone is None else exact.dt.replace_time_zone(None)
-        return wall.dt.replace_time_zone("UTC")
+        dates = wall.dt.replace_time_zone("UTC")
+        midnight = (wall.dt.truncate("1d") == wall).fill_null(True)
+        if midnight.all():
+            return dates
+        instants = exact.dt.convert_time_zone("UTC") if kind.time_zone is not None else _located(exact, timezone)
+        return dates.zip_with(midnight, instants)
     if kind.time_zone is not None:
         return exact.dt.convert_time_zone("UTC")
+    return _located(exact, timezone)
+
+
+def _located(exact: pl.Series, timezone: str | None) -> pl.Series:
+    """Return naive times of a zone as instants.
+
+    Raises
+    ------
+    InputError
+        Without a zone, or for an unknown one.
+    """
     if timezone is not None and not (isinstance(timezone, str) and timezone):
         raise InputError(f"timezone={timezone!r} is not the name of an IANA zone, such as 'America/New_York'.")
     if timezone is None:

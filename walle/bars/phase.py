@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
-from walle.calendars import Calendar
+from walle.calendars import MONDAY, Calendar
 from walle.errors import InputError
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
 from walle.validation import MICROSECOND, from_microseconds
@@ -32,7 +32,7 @@ class Phases:
     Parameters
     ----------
     known : mapping of (symbol, timeframe) to int
-        Microseconds after the clock's grid since 1970 UTC.
+        Microseconds after the clock's grid since 1970 UTC; of ``1w`` the first day of a week since 1970-01-01.
 
     Attributes
     ----------
@@ -84,6 +84,33 @@ class Phases:
         joined = found.join(known, on=_SERIES, how="left", maintain_order="left")
         return joined.select(_off(pl.col("own"), pl.col("unit")).fill_null(False)).to_series()
 
+    def off_weeks(self, bars: pl.DataFrame) -> pl.Series:
+        """Return whether each bar of ``1w`` opens on another weekday than its series, and learn those of new series.
+
+        Parameters
+        ----------
+        bars : polars.DataFrame
+            symbol, timeframe, timestamp (UTC); any row may hold nulls.
+
+        Returns
+        -------
+        polars.Series
+            Boolean, False for bars of other timeframes. The weeks of a new series begin on the weekday on which all of
+            its bars open here, if these are several; otherwise on Mondays.
+        """
+        weekly = (bars["timeframe"] == "1w").fill_null(False)
+        if not weekly.any():
+            return weekly
+        days = pl.col("timestamp").dt.truncate("1d").to_physical()
+        labels = bars.filter(weekly).select("symbol", "timestamp", phase=days % phase_unit("1w")).drop_nulls()
+        counts = labels.group_by("symbol").agg(pl.col("phase").unique(), bars=pl.col("timestamp").n_unique())
+        for symbol, phases, several in counts.iter_rows():
+            begins = phases[0] if len(phases) == 1 and several > 1 else MONDAY
+            self.known.setdefault((symbol, "1w"), begins)
+        known = {symbol: phase for (symbol, timeframe), phase in self.known.items() if timeframe == "1w"}
+        own = pl.col("symbol").replace_strict(known, default=MONDAY, return_dtype=pl.Int64)
+        return weekly & bars.select((days % phase_unit("1w") != own).fill_null(False)).to_series()
+
     def on_grid(self, bars: pl.DataFrame) -> pl.Series:
         """Return whether the calendar of its symbol expects each bar; False without a calendar."""
         places = pl.Series("on_grid", [False], pl.Boolean).new_from_index(0, bars.height)
@@ -96,10 +123,12 @@ class Phases:
             times = rows["timestamp"]
             lo, hi = (from_microseconds(int(end)) for end in (times.to_physical().min(), times.to_physical().max()))  # type: ignore[arg-type]  # integers
             try:
-                slots = market.slots(str(timeframe), lo, hi + MICROSECOND)
+                expected = _expected(
+                    times, str(timeframe), market, lo, hi, self.known.get((str(symbol), str(timeframe)))
+                )
             except InputError:  # beyond its bounds, a calendar expects no bars
                 continue
-            places = places.scatter(rows["place"], slots.place(times).is_not_null())
+            places = places.scatter(rows["place"], expected)
         return places
 
     def _learn(self, found: pl.DataFrame) -> None:
@@ -107,6 +136,22 @@ class Phases:
         first = counts.sort(*_SERIES, "len", "phase", descending=[False, False, True, False])
         for symbol, timeframe, phase in first.unique(_SERIES, keep="first").drop("len").iter_rows():
             self.known.setdefault((symbol, timeframe), phase)
+
+
+def _expected(
+    times: pl.Series, timeframe: str, market: Calendar, lo: datetime, hi: datetime, phase: int | None
+) -> pl.Series:
+    """Return whether each bar stands on the calendar's own grid, or that with short first bars if more of them do."""
+    slots = market.slots(timeframe, lo, hi + MICROSECOND)
+    own = slots.place(times).is_not_null()
+    if phase is None or market.continuous or timeframe in CALENDAR_TIMEFRAMES:
+        return own
+    unit = phase_unit(timeframe)
+    short = market.slots(timeframe, lo, hi + MICROSECOND, phase=timedelta(microseconds=phase), short_first=True)
+    on_short = short.place(times).is_not_null()
+    distances = (slots.first - phase) % unit
+    hours = [0, _HOUR, unit - _HOUR] if unit > _HOUR else [0]  # bars on the clock of a zone move by an hour
+    return on_short if on_short.sum() > own.sum() or not distances.is_in(hours).any() else own
 
 
 def _off(own: pl.Expr, unit: pl.Expr) -> pl.Expr:

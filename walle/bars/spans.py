@@ -42,8 +42,7 @@ SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
 _SERIES = ["symbol", "timeframe"]
 _STEPS = {name: 1 if name == "1M" else period // MICROSECOND for name, period in TIMEFRAMES.items()}
 _STEP = pl.col("timeframe").replace_strict(_STEPS, default=1, return_dtype=pl.Int64)
-_MONDAY = timedelta(days=4) // MICROSECOND
-"""The first Monday of 1970."""
+_DAY = timedelta(days=1) // MICROSECOND
 
 
 def steps() -> pl.Expr:
@@ -130,10 +129,11 @@ def summaries(spans: pl.DataFrame) -> pl.DataFrame:
         series, sorted. The columns from expected on are null for 1M and for unknown timeframes.
     """
     step, first, last = pl.col("step"), pl.col("first"), pl.col("last")
+    day = first // _DAY * _DAY
     whole = (
         count_bars(spans)
         .with_columns(step=_STEP)
-        .with_columns(phase=pl.when(timeframe="1d").then(0).when(timeframe="1w").then(_MONDAY).otherwise("first"))
+        .with_columns(phase=pl.when(timeframe="1d").then(0).when(timeframe="1w").then(day).otherwise("first"))
         # the first and the last expected opening time
         .with_columns(
             start=pl.col("phase") - (pl.col("phase") - first) // step * step,

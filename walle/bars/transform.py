@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
-from walle.bars.coverage import missing
-from walle.calendars import PERIODS, Calendar, calendar, check_instants
+from walle.bars.coverage import missing, short_first_phase
+from walle.calendars import PERIODS, Calendar, Slots, calendar, check_instants
 from walle.enums import PRICES
 from walle.errors import InputError
 from walle.frames import INSTANT
@@ -171,10 +172,11 @@ def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tup
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return times.alias("bucket"), pl.DataFrame(schema={"bucket": INSTANT, "expected": pl.Int64})
-    _refuse_outside(times, timeframe, market, first, last)
+    short = short_first_phase(times.unique().sort(), timeframe, market) if is_calendar(to) else None
+    _refuse_outside(times, market.slots(timeframe, first, last + MICROSECOND, **_on(short)), timeframe, market)
     if is_calendar(to):
         sessions = market.known(to_microseconds(first) - _MARGIN, to_microseconds(last) + _MARGIN)
-        return _dates(times, timeframe, to, sessions, market)
+        return _dates(times, timeframe, to, sessions, market, short)
     lo, hi = first - length(to), last + length(to)
     slots, parts = market.slots(to, lo, hi), market.slots(timeframe, lo, hi)
     place = slots.floor(times)
@@ -185,18 +187,23 @@ def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tup
 
 
 def _dates(
-    times: pl.Series, timeframe: str, to: str, sessions: pl.DataFrame, market: Calendar
+    times: pl.Series, timeframe: str, to: str, sessions: pl.DataFrame, market: Calendar, short: timedelta | None
 ) -> tuple[pl.Series, pl.DataFrame]:
     starts = sessions["session"].cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if is_calendar(timeframe):
         opens, parts = starts, pl.Series([1], dtype=pl.Int64).new_from_index(0, sessions.height)
     else:
         opens = sessions["open"]
-        slots = market.slots(timeframe, opens[0], sessions["close"][-1])
+        slots = market.slots(timeframe, opens[0], sessions["close"][-1], **_on(short))
         parts = slots.floor(sessions["close"] - MICROSECOND) - slots.floor(opens - MICROSECOND)
     buckets = starts.dt.truncate(PERIODS[to])
     expected = pl.DataFrame({"bucket": buckets, "expected": parts}).group_by("bucket").sum()
     return buckets.gather(opens.search_sorted(times, "right").cast(pl.Int64) - 1), expected
+
+
+def _on(short: timedelta | None) -> dict[str, Any]:
+    """Return the arguments for the grid of bars whose sessions begin with a short one, or for the calendar's own."""
+    return {} if short is None else {"phase": short, "short_first": True}
 
 
 def _refuse_repeated(ordered: pl.DataFrame, keys: Sequence[str]) -> None:
@@ -209,8 +216,8 @@ def _refuse_repeated(ordered: pl.DataFrame, keys: Sequence[str]) -> None:
         )
 
 
-def _refuse_outside(times: pl.Series, timeframe: str, market: Calendar, first: datetime, last: datetime) -> None:
-    outside = times.filter(market.slots(timeframe, first, last + MICROSECOND).place(times).is_null())
+def _refuse_outside(times: pl.Series, slots: Slots, timeframe: str, market: Calendar) -> None:
+    outside = times.filter(slots.place(times).is_null())
     if outside.len():
         raise InputError(
             f"{outside.len()} of {times.len()} bars open where calendar {market.name} expects no bar of {timeframe}, "

@@ -72,6 +72,10 @@ def _add_ingest(commands: Any) -> None:
     command.add_argument("--no-volume", action="store_true", help="there is no volume: it is 0")
     command.add_argument("--provider", help="who delivered the bars")
     command.add_argument("--quarantine", action="store_true", help="take the good rows in, and keep the bad ones apart")
+    command.add_argument(
+        "--stamp", choices=["open", "close"], default="open", help="what times are: when bars open (default) or end"
+    )
+    command.add_argument("--calendar", help="of symbols that have none: 24/7, 24/5, or an exchange such as XNYS")
     command.add_argument("--again", action="store_true", help="read files that were ingested before")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=_ingest)
@@ -119,6 +123,8 @@ def _ingest(options: argparse.Namespace) -> int:
                 on_invalid="quarantine" if options.quarantine else "raise",
                 provider=options.provider,
                 again=options.again,
+                stamp=options.stamp,
+                calendar=options.calendar,
             )
         except FilesRefused as error:
             refused, report = error, error.report

@@ -10,7 +10,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
-from walle.options import BarField, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.records import Bar
 from walle.repositories.bars.as_of import AsOf
 from walle.repositories.bars.repository import BarRepository
@@ -43,14 +43,17 @@ class Bars(Part[BarRepository]):
         reason: str | None = None,
         unfinished: Unfinished = "drop",
         clock_skew: timedelta = timedelta(seconds=5),
+        stamp: BarStamp = "open",
+        calendar: str | Calendar | None = None,
         progress: bool | None = None,
     ) -> IngestReport:
         """Store all new bars, with one transaction for each frame or file of any size.
 
         A bar that is already stored with the same values is a duplicate; what happens to one with other values says
         ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
-        reads give the newest one. All bars of a series open at one phase of the
-        clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
+        reads give the newest one. All bars of a series open at one phase of the clock (or on the grid of its symbol's
+        calendar); a bar at another time is invalid. Weeks begin on Mondays, or on the one other day on which all of
+        several first bars open. Each ingest of a frame or
         file is recorded: see :meth:`ingests`.
 
         Parameters
@@ -89,6 +92,15 @@ class Bars(Part[BarRepository]):
             ``"keep"``.
         clock_skew : timedelta
             How far the source's clock may be ahead of the database's when it tells what has ended.
+        stamp : {"open", "close"}
+            What the timestamps are: when bars open, or when they end (exports of NautilusTrader and NinjaTrader). With
+            ``close``, a bar opens its length before; one that the end of a session, a break or a weekend cut short
+            opens where the calendar's grid says. A daily, weekly or monthly bar belongs to the session, week or month
+            that ends then.
+        calendar : str or Calendar, optional
+            The calendar of the symbols, kept for those that have none, as :meth:`set_calendar` keeps it. By it, daily,
+            weekly and monthly bars at an instant (22:00 UTC, midnight of another zone) get the date of their session;
+            a week or month that its first or last session names, its first day.
         progress : bool, optional
             Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
             notebook.
@@ -101,7 +113,10 @@ class Bars(Part[BarRepository]):
         Raises
         ------
         InputError
-            For a source that cannot be read as bars.
+            For a source that cannot be read as bars; if a symbol has another calendar than ``calendar``; if no bar
+            opens with a session and one stands at the close of each (``stamp="close"`` says so); if two bars would get
+            one opening time or date.
+        UnknownCalendar
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
         ConflictingBars, UnfinishedBars
@@ -137,6 +152,8 @@ class Bars(Part[BarRepository]):
                 reason=reason,
                 unfinished=unfinished,
                 clock_skew=clock_skew,
+                stamp=stamp,
+                calendar=calendar,
                 progress=told,
             ),
         )

@@ -139,7 +139,11 @@ class Converter:
             return times.instants.alias("timestamp")
         if zone is not None:  # the zone in which the bars open at midnight
             return _in_zone(times.instants, zone).alias("timestamp")
-        return times.wall.alias("timestamp")
+        midnight = (times.wall.dt.truncate("1d") == times.wall).fill_null(True)
+        if midnight.all():
+            return times.wall.alias("timestamp")
+        instants = times.instants.dt.convert_time_zone("UTC")
+        return times.wall.dt.replace_time_zone("UTC").zip_with(midnight, instants).alias("timestamp")
 
     def _numbers(self, values: pl.Series, name: str, offset: int) -> pl.Series:
         label = repr(values.name)

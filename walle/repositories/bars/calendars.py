@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 import polars as pl
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.calendars import SESSIONS, Calendar, from_sessions
 from walle.calendars import calendar as find_calendar
-from walle.database import Database
+from walle.database import Database, Writer
 from walle.errors import InputError
 from walle.frames import CALENDARS, EXPLANATIONS
 from walle.repositories.bars.series import StoredSeries, symbol_list
@@ -23,7 +23,7 @@ from walle.repositories.select import expression, read
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 
-__all__ = ["DEFAULT", "Calendars", "add_explanations", "calendars_of"]
+__all__ = ["DEFAULT", "Calendars", "add_explanations", "calendars_of", "keep_calendar", "storable_calendar"]
 
 DEFAULT = "24/7"
 """The calendar of a market that never closes."""
@@ -46,7 +46,7 @@ class Calendars:
     ) -> None:
         """Store the calendar of symbols; None removes it."""
         symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(symbol_list(symbol))]
-        market = None if calendar is None else await self._database.in_thread(partial(_storable, calendar))
+        market = None if calendar is None else await self._database.in_thread(partial(storable_calendar, calendar))
         table = models.symbol_calendars
         async with self._database.write(session) as writer:
             if market is None:
@@ -147,7 +147,7 @@ def add_explanations(gaps: pl.DataFrame, explanations: pl.DataFrame, timeframe: 
     return gaps.with_row_index("place").join_asof(known, on="place").drop("place")
 
 
-def _storable(name: str | Calendar) -> Calendar:
+def storable_calendar(name: str | Calendar) -> Calendar:
     """Return a calendar that can be rebuilt from its stored form.
 
     Raises
@@ -163,6 +163,29 @@ def _storable(name: str | Calendar) -> Calendar:
             "walle.calendars.from_sessions(frame, name)."
         )
     return market
+
+
+async def keep_calendar(writer: Writer, symbols: Collection[str], market: Calendar) -> None:
+    """Set the calendar of symbols that have none.
+
+    Raises
+    ------
+    InputError
+        If one has another calendar.
+    """
+    if not symbols:
+        return
+    table, row = models.symbol_calendars, {"calendar": market.name, "sessions": _pack(market)}
+    await writer.execute(_set_calendar(replace=False), [{"symbol": symbol, **row} for symbol in sorted(symbols)])
+    columns = sa.select(table.c.symbol, table.c.calendar, table.c.sessions)
+    named = columns.where(table.c.symbol.in_(sorted(symbols))) if len(symbols) <= IN_LIST else columns
+    for kept in await writer.execute(named):
+        if kept.symbol in symbols and (kept.calendar, kept.sessions) != (row["calendar"], row["sessions"]):
+            same = " with other sessions" if kept.calendar == market.name else ""
+            raise InputError(
+                f"calendar={market.name!r} was given, but {kept.symbol} has the calendar {kept.calendar!r}{same}, so "
+                "nothing was written. Leave calendar out, or change it first: store.bars.set_calendar."
+            )
 
 
 def _pack(market: Calendar) -> dict[str, list[int | None]] | None:
@@ -188,10 +211,11 @@ def _unpack(kept: pl.DataFrame) -> dict[str, Calendar]:
     return {symbol: made[name, sessions] for symbol, name, sessions in kept.iter_rows()}
 
 
-def _set_calendar() -> sa.Insert:
+def _set_calendar(*, replace: bool = True) -> sa.Insert:
     table = models.symbol_calendars
     given = [sa.bindparam(name, type_=table.c[name].type).label(name) for name in ("symbol", "calendar", "sessions")]
     row = sa.select(*given, utc_now().label("set_at")).where(sa.true())  # without WHERE, SQLite takes ON for a join's
     changes = ", ".join(f"{name} = excluded.{name}" for name in ("calendar", "sessions", "set_at"))
     names = ["symbol", "calendar", "sessions", "set_at"]
-    return sa.insert(table).from_select(names, row.suffix_with(f"ON CONFLICT (symbol) DO UPDATE SET {changes}"))
+    then = f"UPDATE SET {changes}" if replace else "NOTHING"
+    return sa.insert(table).from_select(names, row.suffix_with(f"ON CONFLICT (symbol) DO {then}"))

@@ -101,7 +101,7 @@ class Coverage:
         """Return the coverage of the series whose sessions have their own phases, many at a time."""
         groups: dict[tuple[str, int], list[tuple[str, int]]] = {}
         for name, period, bars in series.select("symbol", "timeframe", "bars").iter_rows():
-            if not markets[name].continuous:
+            if not markets[name].continuous and period != "1w":
                 groups.setdefault((period, id(markets[name])), []).append((name, bars))
         found = [pl.DataFrame(schema=SERIES_COVERAGE)]
         for (period, _), members in groups.items():
@@ -116,7 +116,8 @@ class Coverage:
                 whole = counted.with_columns(
                     timeframe=pl.lit(period), explained=pl.lit(0, pl.Int64), calendar=pl.lit(market.name)
                 )
-                found.append(whole.select(list(SERIES_COVERAGE)))
+                # a series with unexpected bars may have another grid, and is counted by itself
+                found.append(whole.filter(pl.col("unexpected") == 0).select(list(SERIES_COVERAGE)))
         return pl.concat(found)
 
     async def grid(
@@ -269,7 +270,8 @@ def _silence(
     times: pl.Series, timeframe: str, market: Calendar, start: datetime, end: datetime, first: datetime
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the gaps of a series whose first bar is ``first``, and when its bars are expected."""
-    phase = own_phase(pl.Series([first], dtype=INSTANT), timeframe) if market.continuous else None
+    own = market.continuous or timeframe == "1w"
+    phase = own_phase(pl.Series([first], dtype=INSTANT), timeframe) if own else None
     expected = market.slots(timeframe, start, end, phase=phase).stretches()
     return find_gaps(times, timeframe, market, start, end, phase=phase), expected
 

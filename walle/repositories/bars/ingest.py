@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,15 +31,18 @@ from walle.bars.ingest_source import (
 from walle.bars.phase import Phases, Series
 from walle.bars.policy import LONGEST, IngestPolicy, unfinished_bars
 from walle.bars.spans import join_spans, spans_of
+from walle.bars.stamps import check_stamp
 from walle.bars.versions import KEY
+from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError, UnfinishedBars
 from walle.notices import UnfinishedBarsWarning, warn
 from walle.progress import Progress
 from walle.reports import FileOutcome
 from walle.repositories.bars.as_of import database_clock
-from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.bars.calendars import keep_calendar, storable_calendar
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.openings import Openings
 from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.write import BarWrites, Part
 from walle.repositories.events.consumer_claims import whoami
@@ -60,6 +64,7 @@ class _Intake:
 
     reading: BarOptions
     policy: IngestPolicy
+    openings: Openings
     provider: str | None
     progress: Progress
     source: str = "frame"
@@ -125,13 +130,25 @@ class BarIngest:
         again: bool,
         progress: Progress | None,
         session: AsyncSession | None,
+        stamp: str = "open",
+        calendar: str | Calendar | None = None,
     ) -> IngestReport:
         """Store the bars of a source: all that are new."""
+        market = None if calendar is None else await self._database.in_thread(partial(storable_calendar, calendar))
         if provider is not None:
             check_text(provider, "provider", maximum=200)
+        reading = BarOptions(
+            symbol=symbol,
+            timeframe=timeframe,
+            columns=columns,
+            timezone=timezone,
+            stamp=check_stamp(stamp),
+            calendar=market,
+        )
         intake = _Intake(
-            reading=BarOptions(symbol=symbol, timeframe=timeframe, columns=columns, timezone=timezone),
+            reading=reading,
             policy=policy,
+            openings=Openings(self._database, reading),
             provider=provider,
             progress=progress or Progress("rows"),
             source="file" if is_files(source) else "records" if is_records(source) else "frame",
@@ -172,6 +189,7 @@ class BarIngest:
         intake = _Intake(
             reading=every.reading,
             policy=every.policy,
+            openings=Openings(self._database, every.reading),
             provider=every.provider,
             progress=every.progress,
             source=every.source,
@@ -224,6 +242,8 @@ class BarIngest:
             rejected = pl.concat(intake.rejected)
             parts.append(IngestReport(rejected=rejected.height, rejected_rows=rejected))
         report = IngestReport.total(parts)
+        if intake.reading.calendar is not None:
+            await keep_calendar(writer, {symbol for symbol, _ in intake.series}, intake.reading.calendar)
         again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back
         if report.inserted or again.height:
             spans = join_spans(pl.concat([written.spans, spans_of(again)]))
@@ -266,6 +286,7 @@ class BarIngest:
         found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
+        page = await intake.openings.of(page, phases, session)
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
@@ -273,7 +294,7 @@ class BarIngest:
 
         checked, spans = await self._database.in_thread(judge)
         if unknown := checked.suspects - phases.markets.keys():
-            markets = await calendars_of(self._database, unknown, session)
+            markets = await intake.openings.markets(unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, spans = await self._database.in_thread(judge)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
@@ -295,7 +316,7 @@ class BarIngest:
         if intake.clock is None:
             intake.clock = await database_clock(self._database, session)
         late = part.bars.filter(pl.col("timestamp") > intake.clock - LONGEST)
-        markets = await calendars_of(self._database, late["symbol"].unique(), session)
+        markets = await intake.openings.markets(set(late["symbol"]), session)
         limit = intake.clock + intake.policy.clock_skew
         unfinished = await self._database.in_thread(lambda: unfinished_bars(late, markets, limit))
         if unfinished.is_empty():

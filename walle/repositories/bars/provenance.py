@@ -16,6 +16,7 @@ from walle.bars.files.find import split_name
 from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
+from walle.calendars import MONDAY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
@@ -25,7 +26,7 @@ from walle.repositories.bars.series import symbol_list
 from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
-from walle.timeframe import CALENDAR_TIMEFRAMES, TIMEFRAMES, check_timeframe
+from walle.timeframe import TIMEFRAMES, check_timeframe, is_calendar
 from walle.validation import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
@@ -65,6 +66,7 @@ class SeriesRecords:
                 self._recorded |= found
             if unknown - found.keys():
                 phases.known |= await self._stored_phases(unknown - found.keys(), session)
+        phases.known |= {series: MONDAY for series in recorded if series[1] == "1w"}
         phases.known |= {series: phase for series, phase in recorded.items() if phase is not None}
         return unknown - recorded.keys()
 
@@ -81,9 +83,10 @@ class SeriesRecords:
         schema = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT})
         found = await read(self._database, sa.select(*columns).where(*_among(table, wanted)), schema, session)
         return {
-            (symbol, timeframe): to_microseconds(first) % phase_unit(timeframe)
+            (symbol, timeframe): to_microseconds(first.date() if timeframe == "1w" else first) % phase_unit(timeframe)
             for symbol, timeframe, first in found.sort("first", descending=True).iter_rows()
-            if (symbol, timeframe) in wanted and timeframe in TIMEFRAMES and timeframe not in CALENDAR_TIMEFRAMES
+            if (symbol, timeframe) in wanted
+            and (timeframe == "1w" or (timeframe in TIMEFRAMES and not is_calendar(timeframe)))
         }
 
     async def record_series(
@@ -100,7 +103,7 @@ class SeriesRecords:
         if not wanted:
             return
         rows = [
-            {"symbol": symbol, "timeframe": timeframe, "phase": phases.get((symbol, timeframe)), "provider": provider}
+            {"symbol": symbol, "timeframe": timeframe, "phase": _kept(phases, symbol, timeframe), "provider": provider}
             for symbol, timeframe in wanted
         ]
         insert = (
@@ -112,7 +115,7 @@ class SeriesRecords:
         statement = sa.select(table.c.symbol, table.c.timeframe, table.c.phase).where(*_among(table, wanted))
         stored = {(row.symbol, row.timeframe): row.phase for row in await writer.execute(statement)}
         for symbol, timeframe in wanted:
-            if stored[symbol, timeframe] != phases.get((symbol, timeframe)):
+            if stored[symbol, timeframe] != _kept(phases, symbol, timeframe):
                 raise DatabaseBusy(
                     f"another writer began the series {symbol} {timeframe} at the same moment, with bars that open "
                     "at another phase. Check both sources, and try again."
@@ -204,6 +207,12 @@ class SeriesRecords:
         columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
         frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
         return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
+
+
+def _kept(phases: Mapping[Series, int], symbol: str, timeframe: str) -> int | None:
+    """Return the phase of a series as it is recorded: that of weeks from Monday is not."""
+    phase = phases.get((symbol, timeframe))
+    return None if (timeframe, phase) == ("1w", MONDAY) else phase
 
 
 def _named(name: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:

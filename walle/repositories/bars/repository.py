@@ -13,7 +13,7 @@ from walle.bars.grid import CoverageGrid
 from walle.bars.policy import IngestPolicy
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import BarField, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.progress import Progress
 from walle.records import Bar
 from walle.repositories.bars.as_of import AsOf, newest_token
@@ -67,6 +67,8 @@ class BarRepository:
         reason: str | None = None,
         unfinished: Unfinished = "drop",
         clock_skew: timedelta = timedelta(seconds=5),
+        stamp: BarStamp = "open",
+        calendar: str | Calendar | None = None,
         progress: Progress | None = None,
         session: AsyncSession | None = None,
     ) -> IngestReport:
@@ -74,8 +76,9 @@ class BarRepository:
 
         A bar that is already stored with the same values is a duplicate; what happens to one with other values says
         ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
-        reads give the newest one. All bars of a series open at one phase of the
-        clock (or on the grid of its symbol's calendar); a bar at another time is invalid. Each ingest of a frame or
+        reads give the newest one. All bars of a series open at one phase of the clock (or on the grid of its symbol's
+        calendar); a bar at another time is invalid. Weeks begin on Mondays, or on the one other day on which all of
+        several first bars open. Each ingest of a frame or
         file is recorded: see :meth:`ingests`.
 
         Parameters
@@ -114,6 +117,15 @@ class BarRepository:
             ``"keep"``.
         clock_skew : timedelta
             How far the source's clock may be ahead of the database's when it tells what has ended.
+        stamp : {"open", "close"}
+            What the timestamps are: when bars open, or when they end (exports of NautilusTrader and NinjaTrader). With
+            ``close``, a bar opens its length before; one that the end of a session, a break or a weekend cut short
+            opens where the calendar's grid says. A daily, weekly or monthly bar belongs to the session, week or month
+            that ends then.
+        calendar : str or Calendar, optional
+            The calendar of the symbols, kept for those that have none, as :meth:`set_calendar` keeps it. By it, daily,
+            weekly and monthly bars at an instant (22:00 UTC, midnight of another zone) get the date of their session;
+            a week or month that its first or last session names, its first day.
         progress : Progress, optional
             Receives how far the work has come.
         session : AsyncSession, optional
@@ -127,7 +139,10 @@ class BarRepository:
         Raises
         ------
         InputError
-            For a source that cannot be read as bars.
+            For a source that cannot be read as bars; if a symbol has another calendar than ``calendar``; if no bar
+            opens with a session and one stands at the close of each (``stamp="close"`` says so); if two bars would get
+            one opening time or date.
+        UnknownCalendar
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
         ConflictingBars, UnfinishedBars
@@ -155,7 +170,18 @@ class BarRepository:
             clock_skew=clock_skew,
         )
         return await self._ingest.ingest(
-            source, symbol, timeframe, columns, timezone, policy, provider, again, progress, session
+            source,
+            symbol,
+            timeframe,
+            columns,
+            timezone,
+            policy,
+            provider,
+            again,
+            progress,
+            session,
+            stamp=stamp,
+            calendar=calendar,
         )
 
     async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:

@@ -1,0 +1,252 @@
+"""The opening times of bars whose source stamps their ends, and a look at whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from walle.bars.ends import bar_ends
+from walle.bars.labels import dated
+from walle.calendars import Calendar, Slots
+from walle.errors import InputError
+from walle.frames import INSTANT
+from walle.options import BarStamp
+from walle.timeframe import is_calendar, length
+from walle.validation import MICROSECOND
+
+__all__ = ["check_stamp", "opening_times", "restamped", "stamps_ends", "unusual"]
+
+_SERIES = ["symbol", "timeframe"]
+_SECOND = 1_000_000
+_HOUR = 3_600 * _SECOND
+_ENDS_BEFORE = (999_000, 999_999)
+"""Of a second: sources such as Binance stamp a bar's last millisecond."""
+
+
+def check_stamp(stamp: object) -> BarStamp:
+    """Return the stamp if it is ``open`` or ``close``.
+
+    Raises
+    ------
+    InputError
+    """
+    match stamp:
+        case "open" | "close":
+            return stamp
+    raise InputError(f"stamp={stamp!r} is neither 'open' nor 'close': what the timestamps of the source are.")
+
+
+def unusual(bars: pl.DataFrame, stamp: BarStamp) -> set[str]:
+    """Return the symbols whose calendar is needed to know when their bars open.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        symbol, timeframe, timestamp (UTC).
+    stamp : {"open", "close"}
+    """
+    timeframe, time = pl.col("timeframe"), pl.col("timestamp")
+    longer = timeframe.is_in([name for name in bars["timeframe"].unique().drop_nulls().to_list() if is_calendar(name)])
+    plain = (time.dt.truncate("1d") == time) & ((timeframe != "1w") | (time.dt.weekday() == 1))
+    plain &= (timeframe != "1M") | (time.dt.day() == 1)
+    # bars at the open and at the close of a session are not one and the same
+    several = (pl.len() > 1).over(_SERIES) if bars.height > 1 else pl.lit(False)
+    asked = pl.lit(stamp == "close") | pl.when(longer).then(~plain).otherwise(several)
+    return set(bars.filter(asked.fill_null(False))["symbol"].unique().drop_nulls())
+
+
+def restamped(
+    bars: pl.DataFrame, stamp: BarStamp, markets: Mapping[str, Calendar], weeks: Mapping[tuple[str, str], int]
+) -> pl.DataFrame:
+    """Return bars with the times at which they open, or their dates, in place of the stamps of their source.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        Columns of ``BARS``.
+    stamp : {"open", "close"}
+        What the timestamps are.
+    markets : mapping of a symbol to its Calendar
+        The bars of other symbols stay as they are.
+    weeks : mapping of (symbol, timeframe) to int
+        The known phases of series.
+
+    Raises
+    ------
+    InputError
+        If two bars would open at the same time, or get one date; if ``stamp="close"`` is no end of a session or period;
+        if the stamps of ``stamp="open"`` are ends.
+    """
+    column = bars["timestamp"]
+    for (symbol, timeframe), rows in bars.with_row_index("place").group_by(_SERIES, maintain_order=True):
+        market = markets.get(str(symbol))
+        if market is None or timeframe is None:
+            continue
+        times, name = rows["timestamp"], str(timeframe)
+        if stamp == "close":
+            times = _whole_seconds(times)
+        try:
+            if is_calendar(name):
+                opens = dated(times, name, market, stamp, weeks.get((str(symbol), name)))
+            elif stamp == "close":
+                opens = opening_times(times, name, market, weeks.get((str(symbol), name)))
+            else:
+                _refuse_ends(times, name, market)
+                continue
+        except InputError as error:
+            raise InputError(f"{symbol} {timeframe}: {error}") from error
+        column = column.scatter(rows["place"], opens)
+    return bars.with_columns(column.alias("timestamp"))
+
+
+def opening_times(times: pl.Series, timeframe: str, market: Calendar, phase: int | None = None) -> pl.Series:
+    """Return when intraday bars open that are stamped with their ends.
+
+    A bar opens its length before its end, unless it is shorter: the last one before a break or the close of a session,
+    or the first one of a session that opens off the clock. The grid of the calendar decides; of its own one, where bars
+    start anew with each session, and the one on the clock with a short first bar, it is the one that more stamps fit.
+    A stamp after the close of a session may be the end that its last bar would have had.
+
+    Parameters
+    ----------
+    times : polars.Series
+        Datetime("us", "UTC"), in any order, perhaps with nulls.
+    timeframe : str
+        Below a day.
+    market : Calendar
+    phase : int, optional
+        The known phase of the series, in microseconds; by default that of most stamps.
+
+    Returns
+    -------
+    polars.Series
+        Datetime("us", "UTC").
+
+    Raises
+    ------
+    InputError
+        If two bars would open at the same time.
+    """
+    given = times.unique().drop_nulls().sort()
+    if given.is_empty():
+        return times
+    step = length(timeframe)
+    plain = (given.to_physical() - step // MICROSECOND).cast(INSTANT)
+    own = _usual_phase(given, step) if phase is None else phase
+    if market.name == "24/7":
+        opens = plain
+    elif market.continuous:
+        opens = _before_weekends(given, plain, step, market, own)
+    else:
+        opens = _on_grid(given, plain, timeframe, market, own)
+    named = pl.DataFrame({"given": given, "open": opens})
+    if named["open"].n_unique() < named.height:
+        one, two = named.filter(pl.col("open").is_duplicated()).sort("open", "given")["given"][:2]
+        raise InputError(
+            f"bars stamped {one} and {two} would open at the same time under calendar {market.name} with "
+            "stamp='close'. Check the timeframe and the calendar."
+        )
+    return times.to_frame("given").join(named, on="given", how="left", maintain_order="left")["open"].alias(times.name)
+
+
+def stamps_ends(times: pl.Series, timeframe: str, market: Calendar) -> bool:
+    """Return whether intraday bars stand at the end of each session, and none at its open or just before.
+
+    Parameters
+    ----------
+    times : polars.Series
+        Datetime("us", "UTC"), in any order; the sessions that they reach around count.
+    timeframe : str
+        Below a day.
+    market : Calendar
+    """
+    first, last = times.min(), times.max()
+    if market.name == "24/7" or not isinstance(first, datetime) or not isinstance(last, datetime):
+        return False
+    step = length(timeframe) // MICROSECOND
+    lo, hi = int(times.to_physical().min()) - step, int(times.to_physical().max())  # type: ignore[arg-type]  # integers
+    sessions = market.known(lo, hi + 1).select(pl.col("open", "close").to_physical())
+    if market.continuous:
+        parts = (pl.col("open") != pl.col("close").shift(1)).fill_null(True).cum_sum()
+        sessions = sessions.group_by(parts.alias("part"), maintain_order=True).agg(
+            pl.col("open").first(), pl.col("close").last()
+        )
+    whole = sessions.filter((pl.col("open") >= lo) & (pl.col("close") <= hi))
+    if whole.is_empty():
+        return False
+    given = times.drop_nulls().to_physical().unique().sort()
+    at_open = given.search_sorted(whole["open"], "right") > given.search_sorted(whole["open"] - step, "right")
+    return not at_open.any() and bool(whole["close"].is_in(given.implode()).all())
+
+
+def _refuse_ends(times: pl.Series, timeframe: str, market: Calendar) -> None:
+    if stamps_ends(times, timeframe, market):
+        raise InputError(
+            f"no bar opens with a session of calendar {market.name}, and one is stamped with the close of every "
+            "session, so the timestamps are the ends of the bars. Say so: stamp='close'. If they are opening times, "
+            "the calendar is wrong: store.bars.set_calendar."
+        )
+
+
+def _whole_seconds(times: pl.Series) -> pl.Series:
+    """Return ends that are all a millisecond or a microsecond before a second as that second."""
+    rest = times.to_physical() % _SECOND
+    kinds = rest.unique().drop_nulls()
+    if kinds.len() != 1 or kinds[0] not in _ENDS_BEFORE:
+        return times
+    rounded: pl.Series = times.to_physical() + (_SECOND - kinds[0])
+    return rounded.cast(times.dtype)
+
+
+def _usual_phase(given: pl.Series, step: timedelta) -> int:
+    phases = (given.to_physical() % (step // MICROSECOND)).value_counts(sort=True)
+    return int(phases.filter(pl.col("count") == phases["count"][0])[phases.columns[0]].min())  # type: ignore[arg-type]  # an integer
+
+
+def _before_weekends(given: pl.Series, plain: pl.Series, step: timedelta, market: Calendar, phase: int) -> pl.Series:
+    """Cut the last bar of a week that trades without a pause."""
+    unit, ends = step // MICROSECOND, given.to_physical()
+    sessions = market.known(int(ends[0]) - unit, int(ends[-1]) + unit).select(pl.col("open", "close").to_physical())
+    pauses = sessions.filter((pl.col("close") != pl.col("open").shift(-1)).fill_null(True))
+    last = ends.is_in(pauses["close"].implode())
+    before = ends.shift(1)
+    adjoins = last & (ends - before < unit).fill_null(False)  # it opened when the bar before it ended
+    rest = (ends - phase) % unit
+    hours = (0, _HOUR, unit - _HOUR) if unit > _HOUR else (0,)  # a grid that follows New York moves by an hour
+    cut = last & ~adjoins & ~rest.is_in(list(hours))
+    opens = plain.to_physical().zip_with(~adjoins, before).zip_with(~cut, ends - rest)
+    return opens.cast(INSTANT)
+
+
+def _on_grid(given: pl.Series, plain: pl.Series, timeframe: str, market: Calendar, phase: int) -> pl.Series:
+    lo, hi = plain[0] - timedelta(days=1), given[-1] + timedelta(days=1)
+    short = timedelta(microseconds=phase)
+    try:
+        grids = [
+            market.slots(timeframe, lo, hi),
+            market.slots(timeframe, lo, hi, phase=short, short_first=True),
+        ]
+    except InputError:  # beyond the calendar's bounds, no session cuts a bar short
+        return plain
+    found = [_fitted(given, plain, slots, timeframe, market) for slots in grids]
+    fits = max(found, key=lambda pair: int(pair[1].sum()))
+    opens, fit = fits
+    # a bar that follows one outside the sessions is whole
+    follows = (given.shift(1) == plain).fill_null(False) & ~fit.shift(1).fill_null(True)
+    return opens.zip_with(~follows, plain)
+
+
+def _fitted(
+    given: pl.Series, plain: pl.Series, slots: Slots, timeframe: str, market: Calendar
+) -> tuple[pl.Series, pl.Series]:
+    """Return the openings of bars that end at some instants on a grid, and whether each fits it."""
+    place = slots.floor((given.to_physical() - 1).cast(INSTANT))
+    place = place.set(place < 0, None)
+    opens, following = slots.at(place), slots.at(place + 1)
+    ends = bar_ends(opens, timeframe, market)
+    ends = ends.zip_with((ends <= following).fill_null(True), following)
+    actual = (ends == given).fill_null(False)
+    nominal = slots.place(plain).is_not_null()
+    return opens.zip_with(actual, plain), actual | nominal
