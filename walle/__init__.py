@@ -103,7 +103,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import EmptySeriesWarning
+from walle.notices import AdjustmentWarning, EmptySeriesWarning
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -145,6 +145,7 @@ __all__ = [
     "ActionConflict",
     "ActionKind",
     "AdjustedPrices",
+    "AdjustmentWarning",
     "AlreadyCorrected",
     "AuthenticationFailed",
     "BacktestResult",

@@ -8,7 +8,7 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["EmptySeriesWarning", "holding", "warn"]
+__all__ = ["AdjustmentWarning", "EmptySeriesWarning", "holding", "warn"]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
@@ -18,6 +18,12 @@ class EmptySeriesWarning(UserWarning):
     """Some of the symbols that were read together have no bars in the range."""
 
     __module__ = "walle"  # the name under which users import it
+
+
+class AdjustmentWarning(UserWarning):
+    """Adjusted bars are not exact: a bar is partly before and partly after an ex-date, or a dividend's close is old."""
+
+    __module__ = "walle"
 
 
 def warn(message: str, category: type[Warning]) -> None:

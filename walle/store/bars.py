@@ -9,7 +9,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
-from walle.options import BarField, GridPeriod, OnInvalid
+from walle.options import Adjust, BarField, GridPeriod, OnInvalid
 from walle.records import Bar
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
@@ -163,6 +163,7 @@ class Bars(Part[BarRepository]):
         *,
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
+        adjust: Adjust | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
 
@@ -179,6 +180,10 @@ class Bars(Part[BarRepository]):
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
+        adjust : {"splits", "all"}, optional
+            Adjust bars that open before the ex-date of a recorded split, or of a split or cash dividend
+            (``store.actions``); :mod:`walle.bars` has the rules. All recorded actions count, also those after ``end``.
+            None: as they are stored.
 
         Returns
         -------
@@ -192,12 +197,18 @@ class Bars(Part[BarRepository]):
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         IncompleteBars
             If bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
-        UnknownTimeframe, InputError
+        UnknownTimeframe
+        InputError
+            For a bad argument; with ``adjust="all"``, for a dividend that is not known to be in the currency of the
+            prices, or is not below the close before it.
 
         Warns
         -----
         EmptySeriesWarning
             If some of several symbols have no bar in the range; it names them.
+        AdjustmentWarning
+            If adjusted bars are not exact: a bar opens before an ex-date and ends after it, or the stored close before
+            a dividend is missing or older than its last session.
 
         Examples
         --------
@@ -206,7 +217,9 @@ class Bars(Part[BarRepository]):
         """
         return self._call(
             "read",
-            lambda core: core.read(symbol, timeframe, start, end, columns=columns, require_complete=require_complete),
+            lambda core: core.read(
+                symbol, timeframe, start, end, columns=columns, require_complete=require_complete, adjust=adjust
+            ),
         )
 
     def panel(
@@ -216,6 +229,8 @@ class Bars(Part[BarRepository]):
         field: BarField = "close",
         start: Time = None,
         end: Time = None,
+        *,
+        adjust: Adjust | None = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
 
@@ -226,6 +241,8 @@ class Bars(Part[BarRepository]):
         timeframe : str
         field : {"close", "open", "high", "low", "volume"}
         start, end : datetime, date, str or None
+            As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
             As in :meth:`read`.
 
         Returns
@@ -240,11 +257,11 @@ class Bars(Part[BarRepository]):
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         UnknownTimeframe
         InputError
-            For an unknown field, a symbol given twice, or one called timestamp.
+            For an unknown field, a symbol given twice, or one called timestamp; and with ``adjust`` as in :meth:`read`.
 
         Warns
         -----
-        EmptySeriesWarning
+        EmptySeriesWarning, AdjustmentWarning
             As in :meth:`read`.
 
         Examples
@@ -252,15 +269,25 @@ class Bars(Part[BarRepository]):
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
-        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end))
+        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end, adjust=adjust))
 
-    def scan(self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None) -> pl.LazyFrame:
+    def scan(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        adjust: Adjust | None = None,
+    ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
         Parameters
         ----------
         symbol, timeframe, start, end
             As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`, by the actions that are recorded at this call.
 
         Returns
         -------
@@ -273,13 +300,18 @@ class Bars(Part[BarRepository]):
         UnknownSymbol, UnknownTimeframe, InputError
             Immediately, not at the collect.
 
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
+
         Examples
         --------
         >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
-        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end))
+        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end, adjust=adjust))
 
     def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None) -> int:
         """Count bars that opened in ``[start, end)``; 0 for an unknown symbol.
@@ -295,20 +327,33 @@ class Bars(Part[BarRepository]):
         """
         return self._call("count", lambda core: core.count(symbol, timeframe, start, end))
 
-    def latest(self, symbol: str, timeframe: str) -> Bar:
+    def latest(self, symbol: str, timeframe: str, *, adjust: Adjust | None = None) -> Bar:
         """Return the last bar of a series.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`: by actions whose ex-date is after the bar.
 
         Raises
         ------
         UnknownSymbol
             If there is none.
+        UnknownTimeframe, InputError
+
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
 
         Examples
         --------
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
-        return self._call("latest", lambda core: core.latest(symbol, timeframe))
+        return self._call("latest", lambda core: core.latest(symbol, timeframe, adjust=adjust))
 
     def series(self) -> pl.DataFrame:
         """List the stored series.

@@ -16,6 +16,7 @@ from walle.fills import WriteReport
 from walle.fills.coerce import ACTION, actions_frame
 from walle.frames import CORPORATE_ACTIONS
 from walle.records import CorporateAction
+from walle.repositories.actions.standing import not_superseded
 from walle.repositories.common import Time, in_range, one_of
 from walle.repositories.facts import FactWriter
 from walle.repositories.select import expression, read
@@ -170,8 +171,7 @@ class CorporateActionRepository:
         if not self._database.has(table):
             return pl.DataFrame(schema=CORPORATE_ACTIONS)
         if not superseded:
-            later = table.alias("later")
-            conditions.append(~sa.exists().where(later.c.supersedes == table.c.id))
+            conditions.append(not_superseded())
         columns = [expression(self._database, table, name) for name in CORPORATE_ACTIONS]
         statement: sa.Select[Any] = sa.select(*columns).where(*conditions)
         return (await read(self._database, statement, CORPORATE_ACTIONS, session)).sort("symbol", "ex_date", "id")

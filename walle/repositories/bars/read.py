@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.adjust import last_before
 from walle.database import Database
 from walle.enums import OHLCV
 from walle.errors import InputError
@@ -22,8 +24,14 @@ from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
+from walle.timeframe import is_calendar
 
 __all__ = ["StoredBars"]
+
+_LOOKS = 100
+"""Looks into the index that one statement makes."""
+
+_NO_TIME, _NO_PRICE = pl.lit(None, BARS["timestamp"]), pl.lit(None, BARS["close"])
 
 
 class StoredBars:
@@ -123,6 +131,51 @@ class StoredBars:
         if frame.is_empty():
             await self._series.require([symbol], timeframe, session)
         return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
+
+    async def last_before(
+        self, moments: pl.DataFrame, timeframe: str, count: int, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Return the last bars of a series that open before each of some moments.
+
+        Parameters
+        ----------
+        moments : polars.DataFrame
+            symbol, moment (UTC).
+        timeframe : str
+        count : int
+            So many bars of each.
+        session : AsyncSession or None
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, moment, timestamp, close; sorted by symbol and moment, the latest bar first. No row where no bar
+            opens before a moment.
+        """
+        if not self._database.has(models.bars) or moments.is_empty():
+            return moments.select("symbol", "moment").clear().with_columns(timestamp=_NO_TIME, close=_NO_PRICE)
+        if is_calendar(timeframe):  # few bars: all of them are read in less time than each is looked up
+            symbols, end = moments["symbol"].unique().sort().to_list(), moments["moment"].max()
+            assert isinstance(end, datetime)
+            bars = await self._frame(
+                *self._select(symbols, timeframe, None, end, ["symbol", "timestamp", "close"]), session
+            )
+            return await self._database.in_thread(partial(last_before, bars, moments.select("symbol", "moment"), count))
+        schema = pl.Schema({"place": pl.Int64(), "timestamp": BARS["timestamp"], "close": BARS["close"]})
+        found = []
+        placed = moments.sort("symbol", "moment").select("symbol", "moment", place=pl.int_range(pl.len()))
+        for few in placed.iter_slices(_LOOKS):
+            looks = []
+            for symbol, moment, place in few.iter_rows():
+                rows, _ = self._select(symbol, timeframe, None, moment, ["timestamp", "close"])
+                last = rows.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(count).subquery()
+                looks.append(sa.select(sa.literal_column(str(place)).label("place"), last.c.timestamp, last.c.close))
+            all_looks = sa.union_all(*looks).subquery()
+            found.append(await read(self._database, sa.select(*all_looks.c), schema, session))
+        ordered = pl.concat(found).sort("place", "timestamp", descending=[False, True])
+        return ordered.join(placed, on="place", how="left", maintain_order="left").select(
+            "symbol", "moment", "timestamp", "close"
+        )
 
     def _select(
         self,

@@ -11,9 +11,10 @@ from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import BarField, GridPeriod, OnInvalid
+from walle.options import Adjust, BarField, GridPeriod, OnInvalid
 from walle.progress import Progress
 from walle.records import Bar
+from walle.repositories.bars.adjusting import AdjustedBars
 from walle.repositories.bars.calendars import Calendars
 from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.index import BarIndex
@@ -44,6 +45,7 @@ class BarRepository:
         self._calendars = Calendars(database, self._series)
         self._coverage = Coverage(database, self._series, self._calendars)
         self._reader = StoredBars(database, self._series, self._coverage)
+        self._adjusted = AdjustedBars(database, self._reader)
         self._records = SeriesRecords(database)
         self._ingest = BarIngest(database, index, self._records)
 
@@ -181,6 +183,7 @@ class BarRepository:
         *,
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
+        adjust: Adjust | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
@@ -198,6 +201,10 @@ class BarRepository:
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
+        adjust : {"splits", "all"}, optional
+            Adjust bars that open before the ex-date of a recorded split, or of a split or cash dividend
+            (``store.actions``); :mod:`walle.bars` has the rules. All recorded actions count, also those after ``end``.
+            None: as they are stored.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -213,18 +220,26 @@ class BarRepository:
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         IncompleteBars
             If bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
-        UnknownTimeframe, InputError
+        UnknownTimeframe
+        InputError
+            For a bad argument; with ``adjust="all"``, for a dividend that is not known to be in the currency of the
+            prices, or is not below the close before it.
 
         Warns
         -----
         EmptySeriesWarning
             If some of several symbols have no bar in the range; it names them.
+        AdjustmentWarning
+            If adjusted bars are not exact: a bar opens before an ex-date and ends after it, or the stored close before
+            a dividend is missing or older than its last session.
 
         Examples
         --------
         >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21").height
         1440
         """
+        if adjust is not None:
+            return await self._adjusted.read(adjust, symbol, timeframe, start, end, columns, require_complete, session)
         return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, session)
 
     async def panel(
@@ -235,6 +250,7 @@ class BarRepository:
         start: Time = None,
         end: Time = None,
         *,
+        adjust: Adjust | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
@@ -246,6 +262,8 @@ class BarRepository:
         timeframe : str
         field : {"close", "open", "high", "low", "volume"}
         start, end : datetime, date, str or None
+            As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
             As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -262,11 +280,11 @@ class BarRepository:
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         UnknownTimeframe
         InputError
-            For an unknown field, a symbol given twice, or one called timestamp.
+            For an unknown field, a symbol given twice, or one called timestamp; and with ``adjust`` as in :meth:`read`.
 
         Warns
         -----
-        EmptySeriesWarning
+        EmptySeriesWarning, AdjustmentWarning
             As in :meth:`read`.
 
         Examples
@@ -274,10 +292,18 @@ class BarRepository:
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
+        if adjust is not None:
+            return await self._adjusted.panel(adjust, symbols, timeframe, field, start, end, session)
         return await self._reader.panel(symbols, timeframe, field, start, end, session)
 
     async def scan(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        adjust: Adjust | None = None,
     ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
@@ -285,6 +311,8 @@ class BarRepository:
         ----------
         symbol, timeframe, start, end
             As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`, by the actions that are recorded at this call.
 
         Returns
         -------
@@ -297,12 +325,19 @@ class BarRepository:
         UnknownSymbol, UnknownTimeframe, InputError
             Immediately, not at the collect.
 
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
+
         Examples
         --------
         >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
+        if adjust is not None:
+            return await self._adjusted.scan(adjust, symbol, timeframe, start, end)
         return await self._reader.scan(symbol, timeframe, start, end)
 
     async def count(
@@ -327,19 +362,38 @@ class BarRepository:
         """
         return await self._reader.count(symbol, timeframe, start, end, session)
 
-    async def latest(self, symbol: str, timeframe: str, *, session: AsyncSession | None = None) -> Bar:
+    async def latest(
+        self, symbol: str, timeframe: str, *, adjust: Adjust | None = None, session: AsyncSession | None = None
+    ) -> Bar:
         """Return the last bar of a series.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`: by actions whose ex-date is after the bar.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Raises
         ------
         UnknownSymbol
             If there is none.
+        UnknownTimeframe, InputError
+
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
 
         Examples
         --------
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
+        if adjust is not None:
+            return await self._adjusted.latest(adjust, symbol, timeframe, session)
         return await self._reader.latest(symbol, timeframe, session)
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
