@@ -59,7 +59,7 @@ def test_a_package_is_there_once_walle_is_imported(name: str) -> None:
 
 
 def test_errors_and_warnings_carry_the_name_by_which_they_are_caught() -> None:
-    for name in [*errors.__all__, "EmptySeriesWarning"]:
+    for name in [*errors.__all__, "AdjustmentWarning", "EmptySeriesWarning"]:
         kind = getattr(walle, name)
         assert f"{kind.__module__}.{kind.__qualname__}" == f"walle.{name}"
         assert pickle.loads(pickle.dumps(kind)) is kind

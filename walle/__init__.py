@@ -105,7 +105,7 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import EmptySeriesWarning, UnfinishedBarsWarning, UnrecordedWarning
+from walle.notices import AdjustmentWarning, EmptySeriesWarning, UnfinishedBarsWarning, UnrecordedWarning
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -147,6 +147,7 @@ __all__ = [
     "ActionConflict",
     "ActionKind",
     "AdjustedPrices",
+    "AdjustmentWarning",
     "AlreadyCorrected",
     "AuthenticationFailed",
     "BacktestResult",

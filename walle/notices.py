@@ -8,7 +8,14 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["EmptySeriesWarning", "UnfinishedBarsWarning", "UnrecordedWarning", "holding", "warn"]
+__all__ = [
+    "AdjustmentWarning",
+    "EmptySeriesWarning",
+    "UnfinishedBarsWarning",
+    "UnrecordedWarning",
+    "holding",
+    "warn",
+]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
@@ -28,6 +35,12 @@ class UnfinishedBarsWarning(UserWarning):
 
 class UnrecordedWarning(UserWarning):
     """Some rows that were read as of a time do not say when they were recorded, and count at every time."""
+
+    __module__ = "walle"
+
+
+class AdjustmentWarning(UserWarning):
+    """Adjusted bars are not exact: a bar is partly before and partly after an ex-date, or a dividend's close is old."""
 
     __module__ = "walle"
 

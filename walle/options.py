@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "Adjust",
     "BarField",
     "BarStamp",
     "CostLevel",
@@ -33,6 +34,9 @@ Unfinished = Literal["drop", "raise", "keep"]
 
 Floats = Literal["refuse", "shortest"]
 """How to treat money in floats: raise, or take the decimal in the float's shortest text."""
+
+Adjust = Literal["splits", "all"]
+"""What bars are adjusted for: splits, or splits and dividends."""
 
 BarField = Literal["close", "open", "high", "low", "volume"]
 """The name of one number of a bar."""

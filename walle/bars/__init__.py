@@ -84,11 +84,49 @@ store.close()
   the symbols without a bar in the range.
 - **Panels.** `store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close")` has one column per symbol, with null where a
   symbol has no bar.
+- **Adjusted prices.** `read`, `panel`, `scan` and `latest` take `adjust="splits"` or `adjust="all"`; see below.
 - **Other timeframes.** `walle.resample(frame, "5m", timeframe="1m", calendar="XNYS")` never joins two sessions, and
   marks incomplete buckets. A frame does not know the calendar of its symbol: without `calendar=` the buckets follow the
   clock in UTC, as for 24/7.
 - **Filling.** `walle.fill_gaps(frame, timeframe="1m", max_gap=3)` fills short gaps of a frame and marks every filled
   row. Nothing in the store is ever filled in.
+
+## Adjusted prices
+
+Bars are stored as they traded. Splits and dividends (`store.actions`; see `walle.instruments`) adjust them on the way
+out:
+
+```python
+from datetime import date, datetime, timezone
+from decimal import Decimal
+
+times = [datetime(2020, 8, day, tzinfo=timezone.utc) for day in (27, 28, 31)]
+close = pl.Series([500.04, 499.23, 129.04])
+frame = pl.DataFrame({"timestamp": times, **dict.fromkeys(("open", "high", "low", "close"), close), "volume": 1.0})
+with walle.connect("stocks.db") as stocks:
+    stocks.bars.ingest(frame, symbol="AAPL", timeframe="1d")
+    terms = {"ex_date": date(2020, 8, 31), "ratio": Decimal(4)}
+    stocks.actions.append(walle.CorporateAction(id="aapl-2020", symbol="AAPL", kind="split", **terms))
+    print(stocks.bars.read("AAPL", "1d", adjust="splits")["close"].to_list())  # [125.01, 124.8075, 129.04]
+```
+
+- **Splits** divide earlier prices by their ratio, and multiply earlier volumes by it.
+- **Dividends** (`adjust="all"`) multiply earlier prices by `1 - dividend / close`, with the close of the last bar of
+  the series before the ex-date: the rule of Yahoo Finance. So the return of adjusted closes is that of shares whose
+  dividends are reinvested at that close less the dividend. Dividends leave volumes as they are. Those of one day are
+  added up; on the day of a split, they are paid on the shares before it, as in the returns of CRSP.
+- **Which actions.** All that are recorded and that none supersedes, also those after the end of the range, so that
+  a price does not depend on the range in which it is read. A split that is only announced counts, too; a dividend
+  counts from its ex-date on, because the close before it has to be known.
+- **From when on.** An intraday bar is before an action if it opens before 00:00 UTC of the ex-date, or before the
+  session of that date if the symbol's calendar opens it earlier, as in the books of runs. Bars of `1d`, `1w` and `1M`
+  are before it if their date is. So a bar of a week or month that holds an ex-date is adjusted whole, and a
+  `walle.AdjustmentWarning` names it: resample adjusted `1d` bars instead.
+- **Exact.** A factor is the exact product of those of all later actions, rounded once to a float, and each number of a
+  bar is multiplied by it once.
+- **Refused.** A dividend that is not in the currency of the prices, or where that is unknown (save the instrument), and
+  one that is not below the close before it are errors. A close that is older than the session before the ex-date
+  counts with an `AdjustmentWarning`; so does a dividend before which no bar has ended, which adjusts nothing.
 
 ## Coverage and gaps
 

@@ -81,7 +81,8 @@ print(store.actions.read("AAPL", start="2020-01-01"))
 store.close()
 ```
 
-An action with `supersedes=` and a `reason=` corrects an earlier one, which reads then leave out.
+An action with `supersedes=` and a `reason=` corrects an earlier one, which reads then leave out. The actions adjust
+bars on their way out: `store.bars.read("AAPL", "1d", adjust="splits")`, or `"all"` for dividends, too (`walle.bars`).
 """
 
 from walle.instruments.facts import FACTS, facts_of, own_fills, said_by_symbols, worth

@@ -10,7 +10,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
-from walle.options import BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.records import Bar
 from walle.repositories.bars.as_of import AsOf
 from walle.repositories.bars.repository import BarRepository
@@ -214,6 +214,7 @@ class Bars(Part[BarRepository]):
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
         as_of: AsOf = None,
+        adjust: Adjust | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
 
@@ -233,6 +234,11 @@ class Bars(Part[BarRepository]):
         as_of : datetime, date or str, optional
             What was known at that time (a date or a text without a zone is in UTC), or at a token of :meth:`now`: bars
             and versions that came later are left out. Bars of which it is unknown when they came count always.
+        adjust : {"splits", "all"}, optional
+            Adjust bars that open before the ex-date of a recorded split, or of a split or cash dividend
+            (``store.actions``); :mod:`walle.bars` has the rules. All recorded actions count (those known
+            ``as_of``), also those after ``end``.
+            None: as they are stored.
 
         Returns
         -------
@@ -246,7 +252,10 @@ class Bars(Part[BarRepository]):
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         IncompleteBars
             If bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
-        UnknownTimeframe, InputError
+        UnknownTimeframe
+        InputError
+            For a bad argument; with ``adjust="all"``, for a dividend that is not known to be in the currency of the
+            prices, or is not below the close before it.
 
         Warns
         -----
@@ -254,6 +263,9 @@ class Bars(Part[BarRepository]):
             If some of several symbols have no bar in the range; it names them.
         UnrecordedWarning
             If of some bars it is unknown when they were stored.
+        AdjustmentWarning
+            If adjusted bars are not exact: a bar opens before an ex-date and ends after it, or the stored close before
+            a dividend is missing or older than its last session.
 
         Examples
         --------
@@ -263,7 +275,14 @@ class Bars(Part[BarRepository]):
         return self._call(
             "read",
             lambda core: core.read(
-                symbol, timeframe, start, end, columns=columns, require_complete=require_complete, as_of=as_of
+                symbol,
+                timeframe,
+                start,
+                end,
+                columns=columns,
+                require_complete=require_complete,
+                as_of=as_of,
+                adjust=adjust,
             ),
         )
 
@@ -276,6 +295,7 @@ class Bars(Part[BarRepository]):
         end: Time = None,
         *,
         as_of: AsOf = None,
+        adjust: Adjust | None = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
 
@@ -288,6 +308,8 @@ class Bars(Part[BarRepository]):
         start, end : datetime, date, str or None
             As in :meth:`read`.
         as_of : datetime, date or str, optional
+            As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
             As in :meth:`read`.
 
         Returns
@@ -302,11 +324,11 @@ class Bars(Part[BarRepository]):
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         UnknownTimeframe
         InputError
-            For an unknown field, a symbol given twice, or one called timestamp.
+            For an unknown field, a symbol given twice, or one called timestamp; and with ``adjust`` as in :meth:`read`.
 
         Warns
         -----
-        EmptySeriesWarning
+        EmptySeriesWarning, AdjustmentWarning
             As in :meth:`read`.
 
         Examples
@@ -314,10 +336,19 @@ class Bars(Part[BarRepository]):
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
-        return self._call("panel", lambda core: core.panel(symbols, timeframe, field, start, end, as_of=as_of))
+        return self._call(
+            "panel", lambda core: core.panel(symbols, timeframe, field, start, end, as_of=as_of, adjust=adjust)
+        )
 
     def scan(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        as_of: AsOf = None,
+        adjust: Adjust | None = None,
     ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
@@ -325,6 +356,8 @@ class Bars(Part[BarRepository]):
         ----------
         symbol, timeframe, start, end, as_of
             As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`, by the actions that are recorded at this call.
 
         Returns
         -------
@@ -337,13 +370,18 @@ class Bars(Part[BarRepository]):
         UnknownSymbol, UnknownTimeframe, InputError
             Immediately, not at the collect.
 
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
+
         Examples
         --------
         >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
-        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end, as_of=as_of))
+        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end, as_of=as_of, adjust=adjust))
 
     def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None) -> int:
         """Count bars that opened in ``[start, end)``; 0 for an unknown symbol. For ``as_of`` see :meth:`read`.
@@ -359,20 +397,33 @@ class Bars(Part[BarRepository]):
         """
         return self._call("count", lambda core: core.count(symbol, timeframe, start, end, as_of=as_of))
 
-    def latest(self, symbol: str, timeframe: str, *, as_of: AsOf = None) -> Bar:
-        """Return the last bar of a series. For ``as_of`` see :meth:`read`.
+    def latest(self, symbol: str, timeframe: str, *, as_of: AsOf = None, adjust: Adjust | None = None) -> Bar:
+        """Return the last bar of a series.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`: by actions whose ex-date is after the bar.
 
         Raises
         ------
         UnknownSymbol
             If there is none.
+        UnknownTimeframe, InputError
+
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
 
         Examples
         --------
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
-        return self._call("latest", lambda core: core.latest(symbol, timeframe, as_of=as_of))
+        return self._call("latest", lambda core: core.latest(symbol, timeframe, as_of=as_of, adjust=adjust))
 
     def series(self) -> pl.DataFrame:
         """List the stored series.

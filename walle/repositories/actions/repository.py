@@ -16,6 +16,7 @@ from walle.fills import WriteReport
 from walle.fills.coerce import ACTION, actions_frame
 from walle.frames import CORPORATE_ACTIONS
 from walle.records import CorporateAction
+from walle.repositories.actions.standing import not_superseded
 from walle.repositories.as_of import known_at, recorded_by
 from walle.repositories.common import Time, in_range, one_of
 from walle.repositories.facts import FactWriter
@@ -177,9 +178,7 @@ class CorporateActionRepository:
         if not self._database.has(table):
             return pl.DataFrame(schema=CORPORATE_ACTIONS)
         if not superseded:
-            later = table.alias("later")
-            newer = recorded_by(self._database, later, known)
-            conditions.append(~sa.exists().where(later.c.supersedes == table.c.id, *newer))
+            conditions.append(not_superseded(known))
         columns = [expression(self._database, table, name) for name in CORPORATE_ACTIONS]
         statement: sa.Select[Any] = sa.select(*columns).where(*conditions)
         return (await read(self._database, statement, CORPORATE_ACTIONS, session)).sort("symbol", "ex_date", "id")

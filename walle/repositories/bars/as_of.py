@@ -29,12 +29,12 @@ from walle.repositories.select import finish, wire_schema
 from walle.types import clock, wire
 from walle.validation import parse_time
 
-__all__ = ["AsOf", "Known", "database_clock", "enter", "newest_token", "resolve"]
+__all__ = ["AsOf", "Known", "database_clock", "enter", "newest_token", "parse_token", "resolve"]
 
 AsOf = datetime | date | str | None
 """A time, a token of ``store.bars.now()``, or None for now."""
 
-_TOKEN = re.compile(r"ingest:(\d{1,18})(?:!(\d{1,18}(?:-\d{1,18})?(?:,\d{1,18}(?:-\d{1,18})?)*))?")
+_TOKEN = re.compile(r"ingest:(\d{1,18})(?:!(\d{1,18}(?:-\d{1,18})?(?:,\d{1,18}(?:-\d{1,18})?)*))?(?:@(.+))?")
 _SKEW = timedelta(seconds=5)
 """How far the caller's clock may be ahead of the database's; a call waits for as long."""
 _LONGEST = timedelta(minutes=10)
@@ -55,10 +55,13 @@ class Known:
         All up to this id.
     without : tuple of int
         Except these.
+    moment : datetime, optional
+        The time of the database at which they were known, for what has a time and is no ingest.
     """
 
     last: int
     without: tuple[int, ...] = ()
+    moment: datetime | None = None
 
     def includes(self, ingest: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         """Return the condition that an ingest is one of them."""
@@ -70,7 +73,8 @@ class Known:
 
     def __str__(self) -> str:
         """Return the token."""
-        return f"ingest:{self.last}" + (f"!{','.join(_ranges(self.without))}" if self.without else "")
+        without = f"!{','.join(_ranges(self.without))}" if self.without else ""
+        return f"ingest:{self.last}{without}" + ("" if self.moment is None else f"@{self.moment.isoformat()}")
 
 
 async def enter(writer: Writer, record: Mapping[str, Any]) -> int:
@@ -109,7 +113,7 @@ async def newest_token(database: Database, session: AsyncSession | None) -> str:
         there = (await database.fetch(statement, {"id": pl.Int64()}, session))["id"]
         everything = pl.int_range(1, state["last"] + 1, eager=True)
         without = tuple(everything.filter(~everything.is_in(there.implode())))
-    return str(Known(int(state["last"]), without))
+    return str(Known(int(state["last"]), without, state["now"]))
 
 
 async def resolve(database: Database, as_of: AsOf, session: AsyncSession | None) -> Known | None:
@@ -125,10 +129,10 @@ async def resolve(database: Database, as_of: AsOf, session: AsyncSession | None)
     """
     if as_of is None:
         return None
-    token = _token(as_of)
+    token = parse_token(as_of)
     moment = None if token else parse_time(as_of, "as_of")
     if not database.has(models.bar_ingests):
-        return Known(0)
+        return Known(0, (), moment)
     state = await _look(database, moment, session)
     if moment is None:
         if token is None or token.last > state["last"]:
@@ -149,7 +153,7 @@ async def resolve(database: Database, as_of: AsOf, session: AsyncSession | None)
     return await _known_at(database, moment, session)
 
 
-def _token(as_of: AsOf) -> Known | None:
+def parse_token(as_of: AsOf) -> Known | None:
     """Return the set that a token names; None for a time.
 
     Raises
@@ -160,13 +164,16 @@ def _token(as_of: AsOf) -> Known | None:
         return None
     found = _TOKEN.fullmatch(as_of)
     if found is None:
-        raise InputError(f"as_of={as_of!r} is no token; store.bars.now() gives one, such as 'ingest:42'.")
+        raise InputError(
+            f"as_of={as_of!r} is no token; store.bars.now() gives one, such as 'ingest:42@2026-01-31T09:30:00+00:00'."
+        )
     without: list[int] = []
     for part in (found[2] or "").split(","):
         first, _, last = part.partition("-")
         if first:
             without += range(int(first), min(int(last or first), int(found[1])) + 1)
-    return Known(int(found[1]), tuple(without))
+    moment = None if found[3] is None else parse_time(found[3], "as_of")
+    return Known(int(found[1]), tuple(without), moment)
 
 
 async def _wait_for(database: Database, as_of: AsOf, moment: datetime, session: AsyncSession | None) -> None:
@@ -226,10 +233,10 @@ async def _known_at(database: Database, moment: datetime, session: AsyncSession 
     first = sa.select(table.c.id).where(table.c.ingested_at <= moment).order_by(table.c.id.desc()).limit(1)
     found = await database.fetch(first, schema, session)
     if found.is_empty():
-        return Known(0)
+        return Known(0, (), moment)
     last = int(found.item())
     later = sa.select(table.c.id).where(table.c.ingested_at > moment, table.c.id < last).order_by(table.c.id)
-    return Known(last, tuple((await database.fetch(later, schema, session))["id"]))
+    return Known(last, tuple((await database.fetch(later, schema, session))["id"]), moment)
 
 
 def _ranges(numbers: tuple[int, ...]) -> list[str]:

@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.adjust import last_before
 from walle.bars.phase import Series
 from walle.bars.spans import within
 from walle.bars.versions import NEWEST, overlay
@@ -28,10 +29,15 @@ from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
-from walle.timeframe import check_timeframe
+from walle.timeframe import check_timeframe, is_calendar
 from walle.validation import MICROSECOND, parse_range, shift
 
 __all__ = ["StoredBars"]
+
+_LOOKS = 100
+"""Looks into the index that one statement makes."""
+
+_NO_TIME, _NO_PRICE = pl.lit(None, BARS["timestamp"]), pl.lit(None, BARS["close"])
 
 
 class StoredBars:
@@ -215,6 +221,62 @@ class StoredBars:
             newest = again
         work = partial(overlay, frame, newest, unknown)
         return (await self._database.in_thread(work)).select(list(wanted.schema))
+
+    async def last_before(
+        self, moments: pl.DataFrame, timeframe: str, count: int, as_of: AsOf, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Return the last bars of a series that open before each of some moments.
+
+        Parameters
+        ----------
+        moments : polars.DataFrame
+            symbol, moment (UTC).
+        timeframe : str
+        count : int
+            So many bars of each.
+        as_of : AsOf
+        session : AsyncSession or None
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, moment, timestamp, close; sorted by symbol and moment, the latest bar first. No row where no bar
+            opens before a moment.
+        """
+        if not self._database.has(models.bars) or moments.is_empty():
+            return moments.select("symbol", "moment").clear().with_columns(timestamp=_NO_TIME, close=_NO_PRICE)
+        token = await resolve(self._database, as_of, session)
+        asked = moments.select("symbol", "moment")
+        names, end = asked["symbol"].unique().sort().to_list(), asked["moment"].max()
+        assert isinstance(end, datetime)
+        # few bars, or bars with versions, are read in less time than each is looked up
+        versions = await self._series.known.newest(names, timeframe, None, end, token, session)
+        if is_calendar(timeframe) or token is not None or versions.height:
+            bars = await self._bars(
+                _Wanted(names, timeframe, None, end, ["symbol", "timestamp", "close"]), token, session
+            )
+            return await self._database.in_thread(partial(last_before, bars, asked, count))
+        return await self._look_before(asked, timeframe, count, session)
+
+    async def _look_before(
+        self, moments: pl.DataFrame, timeframe: str, count: int, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """Look up the last first versions before each moment by the index of the bars."""
+        schema = pl.Schema({"place": pl.Int64(), "timestamp": BARS["timestamp"], "close": BARS["close"]})
+        found = []
+        placed = moments.sort("symbol", "moment").with_columns(place=pl.int_range(pl.len()))
+        for few in placed.iter_slices(_LOOKS):
+            looks = []
+            for symbol, moment, place in few.iter_rows():
+                rows = self._select(_Wanted(symbol, timeframe, None, moment, ["timestamp", "close"]))
+                last = rows.order_by(None).order_by(models.bars.c.timestamp.desc()).limit(count).subquery()
+                looks.append(sa.select(sa.literal_column(str(place)).label("place"), last.c.timestamp, last.c.close))
+            all_looks = sa.union_all(*looks).subquery()
+            found.append(await read(self._database, sa.select(*all_looks.c), schema, session))
+        ordered = pl.concat(found).sort("place", "timestamp", descending=[False, True])
+        return ordered.join(placed, on="place", how="left", maintain_order="left").select(
+            "symbol", "moment", "timestamp", "close"
+        )
 
     def _select(self, wanted: _Wanted) -> sa.Select[Any]:
         table = models.bars

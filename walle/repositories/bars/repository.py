@@ -13,9 +13,10 @@ from walle.bars.grid import CoverageGrid
 from walle.bars.policy import IngestPolicy
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.progress import Progress
 from walle.records import Bar
+from walle.repositories.bars.adjusting import AdjustedBars
 from walle.repositories.bars.as_of import AsOf, newest_token
 from walle.repositories.bars.calendars import Calendars
 from walle.repositories.bars.corrections import BarCorrections
@@ -48,6 +49,7 @@ class BarRepository:
         self._calendars = Calendars(database, self._series)
         self._coverage = Coverage(database, self._series, self._calendars)
         self._reader = StoredBars(database, self._series, self._coverage)
+        self._adjusted = AdjustedBars(database, self._reader)
         self._records = SeriesRecords(database)
         self._ingest = BarIngest(database, index, self._records)
         self._corrections = BarCorrections(database, index, self._series)
@@ -247,6 +249,7 @@ class BarRepository:
         columns: Sequence[str] | None = None,
         require_complete: bool = False,
         as_of: AsOf = None,
+        adjust: Adjust | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read bars that opened in ``[start, end)``.
@@ -267,6 +270,11 @@ class BarRepository:
         as_of : datetime, date or str, optional
             What was known at that time (a date or a text without a zone is in UTC), or at a token of :meth:`now`: bars
             and versions that came later are left out. Bars of which it is unknown when they came count always.
+        adjust : {"splits", "all"}, optional
+            Adjust bars that open before the ex-date of a recorded split, or of a split or cash dividend
+            (``store.actions``); :mod:`walle.bars` has the rules. All recorded actions count (those known
+            ``as_of``), also those after ``end``.
+            None: as they are stored.
         session : AsyncSession, optional
             Read what its transaction sees.
 
@@ -282,7 +290,10 @@ class BarRepository:
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         IncompleteBars
             If bars are missing and ``require_complete=True``; its ``.gaps`` lists them.
-        UnknownTimeframe, InputError
+        UnknownTimeframe
+        InputError
+            For a bad argument; with ``adjust="all"``, for a dividend that is not known to be in the currency of the
+            prices, or is not below the close before it.
 
         Warns
         -----
@@ -290,12 +301,19 @@ class BarRepository:
             If some of several symbols have no bar in the range; it names them.
         UnrecordedWarning
             If of some bars it is unknown when they were stored.
+        AdjustmentWarning
+            If adjusted bars are not exact: a bar opens before an ex-date and ends after it, or the stored close before
+            a dividend is missing or older than its last session.
 
         Examples
         --------
         >>> store.bars.read("BTC/USD", "1m", "2025-11-20", "2025-11-21").height
         1440
         """
+        if adjust is not None:
+            return await self._adjusted.read(
+                adjust, symbol, timeframe, start, end, columns, require_complete, as_of, session
+            )
         return await self._reader.read(symbol, timeframe, start, end, columns, require_complete, as_of, session)
 
     async def panel(
@@ -307,6 +325,7 @@ class BarRepository:
         end: Time = None,
         *,
         as_of: AsOf = None,
+        adjust: Adjust | None = None,
         session: AsyncSession | None = None,
     ) -> pl.DataFrame:
         """Read one field of several symbols side by side.
@@ -320,6 +339,8 @@ class BarRepository:
         start, end : datetime, date, str or None
             As in :meth:`read`.
         as_of : datetime, date or str, optional
+            As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
             As in :meth:`read`.
         session : AsyncSession, optional
             Read what its transaction sees.
@@ -336,11 +357,11 @@ class BarRepository:
             If a symbol has no stored bars of the timeframe; it suggests similar names.
         UnknownTimeframe
         InputError
-            For an unknown field, a symbol given twice, or one called timestamp.
+            For an unknown field, a symbol given twice, or one called timestamp; and with ``adjust`` as in :meth:`read`.
 
         Warns
         -----
-        EmptySeriesWarning
+        EmptySeriesWarning, AdjustmentWarning
             As in :meth:`read`.
 
         Examples
@@ -348,10 +369,19 @@ class BarRepository:
         >>> store.bars.panel(["BTC/USD", "ETH/USD"], "1m", "close", "2025-11-20", "2025-11-21").columns
         ['timestamp', 'BTC/USD', 'ETH/USD']
         """
+        if adjust is not None:
+            return await self._adjusted.panel(adjust, symbols, timeframe, field, start, end, as_of, session)
         return await self._reader.panel(symbols, timeframe, field, start, end, as_of, session)
 
     async def scan(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time = None,
+        end: Time = None,
+        *,
+        as_of: AsOf = None,
+        adjust: Adjust | None = None,
     ) -> pl.LazyFrame:
         """Read the same as :meth:`read`, lazily: only the columns and rows that a query needs leave the database.
 
@@ -359,6 +389,8 @@ class BarRepository:
         ----------
         symbol, timeframe, start, end, as_of
             As in :meth:`read`.
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`, by the actions that are recorded at this call.
 
         Returns
         -------
@@ -371,12 +403,19 @@ class BarRepository:
         UnknownSymbol, UnknownTimeframe, InputError
             Immediately, not at the collect.
 
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
+
         Examples
         --------
         >>> lazy = store.bars.scan("ETH/USD", "1m", "2025-11-22", "2025-11-23")
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
+        if adjust is not None:
+            return await self._adjusted.scan(adjust, symbol, timeframe, start, end, as_of)
         return await self._reader.scan(symbol, timeframe, start, end, as_of)
 
     async def count(
@@ -403,20 +442,43 @@ class BarRepository:
         return await self._reader.count(symbol, timeframe, start, end, as_of, session)
 
     async def latest(
-        self, symbol: str, timeframe: str, *, as_of: AsOf = None, session: AsyncSession | None = None
+        self,
+        symbol: str,
+        timeframe: str,
+        *,
+        as_of: AsOf = None,
+        adjust: Adjust | None = None,
+        session: AsyncSession | None = None,
     ) -> Bar:
-        """Return the last bar of a series. For ``as_of`` see :meth:`read`.
+        """Return the last bar of a series.
+
+        Parameters
+        ----------
+        symbol : str
+        timeframe : str
+        adjust : {"splits", "all"}, optional
+            As in :meth:`read`: by actions whose ex-date is after the bar.
+        session : AsyncSession, optional
+            Read what its transaction sees.
 
         Raises
         ------
         UnknownSymbol
             If there is none.
+        UnknownTimeframe, InputError
+
+        Warns
+        -----
+        AdjustmentWarning
+            As in :meth:`read`.
 
         Examples
         --------
         >>> store.bars.latest("BTC/USD", "1m").close
         95256.5
         """
+        if adjust is not None:
+            return await self._adjusted.latest(adjust, symbol, timeframe, as_of, session)
         return await self._reader.latest(symbol, timeframe, as_of, session)
 
     async def series(self, *, session: AsyncSession | None = None) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -12,21 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.calendars import Calendar
 from walle.database import Database
 from walle.frames import DECIMAL, INSTANT
-from walle.instruments import FACTS, facts_of
+from walle.instruments import facts_of
+from walle.repositories.actions.known import known_actions
 from walle.repositories.as_of import recorded_by
-from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.common import IN_LIST
 from walle.repositories.corrections import CASH, uncorrected
+from walle.repositories.instruments.stored import stored_facts
 from walle.repositories.select import expression, read
-from walle.validation import shift
 
 __all__ = ["Beside", "beside", "flows_of_runs", "prices_of_runs"]
 
-_OWN = {name: kind for name, kind in FACTS.items() if name != "from_fees"}
-_STORED = pl.Schema({**_OWN, "valid_from": INSTANT, "aliases": pl.List(pl.String())})
 _FLOWS = pl.Schema(
     {
         "id": pl.String(),
@@ -36,18 +33,6 @@ _FLOWS = pl.Schema(
         "currency": pl.String(),
         "symbol": pl.String(),
         "action_id": pl.String(),
-    }
-)
-_ACTIONS = pl.Schema(
-    {
-        "id": pl.String(),
-        "symbol": pl.String(),
-        "kind": pl.String(),
-        "ex_date": INSTANT,
-        "ratio": DECIMAL,
-        "amount": DECIMAL,
-        "currency": pl.String(),
-        "supersedes": pl.String(),
     }
 )
 
@@ -126,16 +111,12 @@ async def beside(
     known : datetime, optional
         Only what had been recorded by then.
     """
-    table = models.instruments
-    stored = pl.DataFrame(schema=_STORED)
-    if database.has(table):
-        columns = [expression(database, table, name) for name in _STORED]
-        rows = sa.select(*columns).where(*recorded_by(database, table, known)).order_by(table.c.id)
-        stored = await read(database, rows, _STORED, session)
+    stored = await stored_facts(database, session, known)
+    symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
     return Beside(
         await database.in_thread(partial(facts_of, fills, stored)),
         (await flows_of_runs(database, [] if run_id is None else [run_id], session, known)).drop("run_id"),
-        await _actions(database, fills, session, known),
+        await known_actions(database, symbols, known, session),
         stored,
         known,
     )
@@ -172,46 +153,3 @@ async def flows_of_runs(
             few = sa.select(*columns).where(table.c.run_id.in_(ids[at : at + IN_LIST]), *standing)
             found.append(await read(database, few, schema, session))
     return pl.concat(found).sort("time", "id")
-
-
-async def _actions(
-    database: Database, fills: pl.DataFrame, session: AsyncSession | None, known: datetime | None
-) -> pl.DataFrame:
-    table = models.corporate_actions
-    found = pl.DataFrame(schema=_ACTIONS)
-    if database.has(table):
-        columns = [expression(database, table, name) for name in _ACTIONS]
-        symbols = fills["symbol"].drop_nulls().unique().sort().to_list()
-        some: list[sa.ColumnElement[bool]] = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
-        some += recorded_by(database, table, known)
-        found = await read(database, sa.select(*columns).where(*some), _ACTIONS, session)
-    before = dict(found.select("id", "supersedes").drop_nulls().iter_rows())
-    wanted = found.filter(
-        pl.col("symbol").is_in(fills["symbol"].implode()) & ~pl.col("id").is_in(list(before.values()))
-    )
-    earlier = [list(_versions(each, before)) for each in wanted["id"]]
-    wanted = wanted.with_columns(pl.Series("versions", earlier, dtype=pl.List(pl.String())))
-    calendars = await calendars_of(database, wanted["symbol"].unique(), session)
-    return await database.in_thread(partial(_effective, wanted, calendars))
-
-
-def _versions(action_id: str, before: dict[str, str]) -> Iterator[str]:
-    """Return the id of an action and those of what it superseded, the newest first."""
-    seen: set[str] = set()
-    each: str | None = action_id
-    while each is not None and each not in seen:
-        seen.add(each)
-        yield each
-        each = before.get(each)
-
-
-def _effective(actions: pl.DataFrame, calendars: dict[str, Calendar]) -> pl.DataFrame:
-    """Add when each action counts: from 00:00 UTC of its date, or the open of its session if that is earlier."""
-    opens = []
-    for symbol, day in actions.select("symbol", "ex_date").iter_rows():
-        market, opened = calendars.get(symbol), day
-        if market is not None and not market.continuous:
-            sessions = market.sessions(day.date(), shift(day, timedelta(days=1)).date())
-            opened = min(day, sessions["open"][0]) if sessions.height else day
-        opens.append(opened)
-    return actions.with_columns(effective=pl.Series(opens, dtype=INSTANT))
