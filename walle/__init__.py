@@ -103,7 +103,13 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import EmptySeriesWarning
+from walle.notices import (
+    ContradictionWarning,
+    EmptySeriesWarning,
+    MissingCalendarWarning,
+    NewStoreWarning,
+    NoEffectWarning,
+)
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -160,6 +166,7 @@ __all__ = [
     "Consumer",
     "ConsumerBusy",
     "ConsumerFenced",
+    "ContradictionWarning",
     "CorporateAction",
     "CorporateActionRepository",
     "Database",
@@ -193,6 +200,9 @@ __all__ = [
     "InvalidRows",
     "Liquidity",
     "LostUpdate",
+    "MissingCalendarWarning",
+    "NewStoreWarning",
+    "NoEffectWarning",
     "NotAWalleStore",
     "NotFound",
     "OffsetStore",

@@ -8,7 +8,15 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["EmptySeriesWarning", "holding", "warn"]
+__all__ = [
+    "ContradictionWarning",
+    "EmptySeriesWarning",
+    "MissingCalendarWarning",
+    "NewStoreWarning",
+    "NoEffectWarning",
+    "holding",
+    "warn",
+]
 
 _HERE = f"{Path(__file__).parent}{os.sep}"
 _held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("walle_warnings", default=None)
@@ -18,6 +26,30 @@ class EmptySeriesWarning(UserWarning):
     """Some of the symbols that were read together have no bars in the range."""
 
     __module__ = "walle"  # the name under which users import it
+
+
+class ContradictionWarning(UserWarning):
+    """The name of a file says something else than the arguments or the rows, which are followed."""
+
+    __module__ = "walle"
+
+
+class MissingCalendarWarning(UserWarning):
+    """The bars of symbols without a calendar look like those of a market that closes."""
+
+    __module__ = "walle"
+
+
+class NewStoreWarning(UserWarning):
+    """A new store was made beside one with a similar name."""
+
+    __module__ = "walle"
+
+
+class NoEffectWarning(UserWarning):
+    """What a call says applies to nothing that is stored."""
+
+    __module__ = "walle"
 
 
 def warn(message: str, category: type[Warning]) -> None:

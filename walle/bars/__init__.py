@@ -47,6 +47,9 @@ store.close()
   and kept for `store.bars.rejected()`.
 - **Conflicts.** The first version of a bar stays. `store.bars.conflicts()` lists the bars that arrived again with other
   values, with both versions.
+- **No guesses.** Bars that lie as those of a longer timeframe do are refused; say the right `timeframe=`. Where a
+  symbol really trades that rarely, say it twice: in a column `timeframe` and by the argument. A
+  `walle.ContradictionWarning` tells when a file's name says something else than what was stored.
 - **No way back.** Bars are facts and cannot be deleted. Try a doubtful source in a file of its own first.
 
 ## What comes out

@@ -30,9 +30,11 @@ from walle.bars.phase import Phases, Series
 from walle.bars.spans import join_spans, spans_of
 from walle.database import Database
 from walle.errors import FilesRefused, InputError
+from walle.notices import ContradictionWarning, warn
 from walle.progress import Progress
 from walle.reports import FileOutcome
 from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.bars.doubts import columns_of, refuse_sparse
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.write import BarWrites
@@ -57,6 +59,7 @@ class _Intake:
     strict: bool
     progress: Progress
     recorded: bool = True
+    source: object = None
     file: Fingerprint | None = None
     reader: BarReader | None = None
     phases: Phases = field(default_factory=Phases)
@@ -127,6 +130,7 @@ class BarIngest:
             strict=on_invalid == "raise",
             progress=progress or Progress("rows"),
             recorded=is_files(source) or not is_records(source),
+            source=source,
         )
         await self._database.check_writable(session)
         if is_files(source):
@@ -214,6 +218,8 @@ class BarIngest:
         Raises
         ------
         InvalidBars
+        InputError
+            For bars that lie as those of another timeframe do.
         """
         refused = intake.refused
         async for page in pages:
@@ -230,6 +236,25 @@ class BarIngest:
                 yield checked
         if refused.rows:
             raise refused.error(intake.file.path if intake.file else None)
+        if intake.recorded:
+            await self._doubt(intake, session)
+
+    async def _doubt(self, intake: _Intake, session: AsyncSession | None) -> None:
+        """Hold what a whole source says about its bars against the bars.
+
+        Raises
+        ------
+        InputError
+
+        Warns
+        -----
+        ContradictionWarning
+        """
+        reader, path = intake.reader, None if intake.file is None else intake.file.path
+        columns = columns_of(intake.source, intake.reading, reader)
+        await refuse_sparse(self._database, intake.spans, intake.reading, reader, columns, path, session)
+        for contradiction in [] if reader is None else reader.contradictions:
+            warn(f"{path}: {contradiction}.", ContradictionWarning)
 
     async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> Checked:
         first_row, phases = intake.refused.total, intake.phases
