@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import walle
-from walle import errors, generate, models
+from walle import errors, generate, models, notices
 
 PACKAGE = Path(walle.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "_data"))
@@ -59,7 +59,7 @@ def test_a_package_is_there_once_walle_is_imported(name: str) -> None:
 
 
 def test_errors_and_warnings_carry_the_name_by_which_they_are_caught() -> None:
-    for name in [*errors.__all__, "AdjustmentWarning", "EmptySeriesWarning"]:
+    for name in [*errors.__all__, *(name for name in notices.__all__ if name.endswith("Warning"))]:
         kind = getattr(walle, name)
         assert f"{kind.__module__}.{kind.__qualname__}" == f"walle.{name}"
         assert pickle.loads(pickle.dumps(kind)) is kind

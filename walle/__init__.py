@@ -105,7 +105,16 @@ from walle.errors import (
     UpgradeRefused,
     WalleError,
 )
-from walle.notices import AdjustmentWarning, EmptySeriesWarning, UnfinishedBarsWarning, UnrecordedWarning
+from walle.notices import (
+    AdjustmentWarning,
+    ContradictionWarning,
+    EmptySeriesWarning,
+    MissingCalendarWarning,
+    NewStoreWarning,
+    NoEffectWarning,
+    UnfinishedBarsWarning,
+    UnrecordedWarning,
+)
 from walle.records import BacktestResult, Bar, CashFlow, CorporateAction, Fill, Instrument, Order, Owner, Run
 from walle.timeframe import TIMEFRAMES
 
@@ -164,6 +173,7 @@ __all__ = [
     "Consumer",
     "ConsumerBusy",
     "ConsumerFenced",
+    "ContradictionWarning",
     "CorporateAction",
     "CorporateActionRepository",
     "Database",
@@ -197,6 +207,9 @@ __all__ = [
     "InvalidRows",
     "Liquidity",
     "LostUpdate",
+    "MissingCalendarWarning",
+    "NewStoreWarning",
+    "NoEffectWarning",
     "NotAWalleStore",
     "NotFound",
     "OffsetStore",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -60,7 +60,7 @@ def script_location() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
+def prepare(config: DatabaseConfig, *, read_only: bool = False, made: Callable[[], None] | None = None) -> Schema:
     """Raise unless WallE can work with a database; create the schema of a new SQLite file.
 
     Parameters
@@ -68,6 +68,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
     config : DatabaseConfig
     read_only : bool
         Whether to accept any database that WallE or the backend wrote, at any revision.
+    made : callable, optional
+        Called when the schema of a new file was created.
 
     Returns
     -------
@@ -92,6 +94,8 @@ def prepare(config: DatabaseConfig, *, read_only: bool = False) -> Schema:
         dialect.prepare_creation()
         upgrade(config)
         log.info("made a new store: %s", dialect.label)
+        if made is not None:
+            made()
         schema = inspect(config)
     if schema.adoptable and not read_only:
         _refuse_file(dialect, schema.revision)

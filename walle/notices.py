@@ -10,7 +10,11 @@ from pathlib import Path
 
 __all__ = [
     "AdjustmentWarning",
+    "ContradictionWarning",
     "EmptySeriesWarning",
+    "MissingCalendarWarning",
+    "NewStoreWarning",
+    "NoEffectWarning",
     "UnfinishedBarsWarning",
     "UnrecordedWarning",
     "holding",
@@ -33,14 +37,38 @@ class UnfinishedBarsWarning(UserWarning):
     __module__ = "walle"
 
 
+class ContradictionWarning(UserWarning):
+    """The name of a file says something else than the arguments or the rows, which are followed."""
+
+    __module__ = "walle"
+
+
 class UnrecordedWarning(UserWarning):
     """Some rows that were read as of a time do not say when they were recorded, and count at every time."""
 
     __module__ = "walle"
 
 
+class MissingCalendarWarning(UserWarning):
+    """The bars of symbols without a calendar look like those of a market that closes."""
+
+    __module__ = "walle"
+
+
 class AdjustmentWarning(UserWarning):
     """Adjusted bars are not exact: a bar is partly before and partly after an ex-date, or a dividend's close is old."""
+
+    __module__ = "walle"
+
+
+class NewStoreWarning(UserWarning):
+    """A new store was made beside one with a similar name."""
+
+    __module__ = "walle"
+
+
+class NoEffectWarning(UserWarning):
+    """What a call says applies to nothing that is stored."""
 
     __module__ = "walle"
 

@@ -209,9 +209,10 @@ async def test_actions_count_from_when_they_were_recorded(database: Database) ->
         (None, ["s-2"]),
     ):
         assert (await known_actions(database, ["AAPL"], moment))["id"].to_list() == ids
-    reader = AdjustedBars(database, repository._reader)
+    reader, token = AdjustedBars(database, repository._reader), (await repository.now()).partition("@")[0]
     for moment, close in ((first - timedelta(microseconds=1), 100.0), (first, 25.0), (second, 50.0), (None, 50.0)):
-        found = await reader.read("splits", "AAPL", "1d", None, None, None, False, None, moment)
+        known = None if moment is None else f"{token}@{moment.isoformat()}"
+        found = await reader.read("splits", "AAPL", "1d", None, None, None, False, known, None)
         assert found["close"][0] == close
 
 

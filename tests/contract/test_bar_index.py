@@ -197,6 +197,7 @@ async def test_a_full_row_is_left_to_large_writes(
     repository: BarRepository, database: Database, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, sparse = Raw(address), bars(3_000).filter(pl.int_range(3_000) % 3 == 0)
+    sparse = sparse.with_columns(timeframe=pl.lit("1m"))
     monkeypatch.setattr(index, "FULL", 20)
     monkeypatch.setattr(ingest, "FEW", 100)
     for number in range(4):

@@ -51,7 +51,8 @@ async def test_a_calendar_is_remembered_for_a_symbol_until_it_is_forgotten(repos
     await put(repository, "BTC/USD", 3)
     assert (await repository.calendars()).schema == CALENDARS
     await repository.set_calendar("ACME", halves())
-    await repository.set_calendar(["GBP/USD", "EUR/USD", "GBP/USD"], "24/5")  # nothing of them is stored yet
+    with pytest.warns(walle.NoEffectWarning, match="no bars are stored of 'GBP/USD'.*, 'EUR/USD'"):
+        await repository.set_calendar(["GBP/USD", "EUR/USD", "GBP/USD"], "24/5")
     listed = await repository.calendars()
     assert listed.schema == CALENDARS
     assert listed.drop("set_at").rows() == [("ACME", "halves"), ("EUR/USD", "24/5"), ("GBP/USD", "24/5")]
@@ -67,7 +68,8 @@ async def test_a_calendar_is_remembered_for_a_symbol_until_it_is_forgotten(repos
     assert (await repository.gaps("ACME", "1m", calendar="24/7"))["missing"].to_list() == [1, 5]
     await repository.set_calendar("ACME", "24/5")
     assert (await repository.coverage("ACME"))["calendar"].item() == "24/5"
-    await repository.set_calendar(["ACME", "GBP/USD", "never set"], None)
+    with pytest.warns(walle.NoEffectWarning, match="no calendar to remove of 'never set': it is 24/7"):
+        await repository.set_calendar(["ACME", "GBP/USD", "never set"], None)
     assert (await repository.calendars())["symbol"].to_list() == ["EUR/USD"]
     assert (await repository.coverage("ACME"))["calendar"].item() == "24/7"
 
@@ -139,7 +141,8 @@ async def test_a_calendar_joins_the_callers_transaction(database: Database) -> N
     await put(repository, "ACME", 3)
     async with database.session() as session:
         await repository.set_calendar("ACME", "24/5", session=session)
-        await repository.explain_gap("ACME", minute(3), minute(4), "halted", session=session)
+        with pytest.warns(walle.NoEffectWarning, match="no 1m bar of 'ACME' is missing"):  # it is a Saturday
+            await repository.explain_gap("ACME", minute(3), minute(4), "halted", session=session)
         assert (await repository.coverage("ACME", session=session))["calendar"].item() == "24/5"
         assert (await repository.explanations("ACME", session=session)).height == 1
     assert (await repository.calendars()).is_empty()
@@ -150,12 +153,14 @@ async def test_a_gap_is_explained_when_one_explanation_covers_all_of_it(reposito
     await put(repository, "ACME", 3, 7, 8, 9, 15, 16)
     await put(repository, "GLOBEX", 3)
     await repository.explain_gap("ACME", minute(3), minute(4), "a halt", author="ann")
-    await repository.explain_gap("ACME", minute(7), minute(9), "too short")
-    await repository.explain_gap("ACME", minute(8), minute(10), "too late")
+    for start, end, reason in ((7, 9, "too short"), (8, 10, "too late")):
+        with pytest.warns(walle.NoEffectWarning, match=r"covers no gap.* from 2025-03-01T00:07.* to 2025-03-01T00:10"):
+            await repository.explain_gap("ACME", minute(start), minute(end), reason)
     await repository.explain_gap("ACME", minute(14), minute(18), "first said")
     await repository.explain_gap("ACME", minute(15), minute(17), "then corrected", timeframe="1m", author="bob")
     await repository.ingest(bars(2, minutes=60), symbol="ACME", timeframe="1h")
-    await repository.explain_gap("ACME", minute(0), minute(20), "of the hours", timeframe="1h")
+    with pytest.warns(walle.NoEffectWarning, match="no 1h bar of 'ACME' is missing"):
+        await repository.explain_gap("ACME", minute(0), minute(20), "of the hours", timeframe="1h")
     found = await repository.gaps("ACME", "1m")
     assert found.select("start", "missing", "reason", "author").rows() == [
         (minute(3), 1, "a halt", "ann"),

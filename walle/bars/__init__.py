@@ -50,6 +50,9 @@ store.close()
   `reason` stores the other values as a further version.
 - **Unfinished bars.** A bar that has not ended, by the calendar of its symbol, is left out with a warning
   (`report.unfinished`). `unfinished="keep"` stores it as provisional, and the next ingest replaces it.
+- **No guesses.** Bars that lie as those of a longer timeframe do are refused; say the right `timeframe=`. Where a
+  symbol really trades that rarely, say it twice: in a column `timeframe` and by the argument. A
+  `walle.ContradictionWarning` tells when a file's name says something else than what was stored.
 - **No way back.** Bars are facts and cannot be deleted. Try a doubtful source in a file of its own first.
 
 ## Versions, and what was known when

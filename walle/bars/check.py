@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from walle.bars.distances import shorter_timeframe
 from walle.bars.phase import Phases
 from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
@@ -100,6 +101,8 @@ class Refused:
         listed += f"; and {len(counts) - _SHOWN} more reasons" if len(counts) > _SHOWN else ""
         where = "" if path is None else f"{path}: "
         hint = _HINT if counts.keys() & {_STRAY, _EARLY} else ""
+        if (likely := shorter_timeframe(rejected)) is not None:
+            hint = f"Is it another timeframe? They lie mostly {likely} apart: timeframe={likely!r}.\n"
         kept = "them all" if self.rows <= _KEPT else f"the first {_KEPT:,}"
         message = (
             f"{where}{self.rows} of {self.total} rows are not bars, so nothing was written ({listed}).\n{table}\n"

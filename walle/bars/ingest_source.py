@@ -13,6 +13,7 @@ import polars as pl
 
 from walle.bars.check import UNSTORABLE_SYMBOL
 from walle.bars.files import BarReader, Unread, read_bars, read_frame
+from walle.bars.files.columns import named
 from walle.bars.parse import parse_bars, to_polars
 from walle.bars.phase import Series
 from walle.calendars import Calendar
@@ -193,6 +194,10 @@ def _is_ours(frame: pl.DataFrame, reading: BarOptions) -> bool:
     there = {*frame.columns, *(name for name in mapping.values() if name is not None)}
     there |= {name for name in ("symbol", "timeframe") if getattr(reading, name) is not None}
     there |= {"volume"} if "volume" in mapping else set()
+    # what is given is held against a column of another name, too
+    roles = {"symbol", "timeframe"}.difference(frame.columns, mapping.values())
+    if any(name not in mapping for role in roles for name in named(frame.columns, role)):
+        return False
     texts = [name for name in OHLCV if frame.schema.get(name) == pl.String]
     time = frame.schema.get("timestamp", pl.Date())
     return set(BARS) <= there and not texts and (time.is_temporal() or time == pl.Null)

@@ -15,7 +15,8 @@ A `Store` has eight parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `st
 
 ## Opening
 
-- **SQLite.** A path or `sqlite:///research.db`. The file is created when it does not exist.
+- **SQLite.** A path or `sqlite:///research.db`. The file is created when it does not exist, and a line
+  on standard error names it. Beside a store with a similar name, it is a `walle.NewStoreWarning`.
 - **PostgreSQL.** `postgresql://user:password@host/name`, after `pip install "walle[postgres]"`.
 - **In memory.** Without any address WallE runs in memory and `store.durable` is False. Events follow the same rules and
   disappear with the process. Everything else, restart recovery included, raises `walle.PersistenceUnavailable`, which
@@ -33,7 +34,7 @@ A `Store` has eight parts: `store.bars` (`Bars`), `store.orders` (`Orders`), `st
 | `WALLE_DATABASE_POOL_OVERFLOW` | further connections that may be opened for a moment, 0 to 1000 |
 | `WALLE_DATABASE_ECHO` | log every statement |
 | `WALLE_DATABASE_TRANSACTION_POOLER` | a transaction pooler that WallE does not notice stands in between |
-| `WALLE_PROGRESS` | 1 or 0: whether slow calls show a progress bar |
+| `WALLE_PROGRESS` | 1 or 0: whether slow calls show a progress bar, and new stores a line |
 
 A call that takes longer than a second shows a progress bar in a terminal or a notebook. `progress=False` turns it off
 for a call or, in `connect`, for a store.

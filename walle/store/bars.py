@@ -115,7 +115,8 @@ class Bars(Part[BarRepository]):
         InputError
             For a source that cannot be read as bars; if a symbol has another calendar than ``calendar``; if no bar
             opens with a session and one stands at the close of each (``stamp="close"`` says so); if two bars would get
-            one opening time or date.
+            one opening time or date; or if the bars lie as those of a longer timeframe do (where a series is as sparse
+            as that, a column ``timeframe`` and the argument together say so).
         UnknownCalendar
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
@@ -126,6 +127,8 @@ class Bars(Part[BarRepository]):
 
         Warns
         -----
+        ContradictionWarning
+            If the name of a file says another symbol, timeframe or time than its rows or the arguments, which count.
         UnfinishedBarsWarning
             If bars were left out because they have not ended.
 
@@ -649,10 +652,16 @@ class Bars(Part[BarRepository]):
         ConfigurationError
             For an exchange, if the extra ``calendars`` is not installed.
 
+        Warns
+        -----
+        NoEffectWarning
+            If no bars of a symbol are stored beside those of others (it suggests similar names), or if a calendar is
+            removed that was never set.
+
         Examples
         --------
-        >>> store.bars.set_calendar("EUR/USD", "24/5")
-        >>> store.bars.calendars().filter(symbol="EUR/USD")["calendar"].item()
+        >>> store.bars.set_calendar("ETH/USD", "24/5")
+        >>> store.bars.calendars().filter(symbol="ETH/USD")["calendar"].item()
         '24/5'
         """
         self._call("set_calendar", lambda core: core.set_calendar(symbol, calendar))
@@ -706,6 +715,11 @@ class Bars(Part[BarRepository]):
         InputError
             For an empty or open range, or a reason or author that is empty or too long.
         UnknownTimeframe
+
+        Warns
+        -----
+        NoEffectWarning
+            If no bar that the calendar expects is missing in the range, or if every gap in it reaches beyond it.
 
         Examples
         --------

@@ -32,6 +32,7 @@ from walle.store.events import Events
 from walle.store.fills import Fills
 from walle.store.html import html_of
 from walle.store.instruments import Instruments
+from walle.store.new_store import tell_new_store
 from walle.store.orders import Orders
 from walle.store.portal import Portal
 from walle.store.runs import Runs
@@ -55,7 +56,7 @@ def connect(
     Parameters
     ----------
     target : str, pathlib.Path, URL or None
-        A path of a SQLite file (made when absent), or a URL: ``sqlite:///research.db``,
+        A path of a SQLite file (made when absent, which is told), or a URL: ``sqlite:///research.db``,
         ``postgresql://user:password@host/name``. None: ``WALLE_DATABASE_URL``; without that, a store in memory that is
         not durable: events work, and everything else raises ``PersistenceUnavailable``.
     read_only : bool
@@ -63,8 +64,8 @@ def connect(
     pool_size, pool_overflow, echo, transaction_pooler
         See :class:`walle.DatabaseConfig`; ``WALLE_DATABASE_POOL_SIZE`` and so on by default.
     progress : bool, optional
-        Show a bar when a call takes longer than a second. None: as ``WALLE_PROGRESS`` (1 or 0) says, else in a terminal
-        or a notebook.
+        Show a bar when a call takes longer than a second, and a line on standard error when a new store was made. None:
+        as ``WALLE_PROGRESS`` (1 or 0) says, else the line, and bars in a terminal or a notebook.
 
     Returns
     -------
@@ -79,6 +80,11 @@ def connect(
         When the tables are not the ones that this WallE works with; nothing is migrated behind your back.
     DatabaseUnavailable, AuthenticationFailed, ReadOnly
         When the database cannot be opened.
+
+    Warns
+    -----
+    NewStoreWarning
+        When a new store was made beside one with a similar name.
 
     Examples
     --------
@@ -95,7 +101,8 @@ def connect(
     )
     if config.url is None:
         return Store(None, progress=progress)
-    schema = migrate.prepare(config, read_only=read_only)
+    path = config.address.database
+    schema = migrate.prepare(config, read_only=read_only, made=lambda: tell_new_store(Path(str(path)), shown=progress))
     columns = None if schema.revision == HEAD else schema.columns
     database = Database(config, read_only=read_only, columns=columns)
     database.dialect.verify()  # from here on it is that file, also before the first use

@@ -10,7 +10,7 @@ from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BARS
 
-__all__ = ["Roles", "assign"]
+__all__ = ["Roles", "assign", "named"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "timestamp": (
@@ -127,6 +127,11 @@ def assign(
         utc=any({"utc", "gmt"} & set(_normal(name).split("_")) for name in time),
         ignored=tuple(name for name in names if name not in used),
     )
+
+
+def named(names: Sequence[str], role: str) -> list[str]:
+    """Return the columns whose name says that they have a role, such as ``ticker`` for the symbol."""
+    return [name for name in names if _normal(name) in _WORDS[role]]
 
 
 def _chosen(found: Mapping[str, Sequence[str]], *, without_volume: bool) -> dict[str, str]:

@@ -11,6 +11,7 @@ from walle.bars.files.infer_timeframe import Grid, infer_timeframe
 from walle.bars.files.layout import Unread
 from walle.bars.files.names import NameFacts, timeframe_of
 from walle.bars.files.numbers import read_fixed, read_numbers
+from walle.bars.files.said import contradictions_of
 from walle.bars.files.times import TimeReader, Times
 from walle.bars.parse import parse_bars
 from walle.enums import OHLCV
@@ -61,6 +62,7 @@ class Converter:
     rows: int = field(init=False, default=0)
     unread: list[Unread] = field(init=False, default_factory=list)
     unread_cells: int = field(init=False, default=0)
+    contradictions: list[str] = field(init=False, default_factory=list)
     time: TimeReader = field(init=False)
     _grid: Grid | None = field(init=False, default=None)
     _fixed: bool | None = field(init=False, default=None)
@@ -100,6 +102,10 @@ class Converter:
         bars = parse_bars(frame, timezone=self.wanted.timezone if naive else None)
         if self._grid is not None:
             self._grid.check(bars, offset)
+        if not offset:
+            self.contradictions = contradictions_of(
+                self.facts, self.symbol, self.timeframe, bars["symbol"], bars["timestamp"]
+            )
         self.rows += batch.height
         return bars
 

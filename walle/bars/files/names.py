@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from walle.timeframe import TIMEFRAMES
 
@@ -12,8 +13,12 @@ __all__ = ["NameFacts", "name_facts", "timeframe_of"]
 _FREQTRADE = re.compile(
     r"(?P<pair>[A-Za-z0-9.\-]+_[A-Za-z0-9]+(?:_[A-Za-z0-9]+)?)-(?P<timeframe>\d+[A-Za-z]+)(?:-(?P<kind>[A-Za-z_]+))?"
 )
-_BINANCE = re.compile(r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<timeframe>\d+[a-zA-Z]+)-\d{4}(?:-\d\d){0,2}")
+_BINANCE = re.compile(
+    r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<timeframe>\d+[a-zA-Z]+)-(?P<period>\d{4}(?:-\d\d){0,2})"
+)
 _PLAIN = re.compile(r"(?P<symbol>[A-Z0-9.]+)-(?P<timeframe>\d+[a-zA-Z]+)")
+# a timeframe at the end of any other name: aapl_1m, prices 5min
+_HINT = re.compile(r"(?:.*[_\-. ])?(?P<timeframe>\d{1,3}(?:s|sec|m|min|h|hour|d|day|w))", re.I)
 # freqtrade itself restores a pair from a file name by this rule: the first _ is a slash, the next one a colon
 _FREQTRADE_BASE = re.compile(r"^([A-Za-z\d]{1,10}|[A-Za-z\-]{1,6})_")
 _TIMEFRAME = re.compile(r"(\d*)\s*([A-Za-z]+)")
@@ -39,12 +44,18 @@ class NameFacts:
     kind : str or None
         What the file holds instead of traded prices: freqtrade's ``mark``, ``index``, ``funding_rate``. The name of
         such a file gives no symbol, because under that of the pair its values would pass for traded prices.
+    period : tuple of two datetimes, or None
+        The half-open span of the year, month or day in the name.
+    hint : str or None
+        A timeframe at the end of a name of no known scheme. It decides nothing.
     """
 
     symbol: str | None = None
     timeframe: str | None = None
     scheme: str | None = None
     kind: str | None = None
+    period: tuple[datetime, datetime] | None = None
+    hint: str | None = None
 
 
 def name_facts(stem: str) -> NameFacts:
@@ -57,7 +68,7 @@ def name_facts(stem: str) -> NameFacts:
     """
     found = _BINANCE.fullmatch(stem)
     if found and (timeframe := timeframe_of(found["timeframe"])):
-        return NameFacts(found["symbol"], timeframe, "binance")
+        return NameFacts(found["symbol"], timeframe, "binance", period=_period(found["period"]))
     found = _FREQTRADE.fullmatch(stem)
     if found and (timeframe := timeframe_of(found["timeframe"])):
         if found["kind"] not in (None, "futures", "spot"):
@@ -67,7 +78,18 @@ def name_facts(stem: str) -> NameFacts:
     found = _PLAIN.fullmatch(stem)
     if found and (timeframe := timeframe_of(found["timeframe"])):
         return NameFacts(found["symbol"], timeframe, "plain")
-    return NameFacts()
+    found = _HINT.fullmatch(stem)
+    return NameFacts(hint=timeframe_of(found["timeframe"]) if found else None)
+
+
+def _period(text: str) -> tuple[datetime, datetime] | None:
+    """Return the span of 2024, 2024-01 or 2024-01-31; None where there is no such day."""
+    try:
+        first = datetime.strptime(text, "%Y-%m-%d"[: 3 * text.count("-") + 2]).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    days = (366, 31, 1)[text.count("-")]
+    return first, first + timedelta(days=days)
 
 
 def timeframe_of(text: str) -> str | None:

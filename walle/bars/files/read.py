@@ -19,6 +19,7 @@ from walle.bars.files.guard import naming
 from walle.bars.files.jsons import JsonSource
 from walle.bars.files.layout import Layout, Unread
 from walle.bars.files.names import NameFacts, name_facts
+from walle.bars.files.said import one_of_names
 from walle.bars.files.sniff import MAXIMUM_BYTES, Opened, open_file
 from walle.bars.files.sources import PRICE_WORDS, FrameSource, Source, WideSource, grouped
 from walle.bars.parse import to_polars
@@ -53,6 +54,8 @@ class BarReader(Iterator[pl.DataFrame]):
     unread : list of Unread
         Cells whose text is not a time or number; the first 1,000 of ``unread_cells``.
     unread_cells : int
+    contradictions : list of str
+        What the name of the file says otherwise than the rows are read: a sentence each.
     """
 
     def __init__(
@@ -137,6 +140,11 @@ class BarReader(Iterator[pl.DataFrame]):
         """The number of cells so far that could not be read."""
         return self._converter.unread_cells
 
+    @property
+    def contradictions(self) -> list[str]:
+        """What the name of the file says otherwise than the rows are read."""
+        return self._converter.contradictions
+
     def close(self) -> None:
         """Stop reading and remove the unpacked file; a second call has no effect."""
         self._ahead, self._batches, self._slices = None, iter(()), iter(())
@@ -211,7 +219,7 @@ def read_bars(
         opened = open_file(file, maximum_bytes)
         try:
             source = _source(opened)
-            facts = next((known for known in map(name_facts, opened.stems) if known.scheme is not None), NameFacts())
+            facts = one_of_names([*map(name_facts, opened.stems)])
             if facts.scheme == "freqtrade" and source.hint != "yfinance":
                 source.hint = "freqtrade"
             roles = _roles(source, wanted, facts, columns)

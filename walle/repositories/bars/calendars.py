@@ -16,10 +16,12 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database, Writer
 from walle.errors import InputError
 from walle.frames import CALENDARS, EXPLANATIONS
+from walle.repositories.bars.effects import gaps_around, warn_unexplaining, warn_unknown, warn_unset
 from walle.repositories.bars.series import StoredSeries, symbol_list
 from walle.repositories.common import IN_LIST, Time, check_name, one_of
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, read
+from walle.timeframe import TIMEFRAMES
 from walle.types import utc_now
 from walle.validation import check_text, parse_range
 
@@ -48,6 +50,10 @@ class Calendars:
         symbols = [check_text(name, "symbol", maximum=128) for name in dict.fromkeys(symbol_list(symbol))]
         market = None if calendar is None else await self._database.in_thread(partial(storable_calendar, calendar))
         table = models.symbol_calendars
+        if market is None:
+            warn_unset(symbols, set((await self.list(session))["symbol"]))
+        else:
+            warn_unknown(symbols, set((await self._series.list(session))["symbol"]))
         async with self._database.write(session) as writer:
             if market is None:
                 gone = sa.delete(table).where(table.c.symbol == sa.bindparam("name"))
@@ -96,9 +102,19 @@ class Calendars:
             "reason": check_text(reason, "reason", maximum=2_000),
             "author": check_text(whoami() if author is None else author, "author", maximum=200),
         }
-        await self._series.choose(check_name(symbol, "symbol"), timeframe, session)
+        series = await self._series.choose(check_name(symbol, "symbol"), timeframe, session)
         async with self._database.write(session) as writer:
             await writer.execute(sa.insert(models.explained_gaps), {"symbol": symbol, "timeframe": timeframe, **values})
+        market = (await calendars_of(self._database, [symbol], session))[symbol]
+        found = []
+        for period in series["timeframe"]:
+            if period in TIMEFRAMES:
+                times = await self._series.times(symbol, period, None, None, session)
+                gaps, whole = await self._database.in_thread(partial(gaps_around, times, period, market, first, last))
+                if whole.height:
+                    return
+                found.append((period, gaps))
+        warn_unexplaining(symbol, first, last, found)
 
     async def explained_gaps(self, symbol: str | Sequence[str] | None, session: AsyncSession | None) -> pl.DataFrame:
         """Return the explanations with their ids; of those with the same start, the latest comes last."""

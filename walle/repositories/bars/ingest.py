@@ -36,11 +36,12 @@ from walle.bars.versions import KEY
 from walle.calendars import Calendar
 from walle.database import Database, Writer
 from walle.errors import FilesRefused, InputError, UnfinishedBars
-from walle.notices import UnfinishedBarsWarning, warn
+from walle.notices import ContradictionWarning, UnfinishedBarsWarning, warn
 from walle.progress import Progress
 from walle.reports import FileOutcome
 from walle.repositories.bars.as_of import database_clock
 from walle.repositories.bars.calendars import keep_calendar, storable_calendar
+from walle.repositories.bars.doubts import columns_of, refuse_sparse
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.openings import Openings
 from walle.repositories.bars.provenance import SeriesRecords
@@ -68,6 +69,7 @@ class _Intake:
     provider: str | None
     progress: Progress
     source: str = "frame"
+    given: object = None
     file: Fingerprint | None = None
     reader: BarReader | None = None
     phases: Phases = field(default_factory=Phases)
@@ -76,6 +78,7 @@ class _Intake:
     unrecorded: set[Series] = field(default_factory=set)
     refused: Refused = field(default_factory=Refused)
     rejected: list[pl.DataFrame] = field(default_factory=list)
+    spans: list[pl.DataFrame] = field(default_factory=list)
     unfinished: int = 0
     clock: datetime | None = None
 
@@ -152,6 +155,7 @@ class BarIngest:
             provider=provider,
             progress=progress or Progress("rows"),
             source="file" if is_files(source) else "records" if is_records(source) else "frame",
+            given=source,
         )
         await self._database.check_writable(session)
         if is_files(source):
@@ -264,6 +268,8 @@ class BarIngest:
         Raises
         ------
         InvalidBars
+        InputError
+            For bars that lie as those of another timeframe do.
         """
         refused = intake.refused
         async for page in pages:
@@ -280,6 +286,25 @@ class BarIngest:
                 yield part
         if refused.rows:
             raise refused.error(intake.file.path if intake.file else None)
+        if intake.source != "records":
+            await self._doubt(intake, session)
+
+    async def _doubt(self, intake: _Intake, session: AsyncSession | None) -> None:
+        """Hold what a whole source says about its bars against the bars.
+
+        Raises
+        ------
+        InputError
+
+        Warns
+        -----
+        ContradictionWarning
+        """
+        reader, path = intake.reader, None if intake.file is None else intake.file.path
+        columns = columns_of(intake.given, intake.reading, reader)
+        await refuse_sparse(self._database, intake.spans, intake.reading, reader, columns, path, session)
+        for contradiction in [] if reader is None else reader.contradictions:
+            warn(f"{path}: {contradiction}.", ContradictionWarning)
 
     async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> tuple[Checked, Part]:
         first_row, phases = intake.refused.total, intake.phases
@@ -301,6 +326,7 @@ class BarIngest:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         part = await self._finished(Part(bars=checked.bars, repeats=checked.repeats, spans=spans), intake, session)
         intake.series |= set(part.spans.select("symbol", "timeframe").iter_rows())
+        intake.spans.append(part.spans)
         return checked, part
 
     async def _finished(self, part: Part, intake: _Intake, session: AsyncSession | None) -> Part:

@@ -143,7 +143,8 @@ class BarRepository:
         InputError
             For a source that cannot be read as bars; if a symbol has another calendar than ``calendar``; if no bar
             opens with a session and one stands at the close of each (``stamp="close"`` says so); if two bars would get
-            one opening time or date.
+            one opening time or date; or if the bars lie as those of a longer timeframe do (where a series is as sparse
+            as that, a column ``timeframe`` and the argument together say so).
         UnknownCalendar
         InvalidBars
             If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
@@ -154,6 +155,8 @@ class BarRepository:
 
         Warns
         -----
+        ContradictionWarning
+            If the name of a file says another symbol, timeframe or time than its rows or the arguments, which count.
         UnfinishedBarsWarning
             If bars were left out because they have not ended.
 
@@ -720,10 +723,16 @@ class BarRepository:
         ConfigurationError
             For an exchange, if the extra ``calendars`` is not installed.
 
+        Warns
+        -----
+        NoEffectWarning
+            If no bars of a symbol are stored beside those of others (it suggests similar names), or if a calendar is
+            removed that was never set.
+
         Examples
         --------
-        >>> store.bars.set_calendar("EUR/USD", "24/5")
-        >>> store.bars.calendars().filter(symbol="EUR/USD")["calendar"].item()
+        >>> store.bars.set_calendar("ETH/USD", "24/5")
+        >>> store.bars.calendars().filter(symbol="ETH/USD")["calendar"].item()
         '24/5'
         """
         await self._calendars.set(symbol, calendar, session)
@@ -785,6 +794,11 @@ class BarRepository:
         InputError
             For an empty or open range, or a reason or author that is empty or too long.
         UnknownTimeframe
+
+        Warns
+        -----
+        NoEffectWarning
+            If no bar that the calendar expects is missing in the range, or if every gap in it reaches beyond it.
 
         Examples
         --------

@@ -1,0 +1,102 @@
+"""What a source says about its bars, held against the bars themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from walle import models
+from walle.bars.distances import Contradiction, contradictions, is_expected
+from walle.bars.files import BarReader
+from walle.bars.ingest_source import BarOptions
+from walle.bars.spans import join_spans, spans_of
+from walle.database import Database
+from walle.errors import InputError
+from walle.frames import BARS
+from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.select import expression, read
+
+__all__ = ["columns_of", "refuse_sparse"]
+
+_LOOK_AT = 10_000
+"""Stored bars of a series that are looked at."""
+_TIME = pl.Schema({"timestamp": BARS["timestamp"]})
+
+
+def columns_of(source: object, reading: BarOptions, reader: BarReader | None) -> set[str]:
+    """Return which of our columns a source has: as its layout was recognised, else by their names."""
+    if reader is not None:
+        return set(reader.layout.columns.values())
+    if isinstance(source, pl.LazyFrame):
+        source = source.collect_schema().to_frame()
+    named = getattr(source, "column_names", None)
+    names = {str(name) for name in (getattr(source, "columns", ()) if named is None else named)}
+    return names | {name for name in (reading.columns or {}).values() if name is not None}
+
+
+async def refuse_sparse(
+    database: Database,
+    spans: Sequence[pl.DataFrame],
+    reading: BarOptions,
+    reader: BarReader | None,
+    columns: Iterable[str],
+    path: Path | None,
+    session: AsyncSession | None,
+) -> None:
+    """Raise if the bars of a source lie as those of a longer timeframe than the one that was given.
+
+    What is stored, or the sessions of the market, may prove that the series is as sparse as that.
+
+    Raises
+    ------
+    InputError
+    """
+    if not spans or (reading.timeframe is not None and "timeframe" in columns):
+        return  # who says it in both places means it
+    joined = await database.in_thread(lambda: join_spans(pl.concat(spans)))
+    found = await database.in_thread(lambda: contradictions(joined))
+    if not found:
+        return
+    markets = await calendars_of(database, [one.symbol for one in found], session)
+    doubtful = []
+    for one in found:
+        mine = joined.filter(pl.col("symbol") == one.symbol, pl.col("timeframe") == one.timeframe)
+        if is_expected(mine, one.timeframe, markets[one.symbol]):
+            continue
+        stored = spans_of(await _stored(database, one, session))
+        if stored.is_empty() or contradictions(join_spans(pl.concat([mine, stored]))):
+            doubtful.append(one)
+    if doubtful:
+        raise InputError(("" if path is None else f"{path}: ") + _doubt(doubtful, reading, reader))
+
+
+async def _stored(database: Database, series: Contradiction, session: AsyncSession | None) -> pl.DataFrame:
+    """Return the last stored opening times of a series: symbol, timeframe, timestamp."""
+    table = models.bars
+    times = pl.DataFrame(schema=_TIME)
+    if database.has(table):
+        wanted = sa.select(expression(database, table, "timestamp")).where(
+            table.c.symbol == series.symbol, table.c.timeframe == series.timeframe
+        )
+        times = await read(database, wanted.order_by(table.c.timestamp.desc()).limit(_LOOK_AT), _TIME, session)
+    named = {"symbol": series.symbol, "timeframe": series.timeframe}
+    return times.select(*(pl.lit(value).alias(name) for name, value in named.items()), "timestamp")
+
+
+def _doubt(found: Sequence[Contradiction], reading: BarOptions, reader: BarReader | None) -> str:
+    one, given = found[0], found[0].timeframe
+    who, mend = f"the column timeframe says {given!r}", f"If they are bars of {one.likely}, write that in the column"
+    if reading.timeframe is not None:
+        who, mend = f"timeframe={given!r} was given", f"Say timeframe={one.likely!r}"
+    elif reader is not None and reader.layout.timeframe_from == "name":
+        who, mend = f"the file name says {given!r}", f"Say timeframe={one.likely!r}"
+    more = f" (and those of {len(found) - 1:,} more series likewise)" if len(found) > 1 else ""
+    return (
+        f"{who}, but the bars of {one.symbol!r} lie {one.likely} apart: {one.usual:,} of {one.distances:,} distances, "
+        f"and hardly any is {given}{more}. Nothing was written. {mend}. If there really are so few bars of {given}, "
+        f"say so in both places: a column timeframe with {given!r}, and timeframe={given!r}."
+    )
