@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from walle.bars.coverage import find_gaps, short_first_phase, summarise, unexpected
 from walle.bars.labels import dated
-from walle.bars.stamps import check_stamp, opening_times, stamps_ends
+from walle.bars.stamps import check_stamp, opening_times, restamped, stamps_ends, unusual
 from walle.bars.transform import resample
 from walle.calendars import calendar, from_sessions
 from walle.errors import InputError
@@ -303,3 +303,19 @@ def test_days_are_made_of_hours_on_the_clock() -> None:
     assert days.select("bars", "expected", "is_complete").rows() == [(4, 7, False), (4, 7, False)]
     with pytest.raises(InputError, match="expects no bar"):
         resample(frame, "2h", timeframe="1h", calendar="XNYS")
+
+
+@pytest.mark.parametrize("name", ["24/7", "24/5", "XNYS"])
+def test_the_ends_of_time_are_no_obstacle(name: str) -> None:
+    ends = ["0001-01-01 00:00", "9999-12-31 23:59"]
+    bars = pl.DataFrame({"symbol": "A", "timestamp": instants(ends)}).with_columns(timeframe=pl.lit("1h"))
+    far = bars.with_columns(pl.col("timestamp").dt.offset_by("2000y"))
+    for timeframe in ("1m", "1h", "1d", "1w", "1M"):
+        for frame in (bars, far, pl.concat([bars, far])):
+            given = frame.with_columns(timeframe=pl.lit(timeframe))
+            kept = restamped(given, "open", {"A": calendar(name)}, {})
+            if timeframe == "1h" or (name != "24/5" and timeframe == "1d"):  # there it was a Friday after 17:00
+                assert kept["timestamp"].to_physical().to_list() == given["timestamp"].to_physical().to_list()
+            assert unusual(given, "close") == {"A"}
+    late = instants(["9999-12-31 23:59"])
+    assert opening_times(late, "1h", calendar(name)).to_list() == [at("9999-12-31 22:59")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -47,13 +47,16 @@ def unusual(bars: pl.DataFrame, stamp: BarStamp) -> set[str]:
         symbol, timeframe, timestamp (UTC).
     stamp : {"open", "close"}
     """
+    if stamp == "close" or bars.is_empty():
+        return set(bars["symbol"].unique().drop_nulls())
     timeframe, time = pl.col("timeframe"), pl.col("timestamp")
+    one = _one_series(bars)
+    if one is not None and not is_calendar(one[1]):
+        return {one[0]} if bars.height > 1 else set()  # one bar stands not at both ends of a session
     longer = timeframe.is_in([name for name in bars["timeframe"].unique().drop_nulls().to_list() if is_calendar(name)])
     plain = (time.dt.truncate("1d") == time) & ((timeframe != "1w") | (time.dt.weekday() == 1))
     plain &= (timeframe != "1M") | (time.dt.day() == 1)
-    # bars at the open and at the close of a session are not one and the same
-    several = (pl.len() > 1).over(_SERIES) if bars.height > 1 else pl.lit(False)
-    asked = pl.lit(stamp == "close") | pl.when(longer).then(~plain).otherwise(several)
+    asked = pl.when(longer).then(~plain).otherwise(pl.lit(bars.height > 1))
     return set(bars.filter(asked.fill_null(False))["symbol"].unique().drop_nulls())
 
 
@@ -80,18 +83,15 @@ def restamped(
         if the stamps of ``stamp="open"`` are ends.
     """
     column = bars["timestamp"]
-    for (symbol, timeframe), rows in bars.with_row_index("place").group_by(_SERIES, maintain_order=True):
-        market = markets.get(str(symbol))
-        if market is None or timeframe is None:
-            continue
-        times, name = rows["timestamp"], str(timeframe)
+    for (symbol, timeframe), rows in _each_series(bars, markets, stamp):
+        market, name, times = markets[symbol], timeframe, rows["timestamp"]
         if stamp == "close":
             times = _whole_seconds(times)
         try:
             if is_calendar(name):
-                opens = dated(times, name, market, stamp, weeks.get((str(symbol), name)))
+                opens = dated(times, name, market, stamp, weeks.get((symbol, name)))
             elif stamp == "close":
-                opens = opening_times(times, name, market, weeks.get((str(symbol), name)))
+                opens = opening_times(times, name, market, weeks.get((symbol, name)))
             else:
                 _refuse_ends(times, name, market)
                 continue
@@ -99,6 +99,34 @@ def restamped(
             raise InputError(f"{symbol} {timeframe}: {error}") from error
         column = column.scatter(rows["place"], opens)
     return bars.with_columns(column.alias("timestamp"))
+
+
+def _one_series(bars: pl.DataFrame) -> tuple[str, str] | None:
+    """Return the only series of bars; most sources have one."""
+    symbol, timeframe = bars["symbol"][0], bars["timeframe"][0]
+    if symbol is None or timeframe is None:
+        return None
+    same = (bars["symbol"] == symbol).all() and (bars["timeframe"] == timeframe).all()
+    return (str(symbol), str(timeframe)) if same else None
+
+
+def _each_series(
+    bars: pl.DataFrame, markets: Mapping[str, Calendar], stamp: BarStamp
+) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
+    """Yield place and timestamp of the bars of each series that has a market, as far as Python knows their years."""
+    one = _one_series(bars)
+    always = [name for name, market in markets.items() if market.name == "24/7"]
+    if one is not None and stamp == "open" and one[0] in always and not is_calendar(one[1]):
+        return  # no session opens or closes
+    known = pl.col("timestamp").dt.year().is_between(1, 9999)
+    placed = bars.select(*_SERIES, "timestamp").with_row_index("place").filter(known)
+    if one is not None:
+        if one[0] in markets and placed.height:
+            yield one, placed
+        return
+    named = placed.filter(pl.col("symbol").is_in(list(markets)) & pl.col("timeframe").is_not_null())
+    for (symbol, timeframe), rows in named.group_by(_SERIES, maintain_order=True):
+        yield (str(symbol), str(timeframe)), rows
 
 
 def opening_times(times: pl.Series, timeframe: str, market: Calendar, phase: int | None = None) -> pl.Series:
@@ -176,7 +204,9 @@ def stamps_ends(times: pl.Series, timeframe: str, market: Calendar) -> bool:
     whole = sessions.filter((pl.col("open") >= lo) & (pl.col("close") <= hi))
     if whole.is_empty():
         return False
-    given = times.drop_nulls().to_physical().unique().sort()
+    given = times.drop_nulls().to_physical()
+    if not (given.diff().drop_nulls() > 0).all():
+        given = given.unique().sort()
     at_open = given.search_sorted(whole["open"], "right") > given.search_sorted(whole["open"] - step, "right")
     return not at_open.any() and bool(whole["close"].is_in(given.implode()).all())
 
@@ -221,14 +251,14 @@ def _before_weekends(given: pl.Series, plain: pl.Series, step: timedelta, market
 
 
 def _on_grid(given: pl.Series, plain: pl.Series, timeframe: str, market: Calendar, phase: int) -> pl.Series:
-    lo, hi = plain[0] - timedelta(days=1), given[-1] + timedelta(days=1)
     short = timedelta(microseconds=phase)
     try:
+        lo, hi = plain[0] - timedelta(days=1), given[-1] + timedelta(days=1)
         grids = [
             market.slots(timeframe, lo, hi),
             market.slots(timeframe, lo, hi, phase=short, short_first=True),
         ]
-    except InputError:  # beyond the calendar's bounds, no session cuts a bar short
+    except (InputError, OverflowError):  # beyond the bounds of a calendar or of all, no session cuts a bar short
         return plain
     found = [_fitted(given, plain, slots, timeframe, market) for slots in grids]
     fits = max(found, key=lambda pair: int(pair[1].sum()))

@@ -311,7 +311,7 @@ class BarIngest:
         found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
-        page = await intake.openings.of(page, phases, session)
+        page = await intake.openings.of(page, intake.seen, phases, session)
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)

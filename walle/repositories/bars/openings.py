@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars.ingest_source import BarOptions
-from walle.bars.phase import Phases
+from walle.bars.phase import Phases, Series
 from walle.bars.stamps import restamped, unusual
 from walle.calendars import Calendar
 from walle.database import Database
@@ -38,8 +39,12 @@ class Openings:
             self._markets |= {symbol: market for symbol, market in named.items() if market is not None}
         return {symbol: self._markets[symbol] for symbol in symbols}
 
-    async def of(self, bars: pl.DataFrame, phases: Phases, session: AsyncSession | None) -> pl.DataFrame:
+    async def of(
+        self, bars: pl.DataFrame, series: Collection[Series], phases: Phases, session: AsyncSession | None
+    ) -> pl.DataFrame:
         """Return bars (columns of ``BARS``) with the times at which they open, or their dates.
+
+        Rows of other series than ``series``, which no store can hold, stay as they are.
 
         Raises
         ------
@@ -48,6 +53,7 @@ class Openings:
         """
         stamp = self._reading.stamp
         symbols = await self._database.in_thread(partial(unusual, bars, stamp))
+        symbols &= {symbol for symbol, _ in series}
         if not symbols:
             return bars
         markets = await self.markets(symbols, session)
