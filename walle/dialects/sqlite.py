@@ -360,6 +360,9 @@ class SQLiteDialect(Dialect):
     async def hold(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Nothing to do: BEGIN IMMEDIATE already holds off other writers."""
 
+    async def hold_series(self, connection: AsyncConnection, series: Mapping[tuple[str, str], bool]) -> None:
+        """Nothing to do, likewise."""
+
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the marker that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql(sqlite_guards.BEGIN_INDEXING)

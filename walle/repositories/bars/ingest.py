@@ -32,9 +32,11 @@ from walle.database import Database
 from walle.errors import FilesRefused, InputError
 from walle.progress import Progress
 from walle.reports import FileOutcome
-from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.neighbours import Neighbours, learn_markets
 from walle.repositories.bars.provenance import SeriesRecords
+from walle.repositories.bars.providers import Providers
+from walle.repositories.bars.rescaling import refuse_rescaled
 from walle.repositories.bars.write import BarWrites
 from walle.validation import check_text
 
@@ -56,6 +58,7 @@ class _Intake:
     provider: str | None
     strict: bool
     progress: Progress
+    neighbours: Neighbours
     recorded: bool = True
     file: Fingerprint | None = None
     reader: BarReader | None = None
@@ -75,6 +78,11 @@ class _Intake:
     def only(self) -> Series | tuple[None, None]:
         """The one series of the source."""
         return next(iter(self.series)) if len(self.series) == 1 else (None, None)
+
+    @property
+    def path(self) -> Path | None:
+        """Its file, if it is one."""
+        return None if self.file is None else self.file.path
 
     def record(self, report: IngestReport) -> dict[str, Any]:
         """Return the row of ``ingests``."""
@@ -99,10 +107,11 @@ class BarIngest:
     database : Database
     index : BarIndex
     records : SeriesRecords
+    providers : Providers
     """
 
-    def __init__(self, database: Database, index: BarIndex, records: SeriesRecords) -> None:
-        self._database, self._index, self._records = database, index, records
+    def __init__(self, database: Database, index: BarIndex, records: SeriesRecords, providers: Providers) -> None:
+        self._database, self._index, self._records, self._providers = database, index, records, providers
 
     async def ingest(
         self,
@@ -126,6 +135,7 @@ class BarIngest:
             provider=provider,
             strict=on_invalid == "raise",
             progress=progress or Progress("rows"),
+            neighbours=Neighbours(self._database, self._index),
             recorded=is_files(source) or not is_records(source),
         )
         await self._database.check_writable(session)
@@ -162,7 +172,12 @@ class BarIngest:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))
         intake = _Intake(
-            reading=every.reading, provider=every.provider, strict=every.strict, progress=every.progress, file=file
+            reading=every.reading,
+            provider=every.provider,
+            strict=every.strict,
+            progress=every.progress,
+            neighbours=Neighbours(self._database, self._index),
+            file=file,
         )
 
         def pages() -> Iterator[pl.DataFrame]:
@@ -197,11 +212,16 @@ class BarIngest:
                     report = IngestReport.total(
                         [report, IngestReport(rejected=rejected.height, rejected_rows=rejected)]
                     )
-                if report.inserted:  # what was there already, the index has
-                    await self._index.add(writer, join_spans(pl.concat(intake.spans)), summed=report.rows > FEW)
                 await self._records.record_series(
                     writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
                 )
+                await self._providers.settle(writer, intake.series, intake.provider)
+                await refuse_rescaled(self._database, writer, report.conflict_rows, intake.spans)
+                if report.inserted:  # what was there already, the index has
+                    await intake.neighbours.check(
+                        writer, intake.spans, intake.phases, intake.refused.total, intake.path, session
+                    )
+                    await self._index.add(writer, join_spans(pl.concat(intake.spans)), summed=report.rows > FEW)
                 if intake.recorded and report.rows:
                     await self._records.record_ingest(writer, intake.record(report), report.rejected_rows)
         return report
@@ -229,23 +249,24 @@ class BarIngest:
             if not refused.rows:
                 yield checked
         if refused.rows:
-            raise refused.error(intake.file.path if intake.file else None)
+            raise refused.error(intake.path)
 
     async def _judge(self, page: pl.DataFrame, intake: _Intake, session: AsyncSession | None) -> Checked:
         first_row, phases = intake.refused.total, intake.phases
         found = (await self._database.in_thread(lambda: series_of(page))) - intake.seen
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
+        await intake.neighbours.learn(found, session)
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
             return checked, spans_of(checked.bars)
 
         checked, spans = await self._database.in_thread(judge)
-        if unknown := checked.suspects - phases.markets.keys():
-            markets = await calendars_of(self._database, unknown, session)
-            phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
+        if checked.suspects - phases.markets.keys():
+            await learn_markets(self._database, phases, checked.suspects, session)
             checked, spans = await self._database.in_thread(judge)
+        checked, spans = await intake.neighbours.judge(checked, spans, page, phases, first_row, session)
         intake.series |= set(spans.select("symbol", "timeframe").iter_rows())
         intake.spans.append(spans)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
