@@ -11,6 +11,8 @@ WalleError
 │   │   └── InvalidBars                 rows of an ingest that are not valid bars
 │   ├── ConflictingBars                 bars that are stored with other values, which were to raise
 │   ├── UnfinishedBars                  bars that have not ended yet, which were to raise
+│   ├── OtherProvider                   the series has another provider
+│   ├── RescaledBars                    stored bars come again, multiplied by one factor
 │   ├── FilesRefused                    some of several files could not be ingested
 │   ├── EventTooLarge                   an event larger than the limit
 │   ├── UnknownTimeframe
@@ -63,6 +65,7 @@ WalleError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -101,9 +104,11 @@ __all__ = [
     "LostUpdate",
     "NotAWalleStore",
     "NotFound",
+    "OtherProvider",
     "PersistenceUnavailable",
     "PrecisionError",
     "ReadOnly",
+    "RescaledBars",
     "SchemaError",
     "SchemaOutdated",
     "SchemaTooNew",
@@ -251,6 +256,72 @@ class UnfinishedBars(InputError):
             "provisional ones, which the next ingest replaces. The error's .rows has them all."
         )
         self.rows = rows
+
+
+class OtherProvider(InputError):
+    """A series of bars has one provider, and the ingest named another; nothing was written.
+
+    Attributes
+    ----------
+    symbol, timeframe : str
+        The first such series.
+    provider : str
+        Its provider.
+    named : str
+        The provider that the ingest named.
+    """
+
+    def __init__(self, symbol: str, timeframe: str, provider: str, named: str, more: int = 0) -> None:
+        others = f" (and {more:,} more series)" if more else ""
+        super().__init__(
+            f"the bars of {symbol} {timeframe}{others} come from {provider!r}, and provider={named!r}: a series has "
+            "one provider, so nothing was written. Store these bars under another symbol; or leave provider= out, if "
+            f"they belong to that series all the same; or, if {named!r} delivers it from now on: "
+            f"store.bars.set_provider({symbol!r}, {timeframe!r}, {named!r}, reason=...)."
+        )
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.provider = provider
+        self.named = named
+
+
+class RescaledBars(InputError):
+    """Stored bars come again with all prices (or all volumes) multiplied by one factor; nothing was written.
+
+    Attributes
+    ----------
+    series : list of dict
+        For each such series: symbol, timeframe, first and last (opening times of the rescaled bars, UTC), bars (their
+        number), overlap (the stored bars among those of the source, up to the last), factor (of the prices, new to
+        stored), lowest and highest (which differ when several actions lie between the bars), volume (the factor of the
+        volumes, or None).
+    """
+
+    def __init__(self, series: Sequence[Mapping[str, Any]]) -> None:
+        first = series[0]
+        several = first["highest"] > first["lowest"] * 1.0001
+        how = f"{_factor(first['lowest'])} to {_factor(first['highest'])}" if several else _factor(first["factor"])
+        what = f"all prices multiplied by {how}"
+        if first["factor"] == 1:
+            what = f"the same prices and all volumes multiplied by {_factor(first['volume'])}"
+        elif first["volume"] is not None and abs(first["volume"] - 1) > 1e-6:
+            what += f" and all volumes by {_factor(first['volume'])}"
+        more = f" {len(series) - 1:,} more series likewise." if len(series) > 1 else ""
+        super().__init__(
+            f"{first['symbol']} {first['timeframe']}: {first['bars']:,} of {first['overlap']:,} stored bars from "
+            f"{first['first']:%Y-%m-%d %H:%M} to {first['last']:%Y-%m-%d %H:%M} UTC come again with {what}, so nothing "
+            f"was written.{more} That looks like a download that is adjusted for splits or dividends, or like another "
+            "currency or unit. Keep the raw bars and record the split or dividend (store.actions.append); or take "
+            "these values as corrections (on_conflict='correct'); or store them under another symbol."
+        )
+        self.series = [dict(row) for row in series]
+
+
+def _factor(value: float) -> str:
+    """Show a factor, and as a fraction if it is one of small whole numbers."""
+    near = Fraction(value).limit_denominator(100)
+    plain = near.denominator > 1 and near.numerator < 100 and abs(float(near) / value - 1) < 1e-4
+    return f"{value:.6g} ({near})" if plain else f"{value:.6g}"
 
 
 class FilesRefused(InputError):

@@ -35,6 +35,7 @@ __all__ = [
     "ORDERS",
     "ORDER_CONFLICTS",
     "PARKED",
+    "PROVIDERS",
     "REJECTED_BARS",
     "REJECTED_CASH_FLOWS",
     "REJECTED_FILLS",
@@ -145,6 +146,20 @@ EXPLANATIONS = pl.Schema(
 )
 """One row explains why bars that open in ``[start, end)`` are missing, with the explanation's author and time (UTC).
 ``timeframe`` is null where it holds for all timeframes; no other nulls."""
+
+PROVIDERS = pl.Schema(
+    {
+        **_SERIES,
+        "provider": pl.String(),
+        "previous": pl.String(),
+        "reason": pl.String(),
+        "author": pl.String(),
+        "recorded_at": INSTANT,
+    }
+)
+"""One row is a provider that was set for a series, instead of which one, why, by whom and when (UTC); the last row of a
+series is its provider now. The provider that came with the first bars of a series stands alone, with nulls, until it is
+changed. ``previous`` is null also where no earlier ingest had named one."""
 
 ANSWERS = pl.Schema(
     {

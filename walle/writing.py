@@ -93,6 +93,10 @@ class Writer:
         """Hold off every other transaction that does the same for this table, until this one ends."""
         await self._interruptible(self.dialect.hold(self.connection, table))
 
+    async def hold_series(self, series: Mapping[tuple[str, str], bool]) -> None:
+        """Hold off other writers of some series; see :meth:`walle.dialects.Dialect.hold_series`."""
+        await self._interruptible(self.dialect.hold_series(self.connection, series))
+
     async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
         return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))

@@ -176,7 +176,7 @@ def upsert(address: str, first: str, count: str, price: str) -> None:
     with walle.connect(address) as store:
         print("ready", flush=True)
         wait_for_word()
-        report = store.bars.ingest(frame, symbol=SYMBOL, timeframe="1m", provider=price)
+        report = store.bars.ingest(frame, symbol=SYMBOL, timeframe="1m")
         print("done", report.inserted, report.duplicates, report.conflicts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,9 @@ __all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_in
 _KEY = ["symbol", "timeframe", "timestamp"]
 _SHOWN = 5
 _KEPT = 100_000
+_TIME = re.compile(r"\d{4,}-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC")
+"""A time in a reason, such as that of a neighbour."""
+
 _STRAY = "it opens off the phase of its series"
 _EARLY = "it opens before the bar before it has ended"
 _UNDATED = (
@@ -97,10 +101,13 @@ class Refused:
             tbl_hide_column_data_types=True,
         ):
             table = str(rejected.drop("symbol", "timeframe").head(_SHOWN))
-        listed = "; ".join(f"{reason}: {count}" for reason, count in [*counts.items()][:_SHOWN])
-        listed += f"; and {len(counts) - _SHOWN} more reasons" if len(counts) > _SHOWN else ""
+        kinds: Counter[str] = Counter()
+        for reason, count in counts.items():
+            kinds[_TIME.sub("...", reason)] += count
+        listed = "; ".join(f"{reason}: {count}" for reason, count in kinds.most_common(_SHOWN))
+        listed += f"; and {len(kinds) - _SHOWN} more reasons" if len(kinds) > _SHOWN else ""
         where = "" if path is None else f"{path}: "
-        hint = _HINT if counts.keys() & {_STRAY, _EARLY} else ""
+        hint = _HINT if counts.keys() & {_STRAY, _EARLY} or any(map(_TIME.search, counts)) else ""
         if (likely := shorter_timeframe(rejected)) is not None:
             hint = f"Is it another timeframe? They lie mostly {likely} apart: timeframe={likely!r}.\n"
         kept = "them all" if self.rows <= _KEPT else f"the first {_KEPT:,}"
@@ -217,8 +224,11 @@ def _opens_too_early(bars: pl.DataFrame, phases: Phases) -> pl.Series:
     else:
         shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
         early = bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
+    if not early.any():
+        return early
     # the last bar of a session may be cut short, and the next session's first bar then opens early
-    return early & ~phases.on_grid(bars) if early.any() else early
+    expected = phases.on_grid(bars)
+    return early & ~(expected & expected.shift(1))
 
 
 def _reason(off_weeks: pl.Series) -> pl.Expr:

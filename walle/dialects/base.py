@@ -368,6 +368,17 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    async def hold_series(self, connection: AsyncConnection, series: Mapping[tuple[str, str], bool]) -> None:
+        """Hold off the transactions that do the same for these series of bars, until this one ends.
+
+        Parameters
+        ----------
+        connection : AsyncConnection
+        series : mapping of (symbol, timeframe) to bool
+            Whether it is held alone; otherwise together with all others that do not hold it alone.
+        """
+
+    @abstractmethod
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Declare that this transaction maintains the index of the bars itself."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -57,6 +58,8 @@ CONNECT_TIMEOUT = 10
 _ALIVE = sql.SQL("SELECT 1")
 _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 _TABLE_LOCKS = 0x57414C4C << 32  # "WALL", and the table's oid
+_SERIES_LOCKS = 0x57414C4C  # and a number of its own: locks of two numbers are others than those of one
+_SERIES_LOCKS_IN_ALL = 64
 
 
 class PostgreSQLDialect(Dialect):
@@ -319,6 +322,16 @@ class PostgreSQLDialect(Dialect):
                 f"AND known.xact_start > '{before.isoformat()}'::timestamptz)"
             )
         return sa.literal_column(f"(SELECT coalesce(string_agg(DISTINCT held.virtualtransaction, ','), '') {held})")
+
+    async def hold_series(self, connection: AsyncConnection, series: Mapping[tuple[str, str], bool]) -> None:
+        """Take advisory locks in one order; a few for all series, because the server has room for some thousands."""
+        alone: dict[int, bool] = {}
+        for names, exclusive in series.items():
+            key = zlib.crc32("\0".join(names).encode()) % _SERIES_LOCKS_IN_ALL
+            alone[key] = exclusive or alone.get(key, False)
+        for key, exclusive in sorted(alone.items()):
+            take = sa.func.pg_advisory_xact_lock if exclusive else sa.func.pg_advisory_xact_lock_shared
+            await connection.execute(sa.select(take(_SERIES_LOCKS, key)))
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the setting that the trigger for other programs' bars checks."""

@@ -369,6 +369,9 @@ class SQLiteDialect(Dialect):
     def writers_of(self, table: sa.Table, before: datetime | None) -> None:
         """Return None: one writer at a time has the file."""
 
+    async def hold_series(self, connection: AsyncConnection, series: Mapping[tuple[str, str], bool]) -> None:
+        """Nothing to do, likewise."""
+
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the marker that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql(sqlite_guards.BEGIN_INDEXING)

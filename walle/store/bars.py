@@ -52,9 +52,10 @@ class Bars(Part[BarRepository]):
         A bar that is already stored with the same values is a duplicate; what happens to one with other values says
         ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
         reads give the newest one. All bars of a series open at one phase of the clock (or on the grid of its symbol's
-        calendar); a bar at another time is invalid. Weeks begin on Mondays, or on the one other day on which all of
-        several first bars open. Each ingest of a frame or
-        file is recorded: see :meth:`ingests`.
+        calendar); a bar at another time is invalid, and so is one that opens before the stored bar before it has ended,
+        or ends after the stored bar after it opens, unless a session of the calendar cuts it short. Weeks begin on
+        Mondays, or on the one other day on which all of several first bars open. Each ingest of a frame or file is
+        recorded: see :meth:`ingests`.
 
         Parameters
         ----------
@@ -76,7 +77,9 @@ class Bars(Part[BarRepository]):
             Refuse a whole source if a row is not a valid bar, or store its valid rows, and record and return the
             others (:meth:`rejected`).
         provider : str, optional
-            Who delivered the bars; stored with the series, the ingest and conflicts.
+            Who delivered the bars; stored with the series, the ingest and conflicts. A series has one: a series without
+            takes the first that an ingest names (logged, and listed by :meth:`providers`), and then refuses any other;
+            an ingest that names none is taken.
         again : bool
             Also ingest files that were ingested before.
         on_conflict : {"keep", "raise", "correct"}
@@ -119,9 +122,14 @@ class Bars(Part[BarRepository]):
             as that, a column ``timeframe`` and the argument together say so).
         UnknownCalendar
         InvalidBars
-            If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
+            If rows are not valid bars and ``on_invalid="raise"``; nothing was written. With quarantine too, if bars of
+            the source lie closer to one another than their timeframe, or to those that another writer stores meanwhile.
         ConflictingBars, UnfinishedBars
             With ``on_conflict="raise"`` and ``unfinished="raise"``; nothing was written.
+        OtherProvider
+            If a series has another provider than ``provider``; nothing was written.
+        RescaledBars
+            If stored bars come again with all prices multiplied by one factor, as after a split; nothing was written.
         FilesRefused
             If some of several files were refused; the others are stored.
 
@@ -680,6 +688,55 @@ class Bars(Part[BarRepository]):
         [('ACME', 'sample stocks'), ('GLOBEX', 'sample stocks')]
         """
         return self._call("calendars", lambda core: core.calendars())
+
+    def set_provider(
+        self, symbol: str, timeframe: str, provider: str, reason: str, *, author: str | None = None
+    ) -> None:
+        """Set who delivers a series from now on; earlier ingests and conflicts keep the provider that they named.
+
+        Parameters
+        ----------
+        symbol, timeframe : str
+        provider : str
+            1 to 200 characters.
+        reason : str
+            Why it is another one; 1 to 2,000 characters.
+        author : str, optional
+            Who sets it; by default ``user@host``.
+
+        Raises
+        ------
+        UnknownSymbol
+            If the series has no stored bars.
+        UnknownTimeframe
+        InputError
+            If that is its provider already, or a text is empty or too long.
+
+        Examples
+        --------
+        >>> store.bars.set_provider("BTC/USD", "1m", "kraken", "the synthetic feed has ended", author="ann")
+        >>> store.bars.providers().filter(symbol="BTC/USD").select("provider", "previous", "author").row(0)
+        ('kraken', 'synthetic', 'ann')
+        """
+        self._call("set_provider", lambda core: core.set_provider(symbol, timeframe, provider, reason, author=author))
+
+    def providers(self) -> pl.DataFrame:
+        """List who delivers each series, and how that changed.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, provider, previous (null: none was named before), reason, author, recorded_at (UTC);
+            sorted by symbol and timeframe, and then in the order of the changes: the last row of a series is its
+            provider now. The provider that the first ingest of a series named has nulls for the rest, until it is
+            changed. A series without a provider has no row.
+
+        Examples
+        --------
+        >>> store.bars.providers().select("symbol", "timeframe", "provider").row(0)
+        ('ACME', '1m', 'synthetic')
+        """
+        return self._call("providers", lambda core: core.providers())
 
     def explain_gap(
         self,

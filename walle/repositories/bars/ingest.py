@@ -43,8 +43,11 @@ from walle.repositories.bars.as_of import database_clock
 from walle.repositories.bars.calendars import keep_calendar, storable_calendar
 from walle.repositories.bars.doubts import columns_of, refuse_sparse
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.neighbours import Neighbours
 from walle.repositories.bars.openings import Openings
 from walle.repositories.bars.provenance import SeriesRecords
+from walle.repositories.bars.providers import Providers
+from walle.repositories.bars.rescaling import refuse_rescaled
 from walle.repositories.bars.write import BarWrites, Part
 from walle.repositories.events.consumer_claims import whoami
 from walle.validation import check_text
@@ -68,6 +71,7 @@ class _Intake:
     openings: Openings
     provider: str | None
     progress: Progress
+    neighbours: Neighbours
     source: str = "frame"
     given: object = None
     file: Fingerprint | None = None
@@ -90,6 +94,11 @@ class _Intake:
     def only(self) -> Series | tuple[None, None]:
         """The one series of the source."""
         return next(iter(self.series)) if len(self.series) == 1 else (None, None)
+
+    @property
+    def path(self) -> Path | None:
+        """Its file, if it is one."""
+        return None if self.file is None else self.file.path
 
     def record(self, report: IngestReport) -> dict[str, Any]:
         """Return the row of ``ingests``."""
@@ -116,10 +125,11 @@ class BarIngest:
     database : Database
     index : BarIndex
     records : SeriesRecords
+    providers : Providers
     """
 
-    def __init__(self, database: Database, index: BarIndex, records: SeriesRecords) -> None:
-        self._database, self._index, self._records = database, index, records
+    def __init__(self, database: Database, index: BarIndex, records: SeriesRecords, providers: Providers) -> None:
+        self._database, self._index, self._records, self._providers = database, index, records, providers
 
     async def ingest(
         self,
@@ -156,6 +166,7 @@ class BarIngest:
             progress=progress or Progress("rows"),
             source="file" if is_files(source) else "records" if is_records(source) else "frame",
             given=source,
+            neighbours=Neighbours(self._database, self._index),
         )
         await self._database.check_writable(session)
         if is_files(source):
@@ -197,6 +208,7 @@ class BarIngest:
             provider=every.provider,
             progress=every.progress,
             source=every.source,
+            neighbours=Neighbours(self._database, self._index),
             file=file,
         )
 
@@ -227,7 +239,7 @@ class BarIngest:
             async with writer.transaction():
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
-                report = await self._finish(writer, writes, intake)
+                report = await self._finish(writer, writes, intake, session)
         if intake.unfinished:
             bars = "1 bar has" if intake.unfinished == 1 else f"{intake.unfinished:,} bars have"
             warn(
@@ -238,7 +250,9 @@ class BarIngest:
             )
         return report
 
-    async def _finish(self, writer: Writer, writes: BarWrites, intake: _Intake) -> IngestReport:
+    async def _finish(
+        self, writer: Writer, writes: BarWrites, intake: _Intake, session: AsyncSession | None
+    ) -> IngestReport:
         """Write what belongs to the bars: the index, what is known about their series, and the record of the ingest."""
         written = await writes.finish(writer)
         parts = [written.report, IngestReport(unfinished=intake.unfinished)]
@@ -248,13 +262,18 @@ class BarIngest:
         report = IngestReport.total(parts)
         if intake.reading.calendar is not None:
             await keep_calendar(writer, {symbol for symbol, _ in intake.series}, intake.reading.calendar)
-        again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back
-        if report.inserted or again.height:
-            spans = join_spans(pl.concat([written.spans, spans_of(again)]))
-            await self._index.add(writer, spans, summed=report.rows > FEW)
         await self._records.record_series(
             writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
         )
+        await self._providers.settle(writer, intake.series, intake.provider)
+        await refuse_rescaled(self._database, writer, report.conflict_rows, intake.spans)
+        again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back
+        if report.inserted or again.height:
+            await intake.neighbours.check(
+                writer, intake.spans, intake.phases, intake.refused.total, intake.path, session
+            )
+            spans = join_spans(pl.concat([written.spans, spans_of(again)]))
+            await self._index.add(writer, spans, summed=report.rows > FEW)
         kept = intake.source != "records" or report.inserted or written.versions.height
         if kept and report.rows:
             await self._records.record_ingest(writer, intake.record(report), written, report.rejected_rows)
@@ -285,7 +304,7 @@ class BarIngest:
             if not refused.rows:
                 yield part
         if refused.rows:
-            raise refused.error(intake.file.path if intake.file else None)
+            raise refused.error(intake.path)
         if intake.source != "records":
             await self._doubt(intake, session)
 
@@ -312,6 +331,7 @@ class BarIngest:
         intake.seen |= found
         intake.unrecorded |= await self._records.learn(phases, found, session)
         page = await intake.openings.of(page, intake.seen, phases, session)
+        await intake.neighbours.learn(found, session)
 
         def judge() -> tuple[Checked, pl.DataFrame]:
             checked = judge_bars(page, phases, first_row=first_row)
@@ -322,6 +342,7 @@ class BarIngest:
             markets = await intake.openings.markets(unknown, session)
             phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
             checked, spans = await self._database.in_thread(judge)
+        checked, spans = await intake.neighbours.judge(checked, spans, page, phases, first_row, session)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:
             checked = replace(checked, rejected=explain(checked.rejected, intake.reader.unread))
         part = await self._finished(Part(bars=checked.bars, repeats=checked.repeats, spans=spans), intake, session)

@@ -24,6 +24,7 @@ from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.ingest import BarIngest
 from walle.repositories.bars.provenance import SeriesRecords
+from walle.repositories.bars.providers import Providers
 from walle.repositories.bars.read import StoredBars
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time
@@ -51,7 +52,8 @@ class BarRepository:
         self._reader = StoredBars(database, self._series, self._coverage)
         self._adjusted = AdjustedBars(database, self._reader)
         self._records = SeriesRecords(database)
-        self._ingest = BarIngest(database, index, self._records)
+        self._providers = Providers(database, self._series, self._records)
+        self._ingest = BarIngest(database, index, self._records, self._providers)
         self._corrections = BarCorrections(database, index, self._series)
 
     async def ingest(
@@ -79,9 +81,10 @@ class BarRepository:
         A bar that is already stored with the same values is a duplicate; what happens to one with other values says
         ``on_conflict``. A stored bar is never changed: a correction is a further version of it (:meth:`versions`), and
         reads give the newest one. All bars of a series open at one phase of the clock (or on the grid of its symbol's
-        calendar); a bar at another time is invalid. Weeks begin on Mondays, or on the one other day on which all of
-        several first bars open. Each ingest of a frame or
-        file is recorded: see :meth:`ingests`.
+        calendar); a bar at another time is invalid, and so is one that opens before the stored bar before it has ended,
+        or ends after the stored bar after it opens, unless a session of the calendar cuts it short. Weeks begin on
+        Mondays, or on the one other day on which all of several first bars open. Each ingest of a frame or file is
+        recorded: see :meth:`ingests`.
 
         Parameters
         ----------
@@ -103,7 +106,9 @@ class BarRepository:
             Refuse a whole source if a row is not a valid bar, or store its valid rows, and record and return the
             others (:meth:`rejected`).
         provider : str, optional
-            Who delivered the bars; stored with the series, the ingest and conflicts.
+            Who delivered the bars; stored with the series, the ingest and conflicts. A series has one: a series without
+            takes the first that an ingest names (logged, and listed by :meth:`providers`), and then refuses any other;
+            an ingest that names none is taken.
         again : bool
             Also ingest files that were ingested before.
         on_conflict : {"keep", "raise", "correct"}
@@ -147,9 +152,14 @@ class BarRepository:
             as that, a column ``timeframe`` and the argument together say so).
         UnknownCalendar
         InvalidBars
-            If rows are not valid bars and ``on_invalid="raise"``; nothing was written.
+            If rows are not valid bars and ``on_invalid="raise"``; nothing was written. With quarantine too, if bars of
+            the source lie closer to one another than their timeframe, or to those that another writer stores meanwhile.
         ConflictingBars, UnfinishedBars
             With ``on_conflict="raise"`` and ``unfinished="raise"``; nothing was written.
+        OtherProvider
+            If a series has another provider than ``provider``; nothing was written.
+        RescaledBars
+            If stored bars come again with all prices multiplied by one factor, as after a split; nothing was written.
         FilesRefused
             If some of several files were refused; the others are stored.
 
@@ -756,6 +766,69 @@ class BarRepository:
         [('ACME', 'sample stocks'), ('GLOBEX', 'sample stocks')]
         """
         return await self._calendars.list(session)
+
+    async def set_provider(
+        self,
+        symbol: str,
+        timeframe: str,
+        provider: str,
+        reason: str,
+        *,
+        author: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> None:
+        """Set who delivers a series from now on; earlier ingests and conflicts keep the provider that they named.
+
+        Parameters
+        ----------
+        symbol, timeframe : str
+        provider : str
+            1 to 200 characters.
+        reason : str
+            Why it is another one; 1 to 2,000 characters.
+        author : str, optional
+            Who sets it; by default ``user@host``.
+        session : AsyncSession, optional
+            Join the caller's transaction, which the caller commits.
+
+        Raises
+        ------
+        UnknownSymbol
+            If the series has no stored bars.
+        UnknownTimeframe
+        InputError
+            If that is its provider already, or a text is empty or too long.
+
+        Examples
+        --------
+        >>> store.bars.set_provider("BTC/USD", "1m", "kraken", "the synthetic feed has ended", author="ann")
+        >>> store.bars.providers().filter(symbol="BTC/USD").select("provider", "previous", "author").row(0)
+        ('kraken', 'synthetic', 'ann')
+        """
+        await self._providers.set(symbol, timeframe, provider, reason, author, session)
+
+    async def providers(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
+        """List who delivers each series, and how that changed.
+
+        Parameters
+        ----------
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, provider, previous (null: none was named before), reason, author, recorded_at (UTC);
+            sorted by symbol and timeframe, and then in the order of the changes: the last row of a series is its
+            provider now. The provider that the first ingest of a series named has nulls for the rest, until it is
+            changed. A series without a provider has no row.
+
+        Examples
+        --------
+        >>> store.bars.providers().select("symbol", "timeframe", "provider").row(0)
+        ('ACME', '1m', 'synthetic')
+        """
+        return await self._providers.list(session)
 
     async def explain_gap(
         self,

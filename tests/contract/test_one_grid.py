@@ -1,0 +1,277 @@
+"""The bars of a series stand on one grid, also across ingests, files, pages and writers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+import walle
+from tests.raw import Raw
+from tests.samples import bars
+from walle.bars import ingest_source
+from walle.database import Database
+from walle.errors import InvalidBars
+from walle.repositories import BarRepository
+from walle.repositories.bars.neighbours import Neighbours
+
+MIDNIGHT = datetime(2025, 1, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def at(times: list[datetime]) -> pl.DataFrame:
+    return bars(len(times)).with_columns(timestamp=pl.Series(times, dtype=pl.Datetime("us", "UTC")))
+
+
+def every(hours: int, count: int, start: datetime = MIDNIGHT) -> pl.DataFrame:
+    return at([start + hours * HOUR * number for number in range(count)])
+
+
+def opens(store: walle.Store, symbol: str = "A", timeframe: str = "4h") -> list[datetime]:
+    return store.bars.read(symbol, timeframe)["timestamp"].to_list()
+
+
+@pytest.mark.parametrize("late", [HOUR, -HOUR])
+def test_a_second_source_an_hour_off_does_not_interleave(store: walle.Store, address: str, late: timedelta) -> None:
+    first, other = every(4, 12), every(4, 12, MIDNIGHT + late)
+    store.bars.ingest(first, symbol="A", timeframe="4h")
+    with pytest.raises(InvalidBars, match=r"12 of 12 rows .*a series has one grid") as caught:
+        store.bars.ingest(other, symbol="A", timeframe="4h")
+    assert caught.value.rejected_rows["row"].to_list() == list(range(12))
+    assert caught.value.rejected_rows["timestamp"].to_list() == other["timestamp"].to_list()
+    assert Raw(address).value("SELECT count(*) FROM ingests") == 1
+    report = store.bars.ingest(other, symbol="A", timeframe="4h", on_invalid="quarantine")
+    assert (report.inserted, report.rejected) == (0, 12)
+    inside = store.bars.rejected().filter(pl.col("timestamp") > MIDNIGHT)["reason"][0]
+    assert inside.startswith("it opens before the stored bar of 2025-01-06 00:00 UTC has ended; a series has one grid")
+    assert opens(store) == first["timestamp"].to_list()
+    assert store.bars.ingest(every(4, 20), symbol="A", timeframe="4h").inserted == 8
+    assert store.bars.ingest(other, symbol="A.other", timeframe="4h").inserted == 12
+
+
+def test_bars_before_the_stored_ones_and_in_their_gaps_are_held_against_them(store: walle.Store) -> None:
+    times = [MIDNIGHT + 4 * HOUR * number for number in (*range(6), *range(12, 18))]
+    store.bars.ingest(at(times), symbol="A", timeframe="4h")
+    for start, refused in ((-7, 8), (21, 3), (23, 1), (45, 1)):  # hours from midnight: before, in the gap, at its end
+        moved = at([MIDNIGHT + HOUR * start + 4 * HOUR * number for number in range(refused)])
+        with pytest.raises(InvalidBars, match="a series has one grid"):
+            store.bars.ingest(moved, symbol="A", timeframe="4h")
+    (last,) = at([MIDNIGHT - 3 * HOUR])["timestamp"]
+    with pytest.raises(InvalidBars, match=r"the stored bar of \.\.\. opens before it has ended") as caught:
+        store.bars.ingest(at([last]), symbol="A", timeframe="4h")
+    assert "the stored bar of 2025-01-06 00:00 UTC" in caught.value.rejected_rows["reason"][0]
+    assert opens(store) == times
+    filling = at([MIDNIGHT + 4 * HOUR * number for number in range(-3, 21)])
+    assert store.bars.ingest(filling, symbol="A", timeframe="4h").inserted == 12
+
+
+def test_bars_of_the_clock_and_of_sessions_do_not_mix(store: walle.Store) -> None:
+    store.bars.set_calendar("ACME", "XNYS")
+    clock = at([MIDNIGHT + HOUR * hour for hour in range(14, 21)])
+    sessions = at([MIDNIGHT + HOUR * hour + HOUR / 2 for hour in range(14, 21)])  # from 09:30 in New York
+    for first, second in ((clock, sessions), (sessions, clock)):
+        symbol = "ACME" if first is clock else "ACME2"
+        store.bars.set_calendar(symbol, "XNYS")
+        store.bars.ingest(first, symbol=symbol, timeframe="1h")
+        with pytest.raises(InvalidBars, match="7 of 7 rows"):
+            store.bars.ingest(second, symbol=symbol, timeframe="1h")
+        assert opens(store, symbol, "1h") == first["timestamp"].to_list()
+
+
+def test_a_session_cuts_bars_short_also_between_two_ingests(store: walle.Store) -> None:
+    store.bars.set_calendar("7203", "XTKS")
+    morning = [datetime(2025, 1, 6, tzinfo=UTC) + timedelta(days=day) for day in range(4)]  # 09:00 in Tokyo
+    afternoon = [time + timedelta(hours=3, minutes=30) for time in morning]
+    assert store.bars.ingest(at(morning), symbol="7203", timeframe="4h").inserted == 4
+    assert store.bars.ingest(at(afternoon), symbol="7203", timeframe="4h").inserted == 4
+    with pytest.raises(InvalidBars):
+        store.bars.ingest(at([time + HOUR for time in morning]), symbol="7203", timeframe="4h")
+    assert opens(store, "7203") == sorted(morning + afternoon)
+
+
+def test_summer_follows_winter_and_the_other_way_round(store: walle.Store) -> None:
+    winter = [datetime(2025, 3, 6, 22, tzinfo=UTC) + 4 * HOUR * number for number in range(6)]  # to Friday 22:00
+    summer = [datetime(2025, 3, 9, 21, tzinfo=UTC) + 4 * HOUR * number for number in range(30)]
+    for symbol, parts in (("A", (winter, summer)), ("B", (summer, winter))):
+        for part in parts:
+            assert store.bars.ingest(at(part), symbol=symbol, timeframe="4h").inserted == len(part)
+        assert opens(store, symbol) == winter + summer
+        assert store.bars.ingest(at(winter + summer), symbol=symbol, timeframe="4h").inserted == 0
+
+
+def test_two_pages_of_one_file_have_one_grid(
+    store: walle.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_source, "READ_ROWS", 12)
+    both = pl.concat([every(4, 12), every(4, 12, MIDNIGHT + HOUR)])
+    both.write_csv(tmp_path / "x.csv")
+    for on_invalid in ("raise", "quarantine"):  # it is unclear which of them is right
+        with pytest.raises(InvalidBars, match=r"x\.csv: .* rows are not bars.*the bar of \.\.\. has ended"):
+            store.bars.ingest(tmp_path / "x.csv", symbol="A", timeframe="4h", on_invalid=on_invalid)
+    assert store.bars.series().is_empty()
+    every(4, 48).write_csv(tmp_path / "y.csv")
+    assert store.bars.ingest(tmp_path / "y.csv", symbol="A", timeframe="4h").inserted == 48
+
+
+def test_a_later_page_is_held_against_the_stored_bars_too(
+    store: walle.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_source, "READ_ROWS", 10)
+    store.bars.ingest(every(4, 10, MIDNIGHT + timedelta(days=10)), symbol="A", timeframe="4h")
+    dates = [MIDNIGHT + 4 * HOUR * number for number in range(90)]
+    dates[63:67] = [time + HOUR for time in dates[63:67]]  # inside the stored ones
+    dates[67] += timedelta(days=60)
+    at(dates).write_csv(tmp_path / "x.csv")
+    report = store.bars.ingest(tmp_path / "x.csv", symbol="A", timeframe="4h", on_invalid="quarantine")
+    assert report.rejected_rows["row"].to_list() == [63, 64, 65, 66]
+    assert (report.inserted, report.rows) == (81, 90)  # five of ten that are stored came again
+
+
+@pytest.mark.parametrize("start", [datetime(2025, 1, 10, 1, tzinfo=UTC), datetime(2024, 12, 20, 1, tzinfo=UTC)])
+def test_an_hour_off_without_a_change_of_clocks_is_another_grid(store: walle.Store, start: datetime) -> None:
+    store.bars.ingest(every(4, 12), symbol="A", timeframe="4h")
+    with pytest.raises(
+        InvalidBars,
+        match=r"6 of 6 rows .*it opens on another grid than the stored bar of \.\.\.; a series has one grid",
+    ):
+        store.bars.ingest(every(4, 6, start), symbol="A", timeframe="4h")
+    summer = every(4, 6, datetime(2025, 4, 10, 3, tzinfo=UTC))  # New York's and London's are an hour ahead
+    assert store.bars.ingest(summer, symbol="A", timeframe="4h").inserted == 6
+    wrong = every(4, 6, datetime(2025, 4, 20, 1, tzinfo=UTC))  # and this would be an hour behind
+    with pytest.raises(InvalidBars, match="another grid than the stored bar"):
+        store.bars.ingest(wrong, symbol="A", timeframe="4h")
+
+
+def test_a_change_from_the_clock_to_sessions_is_another_grid(store: walle.Store) -> None:
+    store.bars.set_calendar("ACME", "XNYS")
+    store.bars.ingest(at([MIDNIGHT + HOUR * hour for hour in range(14, 21)]), symbol="ACME", timeframe="1h")
+    later = at([MIDNIGHT + timedelta(days=2) + HOUR * hour + HOUR / 2 for hour in range(14, 21)])
+    with pytest.raises(InvalidBars, match=r"7 of 7 rows .*another grid than the stored bar"):
+        store.bars.ingest(later, symbol="ACME", timeframe="1h")
+
+
+async def test_one_transaction_sees_its_own_bars(database: Database) -> None:
+    repository = BarRepository(database)
+    async with database.session() as session:
+        await repository.ingest(every(4, 6), symbol="A", timeframe="4h", session=session)
+        with pytest.raises(InvalidBars):
+            await repository.ingest(every(4, 6, MIDNIGHT + HOUR), symbol="A", timeframe="4h", session=session)
+        await repository.ingest(every(4, 8), symbol="A", timeframe="4h", session=session)
+        await session.commit()
+    assert await repository.count("A", "4h") == 8
+
+
+def test_bars_of_another_program_count(store: walle.Store, address: str) -> None:
+    raw = Raw(address)
+    rows = [("A", "4h", MIDNIGHT + 4 * HOUR * number, 1, 1, 1, 1, 1) for number in range(3)]
+    raw.insert("bars", ["symbol", "timeframe", "timestamp", "open", "high", "low", "close", "volume"], rows)
+    with pytest.raises(InvalidBars, match="3 of 3 rows"):
+        store.bars.ingest(every(4, 3, MIDNIGHT + HOUR), symbol="A", timeframe="4h")
+
+
+def meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two writers go on to write together, once each has judged its bars."""
+    both, real = threading.Barrier(2, timeout=60), Neighbours.judge
+
+    async def judge(*arguments: object) -> object:
+        judged = await real(*arguments)  # type: ignore[arg-type]  # passed on
+        both.wait()
+        return judged
+
+    monkeypatch.setattr(Neighbours, "judge", judge)
+
+
+def together(address: str, *works: Callable[[walle.Store], object]) -> list[object]:
+    """Run works at once, each with a store of its own; return what they return or raise."""
+    ended: list[object] = [None] * len(works)
+
+    def run(place: int) -> None:
+        with walle.connect(address) as store:
+            try:
+                ended[place] = works[place](store)
+            except walle.WalleError as error:
+                ended[place] = error
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ended
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_two_writers_with_two_grids_one_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    if known:  # else both begin the series, with two phases
+        with walle.connect(address) as store:
+            store.bars.ingest(every(4, 3, MIDNIGHT - timedelta(days=9)), symbol="A", timeframe="4h")
+    meet(monkeypatch)
+    frames = [every(4, 6), every(4, 6, MIDNIGHT + HOUR)]
+    ended = together(
+        address, *(lambda store, frame=frame: store.bars.ingest(frame, symbol="A", timeframe="4h") for frame in frames)
+    )
+    kinds = sorted(type(each).__name__ for each in ended)
+    assert kinds in ([["IngestReport", "InvalidBars"]] if known else [["DatabaseBusy", "IngestReport"]])
+    winner = next(place for place, each in enumerate(ended) if isinstance(each, walle.IngestReport))
+    with walle.connect(address) as store:
+        assert opens(store)[3 * known :] == frames[winner]["timestamp"].to_list()
+
+
+def test_two_writers_on_one_grid_both_go_in(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    meet(monkeypatch)
+    frames = [every(4, 6), every(4, 6, MIDNIGHT + 24 * HOUR)]
+    ended = together(
+        address, *(lambda store, frame=frame: store.bars.ingest(frame, symbol="A", timeframe="4h") for frame in frames)
+    )
+    assert all(isinstance(each, walle.IngestReport) for each in ended), ended
+    with walle.connect(address) as store:
+        assert opens(store) == every(4, 12)["timestamp"].to_list()
+
+
+def follows(mine: datetime, there: datetime) -> bool:
+    """Whether the clocks of a market show the same time of a two-hour grid; those that change in March 2025."""
+    zones = [ZoneInfo(name) for name in ("UTC", "America/New_York", "Europe/London", "Asia/Jerusalem")]
+    shown = [(mine.astimezone(zone).replace(tzinfo=UTC), there.astimezone(zone).replace(tzinfo=UTC)) for zone in zones]
+    return any((one - other) % (2 * HOUR) == timedelta(0) for one, other in shown)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_ingests_leave_what_a_plain_model_allows(store: walle.Store, seed: int) -> None:
+    dice, spring, lasting = random.Random(seed), datetime(2025, 3, 1, tzinfo=UTC), 2 * HOUR
+    flat = [pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close", "volume")]
+    stored: dict[str, set[datetime]] = {"A": {spring}, "B": {spring}}
+    for symbol in stored:
+        store.bars.ingest(at([spring]).with_columns(flat), symbol=symbol, timeframe="2h")
+    outcomes = []
+    for _ in range(25):
+        symbol, late = dice.choice("AB"), dice.choice((0, 0, -1))
+        first = dice.randint(1, 30) * 12
+        times = [spring + lasting * place + HOUR * late for place in range(first, first + dice.randint(1, 30))]
+        fits = True
+        for mine in set(times) - stored[symbol]:
+            others = [max((time for time in stored[symbol] if time < mine), default=None)]
+            others.append(min((time for time in stored[symbol] if time > mine), default=None))
+            near = [time for time in others if time is not None]
+            fits &= all(abs(mine - time) >= lasting for time in near)
+            fits &= not late or all(follows(mine, time) for time in near)
+        outcomes.append(fits)
+        try:
+            store.bars.ingest(at(times).with_columns(flat), symbol=symbol, timeframe="2h")
+        except InvalidBars:
+            assert not fits
+        else:
+            assert fits
+            stored[symbol].update(times)
+        assert opens(store, symbol, "2h") == sorted(stored[symbol])
+    assert len(set(outcomes)) == 2
+    for opened in stored.values():
+        assert all(later - earlier >= lasting for earlier, later in itertools.pairwise(sorted(opened)))
