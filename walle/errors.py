@@ -224,18 +224,24 @@ class ConflictingBars(InputError):
         symbol, timeframe, timestamp, stored_open..stored_volume, open..volume.
     """
 
-    def __init__(self, conflict_rows: pl.DataFrame, source: str | None) -> None:
+    def __init__(self, message: str, conflict_rows: pl.DataFrame) -> None:
+        super().__init__(message)
+        self.conflict_rows = conflict_rows
+
+    @classmethod
+    def of(cls, conflict_rows: pl.DataFrame, source: str | None) -> ConflictingBars:
+        """Return the error about the conflicts of a source (a file or provider)."""
         first = conflict_rows.row(0, named=True)
         shown = [f"{name} {first[f'stored_{name}']!r} and {first[name]!r}" for name in ("close", "volume")]
         count = conflict_rows.height
-        super().__init__(
+        message = (
             f"{'1 bar is' if count == 1 else f'{count:,} bars are'} stored with other values, so nothing of "
             f"{'the source' if source is None else source} was written: the first is {first['symbol']} "
             f"{first['timeframe']} {first['timestamp'].isoformat()} (stored and given: {', '.join(shown)}). "
             "on_conflict='keep' stores the others and keeps these as conflicts; on_conflict='correct', reason='...' "
             "stores them as further versions. The error's .conflict_rows has them all."
         )
-        self.conflict_rows = conflict_rows
+        return cls(message, conflict_rows)
 
 
 class UnfinishedBars(InputError):
@@ -247,15 +253,21 @@ class UnfinishedBars(InputError):
         The columns of bars.
     """
 
-    def __init__(self, rows: pl.DataFrame, clock: datetime) -> None:
+    def __init__(self, message: str, rows: pl.DataFrame) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, clock: datetime) -> UnfinishedBars:
+        """Return the error about bars that have not ended by the database's clock."""
         first = rows.row(0, named=True)
-        super().__init__(
+        message = (
             f"{'1 bar has' if rows.height == 1 else f'{rows.height:,} bars have'} not ended by {clock.isoformat()}, so "
             f"nothing was written: the first is {first['symbol']} {first['timeframe']} "
             f"{first['timestamp'].isoformat()}. unfinished='drop' leaves them out, unfinished='keep' stores them as "
             "provisional ones, which the next ingest replaces. The error's .rows has them all."
         )
-        self.rows = rows
+        return cls(message, rows)
 
 
 class OtherProvider(InputError):

@@ -369,7 +369,8 @@ class BarIngest:
         if unfinished.is_empty():
             return part
         if intake.policy.unfinished == "raise":
-            raise UnfinishedBars(unfinished, intake.clock)
+            error = UnfinishedBars.of(unfinished, intake.clock)
+            raise error
         if intake.policy.unfinished == "keep":
             return replace(part, unfinished=unfinished)
         bars, repeats = (

@@ -138,10 +138,13 @@ class BarWrites:
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         decision = await self._decide(writer)
         new = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *self._new]))
-        conflicts = decision.conflicts.sort(list(BAR_CONFLICTS))  # in one order on all databases
-        if conflicts.height and self._on_conflict == "raise":
-            raise ConflictingBars(conflicts, self._source)
-        await self._keep(writer, conflicts)
+        conflicts = decision.conflicts
+        if conflicts.height:
+            conflicts = conflicts.sort(list(BAR_CONFLICTS))  # in one order on all databases
+            if self._on_conflict == "raise":
+                error = ConflictingBars.of(conflicts, self._source)
+                raise error
+            await self._keep(writer, conflicts)
         report = IngestReport(
             inserted=self._inserted,
             corrected=decision.versions.height,
@@ -211,23 +214,26 @@ class BarWrites:
 
     async def _decide(self, writer: Writer) -> Decision:
         candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
+        if candidates.is_empty():
+            return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=BAR_CONFLICTS))
         unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
         newest = pl.DataFrame(schema=NEWEST)
-        if candidates.height and (self._versioned or self._reason is not None):
+        if self._versioned or self._reason is not None:
             await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
             newest = await newest_of(writer, candidates)
         return decide(hold_against(candidates, newest), unfinished, self._reason)
 
     def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
         """Return what marks the new bars that have not ended: columns of VERSION."""
-        unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
-        marked = unfinished.filter(within(unfinished, new)) if unfinished.height else unfinished
+        unfinished = [part for part in self._unfinished if part.height]
+        if not unfinished:
+            return pl.DataFrame(schema=VERSION)
+        whole = pl.concat(unfinished)
+        marked = whole.filter(within(whole, new))
         return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).cast(VERSION)
 
     async def _keep(self, writer: Writer, conflicts: pl.DataFrame) -> None:
         """Keep conflicts; one with the same values as an earlier one is kept once."""
-        if conflicts.is_empty():
-            return
         staged = await writer.stage(
             models.bar_conflicts, conflicts.with_columns(source=pl.lit(self._source, pl.String))
         )
