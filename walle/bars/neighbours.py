@@ -11,9 +11,10 @@ from typing import Literal
 import polars as pl
 
 from walle.bars.check import Checked
-from walle.bars.phase import Phases, Series
+from walle.bars.phase import Phases, Series, phase_unit
 from walle.bars.spans import steps
 from walle.frames import INSTANT, REJECTED_BARS
+from walle.timeframe import TIMEFRAMES
 
 __all__ = [
     "CROWDED",
@@ -37,6 +38,7 @@ _ZONES = (
 )
 """Zones that between them have the clock changes of the markets; Chicago's and New York's are the same, say."""
 
+_FEW = 8
 _SERIES = ["symbol", "timeframe"]
 _KEY = [*_SERIES, "timestamp"]
 _STEP = pl.col("step")
@@ -56,6 +58,8 @@ def crowded_by(new: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
         Columns of :data:`CROWDED`, sorted by the first three; at most one row for the stored bar before a new one, and
         one for that after it. Months, which all open on the first, and unknown timeframes are left out.
     """
+    if stored.is_empty():
+        return pl.DataFrame(schema=CROWDED)
     stepped = new.with_columns(step=steps()).filter(_STEP > 1)
     reach = stepped.group_by(_SERIES).agg(
         low=pl.col("first").min() - _STEP.max(), high=pl.col("last").max() + _STEP.max()
@@ -196,7 +200,15 @@ def refused_times(crowded: pl.DataFrame, *, of: str = "stored ") -> pl.DataFrame
 
 def off_phase(spans: pl.DataFrame, phases: Phases) -> set[Series]:
     """Return the series that have spans off their phase, as sessions and daylight saving time allow."""
+    if spans.height <= _FEW:
+        return {(symbol, name) for symbol, name, first, _ in spans.iter_rows() if _is_off(symbol, name, first, phases)}
     return set(_off(spans, phases).select(_SERIES).unique().iter_rows())
+
+
+def _is_off(symbol: str, timeframe: str, first: int, phases: Phases) -> bool:
+    """Tell of one bar what :func:`_off` tells of many: a frame of one row costs more than the answer."""
+    unit = 0 if timeframe in ("1w", "1M") or timeframe not in TIMEFRAMES else phase_unit(timeframe)
+    return unit > 0 and (first - phases.known.get((symbol, timeframe), 0)) % unit != 0
 
 
 def _off(spans: pl.DataFrame, phases: Phases) -> pl.DataFrame:

@@ -41,6 +41,9 @@ _FAR = math.log(1.5)
 _NOISE = 2e-6
 """The relative error of a price that was kept as a float32 on its way, with room to spare."""
 
+_FIRST = 2_000
+"""The first conflicts of a series that are looked at, before all are."""
+
 _UNITS = 10.0
 """The least factor of volumes alone: lots for shares, thousands for units."""
 
@@ -69,8 +72,10 @@ def rescaled(conflicts: pl.DataFrame) -> pl.DataFrame:
     if conflicts.is_empty():
         return pl.DataFrame(schema=RESCALED)
     rows = conflicts.drop_nulls([f"stored_{name}" for name in PRICES]).sort(*_SERIES, "timestamp")
-    found = [_by_prices(rows), _by_volume(rows)]
-    return pl.concat(found).sort(_SERIES)
+    found = _judged(rows.group_by(_SERIES, maintain_order=True).head(_FIRST))  # most conflicts need no closer look
+    if found.is_empty():
+        return found
+    return _judged(rows.join(found, on=_SERIES, how="semi", maintain_order="left"))
 
 
 def throughout(found: pl.DataFrame, new: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
@@ -101,6 +106,10 @@ def throughout(found: pl.DataFrame, new: pl.DataFrame, stored: pl.DataFrame) -> 
         if row["bars"] >= _SHARE * overlap:
             kept.append({**row, "overlap": max(overlap, row["bars"])})
     return pl.DataFrame(kept, schema={**RESCALED, "overlap": pl.Int64()})
+
+
+def _judged(rows: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([_by_prices(rows), _by_volume(rows)]).sort(_SERIES)
 
 
 def _by_prices(rows: pl.DataFrame) -> pl.DataFrame:

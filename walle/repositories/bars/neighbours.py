@@ -8,6 +8,7 @@ cannot crowd one another, and hold their series together; others hold theirs alo
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -32,15 +33,16 @@ from walle.frames import INSTANT, REJECTED_BARS
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.common import IN_LIST
-from walle.repositories.select import expression, finish, read, wire_schema
+from walle.repositories.select import read
+from walle.timeframe import TIMEFRAMES, length
 from walle.types import wire
 from walle.validation import MICROSECOND, from_microseconds, shift
 
 __all__ = ["Neighbours", "learn_markets"]
 
+_FEW = 8
 _SERIES = ["symbol", "timeframe"]
 _EXTENT = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "start": INSTANT, "end": INSTANT})
-_PACKED = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "runs": pl.Binary()})
 
 
 class Neighbours:
@@ -71,9 +73,10 @@ class Neighbours:
         if len(symbols) <= IN_LIST:
             statement = statement.where(table.c.symbol.in_(symbols))
         found = await read(self._database, statement, _EXTENT, session)
-        known = pl.DataFrame(wanted, schema=_SERIES, orient="row")
-        found = found.join(known, on=_SERIES, how="semi")
-        self._extents.append(found)
+        if found.height:
+            known = pl.DataFrame(wanted, schema=_SERIES, orient="row")
+            found = found.join(known, on=_SERIES, how="semi")
+            self._extents.append(found)
         self._known |= set(found.select(_SERIES).iter_rows())
 
     async def judge(
@@ -158,8 +161,10 @@ class Neighbours:
         alone = off_phase(new, phases)
         held = {(str(symbol), str(timeframe)) for symbol, timeframe in new.select(_SERIES).unique().iter_rows()}
         await writer.hold_series({series: series in alone for series in held})
-        near = await stored_spans(self._database, writer, new)
-        far = await stored_spans(self._database, writer, _among(new, alone), whole=True) if alone else near.clear()
+        near = await stored_spans(writer, new)
+        far = await stored_spans(writer, _among(new, alone), whole=True) if alone else near.clear()
+        if near.is_empty() and far.is_empty() and len(pages) == 1:
+            return
         stored = _misplaced(new, near, far, phases)
         own = crowded_within(new) if len(pages) > 1 else stored.clear()
         if stored.is_empty() and own.is_empty():
@@ -183,12 +188,26 @@ class Neighbours:
         """Return the series whose stored bars reach to within a bar's length of these spans, or over them."""
         if not self._known:
             return set()
+        if spans.height <= _FEW and sum(extent.height for extent in self._extents) <= _FEW:
+            return self._touched_by_few(spans)
         start, end = (pl.col(name).to_physical() for name in ("start", "end"))
         reach = spans.group_by(_SERIES).agg(pl.min("first"), pl.max("last")).with_columns(step=steps())
         met = reach.join(pl.concat(self._extents), on=_SERIES).filter(
             (pl.col("first") < end + pl.col("step")) & (pl.col("last") > start - pl.col("step"))
         )
         return {(str(symbol), str(timeframe)) for symbol, timeframe in met.select(_SERIES).iter_rows()}
+
+    def _touched_by_few(self, spans: pl.DataFrame) -> set[Series]:
+        """Return the same for an engine's single bars, for which joins would take longest."""
+        ends = pl.concat(self._extents).with_columns(pl.col("start", "end").to_physical())
+        reach = {(symbol, timeframe): times for symbol, timeframe, *times in ends.iter_rows()}
+        met = set()
+        for symbol, timeframe, first, last in spans.iter_rows():
+            start, end = reach.get((symbol, timeframe), (0, 0))
+            step = TIMEFRAMES.get(timeframe, timedelta(0)) // MICROSECOND
+            if (symbol, timeframe) in reach and first < end + step and last > start - step:
+                met.add((symbol, timeframe))
+        return met
 
 
 async def learn_markets(
@@ -200,27 +219,24 @@ async def learn_markets(
         phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
 
 
-async def stored_spans(database: Database, writer: Writer, near: pl.DataFrame, *, whole: bool = False) -> pl.DataFrame:
+async def stored_spans(writer: Writer, near: pl.DataFrame, *, whole: bool = False) -> pl.DataFrame:
     """Return what the index holds near some spans, or of their whole series, as a transaction sees it.
 
     Bars of other programs that nobody has looked up yet are left out.
     """
-    table, parts = models.bar_index, [pl.DataFrame(schema=SPANS)]
-    reach = near.with_columns(step=steps()).group_by(_SERIES).agg(pl.min("first"), pl.max("last", "step"))
-    columns = [expression(database, table, name) for name in _PACKED]
-    packed = sa.select(*columns).where(table.c.runs.is_not(None))
-    for at in range(0, reach.height, IN_LIST):
-        some = reach.slice(at, IN_LIST)
-        low, high, step = (int(value) for value in some.select(pl.min("first"), pl.max("last", "step")).row(0))
-        statement = packed.where(table.c.symbol.in_(some["symbol"].unique().to_list()))
+    table, packed = models.bar_index, []
+    symbols = near["symbol"].unique().sort().to_list()
+    wanted = set(near.select(_SERIES).iter_rows())
+    longest = max((length(name) for name in near["timeframe"].unique() if name in TIMEFRAMES), default=timedelta(0))
+    for at in range(0, len(symbols), IN_LIST):
+        among = table.c.symbol.in_(symbols[at : at + IN_LIST])
+        statement = sa.select(table.c.symbol, table.c.timeframe, table.c.runs).where(among, table.c.runs.is_not(None))
         if not whole:
-            statement = statement.where(
-                table.c.last > shift(from_microseconds(low), -step * MICROSECOND),
-                table.c.first < shift(from_microseconds(high), step * MICROSECOND),
-            )
-        found = finish(await writer.fetch(statement, wire_schema(_PACKED)), _PACKED)
-        parts.append(unpack(list(found.join(some, on=_SERIES, how="semi").iter_rows())))
-    return join_spans(pl.concat(parts))
+            low, high = (from_microseconds(int(end)) for end in (near["first"].min(), near["last"].max()))  # type: ignore[arg-type]  # integers
+            statement = statement.where(table.c.last > shift(low, -longest), table.c.first < shift(high, longest))
+        rows = await writer.execute(statement)
+        packed += [(row.symbol, row.timeframe, row.runs) for row in rows if (row.symbol, row.timeframe) in wanted]
+    return join_spans(unpack(packed)) if packed else pl.DataFrame(schema=SPANS)
 
 
 def _misplaced(new: pl.DataFrame, near: pl.DataFrame, far: pl.DataFrame, phases: Phases) -> pl.DataFrame:

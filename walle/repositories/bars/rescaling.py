@@ -40,7 +40,7 @@ async def refuse_rescaled(
     if suspects.is_empty():
         return
     new = join_spans(pl.concat(pages)).join(suspects, on=["symbol", "timeframe"], how="semi")
-    stored = await stored_spans(database, writer, new)
+    stored = await stored_spans(writer, new)
     found = await database.in_thread(lambda: throughout(suspects, new, stored))
     if found.height:
         raise RescaledBars(found.rows(named=True))
