@@ -175,7 +175,8 @@ async def test_dates_and_months_are_kept_as_well(repository: BarRepository) -> N
     await repository.ingest(daily.filter(pl.col("timestamp").dt.weekday() < 6), symbol="A", timeframe="1d")
     await repository.ingest(daily.filter(pl.col("timestamp").dt.weekday() == 1), symbol="A", timeframe="1w")
     await repository.ingest(daily.filter(pl.col("timestamp").dt.day() == 1), symbol="A", timeframe="1M")
-    coverage = await repository.coverage()
+    with pytest.warns(walle.MissingCalendarWarning, match="'A' has no calendar.* only Monday to Friday"):
+        coverage = await repository.coverage()
     assert coverage.select("timeframe", "bars", "missing").rows() == [("1M", 14, 0), ("1d", 285, 112), ("1w", 57, 0)]
 
 

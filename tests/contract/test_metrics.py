@@ -139,12 +139,12 @@ def test_a_benchmark_of_the_same_bars_has_a_beta_of_one(store: walle.Store) -> N
 def test_a_benchmark_with_fewer_sessions_is_compared_on_those_that_both_have(store: walle.Store) -> None:
     closes = [100.0 + number % 5 + number / 3 for number in range(21)]  # from Monday on
     store.bars.ingest(bars(closes), symbol="BTC/USD", timeframe="1d")
-    store.bars.set_calendar("SPY", "XNYS")
     open_days = calendar("XNYS").sessions(START - 10 * DAY, START + 21 * DAY)["session"].to_list()
     prices = {day: 50.0 + number % 3 for number, day in enumerate(open_days)}
     times = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in prices]
     spy = bars(list(prices.values())).with_columns(timestamp=pl.Series(times))
     store.bars.ingest(spy, symbol="SPY", timeframe="1d")
+    store.bars.set_calendar("SPY", "XNYS")
     name = traded(store, stopped_at=START + 21 * DAY)
     found = store.runs.metrics(name, benchmark="SPY")
     shared = [day for day in open_days if day >= START.date()]

@@ -14,7 +14,7 @@ import walle
 from tests.samples import bars
 from walle.bars.distances import contradictions, shorter_timeframe
 from walle.bars.spans import spans_of
-from walle.calendars import from_sessions
+from walle.calendars import calendar, from_sessions
 from walle.errors import InputError, InvalidBars
 from walle.frames import INSTANT
 from walle.records import Bar
@@ -294,3 +294,36 @@ def test_an_explanation_of_nothing_is_told(store: Store) -> None:
     with pytest.warns(walle.NoEffectWarning, match="no 1m bar of 'A' is missing that is expected"):
         store.bars.explain_gap("A", MONDAY + 5 * DAY + HOUR, MONDAY + 5 * DAY + 3 * HOUR, "a Saturday")
     assert store.bars.explanations("A").height == 6
+
+
+# a symbol whose market closes, without a calendar
+
+
+def test_stocks_without_a_calendar_get_a_hint_once(store: Store) -> None:
+    pytest.importorskip("exchange_calendars")
+    opens = calendar("XNYS").grid("15m", "2024-01-08", "2024-02-03")
+    stock = at(opens.to_list())
+    for name in ("AAPL", "MSFT"):
+        store.bars.ingest(stock, symbol=name, timeframe="15m")
+    store.bars.ingest(every(HOUR, 24 * 20).filter(~pl.int_range(480).is_between(100, 200)), symbol="C", timeframe="1h")
+    with pytest.warns(walle.MissingCalendarWarning, match=r"'AAPL', 'MSFT' have no.*\(\['AAPL', 'MSFT'\], 'XNYS'\)"):
+        store.bars.coverage()
+    store.bars.coverage()
+    assert store.bars.gaps("AAPL", "15m").height
+    with pytest.raises(walle.IncompleteBars, match=r"'AAPL' has no calendar.*set_calendar\('AAPL', 'XNYS'\)"):
+        store.bars.read("AAPL", "15m", require_complete=True)
+    store.bars.set_calendar("AAPL", "XNYS")
+    store.bars.read("AAPL", "15m", require_complete=True)
+
+
+def test_who_chose_a_calendar_gets_no_hint(store: Store) -> None:
+    days = [day for day in weekdays(20) if day.day != 15]
+    stock = at([day + 15 * HOUR + number * 10 * MINUTE for day in days for number in range(6)])
+    store.bars.ingest(stock, symbol="A", timeframe="10m")
+    assert store.bars.coverage(calendar="24/7")["missing"].item() > 1000
+    assert store.bars.gaps("A", "10m", calendar="24/7").height
+    store.bars.set_calendar("A", "24/7")
+    assert store.bars.coverage()["missing"].item() > 1000
+    store.bars.set_calendar("A", None)
+    with pytest.warns(walle.MissingCalendarWarning, match=r"'A' has no calendar.*15:00 to 15:50 UTC.*from_sessions"):
+        store.bars.gaps("A", "10m")

@@ -73,13 +73,11 @@ def test_bars_before_the_stored_ones_and_in_their_gaps_are_held_against_them(sto
 
 
 def test_bars_of_the_clock_and_of_sessions_do_not_mix(store: walle.Store) -> None:
-    store.bars.set_calendar("ACME", "XNYS")
     clock = at([MIDNIGHT + HOUR * hour for hour in range(14, 21)])
     sessions = at([MIDNIGHT + HOUR * hour + HOUR / 2 for hour in range(14, 21)])  # from 09:30 in New York
     for first, second in ((clock, sessions), (sessions, clock)):
         symbol = "ACME" if first is clock else "ACME2"
-        store.bars.set_calendar(symbol, "XNYS")
-        store.bars.ingest(first, symbol=symbol, timeframe="1h")
+        store.bars.ingest(first, symbol=symbol, timeframe="1h", calendar="XNYS")
         with pytest.raises(InvalidBars, match="7 of 7 rows"):
             store.bars.ingest(second, symbol=symbol, timeframe="1h")
         assert opens(store, symbol, "1h") == first["timestamp"].to_list()

@@ -494,6 +494,12 @@ class Bars(Part[BarRepository]):
         ConfigurationError
             For an exchange, if the extra ``calendars`` is not installed.
 
+        Warns
+        -----
+        MissingCalendarWarning
+            Once for a symbol that has no calendar, if its bars lie as those of a market with hours do; it names the
+            calendars that fit.
+
         Examples
         --------
         >>> store.bars.coverage("BTC/USD", "1m").select("bars", "expected", "missing", "gaps").row(0)
@@ -631,6 +637,11 @@ class Bars(Part[BarRepository]):
         UnknownSymbol
             If the series has no stored bars; it suggests similar names.
         UnknownCalendar, UnknownTimeframe, InputError
+
+        Warns
+        -----
+        MissingCalendarWarning
+            As in :meth:`coverage`.
 
         Examples
         --------

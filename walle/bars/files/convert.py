@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from walle.bars.files.clock_numbers import ClockNumbers
 from walle.bars.files.columns import Roles
 from walle.bars.files.infer_timeframe import Grid, infer_timeframe
 from walle.bars.files.layout import Unread
@@ -64,6 +65,7 @@ class Converter:
     unread_cells: int = field(init=False, default=0)
     contradictions: list[str] = field(init=False, default_factory=list)
     time: TimeReader = field(init=False)
+    _clock: ClockNumbers = field(init=False)
     _grid: Grid | None = field(init=False, default=None)
     _fixed: bool | None = field(init=False, default=None)
     _started: bool = field(init=False, default=False)
@@ -71,6 +73,7 @@ class Converter:
     def __post_init__(self) -> None:
         """Decide everything that does not depend on the rows."""
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
+        self._clock = ClockNumbers(repr(self.roles.time[-1]))
         roles, wanted, facts = self.roles, self.wanted, self.facts
         self.symbol, self.symbol_from = _found(wanted.symbol, roles.symbol, facts.symbol)
         self.timeframe, self.timeframe_from = _found(wanted.timeframe, roles.timeframe, facts.timeframe)
@@ -96,6 +99,8 @@ class Converter:
         if self.timeframe_from != "column":
             columns[1] = pl.Series("timeframe", [self.timeframe], pl.String).new_from_index(0, batch.height)
         stamps = self._stamps(times, columns[1])
+        if not offset:
+            self._refuse_repeated_dates(times, columns[0], batch)
         numbers.setdefault("volume", pl.Series("volume", [0.0]).new_from_index(0, batch.height))
         frame = pl.DataFrame([*columns, stamps, *(numbers[name].alias(name) for name in OHLCV)])
         naive = isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone is None
@@ -119,13 +124,33 @@ class Converter:
             self._grid = Grid(self.timeframe)
         self._started = True
 
+    def _refuse_repeated_dates(self, times: Times, symbols: pl.Series, batch: pl.DataFrame) -> None:
+        """Raise if a column of dates repeats them for different bars, and the source has columns that nobody reads.
+
+        Raises
+        ------
+        InputError
+        """
+        if times.instants.dtype != pl.Date or not self.roles.ignored:
+            return
+        keys = pl.DataFrame([symbols.alias("symbol"), times.instants.alias("date")])
+        bars = keys.hstack([batch[name].alias(role) for role, name in self.roles.numbers.items()])
+        if 2 * keys.n_unique() < bars.n_unique():
+            date = keys["date"].value_counts(sort=True)["date"][0]
+            others = ", ".join(self.roles.ignored)
+            raise InputError(
+                f"column {self.time.label} holds dates, and most of them several times with different prices, such as "
+                f"{date}. Is the time of day, or the symbol, in a column that is not read ({others})? Name it 'time' "
+                "beside 'date', or say columns={'its name': 'symbol'}; drop those columns if the rows are corrections."
+            )
+
     def _times(self, batch: pl.DataFrame, offset: int) -> Times:
         if len(self.roles.time) == 2:
             date, clock = (batch[name] for name in self.roles.time)
             if isinstance(date.dtype, pl.Date) and isinstance(clock.dtype, pl.Time):
                 values = batch.select(pl.col(self.roles.time[0]).dt.combine(pl.col(self.roles.time[1]))).to_series()
             else:
-                values = date.cast(pl.String).str.strip_chars() + " " + _clock_text(clock)
+                values = date.cast(pl.String).str.strip_chars() + " " + self._clock.texts(clock, offset)
         else:
             values = batch[self.roles.time[0]]
         times = self.time.read(values, offset)
@@ -205,13 +230,6 @@ def _found(given: str | None, column: str | None, named: str | None) -> tuple[st
     if given is not None:
         return given, "argument"
     return (None, "column") if column is not None else (named, "name")
-
-
-def _clock_text(values: pl.Series) -> pl.Series:
-    if values.dtype.is_integer():  # 930 is 09:30, 93000 is 09:30:00
-        width = 6 if (values > 2359).any() else 4
-        return values.cast(pl.String).str.zfill(width)
-    return values.cast(pl.String).str.strip_chars()
 
 
 def _in_zone(values: pl.Series, zone: str) -> pl.Series:

@@ -48,6 +48,8 @@ class EpochReader:
         if self._format:
             return self._written(values, offset)
         low, high = _UNITS[self._unit]
+        if self._unit == "s":
+            values = _without_lone_zero(values)
         # seconds may lie before 1973, since no other unit has such small numbers
         outside = (values > high) | (values < (-high if self._unit == "s" else low))
         if outside.fill_null(False).any():
@@ -113,3 +115,11 @@ class EpochReader:
                 "like the rows before it."
             )
         return parsed
+
+
+def _without_lone_zero(values: pl.Series) -> pl.Series:
+    """Return seconds with null for 0, which stands for no time beside others that are all after 1973."""
+    zero = (values == 0).fill_null(False)
+    if not zero.any() or ((values < _UNITS["s"][0]) & ~zero).any():
+        return values
+    return values.set(zero, None)

@@ -57,6 +57,11 @@ class TimeReader:
         self._shape: Shape | None = None
         self._example: tuple[int, str] | None = None
 
+    @property
+    def label(self) -> str:
+        """The name of the column in messages."""
+        return self._label
+
     def read(self, values: pl.Series, offset: int) -> Times:
         """Read a batch whose first row is row ``offset`` of the source.
 

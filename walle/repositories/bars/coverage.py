@@ -18,6 +18,7 @@ from walle.errors import IncompleteBars
 from walle.frames import INSTANT
 from walle.repositories.bars.as_of import AsOf, Known, resolve
 from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
+from walle.repositories.bars.hints import CalendarHints
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
 from walle.timeframe import check_timeframe, length
@@ -39,6 +40,10 @@ _MOST_TIMES = 2_000_000
 """Opening times that are held at a time."""
 
 
+_LOW = 0.9
+"""A coverage below which a symbol without a calendar may lack one."""
+
+
 class Coverage:
     """The coverage of the stored bars, and their gaps.
 
@@ -51,6 +56,7 @@ class Coverage:
 
     def __init__(self, database: Database, series: StoredSeries, calendars: Calendars) -> None:
         self._database, self._series, self._calendars = database, series, calendars
+        self._hints = CalendarHints(database, series, calendars)
 
     async def summary(
         self,
@@ -88,7 +94,11 @@ class Coverage:
                 covered = int(add_explanations(gaps, mine, period).drop_nulls("reason")["missing"].sum())
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
-        return pl.concat([indexed, at_once, counted]).sort("symbol", "timeframe")
+        found = pl.concat([indexed, at_once, counted]).sort("symbol", "timeframe")
+        if given is None:
+            low = found.filter(pl.col("calendar") == DEFAULT, pl.col("coverage") < _LOW)
+            await self._hints.give(list(low.select("symbol", "timeframe").iter_rows()), session)
+        return found
 
     async def _at_once(
         self,
@@ -158,6 +168,8 @@ class Coverage:
         token = await self._known(as_of, mine, session)
         times = await self._series.times(symbol, timeframe, start, end, session, token)
         found = await self._gaps(times, symbol, timeframe, start, end, calendar, session)
+        if calendar is None and found.height:
+            await self._hints.give([(symbol, timeframe)], session)
         return await self._outages(found, symbol, timeframe, token, session)
 
     async def _known(self, as_of: AsOf, series: pl.DataFrame, session: AsyncSession | None) -> Known | None:
@@ -193,7 +205,9 @@ class Coverage:
             lacking.append(gaps.select(pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe"), pl.all()))
         found = pl.concat(lacking)
         if found.height:
-            raise IncompleteBars(_lacking(found), found)
+            doubtful = list(found.select("symbol", "timeframe").unique(maintain_order=True).iter_rows())
+            hint = await self._hints.text(doubtful, session)
+            raise IncompleteBars(f"{_lacking(found)} {hint}".rstrip(), found)
 
     async def _gaps(
         self,
