@@ -158,7 +158,7 @@ def test_a_fill_where_a_bar_is_missing_is_in_a_hole(sqlite_address: str) -> None
 
 def test_a_fill_outside_the_sessions_of_its_calendar_is_of_a_closed_market(store: walle.Store) -> None:
     demo.load(store)
-    facts = store.fills.read("paper-sma-stocks-002").row(0, named=True)
+    facts = store.fills.read("paper-sma-stocks-002").drop("recorded_at").row(0, named=True)
     base = walle.Fill(**{**facts, "exchange_fill_id": None, "id": "late"})
     close = facts["filled_at"].replace(hour=21, minute=0, second=1, microsecond=0)
     walk = {"late": close + timedelta(microseconds=1), "last": close}

@@ -34,13 +34,14 @@ ORDER_TYPES: dict[str, Any] = {
     **{"order_type": pl.String(), "qty": MONEY, "limit_price": MONEY, "stop_price": MONEY},
     **{"time_in_force": pl.String(), "status": pl.String(), "filled_qty": MONEY, "filled_avg_price": MONEY},
     **dict.fromkeys(("created_at", "submitted_at", "filled_at", "cancelled_at"), INSTANT),
-    **{"reject_reason": pl.String(), "error_code": pl.String()},
+    **{"reject_reason": pl.String(), "error_code": pl.String(), "account": pl.String()},
+    **{"extra": pl.String(), "recorded_at": pl.Datetime("us", "UTC")},
 }
 FILL_TYPES: dict[str, Any] = {
     **{name: pl.String() for name in ("id", "order_id", "run_id", "symbol", "side")},
     **{"price": MONEY, "quantity": MONEY, "commission": MONEY, "commission_currency": pl.String()},
     **{"liquidity": pl.String(), "filled_at": INSTANT, "exchange_fill_id": pl.String()},
-    **{"sequence": pl.Int64(), "account": pl.String()},
+    **{"sequence": pl.Int64(), "account": pl.String(), "extra": pl.String(), "recorded_at": pl.Datetime("us", "UTC")},
 }
 RUN_TYPES: dict[str, Any] = {
     **{name: pl.String() for name in ("id", "strategy_id", "mode", "status")},
@@ -211,8 +212,9 @@ def test_its_orders_read_exactly_also_with_foreign_words(store: walle.Store) -> 
 def test_its_fills_read_exactly_with_the_backends_own_columns(store: walle.Store) -> None:
     frame = store.fills.read()
     assert dict(frame.schema) == FILL_TYPES
-    assert frame["sequence"].null_count() == frame["account"].null_count() == 3
-    assert frame.drop("sequence", "account").rows() == [
+    ours = ["sequence", "account", "extra", "recorded_at"]
+    assert set(frame.select(ours).null_count().row(0)) == {3}
+    assert frame.drop(ours).rows() == [
         ("f1", "o1", "r1", "BTC/USD", "buy", D("0.1"), D("0.12345678"), D("0.00000001"), None, None, T1, "v1"),
         ("f2", "o2", "r2", "ETH/USD", "short", D("9999999999.99999999"), D("1"), None, None, None, T1, None),
         ("f3", "gone", None, "CL", "sell_short", D("-37.63"), D("1"), D("-0.5"), None, None, T2, None),
