@@ -151,7 +151,8 @@ def test_a_change_from_the_clock_to_sessions_is_another_grid(store: walle.Store)
     store.bars.set_calendar("ACME", "XNYS")
     store.bars.ingest(at([MIDNIGHT + HOUR * hour for hour in range(14, 21)]), symbol="ACME", timeframe="1h")
     later = at([MIDNIGHT + timedelta(days=2) + HOUR * hour + HOUR / 2 for hour in range(14, 21)])
-    with pytest.raises(InvalidBars, match=r"7 of 7 rows .*another grid than the stored bar"):
+    # the first one might be the short first bar of hours on the clock
+    with pytest.raises(InvalidBars, match=r"6 of 7 rows .*off the phase of its series"):
         store.bars.ingest(later, symbol="ACME", timeframe="1h")
 
 

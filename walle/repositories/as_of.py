@@ -13,6 +13,7 @@ from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.notices import UnrecordedWarning, warn
 from walle.repositories.common import Time
+from walle.repositories.tokens import parse_token
 from walle.types import recording_time, wire
 from walle.validation import parse_time
 
@@ -35,7 +36,8 @@ async def known_at(database: Database, as_of: Time, session: AsyncSession | None
     ----------
     database : Database
     as_of : datetime, date, str or None
-        A date or text without a zone is UTC. None: everything that is stored.
+        A date or text without a zone is UTC; a token of ``store.bars.now()`` is its time. None: everything that is
+        stored.
     session : AsyncSession, optional
         Read what its transaction sees.
 
@@ -44,7 +46,10 @@ async def known_at(database: Database, as_of: Time, session: AsyncSession | None
     InputError
         For a bad time, and for one that the database's clock has not reached: what will be known then is not known.
     """
-    known = parse_time(as_of, "as_of")
+    token = parse_token(as_of)
+    known = parse_time(as_of, "as_of") if token is None else token.moment
+    if token is not None and known is None:
+        raise InputError(f"as_of={as_of!r} is a token without a time; take the whole text that store.bars.now() gives.")
     if known is None:
         return None
     asked = sa.select(wire(recording_time(), database.dialect.name).label("now"))

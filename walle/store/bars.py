@@ -12,9 +12,9 @@ from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
 from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.records import Bar
-from walle.repositories.bars.as_of import AsOf
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
+from walle.repositories.tokens import AsOf
 from walle.store.part import Part
 
 __all__ = ["Bars"]

@@ -330,7 +330,7 @@ class Fills(Part[FillRepository]):
             With ``by="flat"``, a position below it is flat. None: the symbol's lot size, where that is stored.
         as_of : datetime, date, str or None
             Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then,
-            as in :meth:`read`. Bars and runs are as they are stored now.
+            as in :meth:`read`, and the bars as they were known. Runs are as they are stored now.
 
         Returns
         -------
@@ -421,8 +421,8 @@ class Fills(Part[FillRepository]):
             How far a time may be in the future.
         as_of : datetime, date, str or None
             Only the fills, corrections, cash flows, instruments, events and answers that had been recorded by then, as
-            in :meth:`read`. Bars, runs and orders are as they are stored now: a warning counts the orders that were
-            saved later, whose earlier snapshots are not kept.
+            in :meth:`read`, and the bars as they were known. Runs and orders are as they are stored now: a warning
+            counts the orders that were saved later, whose earlier snapshots are not kept.
 
         Returns
         -------
@@ -552,8 +552,8 @@ class Fills(Part[FillRepository]):
         timeframe : str, optional
             Of the bars. None: the shortest that is stored for each symbol.
         as_of : datetime, date, str or None
-            Only the fills, corrections and instruments that had been recorded by then, as in :meth:`read`. Bars and
-            orders are as they are stored now.
+            Only the fills, corrections and instruments that had been recorded by then, as in :meth:`read`, and the
+            bars as they were known. Orders are as they are stored now.
 
         Returns
         -------

@@ -19,12 +19,13 @@ from walle.instruments import facts_of
 from walle.notices import AdjustmentWarning, warn
 from walle.records import Bar
 from walle.repositories.actions.known import known_actions
-from walle.repositories.bars.as_of import AsOf, resolve
+from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.read import StoredBars
 from walle.repositories.bars.series import symbol_list
 from walle.repositories.common import Time
 from walle.repositories.instruments.stored import stored_facts
+from walle.repositories.tokens import AsOf
 from walle.timeframe import check_timeframe, is_calendar
 from walle.validation import parse_range
 

@@ -17,13 +17,14 @@ from walle.errors import InputError
 from walle.frames import BAR_VERSIONS, BARS, INSTANT
 from walle.interop import frame_of
 from walle.repositories.bars.append import add_versions
-from walle.repositories.bars.as_of import AsOf, Known, enter, resolve
+from walle.repositories.bars.as_of import enter, resolve
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest, newest_of
 from walle.repositories.bars.series import StoredSeries, bars_in
 from walle.repositories.common import Time, check_name, in_range, same_key
 from walle.repositories.events.consumer_claims import whoami
 from walle.repositories.select import expression, finish, read, wire_schema
+from walle.repositories.tokens import AsOf, Known
 from walle.timeframe import check_timeframe
 from walle.types import wire
 from walle.validation import check_text, parse_range

@@ -16,11 +16,12 @@ from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import IncompleteBars
 from walle.frames import INSTANT
-from walle.repositories.bars.as_of import AsOf, Known, resolve
+from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
 from walle.repositories.bars.hints import CalendarHints
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
+from walle.repositories.tokens import AsOf, Known
 from walle.timeframe import check_timeframe, length
 
 __all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "Coverage"]

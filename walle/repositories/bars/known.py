@@ -14,11 +14,11 @@ from walle.bars.spans import SPANS, join_spans, keys_of, spans_of, unpack, witho
 from walle.bars.versions import NEWEST
 from walle.database import Database
 from walle.notices import UnrecordedWarning, warn
-from walle.repositories.bars.as_of import Known
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest
 from walle.repositories.common import IN_LIST, Time, in_range, one_of
 from walle.repositories.select import expression, read
+from walle.repositories.tokens import Known
 
 __all__ = ["KnownBars"]
 

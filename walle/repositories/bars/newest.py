@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from walle import models
 from walle.bars.versions import KEY, NEWEST
 from walle.database import Writer
-from walle.repositories.bars.as_of import Known
 from walle.repositories.common import IN_LIST, same_key
 from walle.repositories.select import finish, wire_schema
+from walle.repositories.tokens import Known
 from walle.types import wire
 
 __all__ = ["newest", "newest_of"]

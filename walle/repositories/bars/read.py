@@ -24,11 +24,12 @@ from walle.errors import InputError, UnknownSymbol
 from walle.frames import BARS
 from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
-from walle.repositories.bars.as_of import AsOf, Known, resolve
+from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.coverage import Coverage
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
+from walle.repositories.tokens import AsOf, Known
 from walle.timeframe import check_timeframe, is_calendar
 from walle.validation import MICROSECOND, parse_range, shift
 

@@ -17,7 +17,7 @@ from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, On
 from walle.progress import Progress
 from walle.records import Bar
 from walle.repositories.bars.adjusting import AdjustedBars
-from walle.repositories.bars.as_of import AsOf, newest_token
+from walle.repositories.bars.as_of import newest_token
 from walle.repositories.bars.calendars import Calendars
 from walle.repositories.bars.corrections import BarCorrections
 from walle.repositories.bars.coverage import Coverage
@@ -28,6 +28,7 @@ from walle.repositories.bars.providers import Providers
 from walle.repositories.bars.read import StoredBars
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time
+from walle.repositories.tokens import AsOf
 
 __all__ = ["BarRepository"]
 

@@ -15,11 +15,11 @@ from walle.bars.spans import SPANS, keys_of, spans_of, times_of
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
 from walle.frames import BAR_SERIES, BARS
-from walle.repositories.bars.as_of import Known
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.known import KnownBars
 from walle.repositories.common import IN_LIST, Time, check_name, in_range, near, one_of
 from walle.repositories.select import expression, read
+from walle.repositories.tokens import Known
 from walle.timeframe import check_timeframe
 from walle.validation import parse_range
 

@@ -54,7 +54,7 @@ async def markets_of(
     preferred : str, optional
         Where no timeframe is given, take this one instead of the shortest for each symbol of which it is stored.
     known : datetime, optional
-        What is compared with the bars is what had been recorded by then; the bars are those that are stored now.
+        What is compared with the bars is what had been recorded by then; the bars are those that were known.
 
     Returns
     -------

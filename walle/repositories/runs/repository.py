@@ -598,8 +598,8 @@ class RunRepository:
             directly, inversely, or over a third currency; a rate counts while no bar is missing since its bar ended.
         as_of : datetime, date, str or None
             Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then
-            (``recorded_at``); an action that takes effect later has not happened. The run itself and the bars are as
-            they are stored now. Fills that do not say when they were recorded count, and a warning says how many. A
+            (``recorded_at``), and the bars as they were known; an action that takes effect later has not happened. The
+            run itself is as it is stored now. Fills that do not say when they were recorded count, and a warning says how many. A
             date or text without a zone is UTC.
         session : AsyncSession, optional
             Read what its transaction sees.
