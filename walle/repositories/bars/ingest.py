@@ -272,7 +272,7 @@ class BarIngest:
             await intake.neighbours.check(
                 writer, intake.spans, intake.phases, intake.refused.total, intake.path, session
             )
-            spans = join_spans(pl.concat([written.spans, spans_of(again)]))
+            spans = join_spans(pl.concat([written.spans, spans_of(again)])) if again.height else written.spans
             await self._index.add(writer, spans, summed=report.rows > FEW)
         kept = intake.source != "records" or report.inserted or written.versions.height
         if kept and report.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,7 +110,8 @@ class BarWrites:
         self._begin(part)
         await writer.dialect.begin_indexing(writer.connection)
         for rows in part.bars.iter_slices(SLICE_ROWS):
-            await self._insert(writer, rows)
+            whole = rows.height == part.bars.height
+            await self._insert(writer, rows, part.spans if whole else spans_of(rows))
         for rows in part.repeats.iter_slices(SLICE_ROWS):  # their first versions are stored by now
             staged = await writer.stage(models.bars, rows)
             self._candidates.append(await self._stored(writer, staged, again=sa.true()))
@@ -129,15 +131,14 @@ class BarWrites:
         ------
         ConflictingBars
         """
-        spans = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *self._spans]))
         if self._staged is not None:
-            overlap = await _overlaps(writer, spans)
+            overlap = await _overlaps(writer, _joined(self._spans))
             await writer.dialect.begin_indexing(writer.connection)
             await self._insert_staged(writer, self._staged, self._rows, overlap=overlap)
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         decision = await self._decide(writer)
-        new = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *self._new]))
+        new = _joined(self._new)
         conflicts = decision.conflicts
         if conflicts.height:
             conflicts = conflicts.sort(list(BAR_CONFLICTS))  # in one order on all databases
@@ -154,8 +155,7 @@ class BarWrites:
         )
         return Written(report=report, spans=new, versions=pl.concat([self._provisional(new), decision.versions]))
 
-    async def _insert(self, writer: Writer, rows: pl.DataFrame) -> None:
-        spans = spans_of(rows) if rows.height < SLICE_ROWS else self._spans[-1]
+    async def _insert(self, writer: Writer, rows: pl.DataFrame, spans: pl.DataFrame) -> None:
         if not await _overlaps(writer, spans) and await writer.append(models.bars, rows):
             self._inserted += rows.height
             self._new.append(spans)
@@ -238,6 +238,11 @@ class BarWrites:
             models.bar_conflicts, conflicts.with_columns(source=pl.lit(self._source, pl.String))
         )
         await writer.execute(insert_missing(models.bar_conflicts, staged, (*KEY, *OHLCV)))
+
+
+def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the union of spans; each part is joined in itself."""
+    return parts[0] if len(parts) == 1 else join_spans(pl.concat([pl.DataFrame(schema=SPANS), *parts]))
 
 
 async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:

@@ -599,8 +599,8 @@ class RunRepository:
         as_of : datetime, date, str or None
             Only the fills, corrections, cash flows, corporate actions and instruments that had been recorded by then
             (``recorded_at``), and the bars as they were known; an action that takes effect later has not happened. The
-            run itself is as it is stored now. Fills that do not say when they were recorded count, and a warning says how many. A
-            date or text without a zone is UTC.
+            run itself is as it is stored now. Fills that do not say when they were recorded count, and a warning says
+            how many. A date or text without a zone is UTC.
         session : AsyncSession, optional
             Read what its transaction sees.
 
