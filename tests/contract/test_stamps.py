@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -181,3 +181,17 @@ async def test_a_calendar_is_kept_by_the_transaction_of_its_bars(database: walle
             assert (await repository.calendars(session=session))["calendar"].to_list() == ["XNYS"]
             raise RuntimeError("undone")
     assert (await repository.calendars()).is_empty()
+
+
+def test_opening_times_that_are_given_as_ends_are_refused(store: walle.Store) -> None:
+    opens = [
+        datetime(2026, 1, day, 14, 30, tzinfo=UTC) + timedelta(minutes=5 * n) for day in (5, 6, 7) for n in range(78)
+    ]
+    frame = pl.DataFrame({"timestamp": opens}).with_columns(
+        pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close", "volume")
+    )
+    with pytest.raises(walle.InputError, match="a bar is stamped with the open of every session of calendar XNYS"):
+        store.bars.ingest(frame, symbol="A", timeframe="5m", stamp="close", calendar="XNYS")
+    ends = frame.with_columns(pl.col("timestamp") + timedelta(minutes=5))
+    store.bars.ingest(ends, symbol="A", timeframe="5m", stamp="close", calendar="XNYS")
+    assert store.bars.read("A", "5m")["timestamp"].to_list() == opens

@@ -17,7 +17,7 @@ import pytest
 import walle
 from tests.raw import Raw
 from tests.reliability.processes import script, sizes
-from tests.samples import event, fill
+from tests.samples import START, event, fill
 from walle import errors
 
 # Python 3.12 warns of every fork with threads, which is what these tests are about
@@ -567,9 +567,13 @@ def every_error() -> list[errors.WalleError]:
         "differences": {"price": (1, 2)},
         "error": ValueError("mine"),
         "revision": None,
+        "series": [
+            {"symbol": "A", "timeframe": "1m", "first": START, "last": START, "bars": 3, "overlap": 3, "volume": None}
+            | dict.fromkeys(("factor", "lowest", "highest"), 0.1)
+        ],
     }
     words = {"suggestions", "timeframes", "allowed"}
-    numbers = {"size", "limit", "given", "stored", "others", "event", "tries", "epoch", "pid"}
+    numbers = {"size", "limit", "given", "stored", "others", "event", "tries", "epoch", "pid", "more"}
     made = []
     for name in errors.__all__:
         kind = getattr(errors, name)

@@ -91,6 +91,7 @@ def restamped(
             if is_calendar(name):
                 opens = dated(times, name, market, stamp, weeks.get((symbol, name)))
             elif stamp == "close":
+                _refuse_opens(times, name, market)
                 opens = opening_times(times, name, market, weeks.get((symbol, name)))
             else:
                 _refuse_ends(times, name, market)
@@ -190,25 +191,57 @@ def stamps_ends(times: pl.Series, timeframe: str, market: Calendar) -> bool:
         Below a day.
     market : Calendar
     """
+    step = length(timeframe) // MICROSECOND
+    whole = _whole_sessions(times, market, before=step, after=0)
+    if whole.is_empty():
+        return False
+    given = _ascending(times)
+    at_open = given.search_sorted(whole["open"], "right") > given.search_sorted(whole["open"] - step, "right")
+    return not at_open.any() and bool(whole["close"].is_in(given.implode()).all())
+
+
+def stamps_opens(times: pl.Series, timeframe: str, market: Calendar) -> bool:
+    """Return whether intraday bars stand at the open of each session, and none at its close or just after.
+
+    The parameters are those of :func:`stamps_ends`.
+    """
+    step = length(timeframe) // MICROSECOND
+    whole = _whole_sessions(times, market, before=0, after=step)
+    if whole.is_empty():
+        return False
+    given = _ascending(times)
+    at_close = given.search_sorted(whole["close"] + step) > given.search_sorted(whole["close"])
+    return not at_close.any() and bool(whole["open"].is_in(given.implode()).all())
+
+
+def _whole_sessions(times: pl.Series, market: Calendar, *, before: int, after: int) -> pl.DataFrame:
+    """Return open and close (integers) of the sessions inside the reach of times and so much around it."""
+    none = pl.DataFrame(schema={"open": pl.Int64(), "close": pl.Int64()})
     first, last = times.min(), times.max()
     if market.name == "24/7" or not isinstance(first, datetime) or not isinstance(last, datetime):
-        return False
-    step = length(timeframe) // MICROSECOND
-    lo, hi = int(times.to_physical().min()) - step, int(times.to_physical().max())  # type: ignore[arg-type]  # integers
+        return none
+    lo, hi = int(times.to_physical().min()) - before, int(times.to_physical().max()) + after  # type: ignore[arg-type]  # integers
     sessions = market.known(lo, hi + 1).select(pl.col("open", "close").to_physical())
     if market.continuous:
         parts = (pl.col("open") != pl.col("close").shift(1)).fill_null(True).cum_sum()
         sessions = sessions.group_by(parts.alias("part"), maintain_order=True).agg(
             pl.col("open").first(), pl.col("close").last()
         )
-    whole = sessions.filter((pl.col("open") >= lo) & (pl.col("close") <= hi))
-    if whole.is_empty():
-        return False
+    return sessions.filter((pl.col("open") >= lo) & (pl.col("close") <= hi))
+
+
+def _ascending(times: pl.Series) -> pl.Series:
     given = times.drop_nulls().to_physical()
-    if not (given.diff().drop_nulls() > 0).all():
-        given = given.unique().sort()
-    at_open = given.search_sorted(whole["open"], "right") > given.search_sorted(whole["open"] - step, "right")
-    return not at_open.any() and bool(whole["close"].is_in(given.implode()).all())
+    return given if (given.diff().drop_nulls() > 0).all() else given.unique().sort()
+
+
+def _refuse_opens(times: pl.Series, timeframe: str, market: Calendar) -> None:
+    if stamps_opens(times, timeframe, market):
+        raise InputError(
+            f"stamp='close', but a bar is stamped with the open of every session of calendar {market.name}, and none "
+            "with its close, so the timestamps are when the bars open. Leave stamp out. If they are ends, the calendar "
+            "is wrong: store.bars.set_calendar."
+        )
 
 
 def _refuse_ends(times: pl.Series, timeframe: str, market: Calendar) -> None:

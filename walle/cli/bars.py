@@ -76,6 +76,19 @@ def _add_ingest(commands: Any) -> None:
         "--stamp", choices=["open", "close"], default="open", help="what times are: when bars open (default) or end"
     )
     command.add_argument("--calendar", help="of symbols that have none: 24/7, 24/5, or an exchange such as XNYS")
+    command.add_argument(
+        "--on-conflict",
+        choices=["keep", "raise", "correct"],
+        default="keep",
+        help="of bars that are stored with other values, keep those (default), refuse the file, or store a version",
+    )
+    command.add_argument("--reason", help="why the other values are right, to correct")
+    command.add_argument(
+        "--unfinished",
+        choices=["drop", "raise", "keep"],
+        default="drop",
+        help="leave out bars that have not ended (default), refuse the file, or keep them as provisional",
+    )
     command.add_argument("--again", action="store_true", help="read files that were ingested before")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=_ingest)
@@ -123,6 +136,9 @@ def _ingest(options: argparse.Namespace) -> int:
                 on_invalid="quarantine" if options.quarantine else "raise",
                 provider=options.provider,
                 again=options.again,
+                on_conflict=options.on_conflict,
+                reason=options.reason,
+                unfinished=options.unfinished,
                 stamp=options.stamp,
                 calendar=options.calendar,
             )

@@ -23,6 +23,7 @@ from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
 from walle.repositories.tokens import AsOf, Known
 from walle.timeframe import check_timeframe, length
+from walle.validation import MICROSECOND, shift
 
 __all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "Coverage"]
 
@@ -200,8 +201,12 @@ class Coverage:
         for symbol in dict.fromkeys(symbols):
             times = await self._series.times(check_name(symbol, "symbol"), timeframe, start, end, session, as_of)
             early = await self._series.known.provisional(symbol, timeframe, start, end, as_of, session)
-            whole = times if early.is_empty() else times.filter(~times.is_in(early.implode()))
-            gaps = await self._gaps(whole, symbol, timeframe, start, end, None, session)
+            first, last = start, end
+            whole = times
+            if early.len():  # a range without ends reaches from the first bar to the last, also if they had not ended
+                whole = times.filter(~times.is_in(early.implode()))
+                first, last = _ends_of(times, start, end)
+            gaps = await self._gaps(whole, symbol, timeframe, first, last, None, session)
             gaps = await self._outages(gaps.filter(pl.col("reason").is_null()), symbol, timeframe, as_of, session)
             lacking.append(gaps.select(pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe"), pl.all()))
         found = pl.concat(lacking)
@@ -279,6 +284,14 @@ def _parts(members: Sequence[tuple[str, int]]) -> Iterator[Sequence[str]]:
         part.append(name)
         held += bars
     yield part
+
+
+def _ends_of(times: pl.Series, start: Time, end: Time) -> tuple[Time, Time]:
+    """Return the ends of a range, in the place of open ones those of the bars."""
+    low, high = times.min(), times.max()
+    if not isinstance(low, datetime) or not isinstance(high, datetime):
+        return start, end
+    return low if start is None else start, shift(high, MICROSECOND) if end is None else end
 
 
 def _silence(

@@ -20,7 +20,7 @@ from walle.bars.spans import within
 from walle.bars.versions import NEWEST, overlay
 from walle.database import Database
 from walle.enums import OHLCV
-from walle.errors import InputError, UnknownSymbol
+from walle.errors import InputError, NotFound
 from walle.frames import BARS
 from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
@@ -181,6 +181,8 @@ class StoredBars:
         Raises
         ------
         UnknownSymbol
+        NotFound
+            If the bars are withdrawn, or came later.
         """
         check_name(symbol, "symbol")
         wanted = _Wanted(symbol, timeframe, None, None, None)
@@ -195,7 +197,8 @@ class StoredBars:
             moment = times.max()
             if not isinstance(moment, datetime):
                 await self._series.require([symbol], timeframe, session)
-                raise UnknownSymbol(symbol, timeframe, [], [])
+                when = "all of them are withdrawn" if token is None else f"none was known as of {as_of!r}"
+                raise NotFound(f"there is no {timeframe} bar of {symbol!r}: {when}.")
             here = replace(wanted, start=moment, end=shift(moment, MICROSECOND))
             frame = await self._bars(here, token, session)
         return Bar.from_row(canonical({"symbol": symbol, "timeframe": timeframe, **frame.row(0, named=True)}))
