@@ -11,10 +11,11 @@ import polars as pl
 from walle.bars.check import check_on_invalid
 from walle.bars.ends import bar_ends
 from walle.calendars import Calendar
+from walle.enums import CALENDAR_TIMEFRAMES
 from walle.errors import InputError
 from walle.validation import check_text
 
-__all__ = ["LONGEST", "IngestPolicy", "unfinished_bars"]
+__all__ = ["LONGEST", "IngestPolicy", "recent", "unfinished_bars"]
 
 LONGEST = timedelta(days=400)
 """No bar lasts longer."""
@@ -65,6 +66,13 @@ class IngestPolicy:
     def strict(self) -> bool:
         """Whether a row that is no bar refuses its source."""
         return self.on_invalid == "raise"
+
+
+def recent(bars: pl.DataFrame, clock: datetime) -> pl.DataFrame:
+    """Return the bars that could end after a time, whatever their calendar."""
+    dated = pl.col("timeframe").is_in(CALENDAR_TIMEFRAMES)
+    longest = pl.when(dated).then(pl.lit(LONGEST)).otherwise(pl.lit(timedelta(days=2)))
+    return bars.filter(pl.col("timestamp") > pl.lit(clock) - longest)
 
 
 def unfinished_bars(bars: pl.DataFrame, markets: Mapping[str, Calendar], limit: datetime) -> pl.DataFrame:

@@ -29,7 +29,7 @@ from walle.bars.ingest_source import (
     series_of,
 )
 from walle.bars.phase import Phases, Series
-from walle.bars.policy import LONGEST, IngestPolicy, unfinished_bars
+from walle.bars.policy import LONGEST, IngestPolicy, recent, unfinished_bars
 from walle.bars.spans import join_spans, spans_of
 from walle.bars.stamps import check_stamp
 from walle.bars.versions import KEY
@@ -362,7 +362,9 @@ class BarIngest:
             return part
         if intake.clock is None:
             intake.clock = await database_clock(self._database, session)
-        late = part.bars.filter(pl.col("timestamp") > intake.clock - LONGEST)
+        late = recent(part.bars, intake.clock)
+        if late.is_empty():
+            return part
         markets = await intake.openings.markets(set(late["symbol"]), session)
         limit = intake.clock + intake.policy.clock_skew
         unfinished = await self._database.in_thread(lambda: unfinished_bars(late, markets, limit))
