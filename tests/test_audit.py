@@ -261,7 +261,7 @@ def test_the_command_tells_findings_and_its_exit_code(
 def test_what_lies_at_an_end_of_the_calendar_is_looked_at_like_any_other(address: str, moment: datetime) -> None:
     opens = moment if moment.year == 1 else moment.replace(minute=55, second=0, microsecond=0)
     with walle.connect(address) as store:
-        store.bars.ingest(bars(5, start=opens), symbol="BTC/USD", timeframe="1m")
+        store.bars.ingest(bars(5, start=opens), symbol="BTC/USD", timeframe="1m", unfinished="keep")
         store.runs.save(run(1))
         store.orders.save(order(1, created_at=moment))
         store.fills.append(fill(1, filled_at=moment))

@@ -147,7 +147,7 @@ FILES = {
     "freqtrade json": File("ETH_BTC-5m.json", lambda: _lists(_FIVE), _ETH),
     "freqtrade json.gz": File("ETH_BTC-5m.json.gz", lambda: gzip.compress(_lists(_FIVE)), _ETH),
     "binance ms": File("BTCUSDT-1m-2024-01.csv", lambda: _klines(1_000), _BINANCE),
-    "binance us": File("BTCUSDT-1m-2025-01.csv", lambda: _klines(1_000_000), _BINANCE),
+    "binance us": File("BTCUSDT-1m-2024-01.csv", lambda: _klines(1_000_000), _BINANCE),
     "binance zip": File("BTCUSDT-1m-2024-01.zip", lambda: _zipped(_klines(1_000), "BTCUSDT-1m-2024-01.csv"), _BINANCE),
     "ccxt": File("candles.json", lambda: _lists(bars()), _X, _CCXT),
     "yfinance": File("aapl.csv", lambda: _tickers({"AAPL": daily()}).to_csv().encode(), {("AAPL", "1d"): daily()}),

@@ -23,7 +23,7 @@ print(store.bars.series(), store.bars.latest("BTC/USD", "1m"), top)
 
 store.bars.set_calendar(["ETH/USD", "BTC/USD"], "24/7")  # kept in the store; 24/7 is also the default
 store.bars.explain_gap("BTC/USD", "2025-11-27T16:40", "2025-11-27T17:15", "the exchange was down")
-print(store.bars.coverage())  # bars, expected, missing, coverage, gaps, longest gap, unexpected, explained, calendar
+print(store.bars.coverage("BTC/USD"))  # bars, expected, missing, coverage, gaps, longest_gap, ..., calendar
 print(store.bars.gaps("BTC/USD", "1m"))  # start, end, missing, duration, cause, reason, author
 store.close()
 ```

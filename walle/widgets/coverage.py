@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from walle.bars.grid import GRID_PERIODS, CoverageGrid, check_period
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
+from walle.notices import MissingCalendarWarning
 from walle.options import GridPeriod
 from walle.repositories.common import Time
 from walle.store import Store
@@ -290,7 +292,9 @@ class CoverageView(View):
         """Show the gaps of a series, and mark the first one of the cell."""
         row, column = self._place(message)
         symbol, timeframe, *_ = self._shown.series.row(row)
-        gaps = self._store.bars.gaps(symbol, timeframe, *self._range, calendar=self._calendar)
+        with warnings.catch_warnings():  # the calendar stands beside the series
+            warnings.simplefilter("ignore", MissingCalendarWarning)
+            gaps = self._store.bars.gaps(symbol, timeframe, *self._range, calendar=self._calendar)
         at = None
         if "column" in message and gaps.height:
             begins = self._shown.starts[column]
