@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 
 import walle
-from tests.examples import is_full
 
 MINUTE = timedelta(minutes=1)
 PAST = datetime(2025, 3, 1, tzinfo=UTC)
@@ -258,7 +257,10 @@ class Versions(RuleBasedStateMachine):
                 assert self.read(as_of=token) == self.read(as_of=instant) == self.model.known(moment)
 
 
-def test_every_read_is_that_of_a_dict_of_versions(store: walle.Store) -> None:
+@pytest.mark.parametrize(
+    "count", [5, pytest.param(15, marks=pytest.mark.thorough), pytest.param(200, marks=pytest.mark.endurance)]
+)
+def test_every_read_is_that_of_a_dict_of_versions(store: walle.Store, count: int) -> None:
     class Machine(Versions):
         pass
 
@@ -266,7 +268,7 @@ def test_every_read_is_that_of_a_dict_of_versions(store: walle.Store) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60 if is_full() else 5,
+            max_examples=count,
             stateful_step_count=15,
             deadline=None,
             derandomize=True,
