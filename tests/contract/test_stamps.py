@@ -195,3 +195,19 @@ def test_opening_times_that_are_given_as_ends_are_refused(store: walle.Store) ->
     ends = frame.with_columns(pl.col("timestamp") + timedelta(minutes=5))
     store.bars.ingest(ends, symbol="A", timeframe="5m", stamp="close", calendar="XNYS")
     assert store.bars.read("A", "5m")["timestamp"].to_list() == opens
+
+
+@pytest.mark.parametrize(("exchange", "timeframe"), [("XHKG", "1h"), ("XHKG", "2h"), ("XTKS", "2h"), ("XNYS", "4h")])
+def test_the_bars_of_sessions_with_a_break_come_one_by_one(store: walle.Store, exchange: str, timeframe: str) -> None:
+    market = walle.calendars.calendar(exchange)
+    slots = market.slots(timeframe, datetime(2024, 11, 18, tzinfo=UTC), datetime(2024, 11, 23, tzinfo=UTC))
+    times = slots.at(pl.int_range(slots.total, eager=True)).to_list()
+    numbers = dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
+    for number, opened in enumerate(times):
+        bar = walle.Bar(symbol="A", timeframe=timeframe, timestamp=opened.replace(tzinfo=UTC), **numbers)
+        if number:
+            store.bars.ingest(bar)
+        else:
+            frame = pl.DataFrame({"timestamp": [opened], **{name: [1.0] for name in numbers}})
+            store.bars.ingest(frame, symbol="A", timeframe=timeframe, calendar=exchange)
+    assert store.bars.count("A", timeframe) == len(times)

@@ -35,15 +35,30 @@ def test_a_range_without_ends_reaches_a_bar_that_has_not_ended(store: walle.Stor
     assert store.bars.read("A", "1h", require_complete=True).height == 3
 
 
-def test_a_file_with_a_bar_that_had_not_ended_is_read_again(store: walle.Store, tmp_path: Path) -> None:
+def test_the_bytes_of_a_file_whose_last_bar_had_not_ended_hold_no_whole_one_later(
+    store: walle.Store, tmp_path: Path
+) -> None:
     hours(3).write_parquet(tmp_path / "A-1h.parquet")
     with pytest.warns(walle.UnfinishedBarsWarning, match="1 bar has not ended yet, and was left out"):
         first = store.bars.ingest(tmp_path)
     assert (first.inserted, first.unfinished, first.rows) == (2, 1, 3)
-    again = store.bars.ingest(tmp_path, clock_skew=timedelta(days=1))
-    assert (again.inserted, again.duplicates, again.skipped) == (1, 2, 0)
+    assert store.bars.ingest(tmp_path, clock_skew=timedelta(days=1)).skipped == 1
+    whole = hours(3).with_columns(volume=2.0).tail(1)
+    whole.write_parquet(tmp_path / "A-1h.parquet")
+    assert store.bars.ingest(tmp_path, clock_skew=timedelta(days=1)).inserted == 1
+    assert store.bars.latest("A", "1h").volume == 2.0
+
+
+def test_a_file_that_is_known_may_still_correct(store: walle.Store, tmp_path: Path) -> None:
+    given = hours(4).head(3)
+    store.bars.ingest(given, symbol="A", timeframe="1h")
+    given.with_columns(volume=2.0).write_parquet(tmp_path / "A-1h.parquet")
+    assert store.bars.ingest(tmp_path).conflicts == 3
     assert store.bars.ingest(tmp_path).skipped == 1
-    assert store.bars.ingests()["unfinished"].to_list() == [1, 0]
+    with pytest.raises(walle.ConflictingBars):
+        store.bars.ingest(tmp_path, on_conflict="raise")
+    assert store.bars.ingest(tmp_path, on_conflict="correct", reason="restated").corrected == 3
+    assert store.bars.latest("A", "1h").volume == 2.0
 
 
 def test_a_stocks_day_is_whole_at_the_close_of_its_session(store: walle.Store) -> None:

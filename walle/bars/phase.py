@@ -10,7 +10,7 @@ import polars as pl
 from walle.calendars import MONDAY, Calendar
 from walle.errors import InputError
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
-from walle.validation import MICROSECOND, from_microseconds
+from walle.validation import MICROSECOND, from_microseconds, shift
 
 __all__ = ["Phases", "Series", "phase_unit"]
 
@@ -19,6 +19,7 @@ Series = tuple[str, str]
 
 _SERIES = ["symbol", "timeframe"]
 _HOUR = timedelta(hours=1) // MICROSECOND
+_DAY = timedelta(days=1)
 
 
 def phase_unit(timeframe: str) -> int:
@@ -149,7 +150,11 @@ def _expected(
     unit = phase_unit(timeframe)
     short = market.slots(timeframe, lo, hi + MICROSECOND, phase=timedelta(microseconds=phase), short_first=True)
     on_short = short.place(times).is_not_null()
-    distances = (slots.first - phase) % unit
+    try:  # whole days: after a break alone, the bars of a market tell nothing of where its sessions begin
+        around = market.slots(timeframe, shift(lo, -_DAY), shift(hi, _DAY))
+    except InputError:  # at the bounds of the calendar
+        around = slots
+    distances = (around.first - phase) % unit
     hours = [0, _HOUR, unit - _HOUR] if unit > _HOUR else [0]  # bars on the clock of a zone move by an hour
     return on_short if on_short.sum() > own.sum() or not distances.is_in(hours).any() else own
 

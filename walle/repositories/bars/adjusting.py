@@ -131,12 +131,19 @@ class AdjustedBars:
         as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return the factors of the bars from ``start`` on, and warn of those in the range that are not exact."""
+        """Return the factors of the bars from ``start`` on, and warn of those in the range that are not exact.
+
+        Raises
+        ------
+        InputError
+        """
         _check(adjust)
         check_timeframe(timeframe)
         first, last = parse_range(start, end)
         token = await resolve(self._database, as_of, session)
         known_at = None if token is None else token.moment
+        if token is not None and known_at is None:
+            raise InputError(f"as_of={as_of!r} is a token without a time; take the whole text of store.bars.now().")
         known = await known_actions(self._database, list(dict.fromkeys(symbols)), known_at, session)
         dated = known.with_columns(moment="ex_date" if is_calendar(timeframe) else "effective")
         # of a day to come, no close stands yet that a dividend could be measured by

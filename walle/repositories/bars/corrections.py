@@ -175,11 +175,15 @@ class BarCorrections:
         time = expression(self._database, ingests, "ingested_at").label("recorded_at")
         statement = sa.select(*columns, time).join_from(table, ingests, table.c.ingest == ingests.c.id)
         own = statement.where(table.c.symbol == symbol, table.c.timeframe == timeframe)
-        parts = [pl.DataFrame(schema={**keys_of(unpack([])).schema, "ingest": pl.Int64(), "recorded_at": INSTANT})]
-        for number, _, _, runs, moment in (await read(self._database, own, _BROUGHT, session)).iter_rows():
-            times = keys_of(unpack([(symbol, timeframe, runs)]))
-            parts.append(times.with_columns(ingest=pl.lit(number, pl.Int64), recorded_at=pl.lit(moment, INSTANT)))
-        return pl.concat(parts).unique(KEY, keep="first", maintain_order=True)
+        rows = await read(self._database, own, _BROUGHT, session)
+        # all at once, each under the number of its ingest
+        packed = [(str(number), timeframe, runs) for number, runs in rows.select("ingest", "runs").iter_rows()]
+        times = keys_of(unpack(packed)).select(
+            pl.lit(symbol).alias("symbol"), "timeframe", "timestamp", ingest=pl.col("symbol").cast(pl.Int64)
+        )
+        moments = rows.select("ingest", "recorded_at").unique("ingest")
+        dated = times.join(moments, on="ingest", how="left", maintain_order="left")
+        return dated.sort("ingest", maintain_order=True).unique(KEY, keep="first", maintain_order=True)
 
     async def _require_stored(self, writer: Writer, wanted: pl.DataFrame) -> None:
         """Raise if some rows are no stored conflicts.

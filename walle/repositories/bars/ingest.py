@@ -197,7 +197,9 @@ class BarIngest:
 
     async def _file(self, path: Path, every: _Intake, again: bool, session: AsyncSession | None) -> IngestReport:
         file = await self._database.in_thread(lambda: Fingerprint.of(path))
-        before = None if again else await self._records.ingested(file, every.reading.settings, session)
+        plain = not again and every.policy.on_conflict == "keep"  # else a file that is known may still change something
+        known = self._records.ingested(file, every.reading.settings, every.provider, session) if plain else None
+        before = None if known is None else await known
         if before is not None:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))

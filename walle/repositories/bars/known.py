@@ -117,7 +117,7 @@ class KnownBars:
         untold = 0
         for some in _chunks(wanted) if self._index.exists else []:
             withdrawn = await self._withdrawn(some, session)
-            while True:
+            for _ in range(3):
                 bars = _sum(await self._index.series(sorted({name for name, _ in some}), session=session), some)
                 told = await self._told(some, session)
                 again = await self._withdrawn(some, session)

@@ -122,15 +122,16 @@ class SeriesRecords:
                 )
 
     async def ingested(
-        self, file: Fingerprint, settings: Mapping[str, Any], session: AsyncSession | None
+        self, file: Fingerprint, settings: Mapping[str, Any], provider: str | None, session: AsyncSession | None
     ) -> datetime | None:
         """Return when a file was ingested with the same settings, under a name that means the same series."""
         table = models.ingests
         schema = pl.Schema({"name": pl.String(), "settings": pl.String(), "ingested_at": INSTANT})
         series = _named(file.path.name, settings)
         columns = [expression(self._database, table, name) for name in schema]
-        whole = sa.func.coalesce(table.c.unfinished, 0) == 0  # else it has bars that have ended since
-        statement = sa.select(*columns).where(table.c.checksum == file.checksum, whole).order_by(table.c.id)
+        statement = sa.select(*columns).where(table.c.checksum == file.checksum).order_by(table.c.id)
+        if provider is not None:  # another one has to be held against the provider of the series
+            statement = statement.where(table.c.provider == provider)
         for name, text, moment in (await read(self._database, statement, schema, session)).iter_rows():
             if json.loads(text or "{}") == settings and _named(name, settings) == series:
                 return moment.replace(tzinfo=UTC)  # type: ignore[no-any-return]  # a datetime of the frame
