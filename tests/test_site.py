@@ -147,7 +147,7 @@ def test_no_link_of_the_site_is_broken_and_nothing_is_loaded_from_elsewhere(site
 
 def test_sections_and_references_are_shown_and_not_their_markup(site: dict[Path, Page]) -> None:
     connect = site[Path("walle.html")]
-    assert connect.headings["connect"] == ["Parameters", "Returns", "Raises", "Examples"]
+    assert connect.headings["connect"] == ["Parameters", "Returns", "Raises", "Warns", "Examples"]
     assert "target (str, pathlib.Path, URL or None)" in connect.docstrings["connect"]
     raw = re.compile(r"^\s*-{3,}\s*$|:[a-z]+:`|^::|``", re.MULTILINE)
     assert [

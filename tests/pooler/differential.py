@@ -32,7 +32,7 @@ __all__ = ["Report", "compare"]
 BARS = 200
 """One-minute bars of a step."""
 
-_CLOCKS = ("created_at", "id", "ts")
+_CLOCKS = ("created_at", "id", "recorded_at", "ts")
 """What two databases cannot have in common: their clocks, and names drawn at random."""
 
 Report = dict[str, int]
@@ -161,8 +161,8 @@ def _read(store: walle.Store, first: int, upto: int) -> list[pl.DataFrame]:
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    clocks = _CLOCKS if "payload" in frame.columns else ()
-    return frame.drop(clocks)
+    clocks = _CLOCKS if "payload" in frame.columns else ("recorded_at",)
+    return frame.drop(clocks, strict=False)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import polars as pl
 
 import walle
-from tests.samples import START
 
 __all__ = ["SYMBOL", "big_bars", "contents", "counted"]
 
@@ -14,10 +15,10 @@ _MINUTE = 60_000_000
 
 
 def big_bars(count: int, *, first: int = 0, price: float = 100.0) -> pl.DataFrame:
-    """Minutes ``first`` to ``first + count`` of an endless series; the same minute and price give the same bar."""
+    """Minutes ``first`` to ``first + count`` of a series from 2000 on; the same minute and price give the same bar."""
     minute = pl.int_range(first, first + count, eager=True)
     close = price + (minute % 1000) / 8
-    origin = int(START.timestamp() * 1_000_000)
+    origin = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)  # millions of minutes lie in the past
     return pl.DataFrame(
         {
             "timestamp": (origin + minute * _MINUTE).cast(pl.Datetime("us", "UTC")),

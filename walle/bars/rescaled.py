@@ -41,6 +41,9 @@ _FAR = math.log(1.5)
 _NOISE = 2e-6
 """The relative error of a price that was kept as a float32 on its way, with room to spare."""
 
+_COARSE = 0.05
+"""The rounding, relative to a price, from which on any two prices might share a factor."""
+
 _FIRST = 2_000
 """The first conflicts of a series that are looked at, before all are."""
 
@@ -139,6 +142,7 @@ def _by_prices(rows: pl.DataFrame) -> pl.DataFrame:
     one = pl.max_horizontal((pl.col("low_ratio") / own - 1).abs(), (pl.col("high_ratio") / own - 1).abs())
     away = (own - 1).abs()
     agrees = (own > 0) & (one <= 2 * pl.col("room")) & (away >= _NEAR) & (away > 4 * pl.col("room"))
+    agrees &= pl.col("room") <= _COARSE
     prices = pl.concat_list(stored).explode(empty_as_null=True, keep_nulls=True).n_unique()
     judged = (
         bars.with_columns(agrees=agrees.fill_null(False), own=own)

@@ -311,5 +311,6 @@ def _fitted(
     ends = bar_ends(opens, timeframe, market)
     ends = ends.zip_with((ends <= following).fill_null(True), following)
     actual = (ends == given).fill_null(False)
-    nominal = slots.place(plain).is_not_null()
+    taken = plain.is_in(opens.filter(actual).implode())
+    nominal = slots.place(plain).is_not_null() & ~taken
     return opens.zip_with(actual, plain), actual | nominal
