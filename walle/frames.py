@@ -10,6 +10,7 @@ __all__ = [
     "ANSWERS",
     "BACKTEST_RESULTS",
     "BARS",
+    "BAR_COLUMNS",
     "BAR_CONFLICTS",
     "BAR_SERIES",
     "BAR_VERSIONS",
@@ -17,6 +18,7 @@ __all__ = [
     "CASH_CORRECTIONS",
     "CASH_FLOWS",
     "CASH_FLOW_CONFLICTS",
+    "CONFLICT_EXTRAS",
     "CONSUMERS",
     "CORPORATE_ACTIONS",
     "DECIMAL",
@@ -68,6 +70,10 @@ BAR_CONFLICTS = pl.Schema(
 """One row is a bar that was ingested again with other values: the stored ones, which stay (null if the bar
 was withdrawn), and the refused ones."""
 
+CONFLICT_EXTRAS = pl.Schema({"stored_extra": pl.String(), "extra": pl.String()})
+"""The further columns of both, as JSON texts of objects (null: none): frames of conflicts end with them if there are
+any."""
+
 STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
 """One row is a conflict as it is stored: as above, with the provider of the refused version and the time (UTC) at which
 it was ingested."""
@@ -88,6 +94,9 @@ BAR_VERSIONS = pl.Schema(
 """One row is a version of a bar, numbered from 1: its values (null: the bar was withdrawn), whether it was stored
 before the bar had ended, the id of the ingest that brought it (null: unknown), why and by whom it was stored (null for
 the first), and when (UTC)."""
+
+BAR_COLUMNS = pl.Schema({**_SERIES, "column": pl.String(), "kind": pl.String()})
+"""One row is a further column of a series, and the kind of its values: integer, float, boolean or text. No nulls."""
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its position in the source from 0, the values that could be read, and the reason."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 __all__ = [
     "Adjust",
+    "AllColumns",
     "BarField",
     "BarStamp",
     "CostLevel",
@@ -37,6 +38,9 @@ Floats = Literal["refuse", "shortest"]
 
 Adjust = Literal["splits", "all"]
 """What bars are adjusted for: splits, or splits and dividends."""
+
+AllColumns = Literal["all"]
+"""All columns of a source that are no part of a bar."""
 
 BarField = Literal["close", "open", "high", "low", "volume"]
 """The name of one number of a bar."""

@@ -97,9 +97,11 @@ class Writer:
         """Hold off other writers of some series; see :meth:`walle.dialects.Dialect.hold_series`."""
         await self._interruptible(self.dialect.hold_series(self.connection, series))
 
-    async def stage(self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
+    async def stage(
+        self, table: sa.Table, frame: pl.DataFrame, *, more: bool = False, name: str | None = None
+    ) -> sa.TableClause:
         """Load a frame into a temporary table; see :meth:`walle.dialects.Dialect.stage`."""
-        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more))
+        return await self._interruptible(self.dialect.stage(self.connection, table, frame, more=more, name=name))
 
     async def insert(self, table: sa.Table, statement: sa.Insert, rows: int) -> int:
         """Run an insert of rows whose keys are not in the table, and return the number of inserted rows."""

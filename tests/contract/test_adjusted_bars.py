@@ -331,7 +331,7 @@ def test_bad_arguments_are_refused_as_without_adjusting(filled: walle.Store) -> 
     with pytest.raises(walle.InputError, match="selects no column"):
         filled.bars.read("AAPL", "1d", columns=[], adjust="all")
     with pytest.raises(walle.InputError, match="field='vwap'"):
-        filled.bars.panel(["AAPL"], "1d", "vwap", adjust="all")  # type: ignore[arg-type]
+        filled.bars.panel(["AAPL"], "1d", "vwap", adjust="all")
     with pytest.raises(walle.UnknownSymbol):
         filled.bars.latest("APPL", "1d", adjust="all")
     with pytest.raises(walle.IncompleteBars):

@@ -36,7 +36,11 @@ store.close()
   be inferred from the distances between the rows. Each file, whatever its size, is stored whole or not at all, and only
   once. `store.bars.ingests()` lists what came from where, with checksums.
 - **Columns.** For a source with other names, pass `columns={"date": "timestamp"}`; for one without volume, pass
-  `columns={"volume": None}`. WallE ignores further columns.
+  `columns={"volume": None}`.
+- **Further columns.** `ingest(extra=["vwap", "trades"])`, or `extra="all"`, keeps columns beside OHLCV; `read`, `scan`
+  and `panel` give them by name, and `store.bars.extra_columns()` lists them. They are a part of each version of a bar.
+  Others are ignored, but a column such as `publisher_id` or `exchange` refuses a source in which it tells rows of one
+  bar apart.
 - **Times.** The timestamp of a bar is its opening time. Naive times need `timezone="America/New_York"`. Bars of `1d`,
   `1w` and `1M` carry the date of their session or period: plain dates are accepted, and midnight in any zone becomes
   that date.

@@ -14,7 +14,7 @@ from walle.bars.distances import shorter_timeframe
 from walle.bars.phase import Phases
 from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
-from walle.frames import BARS, REJECTED_BARS
+from walle.frames import REJECTED_BARS
 from walle.timeframe import CALENDAR_TIMEFRAMES, length
 
 __all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
@@ -263,7 +263,7 @@ def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]
         ).item()
     )
     if one_series and (frame["timestamp"].to_physical().diff().drop_nulls() > 0).all():
-        return frame, pl.DataFrame(schema=BARS)  # most sources are sorted and have no duplicates
+        return frame, frame.clear()  # most sources are sorted and have no duplicates
     ordered = frame.sort(_KEY, maintain_order=True)
     first = ordered.select(pl.struct(_KEY).is_first_distinct()).to_series()
     return ordered.filter(first), ordered.filter(~first)

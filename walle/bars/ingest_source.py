@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from walle.bars.check import UNSTORABLE_SYMBOL
+from walle.bars.extras import ALL, FurtherColumns
 from walle.bars.files import BarReader, Unread, read_bars, read_frame
 from walle.bars.files.columns import named
 from walle.bars.parse import parse_bars, to_polars
@@ -50,6 +51,8 @@ class BarOptions:
         What the timestamps are.
     calendar : Calendar, optional
         Of symbols that have none.
+    extra : tuple of str or "all", optional
+        The further columns that are kept.
     """
 
     symbol: str | None = None
@@ -58,16 +61,40 @@ class BarOptions:
     timezone: str | None = None
     stamp: BarStamp = "open"
     calendar: Calendar | None = None
+    extra: tuple[str, ...] | str | None = None
+
+    @property
+    def further(self) -> FurtherColumns:
+        """What is kept of the columns of a source that are no part of a bar."""
+        return FurtherColumns(self.extra, self._renamed)
+
+    @property
+    def _renamed(self) -> dict[str, str]:
+        """Source name to the name of a further column, as ``columns`` says it."""
+        given = self.columns if isinstance(self.columns, Mapping) and self.extra is not None else {}
+        asked = None if self.extra == ALL else self.extra
+        return {
+            source: name
+            for source, name in given.items()
+            if name is not None and name not in BARS and (asked is None or name in asked)
+        }
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments for the readers."""
-        return {name: getattr(self, name) for name in ("symbol", "timeframe", "columns", "timezone")}
+        given = {name: getattr(self, name) for name in ("symbol", "timeframe", "columns", "timezone")}
+        if self._renamed:
+            given["columns"] = {name: ours for name, ours in given["columns"].items() if name not in self._renamed}
+        return given
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that were passed, as they are stored with an ingest."""
         passed = {name: value for name, value in self.arguments.items() if value}
+        if self._renamed:
+            passed["columns"] = self.columns
+        if self.extra is not None:
+            passed["extra"] = self.extra if self.extra == ALL else sorted(self.extra)
         if self.stamp != "open":
             passed["stamp"] = self.stamp
         if self.calendar is not None:
@@ -130,18 +157,20 @@ def is_files(source: object) -> bool:
     return isinstance(source, list | tuple | set) and any(isinstance(part, str | os.PathLike) for part in source)
 
 
-def open_file(path: Path, reading: BarOptions) -> BarReader:
-    """Open a file of bars.
+def open_file(path: Path, reading: BarOptions, further: FurtherColumns) -> BarReader:
+    """Open a file of bars; ``further`` learns what is kept of its further columns.
 
     Raises
     ------
     InputError
         If it cannot be read as bars.
     """
-    return read_bars(path, **reading.arguments, batch_rows=READ_ROWS)
+    return read_bars(path, **reading.arguments, batch_rows=READ_ROWS, further=further)
 
 
-def frames_of(source: object, reading: BarOptions, opened: Callable[[BarReader], object]) -> Iterator[pl.DataFrame]:
+def frames_of(
+    source: object, reading: BarOptions, further: FurtherColumns, opened: Callable[[BarReader], object]
+) -> Iterator[pl.DataFrame]:
     """Yield the bars of a frame or of records; call ``opened`` with the reader if the layout has to be recognised.
 
     Raises
@@ -152,9 +181,12 @@ def frames_of(source: object, reading: BarOptions, opened: Callable[[BarReader],
     if not _has_levels(source):
         source = to_polars(source)
         if _is_ours(source, reading):
-            yield parse_bars(source, **reading.arguments)
+            bars = parse_bars(source, **reading.arguments)
+            used = {*BARS, *(reading.arguments["columns"] or {})}
+            others = [name for name in source.columns if name not in used]
+            yield further.of(bars, source.select(others), further.wanted(others), parse=False)
             return
-    with read_frame(source, **reading.arguments, batch_rows=READ_ROWS) as reader:
+    with read_frame(source, **reading.arguments, batch_rows=READ_ROWS, further=further) as reader:
         opened(reader)
         yield pl.concat(reader)
 

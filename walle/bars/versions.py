@@ -7,39 +7,52 @@ and the next ingest replaces it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from walle.bars.extras import laid_over
 from walle.enums import OHLCV
-from walle.frames import BAR_CONFLICTS, BARS, INSTANT
+from walle.frames import BAR_CONFLICTS, BARS, CONFLICT_EXTRAS, INSTANT
 
 __all__ = [
     "CANDIDATES",
+    "CONFLICTS",
     "KEY",
     "NEWEST",
     "UNFINISHED",
+    "VALUES",
     "VERSION",
     "Decision",
     "decide",
     "hold_against",
     "overlay",
+    "without_empty_extras",
 ]
 
 KEY = ("symbol", "timeframe", "timestamp")
 
-VERSION = pl.Schema({**BARS, "provisional": pl.Boolean(), "reason": pl.String()})
-"""One row is a further version of a bar, in the order in which they come; values are null where it was withdrawn."""
+VALUES = (*OHLCV, "extra")
+"""What a version says of a bar."""
 
-NEWEST = pl.Schema({**BARS, "provisional": pl.Boolean()})
+VERSION = pl.Schema({**BARS, "extra": pl.String(), "provisional": pl.Boolean(), "reason": pl.String()})
+"""One row is a further version of a bar, in the order in which they come; values are null where it was withdrawn. Its
+further columns are the JSON text of an object."""
+
+NEWEST = pl.Schema({**BARS, "extra": pl.String(), "provisional": pl.Boolean()})
 """One row is the newest further version of a bar, by key once."""
 
-CANDIDATES = pl.Schema({**BAR_CONFLICTS, "place": pl.Int64()})
+CONFLICTS = pl.Schema({**BAR_CONFLICTS, **CONFLICT_EXTRAS})
+"""One row is a conflict, with its further columns."""
+
+CANDIDATES = pl.Schema({**CONFLICTS, "place": pl.Int64()})
 """One row is a row of a source whose bar is stored: the values that hold, and its own; ``place`` is its place among
 them."""
 
 UNFINISHED = "stored before it had ended"
 FINISHED = "the bar has ended since"
+ADDED = "further columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +64,15 @@ class Decision:
     versions : polars.DataFrame
         Columns of ``VERSION``: what is appended.
     conflicts : polars.DataFrame
-        Columns of ``BAR_CONFLICTS``: what is refused.
+        Columns of ``CONFLICTS``: what is refused.
     """
 
     versions: pl.DataFrame
     conflicts: pl.DataFrame
 
 
-def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
-    """Put the newest versions in the place of the first ones.
+def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame, kinds: Mapping[str, str]) -> pl.DataFrame:
+    """Put the newest versions in the place of the first ones, and lay the further columns over theirs.
 
     Parameters
     ----------
@@ -67,19 +80,27 @@ def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame
         Columns of ``CANDIDATES``, with the values of the first versions.
     newest : polars.DataFrame
         Columns of ``NEWEST``.
+    kinds : mapping of str to str
+        The further columns of these series, and their kinds.
 
     Returns
     -------
     polars.DataFrame
-        Columns of ``CANDIDATES`` (null where the bar was withdrawn), and ``provisional``.
+        Columns of ``CANDIDATES`` (null where the bar was withdrawn), ``provisional``, and ``adds``: whether a row has
+        further columns which the bar that holds has not, and no other ones.
     """
-    later = newest.rename({name: f"_{name}" for name in OHLCV}).with_columns(versioned=True)
+    later = newest.rename({name: f"_{name}" for name in VALUES}).with_columns(versioned=True)
     joined = candidates.join(later, on=KEY, how="left", maintain_order="left")
     there = pl.col("versioned").fill_null(False)
-    return joined.with_columns(
+    held = joined.with_columns(
         pl.col("provisional").fill_null(False),
-        *(pl.when(there).then(f"_{name}").otherwise(f"stored_{name}").alias(f"stored_{name}") for name in OHLCV),
-    ).select(*CANDIDATES, "provisional")
+        *(pl.when(there).then(f"_{name}").otherwise(f"stored_{name}").alias(f"stored_{name}") for name in VALUES),
+        adds=pl.lit(False),
+    ).select(*CANDIDATES, "provisional", "adds")
+    if held["extra"].null_count() == held.height:  # nothing is said about them
+        return held.with_columns(extra="stored_extra")
+    laid = laid_over(held["stored_extra"], held["extra"], kinds)
+    return held.with_columns(laid["stored"].alias("stored_extra"), laid["given"].alias("extra"), laid["adds"])
 
 
 def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> Decision:
@@ -97,6 +118,10 @@ def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> 
     marked = unfinished.select(*KEY, unfinished=True)
     ordered = rows.sort(*KEY, "place").join(marked, on=KEY, how="left", maintain_order="left")
     first, corrects = pl.int_range(pl.len()).over(KEY) == 0, pl.lit(reason is not None)
+    alike = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in OHLCV)
+    ordered = ordered.with_columns(adds=pl.col("adds") & alike)
+    ordered = ordered.with_columns(adds=pl.col("adds") & (pl.col("adds").cum_sum().over(KEY) == 1))
+    added = pl.when("adds").then("extra").forward_fill().shift(1).over(KEY)
     # what holds when a row comes
     before = [
         pl.when(first)
@@ -105,28 +130,29 @@ def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> 
         .then(pl.col(name).shift(1).over(KEY))
         .when("provisional")
         .then(pl.col(name).first().over(KEY))
-        .otherwise(f"stored_{name}")
+        .otherwise(pl.coalesce(added, "stored_extra") if name == "extra" else pl.col(f"stored_{name}"))
         .alias(f"stored_{name}")
-        for name in OHLCV
+        for name in VALUES
     ]
     judged = ordered.with_columns(pl.col("unfinished").fill_null(False), *before, first=first).with_columns(
-        same=pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in OHLCV)
+        same=pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in VALUES)
     )
     replaces = pl.col("provisional") & pl.col("first") & ~(pl.col("same") & pl.col("unfinished"))
     judged = judged.with_columns(replaces=replaces).with_columns(
-        version=pl.col("replaces") | (corrects & ~pl.col("same"))
+        version=pl.col("replaces") | (corrects & ~pl.col("same")) | pl.col("adds")
     )
     versions = judged.filter("version").select(
         *BARS,
+        "extra",
         provisional="unfinished",
         reason=pl.when(~pl.col("replaces"))
-        .then(pl.lit(reason, pl.String))
+        .then(pl.lit(ADDED if reason is None else reason))
         .when("unfinished")
         .then(pl.lit(UNFINISHED))
         .otherwise(pl.lit(FINISHED)),
     )
     conflicts = judged.filter(~pl.col("same") & ~pl.col("version"))
-    return Decision(versions.cast(VERSION), conflicts.select(list(BAR_CONFLICTS)).cast(BAR_CONFLICTS))
+    return Decision(versions.cast(VERSION), conflicts.select(list(CONFLICTS)).cast(CONFLICTS))
 
 
 def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +161,7 @@ def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> 
     Parameters
     ----------
     bars : polars.DataFrame
-        symbol, timestamp and any numbers of bars of one timeframe: first versions, sorted.
+        symbol, timestamp and any values of bars of one timeframe: first versions, sorted.
     newest : polars.DataFrame
         Columns of ``NEWEST``, of the same timeframe.
     unknown : polars.DataFrame
@@ -148,7 +174,7 @@ def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> 
     """
     place = ["symbol", "timestamp"]
     gone = pl.concat([unknown.select(place), newest.filter(pl.col("close").is_null()).select(place)])
-    names = [name for name in bars.columns if name in OHLCV]
+    names = [name for name in bars.columns if name in VALUES]
     changed = newest.filter(pl.col("close").is_not_null())
     if gone.height:
         bars = _without(bars, gone)
@@ -157,6 +183,12 @@ def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> 
     there = changed.select(*place, *names).join(bars.select(place), on=place, how="semi")
     rest = _without(bars, there)
     return pl.concat([rest, there.select(bars.columns)]).sort(place)
+
+
+def without_empty_extras(conflicts: pl.DataFrame) -> pl.DataFrame:
+    """Return conflicts without the columns of further columns, if none has any."""
+    empty = all(conflicts[name].null_count() == conflicts.height for name in CONFLICT_EXTRAS)
+    return conflicts.drop(list(CONFLICT_EXTRAS)) if empty else conflicts
 
 
 def _without(bars: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:

@@ -70,6 +70,12 @@ def _add_ingest(commands: Any) -> None:
         "--column", action="append", default=[], metavar="THEIRS=OURS", help="what a column is, such as last=close"
     )
     command.add_argument("--no-volume", action="store_true", help="there is no volume: it is 0")
+    command.add_argument(
+        "--extra",
+        action="append",
+        metavar="COLUMN",
+        help="a column to keep beside OHLCV, such as vwap (repeat it for more); all keeps every one",
+    )
     command.add_argument("--provider", help="who delivered the bars")
     command.add_argument("--quarantine", action="store_true", help="take the good rows in, and keep the bad ones apart")
     command.add_argument(
@@ -141,6 +147,7 @@ def _ingest(options: argparse.Namespace) -> int:
                 unfinished=options.unfinished,
                 stamp=options.stamp,
                 calendar=options.calendar,
+                extra="all" if options.extra == ["all"] else options.extra,
             )
         except FilesRefused as error:
             refused, report = error, error.report

@@ -304,7 +304,13 @@ class Dialect(ABC):
 
     @abstractmethod
     async def stage(
-        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+        self,
+        connection: AsyncConnection,
+        table: sa.Table,
+        frame: pl.DataFrame,
+        *,
+        more: bool = False,
+        name: str | None = None,
     ) -> sa.TableClause:
         """Load a frame into a temporary table of this connection, which is emptied first unless ``more`` is set.
 
@@ -317,6 +323,8 @@ class Dialect(ABC):
             A frame whose columns have the names of the table's columns.
         more : bool
             Whether to add to the rows that are already staged.
+        name : str, optional
+            Of the temporary table, for other columns than those that are usually staged of the table.
 
         Returns
         -------

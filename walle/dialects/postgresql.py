@@ -259,10 +259,16 @@ class PostgreSQLDialect(Dialect):
         return "ctid"
 
     async def stage(
-        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+        self,
+        connection: AsyncConnection,
+        table: sa.Table,
+        frame: pl.DataFrame,
+        *,
+        more: bool = False,
+        name: str | None = None,
     ) -> sa.TableClause:
         """Fill a temporary table that this connection keeps, so that creating it does not bloat the catalogue."""
-        name = f"walle_stage_{table.name}"
+        name = f"walle_stage_{name or table.name}"
         types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in frame.columns}
         columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
         # behind a pooler, the server connection may serve another client after the commit

@@ -302,7 +302,13 @@ class SQLiteDialect(Dialect):
         return "rowid"
 
     async def stage(
-        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool = False
+        self,
+        connection: AsyncConnection,
+        table: sa.Table,
+        frame: pl.DataFrame,
+        *,
+        more: bool = False,
+        name: str | None = None,
     ) -> sa.TableClause:
         """Fill a TEMP table, which is outside the file, so that no lock is held meanwhile.
 
@@ -314,12 +320,11 @@ class SQLiteDialect(Dialect):
             If there is no space for it in SQLite's temporary folder.
         """
         with staging():
-            return await self._stage(connection, table, frame, more=more)
+            return await self._stage(connection, table, frame, f"walle_stage_{name or table.name}", more=more)
 
     async def _stage(
-        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, *, more: bool
+        self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame, name: str, *, more: bool
     ) -> sa.TableClause:
-        name = f"walle_stage_{table.name}"
         columns = ", ".join(f'"{column}"' for column in frame.columns)
         await connection.exec_driver_sql(
             f"CREATE TEMP TABLE IF NOT EXISTS {name} AS SELECT {columns} FROM {table.name} WHERE 0"

@@ -56,16 +56,19 @@ def insert_missing(
     any_key: bool = False,
     arrival: str | None = None,
     instead: Mapping[str, sa.ColumnElement[Any]] | None = None,
+    columns: Iterable[str] | None = None,
 ) -> sa.Insert:
     """Insert the staged rows whose key is not in the table yet; with ``any_key`` none of its unique keys.
 
     Of staged rows that share a key the first goes in, by their order in the column ``arrival``. Expressions in
-    ``instead`` take the place of staged columns, or of columns that are not staged.
+    ``instead`` take the place of staged columns, or of columns that are not staged; ``columns`` are the staged ones
+    that go in, by default all.
 
     Rows that are there are left out by a join, because ON CONFLICT DO NOTHING takes a number from the sequence for
     each; the clause stays for rows that another transaction commits meanwhile.
     """
-    given = {column.name: column for column in staged.columns} | dict(instead or {})
+    chosen = staged.columns if columns is None else [staged.c[name] for name in columns]
+    given = {column.name: column for column in chosen} | dict(instead or {})
     names = list(given)
     rows = sa.select(*given.values()).where(sa.true())
     if anti_join:

@@ -10,7 +10,7 @@ import polars as pl
 from walle.bars import IngestReport
 from walle.bars.grid import CoverageGrid
 from walle.calendars import Calendar
-from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import Adjust, AllColumns, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.records import Bar
 from walle.repositories.bars.repository import BarRepository
 from walle.repositories.common import Time
@@ -45,6 +45,7 @@ class Bars(Part[BarRepository]):
         clock_skew: timedelta = timedelta(seconds=5),
         stamp: BarStamp = "open",
         calendar: str | Calendar | None = None,
+        extra: Sequence[str] | AllColumns | None = None,
         progress: bool | None = None,
     ) -> IngestReport:
         """Store all new bars, with one transaction for each frame or file of any size.
@@ -65,12 +66,14 @@ class Bars(Part[BarRepository]):
             file that was ingested before, with the same settings and under a name that means the same series, is
             skipped. A frame may have the same layouts; ours has the columns timestamp (aware, or naive with
             ``timezone``; the opening time), open, high, low, close, volume, and symbol and timeframe unless these are
-            given. Other columns are ignored.
+            given. Other columns are ignored unless ``extra`` names them; but one such as publisher_id, exchange or
+            venue refuses the source if rows of one bar have several values in it.
         symbol, timeframe : str, optional
             Of all rows; otherwise taken from a column or the file's name (``ETH_BTC-5m.feather``), and the timeframe
             also from the distances between the bars.
         columns : mapping, optional
-            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: it has no volume (stored as 0).
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: it has no volume (stored as 0). A
+            further column may get any name: ``{"n": "trades"}``.
         timezone : str, optional
             The IANA zone of naive times.
         on_invalid : {"raise", "quarantine"}
@@ -104,6 +107,11 @@ class Bars(Part[BarRepository]):
             The calendar of the symbols, kept for those that have none, as :meth:`set_calendar` keeps it. By it, daily,
             weekly and monthly bars at an instant (22:00 UTC, midnight of another zone) get the date of their session;
             a week or month that its first or last session names, its first day.
+        extra : list of str or "all", optional
+            Further columns to keep beside OHLCV (``["vwap", "trades"]``): numbers, booleans, and texts (times become
+            texts). They are read by name, as a part of each version. A bar that is stored without a column gets it as
+            a further version; where a stored value differs, ``on_conflict`` decides. What is null or not asked for is
+            not said: what is stored of it stays.
         progress : bool, optional
             Show a bar when it takes longer than a second. None: as ``WALLE_PROGRESS`` says, else in a terminal or a
             notebook.
@@ -165,6 +173,7 @@ class Bars(Part[BarRepository]):
                 clock_skew=clock_skew,
                 stamp=stamp,
                 calendar=calendar,
+                extra=extra,
                 progress=told,
             ),
         )
@@ -238,7 +247,7 @@ class Bars(Part[BarRepository]):
             The start is included, the end is not: ``end="2024-01-31"`` excludes that day. A date, or a text without a
             zone, is in UTC. None: from the first bar, or to the last.
         columns : sequence of str, optional
-            Only these, in this order.
+            Only these, in this order; also further columns (:meth:`extra_columns`), null where a bar has none.
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
@@ -301,7 +310,7 @@ class Bars(Part[BarRepository]):
         self,
         symbols: str | Sequence[str],
         timeframe: str,
-        field: BarField = "close",
+        field: BarField | str = "close",
         start: Time = None,
         end: Time = None,
         *,
@@ -315,7 +324,7 @@ class Bars(Part[BarRepository]):
         symbols : sequence of str
             Each only once.
         timeframe : str
-        field : {"close", "open", "high", "low", "volume"}
+        field : {"close", "open", "high", "low", "volume"}, or a further column
         start, end : datetime, date, str or None
             As in :meth:`read`.
         as_of : datetime, date or str, optional
@@ -358,6 +367,7 @@ class Bars(Part[BarRepository]):
         start: Time = None,
         end: Time = None,
         *,
+        columns: Sequence[str] | None = None,
         as_of: AsOf = None,
         adjust: Adjust | None = None,
     ) -> pl.LazyFrame:
@@ -365,8 +375,8 @@ class Bars(Part[BarRepository]):
 
         Parameters
         ----------
-        symbol, timeframe, start, end, as_of
-            As in :meth:`read`.
+        symbol, timeframe, start, end, columns, as_of
+            As in :meth:`read`. Name further columns here, to select them.
         adjust : {"splits", "all"}, optional
             As in :meth:`read`, by the actions that are recorded at this call.
 
@@ -392,7 +402,9 @@ class Bars(Part[BarRepository]):
         >>> lazy.select(pl.col("close").max()).collect().item()
         3368.67
         """
-        return self._call("scan", lambda core: core.scan(symbol, timeframe, start, end, as_of=as_of, adjust=adjust))
+        return self._call(
+            "scan", lambda core: core.scan(symbol, timeframe, start, end, columns=columns, as_of=as_of, adjust=adjust)
+        )
 
     def count(self, symbol: str, timeframe: str, start: Time = None, end: Time = None, *, as_of: AsOf = None) -> int:
         """Count bars that opened in ``[start, end)``; 0 for an unknown symbol. For ``as_of`` see :meth:`read`.
@@ -749,6 +761,36 @@ class Bars(Part[BarRepository]):
         """
         return self._call("providers", lambda core: core.providers())
 
+    def extra_columns(self, symbol: str | Sequence[str] | None = None, timeframe: str | None = None) -> pl.DataFrame:
+        """List the further columns of series, which ``ingest(extra=...)`` kept and ``read(columns=...)`` gives.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, column, kind (integer, float, boolean, text: Int64, Float64, Boolean and String in
+            frames); sorted.
+
+        Raises
+        ------
+        UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> bar = {"open": [138.2], "high": [139.4], "low": [137.9], "close": [139.0], "volume": [812.5]}
+        >>> frame = pl.DataFrame({"timestamp": ["2025-12-03T00:00Z"], **bar, "vwap": [138.6], "trades": [96]})
+        >>> report = store.bars.ingest(frame, symbol="SOL/USD", timeframe="1h", extra="all")
+        >>> store.bars.extra_columns("SOL/USD").select("column", "kind").rows()
+        [('trades', 'integer'), ('vwap', 'float')]
+        >>> store.bars.read("SOL/USD", "1h", columns=["close", "vwap"]).row(0)
+        (139.0, 138.6)
+        """
+        return self._call("extra_columns", lambda core: core.extra_columns(symbol, timeframe))
+
     def explain_gap(
         self,
         symbol: str,
@@ -838,7 +880,9 @@ class Bars(Part[BarRepository]):
         -------
         polars.DataFrame
             symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
-            detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp and detected_at.
+            detected_at (UTC), and if a conflict has further columns, those of both as JSON texts, stored_extra and
+            extra; each refused version once (of those that differ in further columns alone, the first), sorted by
+            symbol, timeframe, timestamp and detected_at.
 
         Raises
         ------
@@ -951,9 +995,10 @@ class Bars(Part[BarRepository]):
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), provisional (stored
-            before the bar had ended), ingest (the id in :meth:`ingests`; null: unknown), reason and author (null for
-            the first), recorded_at (UTC); sorted by timestamp and version. The last version of each bar holds.
+            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), the further columns of
+            the series (:meth:`extra_columns`), provisional (stored before the bar had ended), ingest (the id in
+            :meth:`ingests`; null: unknown), reason and author (null for the first), recorded_at (UTC); sorted by
+            timestamp and version. The last version of each bar holds.
 
         Raises
         ------

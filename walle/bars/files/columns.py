@@ -50,6 +50,8 @@ class Roles:
         Whether the name of the time column says that its times are UTC.
     ignored : tuple of str
         Columns that are not used.
+    further : tuple of str
+        Those of ``ignored`` that are read beside the bars.
     """
 
     layout: str
@@ -59,11 +61,12 @@ class Roles:
     timeframe: str | None = None
     utc: bool = False
     ignored: tuple[str, ...] = field(default=())
+    further: tuple[str, ...] = field(default=())
 
     @property
     def columns(self) -> list[str]:
         """The columns to read."""
-        others = [name for name in (self.symbol, self.timeframe) if name is not None]
+        others = [name for name in (self.symbol, self.timeframe, *self.further) if name is not None]
         return list(dict.fromkeys([*self.time, *self.numbers.values(), *others]))
 
     @property

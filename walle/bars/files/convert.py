@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from walle.bars.extras import FurtherColumns, tells_apart
 from walle.bars.files.clock_numbers import ClockNumbers
 from walle.bars.files.columns import Roles
 from walle.bars.files.infer_timeframe import Grid, infer_timeframe
@@ -51,11 +52,17 @@ class Converter:
     wanted : ReadOptions
     facts : NameFacts
         The facts in the file name.
+    further : FurtherColumns, optional
+        What is kept of columns that are no part of a bar.
+    parse : bool
+        Whether their texts may be numbers.
     """
 
     roles: Roles
     wanted: ReadOptions
     facts: NameFacts
+    further: FurtherColumns | None = None
+    parse: bool = False
     symbol: str | None = field(init=False, default=None)
     symbol_from: str = field(init=False, default="")
     timeframe: str | None = field(init=False, default=None)
@@ -69,12 +76,17 @@ class Converter:
     _grid: Grid | None = field(init=False, default=None)
     _fixed: bool | None = field(init=False, default=None)
     _started: bool = field(init=False, default=False)
+    _kept: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Decide everything that does not depend on the rows."""
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
         self._clock = ClockNumbers(repr(self.roles.time[-1]))
         roles, wanted, facts = self.roles, self.wanted, self.facts
+        if self.further is not None:
+            self._kept = self.further.wanted(roles.ignored)
+            apart = [name for name in roles.ignored if tells_apart(name)]
+            self.roles = roles = replace(roles, further=tuple(dict.fromkeys([*self._kept, *apart])))
         self.symbol, self.symbol_from = _found(wanted.symbol, roles.symbol, facts.symbol)
         self.timeframe, self.timeframe_from = _found(wanted.timeframe, roles.timeframe, facts.timeframe)
         if self.timeframe_from == "name" and self.timeframe is None:
@@ -83,7 +95,7 @@ class Converter:
             check_text(self.symbol, "symbol", maximum=128)
 
     def convert(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Return a batch with the columns of ``BARS``, row for row.
+        """Return a batch with the columns of ``BARS``, and ``extra`` if further columns are kept, row for row.
 
         Raises
         ------
@@ -112,7 +124,9 @@ class Converter:
                 self.facts, self.symbol, self.timeframe, bars["symbol"], bars["timestamp"]
             )
         self.rows += batch.height
-        return bars
+        if self.further is None or not self.roles.further:
+            return bars
+        return self.further.of(bars, batch.select(self.roles.further), self._kept, parse=self.parse)
 
     def _start(self, times: Times, symbols: pl.Series) -> None:
         if self.timeframe_from == "spacing":

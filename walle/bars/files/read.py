@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
+from walle.bars.extras import FurtherColumns
 from walle.bars.files.columnar import open_columnar
 from walle.bars.files.columns import Roles, assign
 from walle.bars.files.convert import Converter, ReadOptions
@@ -168,6 +169,7 @@ def read_bars(
     columns: Mapping[str, str | None] | None = None,
     timezone: str | None = None,
     batch_rows: int = BATCH_ROWS,
+    further: FurtherColumns | None = None,
     maximum_bytes: int = MAXIMUM_BYTES,
 ) -> BarReader:
     """Read a file of bars in any known layout, in bounded memory.
@@ -191,6 +193,8 @@ def read_bars(
         midnight.
     batch_rows : int
         The maximum number of rows in a frame.
+    further : FurtherColumns, optional
+        What is kept of columns that are no part of a bar; the frames then have a column ``extra``.
     maximum_bytes : int
         The maximum size of an unpacked file.
 
@@ -223,7 +227,8 @@ def read_bars(
             if facts.scheme == "freqtrade" and source.hint != "yfinance":
                 source.hint = "freqtrade"
             roles = _roles(source, wanted, facts, columns)
-            return BarReader(source, Converter(roles, wanted, facts), batch_rows, path=file, opened=opened)
+            converter = Converter(roles, wanted, facts, further, parse=opened.format in ("csv", "json"))
+            return BarReader(source, converter, batch_rows, path=file, opened=opened)
         except BaseException:
             opened.close()
             raise
@@ -237,6 +242,7 @@ def read_frame(
     columns: Mapping[str, str | None] | None = None,
     timezone: str | None = None,
     batch_rows: int = BATCH_ROWS,
+    further: FurtherColumns | None = None,
 ) -> BarReader:
     """Read a frame of any known layout, as :func:`read_bars` reads a file.
 
@@ -244,7 +250,7 @@ def read_frame(
     ----------
     source : polars, pandas or Arrow frame
         A pandas frame may have columns of two levels, price and ticker, as yfinance returns for several tickers.
-    symbol, timeframe, columns, timezone, batch_rows
+    symbol, timeframe, columns, timezone, batch_rows, further
         As in :func:`read_bars`.
 
     Returns
@@ -263,7 +269,7 @@ def read_frame(
         levels = getattr(getattr(source, "columns", None), "nlevels", 1)
         table: Source = _two_levels(source) if levels > 1 else FrameSource(to_polars(source))
         facts = NameFacts()
-        return BarReader(table, Converter(_roles(table, wanted, facts, columns), wanted, facts), batch_rows)
+        return BarReader(table, Converter(_roles(table, wanted, facts, columns), wanted, facts, further), batch_rows)
 
 
 def describe(

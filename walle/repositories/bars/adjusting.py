@@ -62,7 +62,12 @@ class AdjustedBars:
         as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return the bars that open in ``[start, end)``, adjusted."""
+        """Return the bars that open in ``[start, end)``, adjusted.
+
+        Raises
+        ------
+        InputError
+        """
         one = symbol if isinstance(symbol, str) else None
         factors = await self._factors(adjust, symbol_list(symbol), timeframe, start, end, as_of, session)
         wanted = columns
@@ -70,6 +75,7 @@ class AdjustedBars:
             keys = ["symbol", "timestamp"] if one is None else ["timestamp"]
             wanted = [*columns, *(name for name in keys if name not in columns)]
         bars = await self._stored.read(symbol, timeframe, start, end, wanted, require_complete, as_of, session)
+        _refuse_further(adjust, columns)
         apply = partial(adjusted, bars, factors, symbol=one)
         frame = await self._database.in_thread(apply)
         return frame if columns is None else frame.select(columns)
@@ -85,9 +91,15 @@ class AdjustedBars:
         as_of: AsOf,
         session: AsyncSession | None,
     ) -> pl.DataFrame:
-        """Return one field of several symbols side by side, adjusted."""
+        """Return one field of several symbols side by side, adjusted.
+
+        Raises
+        ------
+        InputError
+        """
         factors = await self._factors(adjust, symbol_list(symbols), timeframe, start, end, as_of, session)
         panel = await self._stored.panel(symbols, timeframe, field, start, end, as_of, session)
+        _refuse_further(adjust, [field])
         kind = "price" if field in PRICES else "volume"
 
         def apply() -> pl.DataFrame:
@@ -105,12 +117,20 @@ class AdjustedBars:
         timeframe: str,
         start: Time,
         end: Time,
+        columns: Sequence[str] | None,
         as_of: AsOf,
     ) -> pl.LazyFrame:
-        """Return a lazy frame; its factors are those of this call."""
+        """Return a lazy frame; its factors are those of this call.
+
+        Raises
+        ------
+        InputError
+        """
+        _refuse_further(adjust, columns)
         factors = await self._factors(adjust, symbol_list(symbol), timeframe, start, end, as_of, None)
-        bars = await self._stored.scan(symbol, timeframe, start, end, as_of)
-        return adjusted(bars, factors, symbol=symbol if isinstance(symbol, str) else None)
+        bars = await self._stored.scan(symbol, timeframe, start, end, None, as_of)
+        lazy = adjusted(bars, factors, symbol=symbol if isinstance(symbol, str) else None)
+        return lazy if columns is None else lazy.select(columns)
 
     async def latest(self, adjust: str, symbol: str, timeframe: str, as_of: AsOf, session: AsyncSession | None) -> Bar:
         """Return the last bar of a series, adjusted by what is already known of later days."""
@@ -223,6 +243,21 @@ def _other_currency(action: str, symbol: str, moment: datetime, currency: str, q
         f"{paid}, and its prices are in {quote}; amounts of two currencies are not added up. Record it in {quote} "
         f"(store.actions.append(..., supersedes={action!r})), or read with adjust='splits'."
     )
+
+
+def _refuse_further(adjust: str, columns: Sequence[str] | None) -> None:
+    """Raise if a column is no part of every bar: no rule says how a split changes it.
+
+    Raises
+    ------
+    InputError
+    """
+    others = [] if columns is None or isinstance(columns, str) else [name for name in columns if name not in BARS]
+    if others:
+        raise InputError(
+            f"adjust={adjust!r} adjusts {', '.join(OHLCV)}, and no rule says what becomes of "
+            f"{', '.join(map(repr, others))}. Read further columns without adjust=."
+        )
 
 
 def _check(adjust: object) -> None:

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.extras import FurtherColumns, unpacked
 from walle.bars.spans import keys_of, spans_of, unpack
-from walle.bars.versions import KEY, NEWEST, VERSION, hold_against
+from walle.bars.versions import CANDIDATES, KEY, NEWEST, VALUES, VERSION, hold_against
 from walle.database import Database, Writer
 from walle.enums import OHLCV
 from walle.errors import InputError
@@ -18,6 +19,7 @@ from walle.frames import BAR_VERSIONS, BARS, INSTANT
 from walle.interop import frame_of
 from walle.repositories.bars.append import add_versions
 from walle.repositories.bars.as_of import enter, resolve
+from walle.repositories.bars.extras import ExtraRecords, extra_of, kinds_of
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest, newest_of
 from walle.repositories.bars.series import StoredSeries, bars_in
@@ -32,6 +34,7 @@ from walle.validation import check_text, parse_range
 __all__ = ["BarCorrections"]
 
 _VALUES = pl.Schema({name: BARS[name] for name in (*KEY, *OHLCV)})
+_STATED = pl.Schema({**_VALUES, "extra": pl.String()})
 _BROUGHT = pl.Schema(
     {"ingest": pl.Int64(), "symbol": pl.String(), "timeframe": pl.String(), "runs": pl.Binary(), "recorded_at": INSTANT}
 )
@@ -60,13 +63,14 @@ class BarCorrections:
         record = _record("accept", reason, author)
         wanted = _conflicts_of(conflicts)
         async with self._database.write(session) as writer:
-            await self._require_stored(writer, wanted)
+            wanted = await self._as_stored(writer, wanted)
             await writer.hold(models.bar_versions)
-            unknown = (pl.lit(None, pl.Float64).alias(f"stored_{name}") for name in OHLCV)
-            rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64))
-            held = hold_against(rows, await self._current(writer, wanted))
-            differs = ~pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in OHLCV)
-            chosen = held.filter(differs).select(list(_VALUES))
+            unknown = (pl.lit(None, CANDIDATES[f"stored_{name}"]).alias(f"stored_{name}") for name in VALUES)
+            rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64)).select(list(CANDIDATES))
+            kinds = await ExtraRecords(FurtherColumns(None)).settle(writer, wanted)
+            held = hold_against(rows, await self._current(writer, wanted), kinds)
+            differs = ~pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in VALUES)
+            chosen = held.filter(differs).select(list(_STATED))
             if chosen.height:
                 await self._index.add(writer, spans_of(chosen), summed=False)  # of a withdrawn one
                 await self._append(writer, record, chosen)
@@ -109,7 +113,7 @@ class BarCorrections:
                     "so there is none to withdraw."
                 )
             await self._index.remove(writer, (symbol, timeframe), there)
-            empty = there.select(*KEY, *(pl.lit(None, pl.Float64).alias(name) for name in OHLCV))
+            empty = there.select(*KEY, *(pl.lit(None, VERSION[name]).alias(name) for name in VALUES))
             await self._append(writer, record, empty)
         return there.height
 
@@ -128,11 +132,15 @@ class BarCorrections:
         await self._series.require([symbol], timeframe, session)
         token = await resolve(self._database, as_of, session)
         table, conditions = models.bars, bars_in(symbol, timeframe, start, end)
-        statement = sa.select(*(expression(self._database, table, name) for name in _VALUES)).where(*conditions)
+        kinds = await kinds_of(self._database, [symbol], timeframe, session)
+        stated = _STATED if kinds else _VALUES
+        columns = [expression(self._database, table, name) for name in _VALUES]
+        columns += [wire(extra_of(table), self._database.dialect.name).label("extra")] if kinds else []
+        statement = sa.select(*columns).where(*conditions)
         later = await self._later_versions(symbol, timeframe, start, end, token, session)
         if changed:
             statement = statement.where(sa.exists().where(same_key(models.bar_versions, table, KEY)))
-        first = await read(self._database, statement, _VALUES, session)
+        first = await read(self._database, statement, stated, session)
         told = await self._brought(symbol, timeframe, session)
         known = first.join(told, on=KEY, how="left")
         if token is not None:
@@ -147,14 +155,18 @@ class BarCorrections:
         later = later.filter(~pl.col("id").is_in(known["mark"].drop_nulls().implode()))
         both = pl.concat([known.with_columns(id=pl.lit(0, pl.Int64)), later], how="diagonal").sort(*KEY, "id")
         numbered = both.with_columns(version=pl.int_range(1, pl.len() + 1).over(KEY))
-        return numbered.select(list(BAR_VERSIONS)).cast(BAR_VERSIONS)
+        plain = numbered.select(list(BAR_VERSIONS)).cast(BAR_VERSIONS)
+        if not kinds:
+            return plain
+        place = plain.columns.index("volume") + 1
+        return plain.select(*plain.columns[:place], *unpacked(numbered["extra"], kinds), *plain.columns[place:])
 
     async def _later_versions(
         self, symbol: str, timeframe: str, start: Time, end: Time, token: Known | None, session: AsyncSession | None
     ) -> pl.DataFrame:
         table = models.bar_versions
-        extra = ("provisional", "ingest", "reason", "author", "recorded_at")
-        schema = pl.Schema({"id": pl.Int64(), **_VALUES, **{name: BAR_VERSIONS[name] for name in extra}})
+        told = ("provisional", "ingest", "reason", "author", "recorded_at")
+        schema = pl.Schema({"id": pl.Int64(), **_STATED, **{name: BAR_VERSIONS[name] for name in told}})
         if not self._database.has(table):
             return pl.DataFrame(schema=schema)
         conditions = [
@@ -185,21 +197,22 @@ class BarCorrections:
         dated = times.join(moments, on="ingest", how="left", maintain_order="left")
         return dated.sort("ingest", maintain_order=True).unique(KEY, keep="first", maintain_order=True)
 
-    async def _require_stored(self, writer: Writer, wanted: pl.DataFrame) -> None:
-        """Raise if some rows are no stored conflicts.
+    async def _as_stored(self, writer: Writer, wanted: pl.DataFrame) -> pl.DataFrame:
+        """Return conflicts with their further columns as they are stored: columns of ``_STATED``.
 
         Raises
         ------
         InputError
         """
         table = models.bar_conflicts
-        parts = [pl.DataFrame(schema=_VALUES)]
+        parts = [pl.DataFrame(schema=_STATED)]
         for (symbol, timeframe), rows in wanted.group_by("symbol", "timeframe"):
             lo, hi = rows["timestamp"].min(), rows["timestamp"].max()
             here = [table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(lo, hi)]
-            columns = [wire(table.c[name], writer.dialect.name) for name in _VALUES]
-            parts.append(finish(await writer.fetch(sa.select(*columns).where(*here), wire_schema(_VALUES)), _VALUES))
-        unknown = wanted.join(pl.concat(parts), on=list(_VALUES), how="anti")
+            columns = [wire(table.c[name], writer.dialect.name) for name in _STATED]
+            parts.append(finish(await writer.fetch(sa.select(*columns).where(*here), wire_schema(_STATED)), _STATED))
+        stored = pl.concat(parts)
+        unknown = wanted.join(stored, on=list(_VALUES), how="anti")
         if unknown.height:
             first = unknown.row(0, named=True)
             raise InputError(
@@ -207,6 +220,7 @@ class BarCorrections:
                 f"first is {first['symbol']} {first['timeframe']} {first['timestamp'].isoformat()} with close="
                 f"{first['close']!r}. Take them from store.bars.conflicts() or from a report's .conflict_rows."
             )
+        return wanted.join(stored, on=list(_VALUES), maintain_order="left")
 
     async def _current(self, writer: Writer, wanted: pl.DataFrame) -> pl.DataFrame:
         """Return what holds of some bars: columns of ``NEWEST``."""
@@ -214,8 +228,9 @@ class BarCorrections:
         for (symbol, timeframe), rows in wanted.group_by("symbol", "timeframe"):
             lo, hi = rows["timestamp"].min(), rows["timestamp"].max()
             here = [table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(lo, hi)]
-            columns = [wire(table.c[name], writer.dialect.name) for name in _VALUES]
-            first = finish(await writer.fetch(sa.select(*columns).where(*here), wire_schema(_VALUES)), _VALUES)
+            stated = [*(table.c[name] for name in _VALUES), extra_of(table).label("extra")]
+            columns = [wire(column, writer.dialect.name) for column in stated]
+            first = finish(await writer.fetch(sa.select(*columns).where(*here), wire_schema(_STATED)), _STATED)
             parts.append(first.join(rows, on=KEY, how="semi").with_columns(provisional=False).cast(NEWEST))
         first, later = pl.concat(parts), await newest_of(writer, wanted)
         return pl.concat([first.join(later, on=KEY, how="anti"), later.join(first, on=KEY, how="semi")])

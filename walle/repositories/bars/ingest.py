@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle.bars import IngestReport
 from walle.bars.check import Checked, Refused, judge_bars
+from walle.bars.extras import FurtherColumns, check_extra
 from walle.bars.files import BarReader, find_files
 from walle.bars.ingest_source import (
     BarOptions,
@@ -42,6 +43,7 @@ from walle.reports import FileOutcome
 from walle.repositories.bars.as_of import database_clock
 from walle.repositories.bars.calendars import keep_calendar, storable_calendar
 from walle.repositories.bars.doubts import columns_of, refuse_sparse
+from walle.repositories.bars.extras import ExtraRecords
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.neighbours import Neighbours
 from walle.repositories.bars.openings import Openings
@@ -72,6 +74,7 @@ class _Intake:
     provider: str | None
     progress: Progress
     neighbours: Neighbours
+    further: FurtherColumns
     source: str = "frame"
     given: object = None
     file: Fingerprint | None = None
@@ -145,6 +148,7 @@ class BarIngest:
         session: AsyncSession | None,
         stamp: str = "open",
         calendar: str | Calendar | None = None,
+        extra: Sequence[str] | str | None = None,
     ) -> IngestReport:
         """Store the bars of a source: all that are new."""
         market = None if calendar is None else await self._database.in_thread(partial(storable_calendar, calendar))
@@ -157,6 +161,7 @@ class BarIngest:
             timezone=timezone,
             stamp=check_stamp(stamp),
             calendar=market,
+            extra=check_extra(extra),
         )
         intake = _Intake(
             reading=reading,
@@ -167,13 +172,16 @@ class BarIngest:
             source="file" if is_files(source) else "records" if is_records(source) else "frame",
             given=source,
             neighbours=Neighbours(self._database, self._index),
+            further=reading.further,
         )
         await self._database.check_writable(session)
         if is_files(source):
             return await self._files(await self._database.in_thread(lambda: find_files(source)), intake, again, session)
         intake.progress.begin("bars")
         return await self._take(
-            _PagesInThread(self._database, lambda: frames_of(source, intake.reading, intake.opened)), intake, session
+            _PagesInThread(self._database, lambda: frames_of(source, reading, intake.further, intake.opened)),
+            intake,
+            session,
         )
 
     async def _files(
@@ -211,11 +219,12 @@ class BarIngest:
             progress=every.progress,
             source=every.source,
             neighbours=Neighbours(self._database, self._index),
+            further=every.reading.further,
             file=file,
         )
 
         def pages() -> Iterator[pl.DataFrame]:
-            with open_file(path, intake.reading) as reader:
+            with open_file(path, intake.reading, intake.further) as reader:
                 intake.opened(reader)
                 yield from reader
             file.check()
@@ -232,7 +241,8 @@ class BarIngest:
 
     async def _take(self, pages: _PagesInThread, intake: _Intake, session: AsyncSession | None) -> IngestReport:
         source = intake.provider or (intake.file.path.name if intake.file else None)
-        writes = BarWrites(source, intake.progress, intake.policy.on_conflict, intake.policy.reason)
+        extras = ExtraRecords(intake.further)
+        writes = BarWrites(source, intake.progress, intake.policy.on_conflict, intake.policy.reason, extras)
         async with aclosing(self._judged(pages, intake, session)) as parts, self._database.writer(session) as writer:
             if writer.dialect.stages_before_lock:
                 async with writer.unlocked():
@@ -242,6 +252,7 @@ class BarIngest:
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
                 report = await self._finish(writer, writes, intake, session)
+                await extras.record(writer, intake.series)
         if intake.unfinished:
             bars = "1 bar has" if intake.unfinished == 1 else f"{intake.unfinished:,} bars have"
             warn(
@@ -321,6 +332,7 @@ class BarIngest:
         -----
         ContradictionWarning
         """
+        await self._database.in_thread(intake.further.refuse_mixed)
         reader, path = intake.reader, None if intake.file is None else intake.file.path
         columns = columns_of(intake.given, intake.reading, reader)
         await refuse_sparse(self._database, intake.spans, intake.reading, reader, columns, path, session)

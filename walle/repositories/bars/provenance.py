@@ -16,12 +16,14 @@ from walle.bars.files.find import split_name
 from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
+from walle.bars.versions import without_empty_extras
 from walle.calendars import MONDAY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, InputError
-from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
+from walle.frames import CONFLICT_EXTRAS, INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
 from walle.repositories.bars.append import add_times, add_versions
 from walle.repositories.bars.as_of import enter
+from walle.repositories.bars.extras import stored_columns
 from walle.repositories.bars.series import symbol_list
 from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
@@ -198,16 +200,31 @@ class SeriesRecords:
     async def conflicts(
         self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
     ) -> pl.DataFrame:
-        """List the bars that were ingested again with other values: columns of ``STORED_CONFLICTS``."""
+        """List the bars that were ingested again with other values.
+
+        The columns are those of ``STORED_CONFLICTS``, and of ``CONFLICT_EXTRAS`` if a conflict has any.
+        """
         table = models.bar_conflicts
-        conditions = [] if symbol is None else one_of(table.c.symbol, symbol_list(symbol))
-        if timeframe is not None:
-            conditions.append(table.c.timeframe == check_timeframe(timeframe))
+        conditions = _of_series(table, symbol, timeframe)
         if not self._database.has(table):
             return pl.DataFrame(schema=STORED_CONFLICTS)
-        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
-        frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
-        return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
+        whole = pl.Schema({**STORED_CONFLICTS, **CONFLICT_EXTRAS})
+        columns = [expression(self._database, table, name) for name in whole]
+        frame = await read(self._database, sa.select(*columns).where(*conditions), whole, session)
+        return without_empty_extras(frame).sort("symbol", "timeframe", "timestamp", "detected_at")
+
+    async def extra_columns(
+        self, symbol: str | Sequence[str] | None, timeframe: str | None, session: AsyncSession | None
+    ) -> pl.DataFrame:
+        """List the further columns of series: columns of ``BAR_COLUMNS``."""
+        return await stored_columns(self._database, _of_series(models.bar_series, symbol, timeframe), session)
+
+
+def _of_series(
+    table: sa.Table, symbol: str | Sequence[str] | None, timeframe: str | None
+) -> list[sa.ColumnElement[bool]]:
+    conditions = [] if symbol is None else one_of(table.c.symbol, symbol_list(symbol))
+    return conditions if timeframe is None else [*conditions, table.c.timeframe == check_timeframe(timeframe)]
 
 
 def _kept(phases: Mapping[Series, int], symbol: str, timeframe: str) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.adjust import last_before
+from walle.bars.extras import KINDS, unpacked
 from walle.bars.phase import Series
 from walle.bars.spans import within
 from walle.bars.versions import NEWEST, overlay
@@ -26,11 +27,13 @@ from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
 from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.coverage import Coverage
+from walle.repositories.bars.extras import extra_of, kinds_of
 from walle.repositories.bars.series import StoredSeries, bars_in, symbol_list
 from walle.repositories.common import Time, canonical, check_name
 from walle.repositories.select import expression, finish, read, wire_schema
 from walle.repositories.tokens import AsOf, Known
 from walle.timeframe import check_timeframe, is_calendar
+from walle.types import wire
 from walle.validation import MICROSECOND, parse_range, shift
 
 __all__ = ["StoredBars"]
@@ -69,7 +72,8 @@ class StoredBars:
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the bars that open in ``[start, end)``."""
-        wanted = _Wanted(symbol, timeframe, start, end, columns)
+        kinds = await self._further(symbol, timeframe, columns, session)
+        wanted = _Wanted(symbol, timeframe, start, end, columns, kinds)
         token = await resolve(self._database, as_of, session)
         if require_complete:  # before the read: bars are only added, so the read cannot miss any
             await self._coverage.require(wanted.symbols, timeframe, start, end, token, session)
@@ -104,16 +108,25 @@ class StoredBars:
             raise InputError(
                 f"symbols={symbols!r}: each becomes a column, so give it once, and none can be called 'timestamp'."
             )
-        if field not in OHLCV:
-            raise InputError(f"field={field!r}: choose one of {', '.join(OHLCV)}.")
+        if field not in OHLCV and field not in await self._further(names, timeframe, [field], session):
+            raise InputError(
+                f"field={field!r}: choose one of {', '.join(OHLCV)}, or a further column (store.bars.extra_columns())."
+            )
         bars = await self.read(names, timeframe, start, end, ["symbol", "timestamp", field], False, as_of, session)
         return await self._database.in_thread(partial(_side_by_side, bars, field, names))
 
     async def scan(
-        self, symbol: str | Sequence[str], timeframe: str, start: Time, end: Time, as_of: AsOf
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start: Time,
+        end: Time,
+        columns: Sequence[str] | None,
+        as_of: AsOf,
     ) -> pl.LazyFrame:
         """Return a lazy frame that reads the database at every collect."""
-        wanted = _Wanted(symbol, timeframe, start, end, None)
+        kinds = await self._further(symbol, timeframe, columns, None)
+        wanted = _Wanted(symbol, timeframe, start, end, columns, kinds)
         await self._series.require(wanted.symbols, timeframe, None)
         token, spans = await resolve(self._database, as_of, None), None
         if token is not None:  # what was known then stays the same
@@ -147,16 +160,16 @@ class StoredBars:
         if plain and rows is not None:
             statement = statement.limit(rows)
         unknown = pl.DataFrame(schema=NEWEST)
-        for raw in self._database.batches(statement, wire_schema(kept.schema)):
-            frame = finish(raw, kept.schema)
+        for raw in self._database.batches(statement, wire_schema(kept.stored)):
+            frame = finish(raw, kept.stored)
             if spans is not None:
                 named = frame.select("symbol", pl.lit(wanted.timeframe).alias("timeframe"), "timestamp")
                 frame = frame.filter(within(named, spans))
             if not plain:
-                frame = overlay(frame, newest, unknown).select(list(wanted.schema))
+                frame = overlay(frame, newest, unknown)
                 frame = frame if rows is None else frame.head(rows)
                 rows = None if rows is None else rows - frame.height
-            yield frame
+            yield wanted.named(frame)
             if rows == 0:
                 return
 
@@ -212,13 +225,13 @@ class StoredBars:
         args = (wanted.symbols, wanted.timeframe, wanted.start, wanted.end)
         if token is None:  # one statement, which gives nothing where there are versions
             plain = self._select(wanted).where(*known.unversioned(*args))
-            frame = await self._frame(plain, wanted.schema, session)
+            frame = await self._frame(plain, wanted.stored, session)
             if frame.height or not known.versioned:
-                return frame
+                return await self._database.in_thread(partial(wanted.named, frame)) if wanted.further else frame
         whole, unknown = wanted.with_keys, pl.DataFrame(schema=NEWEST)
         newest = await known.newest(*args, token, session)
         for _ in range(_TRIES):
-            frame = await self._frame(self._select(whole), whole.schema, session)
+            frame = await self._frame(self._select(whole), whole.stored, session)
             if token is not None:
                 unknown = await known.later(wanted.series, token, session)
                 break
@@ -226,8 +239,7 @@ class StoredBars:
             if again.equals(newest):  # so no ingest that brought versions was committed in between
                 break
             newest = again
-        work = partial(overlay, frame, newest, unknown)
-        return (await self._database.in_thread(work)).select(list(wanted.schema))
+        return await self._database.in_thread(lambda: wanted.named(overlay(frame, newest, unknown)))
 
     async def last_before(
         self, moments: pl.DataFrame, timeframe: str, count: int, as_of: AsOf, session: AsyncSession | None
@@ -287,11 +299,26 @@ class StoredBars:
 
     def _select(self, wanted: _Wanted) -> sa.Select[Any]:
         table = models.bars
+        columns = [expression(self._database, table, name) for name in wanted.stored if name != "extra"]
+        if wanted.further:
+            columns.append(wire(extra_of(table), self._database.dialect.name).label("extra"))
         return (
-            sa.select(*(expression(self._database, table, name) for name in wanted.schema))
+            sa.select(*columns)
             .where(*bars_in(wanted.symbol, wanted.timeframe, wanted.start, wanted.end))
             .order_by(*([] if isinstance(wanted.symbol, str) else [table.c.symbol]), table.c.timestamp)
         )
+
+    async def _further(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        columns: Sequence[str] | None,
+        session: AsyncSession | None,
+    ) -> dict[str, str]:
+        """Return the kinds of the further columns of series, if any may be asked for."""
+        if columns is None or isinstance(columns, str) or set(columns) <= set(BARS):
+            return {}
+        return await kinds_of(self._database, symbol_list(symbol), check_timeframe(timeframe), session)
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
         if not self._database.has(models.bars):
@@ -333,6 +360,7 @@ class _Wanted:
     start: Time
     end: Time
     columns: Sequence[str] | None
+    kinds: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = False
 
     def __post_init__(self) -> None:
@@ -349,7 +377,8 @@ class _Wanted:
 
     @property
     def _allowed(self) -> list[str]:
-        return [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(self.symbol, str))]
+        own = [name for name in BARS if name != "timeframe" and (name != "symbol" or not isinstance(self.symbol, str))]
+        return own if self.columns is None else [*own, *self.kinds]
 
     @property
     def symbols(self) -> list[str]:
@@ -367,7 +396,23 @@ class _Wanted:
         names = self._allowed if self.columns is None else list(self.columns)
         if self.keyed:
             names = list(dict.fromkeys(["symbol", "timestamp", *names]))
-        return pl.Schema({name: BARS[name] for name in names})
+        return pl.Schema({name: BARS[name] if name in BARS else KINDS[self.kinds[name]] for name in names})
+
+    @property
+    def further(self) -> dict[str, str]:
+        """The further columns, and their kinds."""
+        return {name: self.kinds[name] for name in self.columns or () if name not in BARS}
+
+    @property
+    def stored(self) -> pl.Schema:
+        """The columns as they are stored, where the further ones are one."""
+        own = pl.Schema({name: kind for name, kind in self.schema.items() if name in BARS})
+        return pl.Schema({**own, "extra": pl.String()}) if self.further else own
+
+    def named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return bars in the columns that are wanted, from those as they are stored."""
+        opened = frame.hstack(unpacked(frame["extra"], self.further)) if self.further else frame
+        return opened.select(list(self.schema))
 
     @property
     def with_keys(self) -> _Wanted:

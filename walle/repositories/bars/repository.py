@@ -13,7 +13,7 @@ from walle.bars.grid import CoverageGrid
 from walle.bars.policy import IngestPolicy
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.options import Adjust, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
+from walle.options import Adjust, AllColumns, BarField, BarStamp, GridPeriod, OnConflict, OnInvalid, Unfinished
 from walle.progress import Progress
 from walle.records import Bar
 from walle.repositories.bars.adjusting import AdjustedBars
@@ -74,6 +74,7 @@ class BarRepository:
         clock_skew: timedelta = timedelta(seconds=5),
         stamp: BarStamp = "open",
         calendar: str | Calendar | None = None,
+        extra: Sequence[str] | AllColumns | None = None,
         progress: Progress | None = None,
         session: AsyncSession | None = None,
     ) -> IngestReport:
@@ -95,12 +96,14 @@ class BarRepository:
             file that was ingested before, with the same settings and under a name that means the same series, is
             skipped. A frame may have the same layouts; ours has the columns timestamp (aware, or naive with
             ``timezone``; the opening time), open, high, low, close, volume, and symbol and timeframe unless these are
-            given. Other columns are ignored.
+            given. Other columns are ignored unless ``extra`` names them; but one such as publisher_id, exchange or
+            venue refuses the source if rows of one bar have several values in it.
         symbol, timeframe : str, optional
             Of all rows; otherwise taken from a column or the file's name (``ETH_BTC-5m.feather``), and the timeframe
             also from the distances between the bars.
         columns : mapping, optional
-            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: it has no volume (stored as 0).
+            Source name to our name: ``{"date": "timestamp"}``; ``{"volume": None}``: it has no volume (stored as 0). A
+            further column may get any name: ``{"n": "trades"}``.
         timezone : str, optional
             The IANA zone of naive times.
         on_invalid : {"raise", "quarantine"}
@@ -134,6 +137,11 @@ class BarRepository:
             The calendar of the symbols, kept for those that have none, as :meth:`set_calendar` keeps it. By it, daily,
             weekly and monthly bars at an instant (22:00 UTC, midnight of another zone) get the date of their session;
             a week or month that its first or last session names, its first day.
+        extra : list of str or "all", optional
+            Further columns to keep beside OHLCV (``["vwap", "trades"]``): numbers, booleans, and texts (times become
+            texts). They are read by name, as a part of each version. A bar that is stored without a column gets it as
+            a further version; where a stored value differs, ``on_conflict`` decides. What is null or not asked for is
+            not said: what is stored of it stays.
         progress : Progress, optional
             Receives how far the work has come.
         session : AsyncSession, optional
@@ -198,6 +206,7 @@ class BarRepository:
             session,
             stamp=stamp,
             calendar=calendar,
+            extra=extra,
         )
 
     async def ingests(self, *, session: AsyncSession | None = None) -> pl.DataFrame:
@@ -277,7 +286,7 @@ class BarRepository:
             The start is included, the end is not: ``end="2024-01-31"`` excludes that day. A date, or a text without a
             zone, is in UTC. None: from the first bar, or to the last.
         columns : sequence of str, optional
-            Only these, in this order.
+            Only these, in this order; also further columns (:meth:`extra_columns`), null where a bar has none.
         require_complete : bool
             Raise if the range lacks a bar (an open end means a series' first or last bar) under the symbol's calendar
             (``store.bars.set_calendar``). Explained gaps (``store.bars.explain_gap``) are ignored.
@@ -334,7 +343,7 @@ class BarRepository:
         self,
         symbols: str | Sequence[str],
         timeframe: str,
-        field: BarField = "close",
+        field: BarField | str = "close",
         start: Time = None,
         end: Time = None,
         *,
@@ -349,7 +358,7 @@ class BarRepository:
         symbols : sequence of str
             Each only once.
         timeframe : str
-        field : {"close", "open", "high", "low", "volume"}
+        field : {"close", "open", "high", "low", "volume"}, or a further column
         start, end : datetime, date, str or None
             As in :meth:`read`.
         as_of : datetime, date or str, optional
@@ -394,6 +403,7 @@ class BarRepository:
         start: Time = None,
         end: Time = None,
         *,
+        columns: Sequence[str] | None = None,
         as_of: AsOf = None,
         adjust: Adjust | None = None,
     ) -> pl.LazyFrame:
@@ -401,8 +411,8 @@ class BarRepository:
 
         Parameters
         ----------
-        symbol, timeframe, start, end, as_of
-            As in :meth:`read`.
+        symbol, timeframe, start, end, columns, as_of
+            As in :meth:`read`. Name further columns here, to select them.
         adjust : {"splits", "all"}, optional
             As in :meth:`read`, by the actions that are recorded at this call.
 
@@ -429,8 +439,8 @@ class BarRepository:
         3368.67
         """
         if adjust is not None:
-            return await self._adjusted.scan(adjust, symbol, timeframe, start, end, as_of)
-        return await self._reader.scan(symbol, timeframe, start, end, as_of)
+            return await self._adjusted.scan(adjust, symbol, timeframe, start, end, columns, as_of)
+        return await self._reader.scan(symbol, timeframe, start, end, columns, as_of)
 
     async def count(
         self,
@@ -842,6 +852,44 @@ class BarRepository:
         """
         return await self._providers.list(session)
 
+    async def extra_columns(
+        self,
+        symbol: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> pl.DataFrame:
+        """List the further columns of series, which ``ingest(extra=...)`` kept and ``read(columns=...)`` gives.
+
+        Parameters
+        ----------
+        symbol : str or sequence of str, optional
+        timeframe : str, optional
+        session : AsyncSession, optional
+            Read what its transaction sees.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, column, kind (integer, float, boolean, text: Int64, Float64, Boolean and String in
+            frames); sorted.
+
+        Raises
+        ------
+        UnknownTimeframe, InputError
+
+        Examples
+        --------
+        >>> bar = {"open": [138.2], "high": [139.4], "low": [137.9], "close": [139.0], "volume": [812.5]}
+        >>> frame = pl.DataFrame({"timestamp": ["2025-12-03T00:00Z"], **bar, "vwap": [138.6], "trades": [96]})
+        >>> report = store.bars.ingest(frame, symbol="SOL/USD", timeframe="1h", extra="all")
+        >>> store.bars.extra_columns("SOL/USD").select("column", "kind").rows()
+        [('trades', 'integer'), ('vwap', 'float')]
+        >>> store.bars.read("SOL/USD", "1h", columns=["close", "vwap"]).row(0)
+        (139.0, 138.6)
+        """
+        return await self._records.extra_columns(symbol, timeframe, session)
+
     async def explain_gap(
         self,
         symbol: str,
@@ -944,7 +992,9 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
-            detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp and detected_at.
+            detected_at (UTC), and if a conflict has further columns, those of both as JSON texts, stored_extra and
+            extra; each refused version once (of those that differ in further columns alone, the first), sorted by
+            symbol, timeframe, timestamp and detected_at.
 
         Raises
         ------
@@ -1079,9 +1129,10 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), provisional (stored
-            before the bar had ended), ingest (the id in :meth:`ingests`; null: unknown), reason and author (null for
-            the first), recorded_at (UTC); sorted by timestamp and version. The last version of each bar holds.
+            symbol, timeframe, timestamp (UTC), version (from 1), open..volume (null: withdrawn), the further columns of
+            the series (:meth:`extra_columns`), provisional (stored before the bar had ended), ingest (the id in
+            :meth:`ingests`; null: unknown), reason and author (null for the first), recorded_at (UTC); sorted by
+            timestamp and version. The last version of each bar holds.
 
         Raises
         ------

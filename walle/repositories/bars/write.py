@@ -12,12 +12,24 @@ import sqlalchemy as sa
 from walle import models
 from walle.bars import IngestReport
 from walle.bars.spans import SPANS, join_spans, spans_of, within
-from walle.bars.versions import CANDIDATES, KEY, NEWEST, UNFINISHED, VERSION, Decision, decide, hold_against
+from walle.bars.versions import (
+    CANDIDATES,
+    CONFLICTS,
+    KEY,
+    NEWEST,
+    UNFINISHED,
+    VERSION,
+    Decision,
+    decide,
+    hold_against,
+    without_empty_extras,
+)
 from walle.database import Writer
 from walle.enums import OHLCV
 from walle.errors import ConflictingBars
-from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS
+from walle.frames import BAR_SERIES, BARS
 from walle.progress import Progress
+from walle.repositories.bars.extras import ExtraRecords, append_extras, extra_of, insert_extras, stage_bars
 from walle.repositories.bars.newest import newest_of
 from walle.repositories.common import IN_LIST, insert_missing, same_key
 from walle.repositories.select import finish, wire_schema
@@ -40,13 +52,13 @@ class Part:
     Parameters
     ----------
     bars : polars.DataFrame
-        Valid bars, each key once; columns of ``BARS``.
+        Valid bars, each key once; columns of ``BARS``, and ``extra`` if further columns are kept.
     repeats : polars.DataFrame
         Further rows of these keys, in the source's order.
     spans : polars.DataFrame
         The opening times of ``bars``: columns of ``SPANS``.
     unfinished : polars.DataFrame
-        Those of ``bars`` that have not ended; columns of ``BARS``.
+        Those of ``bars`` that have not ended; the same columns.
     """
 
     bars: pl.DataFrame
@@ -85,10 +97,14 @@ class BarWrites:
         ``keep``, ``raise`` or ``correct``.
     reason : str or None
         Why other values are right, to correct.
+    extras : ExtraRecords
     """
 
-    def __init__(self, source: str | None, progress: Progress, on_conflict: str, reason: str | None) -> None:
+    def __init__(
+        self, source: str | None, progress: Progress, on_conflict: str, reason: str | None, extras: ExtraRecords
+    ) -> None:
         self._source, self._progress, self._on_conflict, self._reason = source, progress, on_conflict, reason
+        self._extras = extras
         self._staged: sa.TableClause | None = None
         self._rows = self._inserted = 0
         self._repeated = self._versioned = False
@@ -102,7 +118,7 @@ class BarWrites:
         self._begin(part)
         for bars in (part.bars, part.repeats):
             for rows in bars.iter_slices(SLICE_ROWS):
-                self._staged = await writer.stage(models.bars, rows, more=self._staged is not None)
+                self._staged = await stage_bars(writer, rows, more=self._staged is not None)
                 self._progress.advance(rows.height)
 
     async def insert(self, writer: Writer, part: Part) -> None:
@@ -113,7 +129,7 @@ class BarWrites:
             whole = rows.height == part.bars.height
             await self._insert(writer, rows, part.spans if whole else spans_of(rows))
         for rows in part.repeats.iter_slices(SLICE_ROWS):  # their first versions are stored by now
-            staged = await writer.stage(models.bars, rows)
+            staged = await stage_bars(writer, rows)
             self._candidates.append(await self._stored(writer, staged, again=sa.true()))
             self._progress.advance(rows.height)
         await writer.dialect.end_indexing(writer.connection)
@@ -141,7 +157,7 @@ class BarWrites:
         new = _joined(self._new)
         conflicts = decision.conflicts
         if conflicts.height:
-            conflicts = conflicts.sort(list(BAR_CONFLICTS))  # in one order on all databases
+            conflicts = conflicts.sort(list(CONFLICTS))  # in one order on all databases
             if self._on_conflict == "raise":
                 error = ConflictingBars.of(conflicts, self._source)
                 raise error
@@ -151,21 +167,29 @@ class BarWrites:
             corrected=decision.versions.height,
             conflicts=conflicts.height,
             duplicates=self._rows - self._inserted - decision.versions.height - conflicts.height,
-            conflict_rows=conflicts,
+            conflict_rows=without_empty_extras(conflicts),
         )
         return Written(report=report, spans=new, versions=pl.concat([self._provisional(new), decision.versions]))
 
     async def _insert(self, writer: Writer, rows: pl.DataFrame, spans: pl.DataFrame) -> None:
-        if not await _overlaps(writer, spans) and await writer.append(models.bars, rows):
+        if not await _overlaps(writer, spans) and await writer.append(models.bars, rows.select(list(BARS))):
             self._inserted += rows.height
             self._new.append(spans)
+            await append_extras(writer, rows)
         else:
-            staged = await writer.stage(models.bars, rows)
-            await self._insert_staged(writer, staged, rows.height, overlap=True)
+            staged = await stage_bars(writer, rows)
+            await self._insert_staged(writer, staged, rows.height, overlap=True, given=rows)
         self._progress.advance(rows.height)
 
-    async def _insert_staged(self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool) -> None:
-        statement = insert_missing(models.bars, staged, KEY, anti_join=overlap, arrival=writer.dialect.arrival)
+    async def _insert_staged(
+        self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool, given: pl.DataFrame | None = None
+    ) -> None:
+        """Insert staged rows; ``given`` are they, where they are still in memory."""
+        if given is None:
+            await insert_extras(writer, staged)  # of bars that are still missing
+        statement = insert_missing(
+            models.bars, staged, KEY, anti_join=overlap, arrival=writer.dialect.arrival, columns=BARS
+        )
         if overlap:
             new = await writer.insert_returning(models.bars, statement, rows, _KEYS)
             self._new.append(spans_of(new))
@@ -174,6 +198,8 @@ class BarWrites:
             inserted = await writer.insert(models.bars, statement, rows)
             self._new += self._spans
         self._inserted += inserted
+        if given is not None:
+            await append_extras(writer, given, self._new[-1])
         if inserted < rows:
             again = None
             if self._repeated and rows == self._rows:  # of a key that comes twice each row counts, in their order
@@ -192,10 +218,16 @@ class BarWrites:
             worth.append(sa.exists().where(same_key(kept, staged, KEY)))
         if again is not None:
             worth.append(again)
-        columns: list[sa.ColumnElement[Any]] = [
+        stored_extra = extra_of(staged)
+        given_extra = staged.c.extra if "extra" in staged.c else sa.cast(sa.null(), stored_extra.type)
+        if "extra" in staged.c:
+            worth.append(staged.c.extra.is_not(None) & staged.c.extra.is_distinct_from(stored_extra))
+        columns: list[sa.ColumnElement[Any]] = [  # in the order of CANDIDATES
             *(staged.c[name] for name in KEY),
             *(table.c[name].label(f"stored_{name}") for name in OHLCV),
             *(staged.c[name] for name in OHLCV),
+            stored_extra.label("stored_extra"),
+            given_extra.label("extra"),
         ]
         travelling = [wire(column, writer.dialect.name) for column in columns]
         order: sa.ColumnElement[Any] = sa.literal_column(f"{staged.name}.{writer.dialect.physical_order}")
@@ -215,13 +247,14 @@ class BarWrites:
     async def _decide(self, writer: Writer) -> Decision:
         candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
         if candidates.is_empty():
-            return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=BAR_CONFLICTS))
-        unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
-        newest = pl.DataFrame(schema=NEWEST)
-        if self._versioned or self._reason is not None:
+            return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=CONFLICTS))
+        unfinished = pl.concat([pl.DataFrame(schema=BARS), *(part.select(list(BARS)) for part in self._unfinished)])
+        newest, extended = pl.DataFrame(schema=NEWEST), candidates["extra"].null_count() < candidates.height
+        if self._versioned or self._reason is not None or extended:
             await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
             newest = await newest_of(writer, candidates)
-        return decide(hold_against(candidates, newest), unfinished, self._reason)
+        kinds = await self._extras.settle(writer, candidates) if extended else {}
+        return decide(hold_against(candidates, newest, kinds), unfinished, self._reason)
 
     def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
         """Return what marks the new bars that have not ended: columns of VERSION."""
@@ -229,8 +262,10 @@ class BarWrites:
         if not unfinished:
             return pl.DataFrame(schema=VERSION)
         whole = pl.concat(unfinished)
-        marked = whole.filter(within(whole, new))
-        return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).cast(VERSION)
+        marked = whole.filter(within(whole, new)).with_columns(provisional=True, reason=pl.lit(UNFINISHED))
+        if "extra" not in marked.columns:
+            marked = marked.with_columns(extra=pl.lit(None, pl.String))
+        return marked.select(list(VERSION)).cast(VERSION)
 
     async def _keep(self, writer: Writer, conflicts: pl.DataFrame) -> None:
         """Keep conflicts; one with the same values as an earlier one is kept once."""
