@@ -113,7 +113,8 @@ def shorter_timeframe(rows: pl.DataFrame) -> str | None:
     Returns
     -------
     str or None
-        The one timeframe that at least half of the distances are long, if it is shorter than every given one.
+        The one timeframe that at least half of the distances are long, if it is shorter than every given one, and if
+        they follow one another: the distances of two grids take turns.
     """
     times = rows.drop_nulls([*_SERIES, "timestamp"]).unique([*_SERIES, "timestamp"]).sort(*_SERIES, "timestamp")
     steps = times.select(step=pl.col("timestamp").to_physical().diff().over(_SERIES)).to_series().drop_nulls()
@@ -121,6 +122,8 @@ def shorter_timeframe(rows: pl.DataFrame) -> str | None:
         return None
     step, count = steps.value_counts().sort(["count", "step"], descending=[True, False]).row(0)
     given = min((length(name) for name in times["timeframe"].unique() if name in TIMEFRAMES), default=timedelta(0))
+    if 2 * ((steps == step) & (steps.shift(1) == step)).sum() < count - 1:
+        return None
     return _NAMES.get(step) if 2 * count >= steps.len() and step < given // MICROSECOND else None
 
 
