@@ -63,6 +63,10 @@ SPLITS = [
     ("the same in cents", walk(250, 150.0), times(0.995, 2), 0.995),
     ("three bars before a dividend of two percent", walk(3, 150.0), times(0.98, 4), 0.98),
     ("as float32", walk(60), times(0.25 * (1 + 5e-8)), 0.25),
+    ("three for two, a single bar", walk(1, 93.0), times(2 / 3, 2), 2 / 3),
+    ("two bars whose prices stood still", [[1208.0] * 4 + [1.0], [1201.5] * 4 + [1.0]], times(0.1, 2), 0.1),
+    ("two bars before a dividend of two percent", walk(2, 150.0), times(0.98, 4), 0.98),
+    ("the same in cents of a costly stock", walk(2, 1150.0), times(0.98, 2), 0.98),
     ("below zero", [[-value for value in row[:4]] + [1.0] for row in walk(6)], times(2.0), 2),
 ]
 
@@ -105,6 +109,11 @@ ORDINARY = [
     ("a constant tenth of a percent", walk(300), times(1.001, 4)),
     ("one bar, slightly", walk(1), times(0.98, 2)),
     ("the close alone", walk(200), lambda rows: [[*row[:3], row[2], row[4]] for row in rows]),
+    ("two bars, a percent", walk(2), noise(0.01)),
+    ("two bars, a few ticks", walk(2, 20.0), shifted),
+    ("two bars of a cheap stock", walk(2, 1.2), times(0.97, 2)),
+    ("two bars, each by its day's rate", walk(2), times(lambda number: 0.92 + 0.004 * number, 4)),
+    ("two flat bars of one price", [[1.0] * 4 + [1.0]] * 2, times(2.0)),
     ("one flat bar", [[1.0] * 4 + [1.0]], times(2.0)),
     (
         "volumes at random",
@@ -130,6 +139,7 @@ def test_dividends_between_the_bars_are_steps() -> None:
     assert abs(row["highest"] / 0.995 - 1) < 1e-5
     message = str(RescaledBars([{**row, "overlap": 240}]))
     assert "multiplied by 0.98015 to 0.995" in message
+    assert "store.actions.append), and read with adjust='splits' or adjust='all'" in message
 
 
 def test_a_vendor_also_corrects_single_bars() -> None:
@@ -158,3 +168,47 @@ def test_volumes_in_another_unit_are_found_and_series_told_apart() -> None:
     message = str(RescaledBars([{**row, "overlap": 20} for row in found.rows(named=True)]))
     assert "the same prices and all volumes multiplied by 0.01 (1/100)" in message
     assert "1 more series likewise" in message
+
+
+def test_few_bars_may_lie_around_one_split() -> None:
+    for count in (4, 6, 11):
+        stored = walk(count)
+        given = times(([0.25] * (count // 2) + [0.5] * count).__getitem__, 2)(stored)
+        (row,) = rescaled(conflicts(stored, given)).rows(named=True)
+        assert (row["bars"], round(row["lowest"], 3), round(row["highest"], 3)) == (count, 0.25, 0.5)
+    rates = times(lambda number: (0.25, 0.5, 0.25, 0.5, 0.75, 0.5)[number], 2)
+    assert rescaled(conflicts(walk(6), rates(walk(6)))).is_empty()
+
+
+def test_one_of_few_bars_may_differ_as_the_last_one_that_was_stored_too_early() -> None:
+    for count in (4, 8, 15):
+        stored = walk(count)
+        given = times(0.5, 2)(stored)
+        stored[-1] = [stored[-1][0], stored[-1][0] + 0.01, stored[-1][0] - 0.01, stored[-1][0], 3.0]
+        assert rescaled(conflicts(stored, given))["factor"].round(4).to_list() == [0.5]
+        stored[0] = list(stored[-1])
+        assert rescaled(conflicts(stored, given)).is_empty()
+        assert rescaled(conflicts(stored, times(0.98, 4)(given))).is_empty()
+
+
+def test_two_bars_with_volumes_in_lots_are_found() -> None:
+    stored = [[*row[:4], row[4] * 100] for row in walk(2)]
+    lots, half = ([[*row[:4], row[4] * factor] for row in stored] for factor in (0.01, 0.5))
+    assert rescaled(conflicts(stored, lots))["volume"].to_list() == [0.01]
+    assert rescaled(conflicts(stored, half)).is_empty()
+    assert rescaled(conflicts(stored[:1], lots[:1])).is_empty()
+    coins = [[*row[:4], 0.4 + number] for number, row in enumerate(stored)]
+    assert rescaled(conflicts(coins, [[*row[:4], row[4] * 10] for row in coins])).is_empty()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_bars_of_vendors_that_differ_are_never_one(count: int) -> None:
+    dice, parts = random.Random(count), []
+    for number in range(400):
+        stored = walk(count, dice.choice([0.5, 3.0, 20.0, 93.0, 1200.0]), seed=number)
+        width = dice.choice([0.001, 0.003, 0.01, 0.03, 0.3])
+        parts.append(conflicts(stored, noise(width, number)(stored), f"S{number}"))
+        if count > 1:
+            rates = dice.sample([0.9, 0.93, 0.96, 1.04, 1.07, 1.1], count)
+            parts.append(conflicts(stored, times(rates.__getitem__, 4)(stored), f"R{number}"))
+    assert rescaled(pl.concat(parts)).is_empty()

@@ -323,8 +323,9 @@ class RescaledBars(InputError):
             f"{first['symbol']} {first['timeframe']}: {first['bars']:,} of {first['overlap']:,} stored bars from "
             f"{first['first']:%Y-%m-%d %H:%M} to {first['last']:%Y-%m-%d %H:%M} UTC come again with {what}, so nothing "
             f"was written.{more} That looks like a download that is adjusted for splits or dividends, or like another "
-            "currency or unit. Keep the raw bars and record the split or dividend (store.actions.append); or take "
-            "these values as corrections (on_conflict='correct'); or store them under another symbol."
+            "currency or unit. Keep the raw bars, record the split or dividend (store.actions.append), and read with "
+            "adjust='splits' or adjust='all'; or take these values as corrections (on_conflict='correct'); or store "
+            "them under another symbol."
         )
         self.series = [dict(row) for row in series]
 

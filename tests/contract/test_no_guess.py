@@ -99,8 +99,10 @@ def test_records_of_an_engine_are_not_judged(store: Store) -> None:
 @pytest.mark.parametrize(
     ("frame", "timeframe"),
     [
-        (every(HOUR, 10), "1m"),  # nine distances
-        (every(2 * MINUTE, 20), "1m"),  # chance: 1 in 500,000
+        (every(HOUR, 2), "1m"),  # one distance
+        (every(2 * MINUTE, 7), "1m"),  # chance: 1 in 64
+        (every(5 * MINUTE, 3), "1m"),
+        (at([MONDAY + minutes * MINUTE for minutes in (0, 60, 180, 240)]), "1m"),  # few, and not all alike
         (at([day + hour * HOUR for day in weekdays(9) if day.day != 4 for hour in range(14, 21)]), "1h"),
         (at([MONDAY + number * MINUTE for number in range(300) if not 60 <= number < 200]), "1m"),
         (at([day for day in weekdays(60) if day.day != 1]), "1d"),
@@ -111,6 +113,36 @@ def test_records_of_an_engine_are_not_judged(store: Store) -> None:
 )
 def test_what_may_be_true_is_stored(store: Store, frame: pl.DataFrame, timeframe: str) -> None:
     assert store.bars.ingest(frame, symbol="A", timeframe=timeframe).inserted == frame.height
+
+
+@pytest.mark.parametrize(
+    ("frame", "given", "likely", "sure"),
+    [
+        (every(HOUR, 3), "1m", "1h", False),
+        (every(HOUR, 4), "1m", "1h", False),
+        (every(HOUR, 5), "1m", "1h", True),
+        (every(DAY, 3), "1m", "1d", True),
+        (every(DAY, 3), "1h", "1d", False),
+        (every(7 * DAY, 4), "1d", "1w", False),
+        (every(2 * MINUTE, 20), "1m", "2m", False),  # chance: 1 in 500,000
+    ],
+)
+def test_few_bars_that_lie_alike_are_doubted_or_refused(
+    store: Store, tmp_path: Path, frame: pl.DataFrame, given: str, likely: str, sure: bool
+) -> None:
+    path = file(tmp_path, "x", frame)
+    for symbol, source in (("A", frame), ("B", path)):
+        words = rf"timeframe='{given}' was given, .* lie {likely} apart: .* Say timeframe='{likely}'"
+        if sure:
+            with pytest.raises(InputError, match=words):
+                store.bars.ingest(source, symbol=symbol, timeframe=given)
+        else:
+            with pytest.warns(walle.ContradictionWarning, match=words) as told:
+                assert store.bars.ingest(source, symbol=symbol, timeframe=given).inserted == frame.height
+            assert "Nothing was written" not in str(told[0].message)
+            later = frame.with_columns(pl.col("timestamp") + 400 * DAY, timeframe=pl.lit(given))
+            assert store.bars.ingest(later, symbol=symbol, timeframe=given).inserted == frame.height  # said twice
+    assert store.bars.series().is_empty() == sure
 
 
 def test_bars_that_trade_rarely_are_those_of_their_timeframe() -> None:

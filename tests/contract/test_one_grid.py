@@ -18,7 +18,7 @@ from tests.raw import Raw
 from tests.samples import bars
 from walle.bars import ingest_source
 from walle.database import Database
-from walle.errors import InvalidBars
+from walle.errors import InputError, InvalidBars
 from walle.repositories import BarRepository
 from walle.repositories.bars.neighbours import Neighbours
 
@@ -274,3 +274,117 @@ def test_any_ingests_leave_what_a_plain_model_allows(store: walle.Store, seed: i
     assert len(set(outcomes)) == 2
     for opened in stored.values():
         assert all(later - earlier >= lasting for earlier, later in itertools.pairwise(sorted(opened)))
+
+
+def two(hours: int, late: timedelta, count: int, more: int = 0, start: datetime = MIDNIGHT) -> pl.DataFrame:
+    """Bars of two sources in one frame: so many of a second one that begins later, and more of the first."""
+    first = [start + hours * HOUR * number for number in range(count + more)]
+    return at(first + [time + late for time in first[:count]])
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "frame"),
+    [
+        ("4h", two(4, HOUR, 12)),
+        ("4h", two(4, 3 * HOUR, 12, 3)),
+        ("2h", two(2, HOUR, 12)),
+        ("1h", two(1, HOUR / 2, 12)),
+        ("1h", two(1, HOUR / 4, 12, 1)),
+        ("4h", at([time for half in (every(4, 9), every(4, 9, MIDNIGHT + 49 * HOUR)) for time in half["timestamp"]])),
+        ("4h", at([MIDNIGHT + 12 * HOUR * number + HOUR * (number % 2) for number in range(20)])),
+        ("1d", at([MIDNIGHT + 24 * HOUR * day + hours * HOUR for day in range(4) for hours in (0, 5)])),
+    ],
+)
+def test_two_grids_in_one_source_are_refused(
+    store: walle.Store, tmp_path: Path, timeframe: str, frame: pl.DataFrame
+) -> None:
+    frame.write_csv(tmp_path / "x.csv")
+    both = pl.concat([frame.with_columns(symbol=pl.lit(symbol)) for symbol in "AB"])
+    records = [walle.Bar(symbol="A", timeframe="4h", **row) for row in frame.iter_rows(named=True)]
+    sources: list[tuple[object, dict[str, str]]] = [(frame, {"symbol": "A"}), (tmp_path / "x.csv", {"symbol": "A"})]
+    sources += [(both, {}), (frame, {"symbol": "A", "calendar": "24/5"})]
+    for source, given in sources:
+        with pytest.raises(
+            InputError, match=r"would both be|midnight|the bar of \.\.\. (has ended|opens)|grid than the"
+        ):
+            store.bars.ingest(source, timeframe=timeframe, **given)  # type: ignore[arg-type]  # mypy takes any keyword
+    if timeframe == "4h":
+        with pytest.raises(InvalidBars):
+            store.bars.ingest(records)
+    assert store.bars.series().is_empty()
+
+
+def test_the_grid_of_most_bars_is_kept_and_the_others_name_it(store: walle.Store) -> None:
+    frame = two(4, HOUR, 8, 3)
+    with pytest.raises(InvalidBars, match=r"8 of 19 rows .*before the bar of \.\.\. has ended; a series has one grid"):
+        store.bars.ingest(frame, symbol="A", timeframe="4h")
+    report = store.bars.ingest(frame, symbol="A", timeframe="4h", on_invalid="quarantine")
+    assert (report.inserted, report.rejected_rows["row"].to_list()) == (11, list(range(11, 19)))
+    refused = report.rejected_rows.select("timestamp", "reason").row(1)
+    assert refused[0] == MIDNIGHT + 5 * HOUR
+    assert refused[1].startswith("it opens before the bar of 2025-01-06 04:00 UTC has ended; a series has one grid")
+    assert opens(store) == every(4, 11)["timestamp"].to_list()
+    early = at([*every(4, 6)["timestamp"], MIDNIGHT - HOUR])
+    with pytest.raises(InvalidBars, match=r"1 of 7 rows .*the bar of \.\.\. opens before it has ended"):
+        store.bars.ingest(early, symbol="B", timeframe="4h")
+    apart = at([*every(4, 6)["timestamp"], *every(4, 3, MIDNIGHT + 73 * HOUR)["timestamp"]])
+    report = store.bars.ingest(apart, symbol="B", timeframe="4h", on_invalid="quarantine")
+    assert (report.inserted, report.rejected_rows["row"].to_list()) == (6, [6, 7, 8])
+    assert "another grid than the bar of 2025-01-06 20:00 UTC" in report.rejected_rows["reason"][0]
+
+
+@pytest.mark.parametrize("frame", [two(4, HOUR, 12), two(4, 2 * HOUR, 10, 2), every(1, 12)])
+def test_without_a_grid_of_most_bars_quarantine_raises(store: walle.Store, frame: pl.DataFrame) -> None:
+    with pytest.raises(InvalidBars, match=r"before the bar of \.\.\. has ended"):
+        store.bars.ingest(frame, symbol="A", timeframe="4h", on_invalid="quarantine")
+    assert store.bars.series().is_empty()
+
+
+def test_a_calendar_tells_which_grid_is_right(store: walle.Store) -> None:
+    days = [datetime(2025, 1, day, tzinfo=UTC) for day in (6, 7, 8, 9)]
+    tokyo = [day + hours * HOUR for day in days for hours in (0, 2, 3.5, 5.5)]
+    frame = at([*tokyo, days[1] + HOUR, days[2] + 4.5 * HOUR])
+    report = store.bars.ingest(frame, symbol="7203", timeframe="2h", calendar="XTKS", on_invalid="quarantine")
+    assert (report.inserted, report.rejected_rows["row"].to_list()) == (16, [16, 17])
+    assert opens(store, "7203", "2h") == tokyo
+
+
+def test_a_half_day_and_a_change_of_clocks_leave_one_grid(store: walle.Store) -> None:
+    market = walle.calendars.calendar("XNYS")  # 2024-11-29 closes at 18:00 UTC, and the clocks change on 2025-03-09
+    for timeframe in ("30m", "1h", "2h", "4h"):
+        whole = market.grid(timeframe, "2024-11-25", "2025-04-01").to_list()
+        assert store.bars.ingest(at(whole), symbol="ACME", timeframe=timeframe, calendar="XNYS").inserted == len(whole)
+    clock = [time for time in market.grid("30m", "2025-03-03", "2025-03-22").to_list() if time.minute == 0]
+    opening = [time.replace(minute=30) - HOUR for time in clock if time.hour == (15 if time.day < 9 else 14)]
+    short = at(sorted(clock + opening))
+    assert store.bars.ingest(short, symbol="SHORT", timeframe="1h", calendar="XNYS").inserted == short.height
+    for zone in ("America/New_York", "Europe/London", "Australia/Sydney"):
+        there = datetime(2025, 1, 6, 9, tzinfo=ZoneInfo(zone))
+        days = [there + timedelta(days=day) for day in range(300) if (there + timedelta(days=day)).weekday() < 5]
+        local = [(day + timedelta(hours=4 * number)).astimezone(UTC) for day in days for number in range(3)]
+        assert store.bars.ingest(at(local), symbol=zone, timeframe="4h").inserted == len(local)
+
+
+def test_an_hour_off_in_a_later_page_is_another_grid(
+    store: walle.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_source, "READ_ROWS", 12)
+    both = pl.concat([every(4, 12), every(4, 12, MIDNIGHT + 97 * HOUR)])
+    both.write_csv(tmp_path / "x.csv")
+    with pytest.raises(InvalidBars, match=r"x\.csv: .*another grid than the bar of"):
+        store.bars.ingest(tmp_path / "x.csv", symbol="A", timeframe="4h")
+    assert store.bars.series().is_empty()
+
+
+def test_a_hint_names_no_calendar_that_the_bars_contradict(store: walle.Store) -> None:
+    def hint(start: datetime, step: timedelta = HOUR, count: int = 100) -> str:
+        times = [start + step * number for number in range(count)]
+        times[50:] = [time + timedelta(minutes=7) for time in times[50:]]
+        with pytest.raises(InvalidBars) as caught:
+            store.bars.ingest(at(times), symbol="A", timeframe="1h")
+        return str(caught.value)
+
+    assert "set_calendar(symbol, ...)" in hint(MIDNIGHT)  # it reaches over no weekend, but all hours are there
+    assert "set_calendar" not in hint(MIDNIGHT + timedelta(days=3))
+    assert "set_calendar(symbol, 'XNYS')" in hint(MIDNIGHT + 15.5 * HOUR, 168 * HOUR)
+    assert "set_calendar(symbol, 'XTKS')" in hint(MIDNIGHT + HOUR, 168 * HOUR)

@@ -155,7 +155,7 @@ def test_an_adjusted_download_is_refused_as_a_whole(store: walle.Store, address:
     again = scaled(scaled(bars(9), 12.08), 0.1, 10)
     with pytest.raises(RescaledBars, match=r"5 of 5 stored bars .* multiplied by 0\.1 \(1/10\)") as caught:
         store.bars.ingest(again, symbol="A", timeframe="1m", provider="x", on_invalid=on_invalid)  # type: ignore[arg-type]  # a word of it
-    for way_out in ("store.actions.append", "on_conflict='correct'", "another symbol"):
+    for way_out in ("store.actions.append", "adjust='splits'", "on_conflict='correct'", "another symbol"):
         assert way_out in str(caught.value)
     (told,) = caught.value.series
     assert (told["bars"], told["overlap"], round(told["factor"], 12)) == (5, 5, 0.1)
@@ -173,6 +173,14 @@ def test_bars_after_the_split_come_again_as_they_were(store: walle.Store) -> Non
     few = pl.concat([raw.head(3), scaled(raw[3:5], 0.1), raw.tail(4)])  # two wrong bars among right ones
     report = put(store, few, None)
     assert (report.duplicates, report.conflicts) == (7, 2)
+
+
+@pytest.mark.parametrize(("count", "factor"), [(1, 0.5), (2, 0.1), (2, 0.98)])
+def test_few_bars_of_an_adjusted_download_are_refused(store: walle.Store, count: int, factor: float) -> None:
+    put(store, scaled(bars(5), 12.08), None)
+    with pytest.raises(RescaledBars, match=rf"{count} of {count} stored bars"):
+        put(store, scaled(scaled(bars(count), 12.08), factor), None)
+    assert store.bars.conflicts().is_empty()
 
 
 def test_vendors_who_differ_are_conflicts_as_before(store: walle.Store) -> None:

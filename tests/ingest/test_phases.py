@@ -83,7 +83,7 @@ def test_a_lunch_break_needs_a_calendar(
     store: walle.Store, address: str, market: str, timeframe: str, zone: str, opens: list[str]
 ) -> None:
     frame = at(sessions(zone, opens))
-    with pytest.raises(InvalidBars, match=r"set_calendar\(symbol, 'XTKS'\)"):
+    with pytest.raises(InvalidBars, match=rf"set_calendar\(symbol, '{market}'\)"):
         store.bars.ingest(frame, symbol="7203", timeframe=timeframe)
     assert is_untouched(address)
     Raw(address).insert("symbol_calendars", ["symbol", "calendar", "set_at"], [("7203", market, START)])

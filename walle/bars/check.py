@@ -5,35 +5,36 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from walle.bars.distances import shorter_timeframe
+from walle.bars.exchanges import exchange_near
+from walle.bars.mixed import mixed_grids, opens_too_early
 from walle.bars.phase import Phases
 from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
 from walle.frames import REJECTED_BARS
-from walle.timeframe import CALENDAR_TIMEFRAMES, length
+from walle.timeframe import CALENDAR_TIMEFRAMES
 
-__all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars"]
+__all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars", "refuse"]
 
 _KEY = ["symbol", "timeframe", "timestamp"]
 _SHOWN = 5
 _KEPT = 100_000
-_TIME = re.compile(r"\d{4,}-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC")
+_TIME = r"\d{4,}-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC"
 """A time in a reason, such as that of a neighbour."""
 
 _STRAY = "it opens off the phase of its series"
-_EARLY = "it opens before the bar before it has ended"
+_OFF_GRID = r"^it opens (off the phase|before the|on another grid)| opens before it has ended"
+"""The reasons of bars that their grid leaves no room for."""
 _UNDATED = (
     "a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone), or at an instant that belongs to "
     "a session of its calendar (calendar=)"
 )
-_HINT = (
-    "Is it another timeframe? Where sessions start the bars anew, say which: store.bars.set_calendar(symbol, 'XTKS').\n"
-)
+_HINT = "Is it another timeframe?"
+_SESSIONS = " Where sessions start the bars anew, say which, such as store.bars.set_calendar(symbol, {}).\n"
 
 UNSTORABLE_SYMBOL = (
     (pl.col("symbol").str.len_chars() > 128)
@@ -68,8 +69,8 @@ class Checked:
     @property
     def suspects(self) -> set[str]:
         """The symbols with bars off their grid, except bars that their calendar expects."""
-        stray = self.rejected.filter(pl.col("reason") == _STRAY)
-        return set(stray["symbol"].unique()) | set(self.early["symbol"].unique())
+        off = self.rejected.filter(pl.col("reason").str.contains(_OFF_GRID))
+        return set(off["symbol"].unique()) | set(self.early["symbol"].unique())
 
 
 class Refused:
@@ -80,11 +81,14 @@ class Refused:
         self.rows = 0
         self._counts: Counter[str] = Counter()
         self._kept: list[pl.DataFrame] = []
+        self._beside: list[pl.DataFrame] = []
 
-    def add(self, rejected: pl.DataFrame) -> None:
-        """Add refused rows: columns of ``REJECTED_BARS``."""
+    def add(self, rejected: pl.DataFrame, bars: pl.DataFrame | None = None) -> None:
+        """Add refused rows (columns of ``REJECTED_BARS``), with the bars beside them that tell more of their market."""
         if rejected.height:
-            self._counts.update(dict(rejected.group_by("reason").len().iter_rows()))
+            kinds = rejected.select(pl.col("reason").str.replace_all(_TIME, "..."))
+            self._counts.update(dict(kinds.group_by("reason").len().iter_rows()))
+            self._beside += [rows.select(_KEY) for rows in (rejected, bars) if rows is not None]
             self._kept.append(rejected.head(max(0, _KEPT - self.rows)))
             self.rows += rejected.height
 
@@ -101,15 +105,11 @@ class Refused:
             tbl_hide_column_data_types=True,
         ):
             table = str(rejected.drop("symbol", "timeframe").head(_SHOWN))
-        kinds: Counter[str] = Counter()
-        for reason, count in counts.items():
-            kinds[_TIME.sub("...", reason)] += count
-        listed = "; ".join(f"{reason}: {count}" for reason, count in kinds.most_common(_SHOWN))
-        listed += f"; and {len(kinds) - _SHOWN} more reasons" if len(kinds) > _SHOWN else ""
+        shown = list(counts.items())[:_SHOWN]
+        listed = "; ".join(f"{reason}: {count}" for reason, count in shown)
+        listed += f"; and {len(counts) - _SHOWN} more reasons" if len(counts) > _SHOWN else ""
         where = "" if path is None else f"{path}: "
-        hint = _HINT if counts.keys() & {_STRAY, _EARLY} or any(map(_TIME.search, counts)) else ""
-        if (likely := shorter_timeframe(rejected)) is not None:
-            hint = f"Is it another timeframe? They lie mostly {likely} apart: timeframe={likely!r}.\n"
+        hint = self._hint(rejected, off_grid=any(re.search(_OFF_GRID, reason) for reason in counts))
         kept = "them all" if self.rows <= _KEPT else f"the first {_KEPT:,}"
         message = (
             f"{where}{self.rows} of {self.total} rows are not bars, so nothing was written ({listed}).\n{table}\n"
@@ -117,6 +117,18 @@ class Refused:
             f"has {kept}."
         )
         return InvalidBars(message, rejected, counts)
+
+    def _hint(self, rejected: pl.DataFrame, *, off_grid: bool) -> str:
+        """Say what the rows may be: bars of another timeframe, or of sessions that their hours allow."""
+        if (likely := shorter_timeframe(rejected)) is not None:
+            return f"Is it another timeframe? They lie mostly {likely} apart: timeframe={likely!r}.\n"
+        if not off_grid:
+            return ""
+        times = pl.concat(self._beside)["timestamp"].drop_nulls()
+        if (times.dt.weekday() > 5).any():
+            return f"{_HINT}\n"
+        name = exchange_near(times)
+        return _HINT + _SESSIONS.format("..." if name is None else repr(name))
 
 
 def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases | None = None) -> Checked:
@@ -147,9 +159,9 @@ def check_bars(frame: pl.DataFrame, *, on_invalid: str = "raise", phases: Phases
     checked = judge_bars(frame, phases or Phases())
     refused = Refused()
     refused.total = frame.height
-    refused.add(checked.early)
+    refused.add(checked.early, checked.bars)
     if on_invalid == "raise":
-        refused.add(checked.rejected)
+        refused.add(checked.rejected, checked.bars)
     if refused.rows:
         raise refused.error()
     return checked
@@ -193,19 +205,19 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
         rejected = _rejected(frame, reason, first_row)
         good = good.filter(~stray)
     bars, repeats = _first_of_each_key(good)
-    crowded = _opens_too_early(bars, phases)
+    off, unclear = mixed_grids(bars, phases)
     early = pl.DataFrame(schema=REJECTED_BARS)
-    if crowded.any():
-        keys = bars.filter(crowded).select(*_KEY, pl.lit(_EARLY).alias("reason"))
+    if unclear.height:
         placed = frame.with_row_index("row", first_row).cast({"row": pl.Int64})
-        early = placed.join(keys, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
-    return Checked(bars, repeats, rejected, early)
+        early = placed.join(unclear, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
+    checked = Checked(bars, repeats, rejected, early)
+    return refuse(checked, frame, off, first_row=first_row) if off.height else checked
 
 
 def _is_denser(good: pl.DataFrame, phases: Phases) -> bool:
     """Return whether most bars open too early: the timeframe is then wrong, rather than a few bars."""
     bars, _ = _first_of_each_key(good)
-    return int(_opens_too_early(bars, phases).sum()) * 2 > bars.height
+    return int(opens_too_early(bars, phases).sum()) * 2 > bars.height
 
 
 def _rejected(frame: pl.DataFrame, reason: pl.Series, first_row: int) -> pl.DataFrame:
@@ -213,22 +225,30 @@ def _rejected(frame: pl.DataFrame, reason: pl.Series, first_row: int) -> pl.Data
     return placed.filter(pl.col("reason").is_not_null()).cast({"row": pl.Int64}).select(list(REJECTED_BARS))
 
 
-def _opens_too_early(bars: pl.DataFrame, phases: Phases) -> pl.Series:
-    lengths = {name: length(name) // timedelta(microseconds=1) for name in bars["timeframe"].unique().to_list()}
-    lengths |= {"1M": timedelta(days=28) // timedelta(microseconds=1)} if "1M" in lengths else {}
-    times = pl.col("timestamp").to_physical()
-    if not lengths:
-        return pl.Series(dtype=pl.Boolean)
-    if len(lengths) == 1 and bars["symbol"].n_unique() == 1:
-        early = bars.select((times.diff() < next(iter(lengths.values()))).fill_null(False)).to_series()
-    else:
-        shortest = pl.col("timeframe").replace_strict(lengths, return_dtype=pl.Int64)
-        early = bars.select((times.diff().over("symbol", "timeframe") < shortest).fill_null(False)).to_series()
-    if not early.any():
-        return early
-    # the last bar of a session may be cut short, and the next session's first bar then opens early
-    expected = phases.on_grid(bars)
-    return early & ~(expected & expected.shift(1))
+def refuse(checked: Checked, page: pl.DataFrame, reasons: pl.DataFrame, *, first_row: int) -> Checked:
+    """Move bars that stand on another grid than their neighbours to the refused rows.
+
+    Parameters
+    ----------
+    checked : Checked
+        The judgement of ``page``.
+    page : polars.DataFrame
+        Columns of ``BARS``: the rows as they came.
+    reasons : polars.DataFrame
+        symbol, timeframe, timestamp, reason; of several for one bar the first counts.
+    first_row : int
+        The position of the page's first row in its source.
+    """
+    reasons = reasons.unique(_KEY, keep="first", maintain_order=True)
+    placed = page.with_row_index("row", first_row).cast({"row": pl.Int64})
+    rows = placed.join(reasons, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
+    rows = rows.join(checked.rejected.select("row"), on="row", how="anti", maintain_order="left")
+    return Checked(
+        checked.bars.join(reasons, on=_KEY, how="anti", maintain_order="left"),
+        checked.repeats.join(reasons, on=_KEY, how="anti", maintain_order="left"),
+        pl.concat([checked.rejected, rows]).sort("row"),
+        checked.early,
+    )
 
 
 def _reason(off_weeks: pl.Series) -> pl.Expr:

@@ -18,11 +18,13 @@ __all__ = ["Contradiction", "contradictions", "is_expected", "shorter_timeframe"
 
 _SERIES = ["symbol", "timeframe"]
 _LEAST = 10
-"""Distances below which nothing is said: a few bars may lie anywhere."""
+"""Distances below which all have to be equal: a few bars may lie anywhere."""
 _STRAY = 0.05
 """The share of distances that may be others, such as those over a change of clocks."""
 _EVIDENCE = 6.0
 """Bars that lie by chance where they do are taken for those of another timeframe once in ten to this power."""
+_DOUBT = 2.0
+"""The same of equal distances that are only doubted."""
 _DAY = timedelta(days=1) // MICROSECOND
 _LENGTHS = {name: span // MICROSECOND for name, span in TIMEFRAMES.items() if name != "1M"}
 _NAMES = {span: name for name, span in _LENGTHS.items()}
@@ -41,6 +43,8 @@ class Contradiction:
         The timeframe that the distances have.
     distances, usual : int
         The number of distances between neighbouring bars, and of those that are one bar of ``likely`` long.
+    sure : bool
+        Whether chance cannot explain it.
     """
 
     symbol: str
@@ -48,6 +52,7 @@ class Contradiction:
     likely: str
     distances: int
     usual: int
+    sure: bool = True
 
 
 def contradictions(spans: pl.DataFrame) -> list[Contradiction]:
@@ -55,6 +60,7 @@ def contradictions(spans: pl.DataFrame) -> list[Contradiction]:
 
     That is so if, but for one distance in twenty, all are multiples of one longer timeframe, more of them than chance
     explains, and a third or more are one known timeframe. Bars at dates may also lie about a week or a month apart.
+    Three bars or more whose distances are all equal are doubted, if chance explains that less than once in a hundred.
 
     Parameters
     ----------
@@ -64,13 +70,12 @@ def contradictions(spans: pl.DataFrame) -> list[Contradiction]:
     Returns
     -------
     list of Contradiction
-        Sorted by symbol and timeframe. None for a series with fewer than ten distances, or with bars that follow
-        directly on others.
+        Sorted by symbol and timeframe. None for a series with bars that follow directly on others.
     """
     known = spans.filter(pl.col("timeframe").is_in(sorted(_LENGTHS.keys() - {"1w"})))
     counts = count_bars(known).join(known.group_by(_SERIES).agg(spans=pl.len()), on=_SERIES)
     counts = counts.select(*_SERIES, distances=pl.col("bars") - 1, direct=pl.col("bars") - pl.col("spans"))
-    sparse = counts.filter(pl.col("distances") >= _LEAST, pl.col("direct") <= _STRAY * pl.col("distances"))
+    sparse = counts.filter(pl.col("distances") >= 2, pl.col("direct") <= _STRAY * pl.col("distances"))
     if sparse.is_empty():
         return []
     steps = known.join(sparse, on=_SERIES, how="semi").sort(*_SERIES, "first")
@@ -113,7 +118,8 @@ def shorter_timeframe(rows: pl.DataFrame) -> str | None:
     Returns
     -------
     str or None
-        The one timeframe that at least half of the distances are long, if it is shorter than every given one.
+        The one timeframe that at least half of the distances are long, if it is shorter than every given one, and if
+        they follow one another: the distances of two grids take turns.
     """
     times = rows.drop_nulls([*_SERIES, "timestamp"]).unique([*_SERIES, "timestamp"]).sort(*_SERIES, "timestamp")
     steps = times.select(step=pl.col("timestamp").to_physical().diff().over(_SERIES)).to_series().drop_nulls()
@@ -121,6 +127,8 @@ def shorter_timeframe(rows: pl.DataFrame) -> str | None:
         return None
     step, count = steps.value_counts().sort(["count", "step"], descending=[True, False]).row(0)
     given = min((length(name) for name in times["timeframe"].unique() if name in TIMEFRAMES), default=timedelta(0))
+    if 2 * ((steps == step) & (steps.shift(1) == step)).sum() < count - 1:
+        return None
     return _NAMES.get(step) if 2 * count >= steps.len() and step < given // MICROSECOND else None
 
 
@@ -129,10 +137,16 @@ def _judge(row: dict[str, int]) -> Contradiction | None:
     own = _LENGTHS[timeframe]
     for name, (*_, low, _) in _UNEVEN.items():
         near, nearer = row[f"{name} near"], row[f"{name} nearer"]
-        if near >= (1 - _STRAY) * total and 2 * nearer > total and low > own:
+        if total >= _LEAST and near >= (1 - _STRAY) * total and 2 * nearer > total and low > own:
             return Contradiction(symbol, timeframe, name, total, nearer)
     likely = _NAMES.get(row["step"])
     if likely is None or row["step"] <= own or 3 * row["usual"] < total:
+        return None
+    if row["usual"] == total and row["step"] % own == 0:
+        improbable = total * math.log10(row["step"] // own)
+        few = Contradiction(symbol, timeframe, likely, total, total, sure=improbable >= _EVIDENCE)
+        return few if improbable >= _DOUBT else None
+    if total < _LEAST:
         return None
     longer = [span for span in _NAMES if own < span <= row["step"] and span % own == 0]
     if any(_is_no_chance(row[_NAMES[span]], total, span // own) for span in longer):

@@ -9,6 +9,7 @@ from datetime import timedelta
 import polars as pl
 
 from walle.bars.coverage import own_phase
+from walle.bars.exchanges import EXCHANGES
 from walle.calendars import calendar
 from walle.errors import ConfigurationError, InputError
 from walle.timeframe import is_calendar, length
@@ -19,19 +20,6 @@ __all__ = ["SAMPLE", "Hours", "hours_of"]
 SAMPLE = {True: timedelta(days=365), False: timedelta(days=56)}
 """How much of a series is looked at: of bars of a day or longer, and of shorter ones."""
 
-# name: zone, and when it opens and closes there, in minutes
-_EXCHANGES = {
-    "XNYS": ("America/New_York", 570, 960),
-    "XTSE": ("America/Toronto", 570, 960),
-    "XLON": ("Europe/London", 480, 990),
-    "XETR": ("Europe/Berlin", 540, 1050),
-    "XPAR": ("Europe/Paris", 540, 1050),
-    "XTKS": ("Asia/Tokyo", 540, 930),
-    "XHKG": ("Asia/Hong_Kong", 570, 960),
-    "XSHG": ("Asia/Shanghai", 570, 900),
-    "XBOM": ("Asia/Kolkata", 555, 930),
-    "XASX": ("Australia/Sydney", 600, 960),
-}
 _ROUND_THE_CLOCK = ("24/5", "CMES")
 _OF_DATES = ("XNYS", "XLON", "XETR", "XTKS", "XHKG", "24/5")
 _LEAST_DAYS, _LEAST_SATURDAYS = 8, 2
@@ -83,11 +71,11 @@ def hours_of(times: pl.Series, timeframe: str) -> Hours | None:
     step = length(timeframe) // timedelta(minutes=1)
     if times.dt.hour().n_unique() * max(step, 60) >= 22 * 60:
         return Hours("around the clock from Monday to Friday", _best(_ROUND_THE_CLOCK, times, timeframe))
-    near = [name for name, hours in _EXCHANGES.items() if _is_near(times, step, *hours)]
+    near = [name for name, hours in EXCHANGES.items() if _is_near(times, step, *hours)]
     first, last = (str(end)[:5] for end in (times.dt.time().min(), times.dt.time().max()))
     pattern = f"Monday to Friday, with bars from {first} to {last} UTC"
     if near:
-        zone, opens, closes = _EXCHANGES[near[0]]
+        zone, opens, closes = EXCHANGES[near[0]]
         pattern = f"Monday to Friday from {_clock(opens)} to {_clock(closes)} ({zone})"
     return Hours(pattern, _best(near, times, timeframe))
 

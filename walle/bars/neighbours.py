@@ -6,39 +6,31 @@ with several grids, and only near the new bars.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 import polars as pl
 
-from walle.bars.check import Checked
+from walle.bars.clocks import follows
+from walle.bars.mixed import CROWDED
 from walle.bars.phase import Phases, Series, phase_unit
 from walle.bars.spans import steps
-from walle.frames import INSTANT, REJECTED_BARS
-from walle.timeframe import TIMEFRAMES
+from walle.frames import INSTANT
+from walle.timeframe import TIMEFRAMES, is_calendar, length
 
 __all__ = [
     "CROWDED",
     "crowded_by",
     "crowded_within",
     "moved_from",
+    "moved_within",
     "not_cut_short",
     "off_phase",
-    "refuse",
-    "refused_times",
 ]
 
-CROWDED = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "timestamp": INSTANT, "neighbour": INSTANT})
-"""One row is a new bar and another bar that opens less than one bar's length before or after it (UTC, no nulls)."""
-
 _PHASES = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "phase": pl.Int64()})
-_ONE_GRID = "; a series has one grid: store another under another symbol"
-_ZONES = (
-    *("America/New_York", "Europe/London", "Australia/Sydney", "Pacific/Auckland", "America/Santiago"),
-    *("America/Sao_Paulo", "America/Mexico_City", "Asia/Jerusalem", "Asia/Tehran", "Africa/Cairo", "Europe/Moscow"),
-)
-"""Zones that between them have the clock changes of the markets; Chicago's and New York's are the same, say."""
-
 _FEW = 8
+_HOUR = timedelta(hours=1)
 _SERIES = ["symbol", "timeframe"]
 _KEY = [*_SERIES, "timestamp"]
 _STEP = pl.col("step")
@@ -109,6 +101,28 @@ def crowded_within(spans: pl.DataFrame) -> pl.DataFrame:
     return close.select(*_SERIES, timestamp="time", neighbour="neighbour").cast(CROWDED)
 
 
+def moved_within(spans: pl.DataFrame) -> pl.DataFrame:
+    """Find bars longer than an hour that have left the grid of the bar before them, unless some market's clocks did.
+
+    Parameters
+    ----------
+    spans : polars.DataFrame
+        Columns of :data:`walle.bars.spans.SPANS`, joined.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`CROWDED`; the neighbour is the bar before, which has ended.
+    """
+    hours = {name for name in spans["timeframe"].unique() if not is_calendar(name) and length(name) > _HOUR}
+    stepped = spans.filter(pl.col("timeframe").is_in(sorted(hours))).with_columns(step=steps())
+    times = _times(stepped.join(_with_several_grids(stepped), on=_SERIES, how="semi")).sort(*_SERIES, "time")
+    before = times.with_columns(neighbour=pl.col("time").shift(1).over(_SERIES)).drop_nulls("neighbour")
+    apart = pl.col("time") - pl.col("neighbour")
+    moved = before.filter((apart > _STEP) & (apart % _STEP != 0)).cast({"time": INSTANT, "neighbour": INSTANT})
+    return moved.filter(~follows("time", "neighbour", _STEP)).select(*_SERIES, timestamp="time", neighbour="neighbour")
+
+
 def moved_from(new: pl.DataFrame, stored: pl.DataFrame, phases: Phases) -> pl.DataFrame:
     """Find new bars off the phase of their series that do not follow the stored bars next to them either.
 
@@ -141,8 +155,7 @@ def moved_from(new: pl.DataFrame, stored: pl.DataFrame, phases: Phases) -> pl.Da
     pairs = pl.concat([before.select(columns), after.select(columns)]).drop_nulls("neighbour")
     pairs = pairs.filter((pl.col("time") - pl.col("neighbour")) % _STEP != 0)
     pairs = pairs.with_columns(pl.col("time", "neighbour").cast(INSTANT))
-    same = [(_clock("time", zone) - _clock("neighbour", zone)) % _STEP == 0 for zone in _ZONES]
-    return pairs.filter(~pl.any_horizontal(same)).select(*_SERIES, timestamp="time", neighbour="neighbour")
+    return pairs.filter(~follows("time", "neighbour", _STEP)).select(*_SERIES, timestamp="time", neighbour="neighbour")
 
 
 def not_cut_short(crowded: pl.DataFrame, phases: Phases) -> pl.DataFrame:
@@ -159,43 +172,6 @@ def not_cut_short(crowded: pl.DataFrame, phases: Phases) -> pl.DataFrame:
         return crowded
     expected = [phases.on_grid(crowded.select(*_SERIES, timestamp=pl.col(name))) for name in ("timestamp", "neighbour")]
     return crowded.filter(~(expected[0] & expected[1]))
-
-
-def refuse(checked: Checked, page: pl.DataFrame, reasons: pl.DataFrame, *, first_row: int) -> Checked:
-    """Move bars for which the stored ones leave no room to the refused rows.
-
-    Parameters
-    ----------
-    checked : Checked
-        The judgement of ``page``.
-    page : polars.DataFrame
-        Columns of ``BARS``: the rows as they came.
-    reasons : polars.DataFrame
-        symbol, timeframe, timestamp, reason; of several for one bar the first counts.
-    first_row : int
-        The position of the page's first row in its source.
-    """
-    reasons = reasons.unique(_KEY, keep="first", maintain_order=True)
-    placed = page.with_row_index("row", first_row).cast({"row": pl.Int64})
-    rows = placed.join(reasons, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
-    rows = rows.join(checked.rejected.select("row"), on="row", how="anti", maintain_order="left")
-    return Checked(
-        checked.bars.join(reasons, on=_KEY, how="anti", maintain_order="left"),
-        checked.repeats.join(reasons, on=_KEY, how="anti", maintain_order="left"),
-        pl.concat([checked.rejected, rows]).sort("row"),
-        checked.early,
-    )
-
-
-def refused_times(crowded: pl.DataFrame, *, of: str = "stored ") -> pl.DataFrame:
-    """Return the reason for each refused opening time: symbol, timeframe, timestamp, reason."""
-    apart = (pl.col("timestamp") - pl.col("neighbour")).dt.total_microseconds().abs() >= steps()
-    strange = pl.format("it opens on another grid than the {}bar of {}", pl.lit(of), _shown("neighbour"))
-    earlier = pl.format("it opens before the {}bar of {} has ended", pl.lit(of), _shown("neighbour"))
-    later = pl.format("the {}bar of {} opens before it has ended", pl.lit(of), _shown("neighbour"))
-    which = pl.when(apart).then(strange).when(pl.col("neighbour") < pl.col("timestamp")).then(earlier).otherwise(later)
-    reasons = crowded.select(*_KEY, reason=which + pl.lit(_ONE_GRID))
-    return reasons.unique(_KEY, keep="first", maintain_order=True)
 
 
 def off_phase(spans: pl.DataFrame, phases: Phases) -> set[Series]:
@@ -226,20 +202,9 @@ def _beside(
     return times.join_asof(others, left_on="time", right_on=end, by=by, strategy=strategy, check_sortedness=False)
 
 
-def _clock(name: str, zone: str) -> pl.Expr:
-    """Return what the clocks of a zone show, in microseconds."""
-    there = pl.col(name).dt.convert_time_zone(zone)
-    offset = there.dt.base_utc_offset() + there.dt.dst_offset()
-    return pl.col(name).to_physical() + offset.dt.total_microseconds()
-
-
 def _recorded(phases: Phases) -> pl.DataFrame:
     rows = [(*series, phase) for series, phase in phases.known.items()]
     return pl.DataFrame(rows, schema=_PHASES, orient="row")
-
-
-def _shown(name: str) -> pl.Expr:
-    return pl.col(name).dt.to_string("%Y-%m-%d %H:%M:%S").str.replace(r":00$", "") + pl.lit(" UTC")
 
 
 def _with_several_grids(spans: pl.DataFrame) -> pl.DataFrame:

@@ -35,8 +35,14 @@ _SHARE = 0.95
 _NEAR = 0.002
 """The least distance of a factor from 1: vendors differ by a tenth of a percent, dividends pay more."""
 
-_FAR = math.log(1.5)
-"""The distance of a split's or unit's factor from 1, as a logarithm; few bars are evidence enough."""
+_FAR = math.log(1.24)
+"""The distance of a split's or unit's factor from 1 (five for four), as a logarithm; few bars are evidence enough."""
+
+_LITTLE, _MUCH = 3.0, 10.0
+"""How improbable it has to be that prices share a factor by chance, as a power of ten: far from 1, and near it."""
+
+_FEW = 12
+"""Bars below which factors may change once, and only if four or more agree."""
 
 _NOISE = 2e-6
 """The relative error of a price that was kept as a float32 on its way, with room to spare."""
@@ -68,9 +74,14 @@ def rescaled(conflicts: pl.DataFrame) -> pl.DataFrame:
     -----
     The four prices of a bar have to share one factor, within the rounding of both versions (the fewest decimals that
     hold all prices of the series, half a unit of the last one each), and so have the bars, up to a few steps where
-    dividends lie between them. A factor beyond 1.5 needs three bars, or three different prices; a smaller one three
-    bars and four different prices, and has to be four times as far from 1 as rounding reaches, and at least 0.2%. The
-    volumes decide only where no price differs: then they have to share a factor of at least 10.
+    dividends lie between them: twelve or more, or one among four or more bars that all agree. A factor has to be four
+    times as far from 1 as rounding reaches, and at least 0.2%. Three bars with four different prices are enough; beyond
+    1.24 also three bars of any prices, of which one may differ where there are more.
+
+    Fewer bars count by the chance that each further price has the same factor as the first one within rounding, if
+    prices differed as far as the factor is from 1: far from 1 it has to be below 1 in 1,000 - two bars with a price
+    each, or one bar with three, of prices that are not coarse -, and below 1 in 10,000,000,000 near 1, for two bars.
+    The volumes decide only where no price differs: then they have to share a factor of at least 10.
     """
     if conflicts.is_empty():
         return pl.DataFrame(schema=RESCALED)
@@ -134,37 +145,53 @@ def _by_prices(rows: pl.DataFrame) -> pl.DataFrame:
         high_ratio=pl.max_horizontal(ratios),
         room=_NOISE + rounding,
     )
-    step = (pl.col("ratio") / pl.col("ratio").shift(1).over(_SERIES) - 1).abs()
-    allowed = pl.col("room") + pl.col("room").shift(1).over(_SERIES)
-    bars = bars.with_columns(new_piece=(step > allowed).fill_null(False))
-    bars = bars.with_columns(piece=pl.col("new_piece").cum_sum().over(_SERIES))
+    bars = _pieces(bars, pl.lit(True))
     own = pl.col("ratio").median().over(*_SERIES, "piece")
     one = pl.max_horizontal((pl.col("low_ratio") / own - 1).abs(), (pl.col("high_ratio") / own - 1).abs())
     away = (own - 1).abs()
     agrees = (own > 0) & (one <= 2 * pl.col("room")) & (away >= _NEAR) & (away > 4 * pl.col("room"))
     agrees &= pl.col("room") <= _COARSE
+    bars = _pieces(bars.with_columns(agrees=agrees.fill_null(False), own=own), pl.col("agrees"))
     prices = pl.concat_list(stored).explode(empty_as_null=True, keep_nulls=True).n_unique()
-    judged = (
-        bars.with_columns(agrees=agrees.fill_null(False), own=own)
-        .group_by(_SERIES, maintain_order=True)
-        .agg(
-            pl.col("timestamp").first().alias("first"),
-            pl.col("timestamp").last().alias("last"),
-            pl.len().cast(pl.Int64).alias("bars"),
-            pl.col("own").median().alias("factor"),
-            pl.col("own").filter("agrees").min().alias("lowest"),
-            pl.col("own").filter("agrees").max().alias("highest"),
-            _volume_factor().alias("volume"),
-            agree=pl.col("agrees").mean(),
-            pieces=pl.col("piece").n_unique(),
-            prices=prices,
-        )
+    judged = bars.group_by(_SERIES, maintain_order=True).agg(
+        pl.col("timestamp").first().alias("first"),
+        pl.col("timestamp").last().alias("last"),
+        pl.len().cast(pl.Int64).alias("bars"),
+        pl.col("own").filter("agrees").median().alias("factor"),
+        pl.col("own").filter("agrees").min().alias("lowest"),
+        pl.col("own").filter("agrees").max().alias("highest"),
+        _volume_factor().alias("volume"),
+        agree=pl.col("agrees").sum(),
+        pieces=pl.col("piece").filter("agrees").n_unique(),
+        prices=prices,
+        room=pl.col("room").max(),
     )
-    few = pl.col("bars") >= 3
-    far = (pl.col("factor").log().abs() >= _FAR) & (few | (pl.col("prices") >= 3))
-    near = few & (pl.col("prices") >= 4)
-    steady = (pl.col("pieces") == 1) | ((pl.col("bars") >= 12) & (pl.col("pieces") <= 1 + pl.col("bars") // 3))
-    return judged.filter((pl.col("agree") >= _SHARE) & steady & (far | near)).select(list(RESCALED))
+    return judged.filter(_is_one_rescaling()).select(list(RESCALED))
+
+
+def _pieces(bars: pl.DataFrame, among: pl.Expr) -> pl.DataFrame:
+    """Return bars with the number of their piece; the factor changes between pieces, of the bars that count."""
+    ratio, room = (pl.when(among).then(pl.col(name)).forward_fill().over(_SERIES) for name in ("ratio", "room"))
+    bars = bars.with_columns(_ratio=ratio, _room=room)
+    last, reach = (pl.col(name).shift(1).over(_SERIES) for name in ("_ratio", "_room"))
+    changed = among & ((pl.col("ratio") / last - 1).abs() > pl.col("room") + reach)
+    bars = bars.with_columns(changed=changed.fill_null(False))
+    return bars.with_columns(piece=pl.col("changed").cum_sum().over(_SERIES)).drop("_ratio", "_room", "changed")
+
+
+def _is_one_rescaling() -> pl.Expr:
+    count, agree, pieces = pl.col("bars"), pl.col("agree"), pl.col("pieces")
+    far = pl.col("factor").log().abs() >= _FAR
+    distance = pl.when(far).then(pl.col("factor").log().abs()).otherwise((pl.col("factor") - 1).abs())
+    evidence = (pl.col("prices") - pieces) * (distance / pl.col("room")).log10()
+    several = count >= 3
+    enough = several & (far | (pl.col("prices") >= 4))
+    enough |= pl.when(far).then(evidence >= _LITTLE).otherwise((count == 2) & (evidence >= _MUCH))
+    share = (agree >= _SHARE * count) | (far & (count >= 4) & (agree == count - 1))
+    steady = (pieces == 1) | pl.when(count >= _FEW).then(pieces <= 1 + count // 3).otherwise(
+        (pieces == 2) & (count >= 4) & (agree == count) & (evidence >= _MUCH)
+    )
+    return enough & share & steady
 
 
 def _by_volume(rows: pl.DataFrame) -> pl.DataFrame:
@@ -177,9 +204,11 @@ def _by_volume(rows: pl.DataFrame) -> pl.DataFrame:
         _volume_factor().alias("volume"),
         same=same,
         different=pl.col("stored_volume").n_unique(),
+        room=(_NOISE + 0.5 / pl.col("stored_volume") + 0.5 / pl.col("volume")).max(),
     )
     units = pl.max_horizontal(pl.col("volume"), 1 / pl.col("volume")) >= _UNITS
-    enough = (pl.col("bars") >= 3) & (pl.col("different") >= 3)
+    evidence = (pl.col("different") - 1) * (pl.col("volume").log().abs() / pl.col("room")).log10()
+    enough = (pl.col("bars") >= 3) & (pl.col("different") >= 3) | (pl.col("different") >= 2) & (evidence >= _LITTLE)
     return judged.filter(pl.col("same") & units & enough).select(list(RESCALED))
 
 

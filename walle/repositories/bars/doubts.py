@@ -17,6 +17,7 @@ from walle.bars.spans import join_spans, spans_of
 from walle.database import Database
 from walle.errors import InputError
 from walle.frames import BARS
+from walle.notices import ContradictionWarning, warn
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.select import expression, read
 
@@ -47,13 +48,18 @@ async def refuse_sparse(
     path: Path | None,
     session: AsyncSession | None,
 ) -> None:
-    """Raise if the bars of a source lie as those of a longer timeframe than the one that was given.
+    """Raise, or warn of a few, if the bars of a source lie as those of a longer timeframe than the one that was given.
 
     What is stored, or the sessions of the market, may prove that the series is as sparse as that.
 
     Raises
     ------
     InputError
+
+    Warns
+    -----
+    ContradictionWarning
+        Where so few bars may lie so by chance.
     """
     if not spans or (reading.timeframe is not None and "timeframe" in columns):
         return  # who says it in both places means it
@@ -70,8 +76,11 @@ async def refuse_sparse(
         stored = spans_of(await _stored(database, one, session))
         if stored.is_empty() or contradictions(join_spans(pl.concat([mine, stored]))):
             doubtful.append(one)
+    where = "" if path is None else f"{path}: "
+    if sure := [one for one in doubtful if one.sure]:
+        raise InputError(where + _doubt(sure, reading, reader))
     if doubtful:
-        raise InputError(("" if path is None else f"{path}: ") + _doubt(doubtful, reading, reader))
+        warn(where + _doubt(doubtful, reading, reader), ContradictionWarning)
 
 
 async def _stored(database: Database, series: Contradiction, session: AsyncSession | None) -> pl.DataFrame:
@@ -95,8 +104,9 @@ def _doubt(found: Sequence[Contradiction], reading: BarOptions, reader: BarReade
     elif reader is not None and reader.layout.timeframe_from == "name":
         who, mend = f"the file name says {given!r}", f"Say timeframe={one.likely!r}"
     more = f" (and those of {len(found) - 1:,} more series likewise)" if len(found) > 1 else ""
+    hardly, nothing = ("hardly any", "Nothing was written. ") if one.sure else ("none", "")
     return (
         f"{who}, but the bars of {one.symbol!r} lie {one.likely} apart: {one.usual:,} of {one.distances:,} distances, "
-        f"and hardly any is {given}{more}. Nothing was written. {mend}. If there really are so few bars of {given}, "
-        f"say so in both places: a column timeframe with {given!r}, and timeframe={given!r}."
+        f"and {hardly} is {given}{more}. {nothing}{mend}. If there really are so few bars of {given}, say so in both "
+        f"places: a column timeframe with {given!r}, and timeframe={given!r}."
     )

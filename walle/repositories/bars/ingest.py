@@ -308,10 +308,10 @@ class BarIngest:
             checked, part = await self._judge(page, intake, session)
             refused.total += page.height
             if checked.early.height:
-                refused.add(checked.early)
+                refused.add(checked.early, checked.bars)
                 break
             if intake.policy.strict:
-                refused.add(checked.rejected)
+                refused.add(checked.rejected, checked.bars)
             elif checked.rejected.height:
                 intake.rejected.append(checked.rejected)
             if not refused.rows:

@@ -16,15 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.bars.check import Checked, Refused
+from walle.bars.check import Checked, Refused, refuse
+from walle.bars.mixed import refused_times
 from walle.bars.neighbours import (
     crowded_by,
     crowded_within,
     moved_from,
+    moved_within,
     not_cut_short,
     off_phase,
-    refuse,
-    refused_times,
 )
 from walle.bars.phase import Phases, Series
 from walle.bars.spans import SPANS, join_spans, spans_of, steps, unpack
@@ -166,7 +166,7 @@ class Neighbours:
         if near.is_empty() and far.is_empty() and len(pages) == 1:
             return
         stored = _misplaced(new, near, far, phases)
-        own = crowded_within(new) if len(pages) > 1 else stored.clear()
+        own = pl.concat([crowded_within(new), moved_within(new)]) if len(pages) > 1 else stored.clear()
         if stored.is_empty() and own.is_empty():
             return
         symbols = pl.concat([stored["symbol"], own["symbol"]]).unique()
