@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from walle import models
 from walle.bars import IngestReport
-from walle.bars.spans import SPANS, join_spans, spans_of, within
+from walle.bars.spans import SPANS, count_bars, join_spans, spans_of, within
 from walle.bars.versions import CANDIDATES, KEY, NEWEST, UNFINISHED, VERSION, Decision, decide, hold_against
 from walle.database import Writer
 from walle.enums import OHLCV
@@ -91,7 +91,7 @@ class BarWrites:
         self._source, self._progress, self._on_conflict, self._reason = source, progress, on_conflict, reason
         self._staged: sa.TableClause | None = None
         self._rows = self._inserted = 0
-        self._repeated = self._versioned = False
+        self._versioned = False
         self._spans: list[pl.DataFrame] = []
         self._new: list[pl.DataFrame] = []
         self._candidates: list[pl.DataFrame] = []
@@ -120,7 +120,6 @@ class BarWrites:
 
     def _begin(self, part: Part) -> None:
         self._rows += part.bars.height + part.repeats.height
-        self._repeated |= part.repeats.height > 0
         self._spans.append(part.spans)
         self._unfinished.append(part.unfinished)
 
@@ -132,9 +131,10 @@ class BarWrites:
         ConflictingBars
         """
         if self._staged is not None:
-            overlap = await _overlaps(writer, _joined(self._spans))
+            spans = _joined(self._spans)
+            overlap, repeated = await _overlaps(writer, spans), self._rows > count_bars(spans)["bars"].sum()
             await writer.dialect.begin_indexing(writer.connection)
-            await self._insert_staged(writer, self._staged, self._rows, overlap=overlap)
+            await self._insert_staged(writer, self._staged, self._rows, overlap=overlap, repeated=repeated)
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         decision = await self._decide(writer)
@@ -160,11 +160,14 @@ class BarWrites:
             self._inserted += rows.height
             self._new.append(spans)
         else:
-            staged = await writer.stage(models.bars, rows)
+            staged, earlier = await writer.stage(models.bars, rows), len(self._candidates)
             await self._insert_staged(writer, staged, rows.height, overlap=True)
+            self._add_returning(rows, earlier)
         self._progress.advance(rows.height)
 
-    async def _insert_staged(self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool) -> None:
+    async def _insert_staged(
+        self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool, repeated: bool = False
+    ) -> None:
         statement = insert_missing(models.bars, staged, KEY, anti_join=overlap, arrival=writer.dialect.arrival)
         if overlap:
             new = await writer.insert_returning(models.bars, statement, rows, _KEYS)
@@ -176,11 +179,22 @@ class BarWrites:
         self._inserted += inserted
         if inserted < rows:
             again = None
-            if self._repeated and rows == self._rows:  # of a key that comes twice each row counts, in their order
+            if repeated and self._reason is not None:  # of a key that comes twice each row counts, in their order
                 keys = sa.select(*(staged.c[name] for name in KEY))
                 keys = keys.group_by(*keys.selected_columns).having(sa.func.count() > 1)
                 again = sa.tuple_(*(staged.c[name] for name in KEY)).in_(keys)
             self._candidates.append(await self._stored(writer, staged, again=again))
+
+    def _add_returning(self, rows: pl.DataFrame, count: int) -> None:
+        """Add rows that equal the first version of their bar, but come after other ones: ``count`` candidates."""
+        earlier = [part for part in self._candidates[:count] if part.height]
+        if self._reason is None or not earlier:  # else the first version holds to the end
+            return
+        first = pl.concat(earlier).unique(KEY).drop(*OHLCV, "place")
+        found = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates[count:]])
+        again = rows.join(first, on=KEY, maintain_order="left").join(found, on=KEY, how="anti", maintain_order="left")
+        place = pl.int_range(1, pl.len() + 1) + sum(part.height for part in self._candidates)
+        self._candidates.append(again.with_columns(place=place).select(list(CANDIDATES)))
 
     async def _stored(
         self, writer: Writer, staged: sa.TableClause, *, again: sa.ColumnElement[bool] | None
@@ -216,20 +230,23 @@ class BarWrites:
         candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
         if candidates.is_empty():
             return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=BAR_CONFLICTS))
-        unfinished = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
         newest = pl.DataFrame(schema=NEWEST)
         if self._versioned or self._reason is not None:
             await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
             newest = await newest_of(writer, candidates)
-        return decide(hold_against(candidates, newest), unfinished, self._reason)
+        return decide(hold_against(candidates, newest), self._early(), self._reason)
+
+    def _early(self) -> pl.DataFrame:
+        """Return the first row of each bar that has not ended: columns of BARS."""
+        parts = pl.concat([pl.DataFrame(schema=BARS), *self._unfinished])
+        return parts.unique(KEY, keep="first", maintain_order=True)
 
     def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
         """Return what marks the new bars that have not ended: columns of VERSION."""
-        unfinished = [part for part in self._unfinished if part.height]
-        if not unfinished:
+        early = self._early()
+        if early.is_empty():
             return pl.DataFrame(schema=VERSION)
-        whole = pl.concat(unfinished)
-        marked = whole.filter(within(whole, new))
+        marked = early.filter(within(early, new))
         return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).cast(VERSION)
 
     async def _keep(self, writer: Writer, conflicts: pl.DataFrame) -> None:
