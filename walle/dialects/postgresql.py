@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,14 @@ _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 _TABLE_LOCKS = 0x57414C4C << 32  # "WALL", and the table's oid
 _SERIES_LOCKS = 0x57414C4C  # and a number of its own: locks of two numbers are others than those of one
 _SERIES_LOCKS_IN_ALL = 64
+_VERSIONS_LOCKS_AT_MOST = 256
+
+_BUSY = {
+    "55P03": "another transaction held for too long what this one waited for",
+    "40P01": "two transactions waited for one another, and the server ended this one",
+    "40001": "another transaction changed what this one had read",
+}
+_AGAIN = "Roll the transaction back, and do all of it again; a call without a session is rolled back already."
 
 
 class PostgreSQLDialect(Dialect):
@@ -333,6 +341,20 @@ class PostgreSQLDialect(Dialect):
             take = sa.func.pg_advisory_xact_lock if exclusive else sa.func.pg_advisory_xact_lock_shared
             await connection.execute(sa.select(take(_SERIES_LOCKS, key)))
 
+    async def hold_versions(self, connection: AsyncConnection, series: Collection[tuple[str, str]]) -> None:
+        """Take an advisory lock for each series, in one order; for many series one that all the others share."""
+        table = "'bar_versions'::regclass::oid::bigint"  # another schema of the database has its own
+        many = len(series) > _VERSIONS_LOCKS_AT_MOST
+        every = "pg_advisory_xact_lock" if many else "pg_advisory_xact_lock_shared"
+        await connection.exec_driver_sql(f"SELECT {every}({_TABLE_LOCKS} + {table})")
+        if not many:
+            keys = f"SELECT DISTINCT hashtextextended(timeframe || ' ' || symbol, {table}) AS key FROM given ORDER BY 1"
+            await connection.exec_driver_sql(
+                "WITH given AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS one (symbol, timeframe)) "
+                f"SELECT pg_advisory_xact_lock(key) FROM ({keys}) AS ordered",
+                ([symbol for symbol, _ in series], [timeframe for _, timeframe in series]),
+            )
+
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the setting that the trigger for other programs' bars checks."""
         await connection.exec_driver_sql("SET LOCAL walle.indexing = 'on'")
@@ -423,8 +445,8 @@ class PostgreSQLDialect(Dialect):
             return StatementCancelled(
                 f"{where} cancelled the statement: {text}. Read less at once, or set a longer limit."
             )
-        if state in ("55P03", "40P01", "40001"):
-            return DatabaseBusy(f"{where}: {text}. Try again.")
+        if state in _BUSY:
+            return DatabaseBusy(f"{where}: {_BUSY[state]} ({text}). {_AGAIN}")
         lost = not state and not isinstance(cause, psycopg.DataError | psycopg.ProgrammingError)
         if lost or state[:2] in ("08", "57") or state in ("3D000", "53300"):
             return DatabaseUnavailable(f"{where} cannot be reached: {text}.")

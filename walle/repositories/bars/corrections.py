@@ -61,7 +61,7 @@ class BarCorrections:
         wanted = _conflicts_of(conflicts)
         async with self._database.write(session) as writer:
             await self._require_stored(writer, wanted)
-            await writer.hold(models.bar_versions)
+            await writer.hold_versions(set(wanted.select("symbol", "timeframe").iter_rows()))
             unknown = (pl.lit(None, pl.Float64).alias(f"stored_{name}") for name in OHLCV)
             rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64))
             held = hold_against(rows, await self._current(writer, wanted))
@@ -101,7 +101,7 @@ class BarCorrections:
         await self._series.require([symbol], timeframe, session)
         async with self._database.write(session) as writer:
             await self._index.lock(writer, (symbol, timeframe))
-            await writer.hold(models.bar_versions)
+            await writer.hold_versions([(symbol, timeframe)])
             there = await self._accepted(writer, symbol, timeframe, first, last)
             if there.is_empty():
                 raise InputError(

@@ -232,7 +232,8 @@ class BarWrites:
             return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=BAR_CONFLICTS))
         newest = pl.DataFrame(schema=NEWEST)
         if self._versioned or self._reason is not None:
-            await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
+            # from here on, no other writer adds versions to these series
+            await writer.hold_versions(set(candidates.select("symbol", "timeframe").iter_rows()))
             newest = await newest_of(writer, candidates)
         return decide(hold_against(candidates, newest), self._early(), self._reason)
 
