@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.ingest_source import BarOptions
+from walle.bars.phase import Phases
 from walle.bars.spans import keys_of, spans_of, unpack
 from walle.bars.versions import KEY, NEWEST, VERSION, hold_against
 from walle.database import Database, Writer
@@ -19,7 +21,10 @@ from walle.interop import frame_of
 from walle.repositories.bars.append import add_versions
 from walle.repositories.bars.as_of import enter, resolve
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.neighbours import Neighbours
 from walle.repositories.bars.newest import newest, newest_of
+from walle.repositories.bars.openings import Openings
+from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.series import StoredSeries, bars_in
 from walle.repositories.common import Time, check_name, in_range, same_key
 from walle.repositories.events.consumer_claims import whoami
@@ -45,10 +50,11 @@ class BarCorrections:
     database : Database
     index : BarIndex
     series : StoredSeries
+    records : SeriesRecords
     """
 
-    def __init__(self, database: Database, index: BarIndex, series: StoredSeries) -> None:
-        self._database, self._index, self._series = database, index, series
+    def __init__(self, database: Database, index: BarIndex, series: StoredSeries, records: SeriesRecords) -> None:
+        self._database, self._index, self._series, self._records = database, index, series, records
 
     async def accept(self, conflicts: object, reason: str, author: str | None, session: AsyncSession | None) -> int:
         """Make conflicts the newest versions of their bars; return how many are.
@@ -56,19 +62,28 @@ class BarCorrections:
         Raises
         ------
         InputError
+        InvalidBars
+            For a bar that was withdrawn and would come back on another grid than its series has by now.
         """
         record = _record("accept", reason, author)
         wanted = _conflicts_of(conflicts)
+        phases, series = Phases(), set(wanted.select("symbol", "timeframe").iter_rows())
+        await self._records.learn(phases, series, session)
         async with self._database.write(session) as writer:
             await self._require_stored(writer, wanted)
-            await writer.hold_versions(set(wanted.select("symbol", "timeframe").iter_rows()))
+            await writer.hold_versions(series)
             unknown = (pl.lit(None, pl.Float64).alias(f"stored_{name}") for name in OHLCV)
             rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64))
             held = hold_against(rows, await self._current(writer, wanted))
             differs = ~pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in OHLCV)
             chosen = held.filter(differs).select(list(_VALUES))
+            back = held.filter(pl.col("stored_close").is_null())
+            if back.height:
+                spans, openings = spans_of(back), Openings(self._database, BarOptions())
+                near = Neighbours(self._database, self._index, openings)
+                await near.check(writer, [spans], phases, wanted.height, None, session, judged=False)
+                await self._index.add(writer, spans, summed=False)
             if chosen.height:
-                await self._index.add(writer, spans_of(chosen), summed=False)  # of a withdrawn one
                 await self._append(writer, record, chosen)
         return chosen.height
 

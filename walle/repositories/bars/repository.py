@@ -55,7 +55,7 @@ class BarRepository:
         self._records = SeriesRecords(database)
         self._providers = Providers(database, self._series, self._records)
         self._ingest = BarIngest(database, index, self._records, self._providers)
-        self._corrections = BarCorrections(database, index, self._series)
+        self._corrections = BarCorrections(database, index, self._series, self._records)
 
     async def ingest(
         self,
@@ -989,6 +989,8 @@ class BarRepository:
         ------
         InputError
             For rows that are no stored conflicts; nothing was written.
+        InvalidBars
+            For a withdrawn bar that has no room among those that the series has by now; nothing was written.
 
         Examples
         --------
