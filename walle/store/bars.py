@@ -874,6 +874,8 @@ class Bars(Part[BarRepository]):
         ------
         InputError
             For rows that are no stored conflicts; nothing was written.
+        InvalidBars
+            For a withdrawn bar that has no room among those that the series has by now; nothing was written.
 
         Examples
         --------
@@ -972,6 +974,9 @@ class Bars(Part[BarRepository]):
 
     def now(self) -> str:
         """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
+
+        Bars that another program wrote are known from when they are noticed: by this call, unless another writer is at
+        work or ``session`` is given.
 
         Examples
         --------

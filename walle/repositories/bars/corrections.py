@@ -18,8 +18,8 @@ from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BAR_VERSIONS, BARS, INSTANT
 from walle.interop import frame_of
-from walle.repositories.bars.append import add_versions
-from walle.repositories.bars.as_of import enter, resolve
+from walle.repositories.bars.append import add_versions, enter
+from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.neighbours import Neighbours
 from walle.repositories.bars.newest import newest, newest_of
@@ -148,6 +148,9 @@ class BarCorrections:
         if changed:
             statement = statement.where(sa.exists().where(same_key(models.bar_versions, table, KEY)))
         first = await read(self._database, statement, _VALUES, session)
+        if token is not None:  # looked at before the ingests, one of which may tell of them by then
+            unnoticed = await self._index.unnoticed({(symbol, timeframe)}, session)
+            first = first.join(unnoticed, on=KEY, how="anti")
         told = await self._brought(symbol, timeframe, session)
         known = first.join(told, on=KEY, how="left")
         if token is not None:

@@ -20,8 +20,7 @@ from walle.calendars import MONDAY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
-from walle.repositories.bars.append import add_times, add_versions
-from walle.repositories.bars.as_of import enter
+from walle.repositories.bars.append import add_times, add_versions, enter
 from walle.repositories.bars.series import symbol_list
 from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of

@@ -46,7 +46,7 @@ class BarRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        index = BarIndex(database)
+        self._index = index = BarIndex(database)
         self._series = StoredSeries(database, index)
         self._calendars = Calendars(database, self._series)
         self._coverage = Coverage(database, self._series, self._calendars)
@@ -1101,6 +1101,9 @@ class BarRepository:
     async def now(self, *, session: AsyncSession | None = None) -> str:
         """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
 
+        Bars that another program wrote are known from when they are noticed: by this call, unless another writer is at
+        work or ``session`` is given.
+
         Examples
         --------
         >>> token = store.bars.now()
@@ -1109,4 +1112,6 @@ class BarRepository:
         >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21", as_of=token)
         1440
         """
+        if session is None:
+            await self._index.settle()
         return await newest_token(self._database, session)
