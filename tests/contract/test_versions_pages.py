@@ -108,3 +108,15 @@ def test_pages_make_no_difference(store: walle.Store, tmp_path: Path, count: int
         assert found[0].equals(found[1])
 
     check()
+
+
+def test_many_series_are_corrected_at_once(store: walle.Store) -> None:
+    names = pl.DataFrame({"symbol": [f"S{number:03}" for number in range(600)], "timeframe": "1m"})
+    given = names.join(rows((0, 1), (1, 2)), how="cross")
+    assert store.bars.ingest(given).inserted == 1_200
+    other = given.with_columns(volume=pl.lit(9.0))
+    assert store.bars.ingest(other).conflicts == 1_200
+    assert store.bars.ingest(other.head(1_100), **CORRECT).corrected == 1_100
+    assert store.bars.ingest(other, **CORRECT).corrected == 100
+    assert store.bars.accept(store.bars.conflicts(), "restated") == 0
+    assert store.bars.read(names["symbol"].to_list(), "1m")["volume"].unique().to_list() == [9.0]

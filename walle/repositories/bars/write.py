@@ -223,7 +223,8 @@ class BarWrites:
         symbols = pl.concat(self._spans)["symbol"].unique().sort().to_list()
         table = models.bar_versions
         some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
-        self._versioned |= bool((await writer.execute(sa.select(sa.exists().where(*some)))).scalar())
+        one = sa.select(table.c.id).where(*some).exists()
+        self._versioned |= bool((await writer.execute(sa.select(one))).scalar())
         return self._versioned
 
     async def _decide(self, writer: Writer) -> Decision:
