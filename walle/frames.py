@@ -68,9 +68,9 @@ BAR_CONFLICTS = pl.Schema(
 """One row is a bar that was ingested again with other values: the stored ones, which stay (null if the bar
 was withdrawn), and the refused ones."""
 
-STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
-"""One row is a conflict as it is stored: as above, with the provider of the refused version and the time (UTC) at which
-it was ingested."""
+STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT, "accepted_at": INSTANT})
+"""One row is a conflict as it is stored: as above, with the provider of the refused version, the time (UTC) at which it
+was ingested, and the last time since then at which its values became a version of the bar (null: never)."""
 
 BAR_VERSIONS = pl.Schema(
     {

@@ -16,8 +16,10 @@ from walle.bars.files.find import split_name
 from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
+from walle.bars.versions import KEY
 from walle.calendars import MONDAY
 from walle.database import Database, Writer
+from walle.enums import OHLCV
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
 from walle.repositories.bars.append import add_times, add_versions, enter
@@ -26,6 +28,7 @@ from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import TIMEFRAMES, check_timeframe, is_calendar
+from walle.types import wire
 from walle.validation import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
@@ -204,9 +207,20 @@ class SeriesRecords:
             conditions.append(table.c.timeframe == check_timeframe(timeframe))
         if not self._database.has(table):
             return pl.DataFrame(schema=STORED_CONFLICTS)
-        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS]
+        columns = [expression(self._database, table, name) for name in STORED_CONFLICTS if name != "accepted_at"]
+        columns.append(self._accepted_at())
         frame = await read(self._database, sa.select(*columns).where(*conditions), STORED_CONFLICTS, session)
         return frame.sort("symbol", "timeframe", "timestamp", "detected_at")
+
+    def _accepted_at(self) -> sa.ColumnElement[Any]:
+        """Return when the values of a conflict last became a version of its bar, by whichever way."""
+        kept, table = models.bar_versions, models.bar_conflicts
+        if not self._database.has(kept):
+            return expression(self._database, kept, "recorded_at").label("accepted_at")
+        alike = [kept.c[name] == table.c[name] for name in (*KEY, *OHLCV)]
+        times = sa.select(sa.func.max(kept.c.recorded_at)).where(*alike, kept.c.recorded_at >= table.c.detected_at)
+        last = sa.type_coerce(times.scalar_subquery(), kept.c.recorded_at.type)
+        return wire(last, self._database.dialect.name).label("accepted_at")
 
 
 def _kept(phases: Mapping[Series, int], symbol: str, timeframe: str) -> int | None:

@@ -944,7 +944,9 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
-            detected_at (UTC); each refused version once, sorted by symbol, timeframe, timestamp and detected_at.
+            detected_at and accepted_at (UTC): when its values last became a version of the bar after that, by
+            :meth:`accept` or an ingest that corrects; null: they did not. Each refused version once, sorted by symbol,
+            timeframe, timestamp and detected_at.
 
         Raises
         ------
