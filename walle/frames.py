@@ -74,9 +74,9 @@ CONFLICT_EXTRAS = pl.Schema({"stored_extra": pl.String(), "extra": pl.String()})
 """The further columns of both, as JSON texts of objects (null: none): frames of conflicts end with them if there are
 any."""
 
-STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT})
-"""One row is a conflict as it is stored: as above, with the provider of the refused version and the time (UTC) at which
-it was ingested."""
+STORED_CONFLICTS = pl.Schema({**BAR_CONFLICTS, "source": pl.String(), "detected_at": INSTANT, "accepted_at": INSTANT})
+"""One row is a conflict as it is stored: as above, with the provider of the refused version, the time (UTC) at which it
+was ingested, and the last time since then at which its values became a version of the bar (null: never)."""
 
 BAR_VERSIONS = pl.Schema(
     {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -92,6 +92,10 @@ class Writer:
     async def hold(self, table: sa.Table) -> None:
         """Hold off every other transaction that does the same for this table, until this one ends."""
         await self._interruptible(self.dialect.hold(self.connection, table))
+
+    async def hold_versions(self, series: Collection[tuple[str, str]]) -> None:
+        """Hold off other writers of versions of some series; see :meth:`walle.dialects.Dialect.hold_versions`."""
+        await self._interruptible(self.dialect.hold_versions(self.connection, series))
 
     async def hold_series(self, series: Mapping[tuple[str, str], bool]) -> None:
         """Hold off other writers of some series; see :meth:`walle.dialects.Dialect.hold_series`."""

@@ -236,3 +236,30 @@ async def test_conflicts_are_listed(repository: BarRepository) -> None:
     assert (await repository.conflicts("A", "1m")).height == 3
     assert (await repository.conflicts(["B"])).schema == STORED_CONFLICTS
     assert (await repository.conflicts(timeframe="1h")).is_empty()
+
+
+async def test_conflicts_tell_what_was_accepted(repository: BarRepository) -> None:
+    def with_volume(volume: float) -> pl.DataFrame:
+        return bars(4).with_columns(volume=pl.lit(volume))
+
+    async def accepted() -> list[tuple[int, float]]:
+        found = (await repository.conflicts("A")).drop_nulls("accepted_at")
+        assert (found["accepted_at"] >= found["detected_at"]).all()
+        return [(time.minute, volume) for time, volume in found.select("timestamp", "volume").iter_rows()]
+
+    await repository.ingest(with_volume(1.0), symbol="A", timeframe="1m")
+    for volume in (2.0, 3.0):
+        await repository.ingest(with_volume(volume), symbol="A", timeframe="1m", provider="second")
+    assert await accepted() == []
+    conflicts = await repository.conflicts("A")
+    of_second = conflicts.filter(pl.col("volume") == 2.0)
+    await repository.accept(of_second.head(2), "restated")
+    assert await accepted() == [(0, 2.0), (1, 2.0)]
+    open_ones = (await repository.conflicts("A")).filter(pl.col("accepted_at").is_null())
+    await repository.accept(open_ones.filter(pl.col("volume") == 2.0), "restated")
+    assert await accepted() == [(0, 2.0), (1, 2.0), (2, 2.0), (3, 2.0)]
+    await repository.ingest(with_volume(3.0).head(1), symbol="A", timeframe="1m", on_conflict="correct", reason="again")
+    assert (await accepted())[:2] == [(0, 2.0), (0, 3.0)]
+    await repository.ingest(with_volume(1.0).head(1), symbol="A", timeframe="1m")
+    back = (await repository.conflicts("A")).filter(pl.col("volume") == 1.0)
+    assert back["accepted_at"].to_list() == [None]  # the first version, before it was a conflict

@@ -171,6 +171,7 @@ def test_stored_bars_and_sessions_prove_that_a_series_is_sparse(store: Store) ->
     with pytest.warns(walle.NoEffectWarning):
         store.bars.set_calendar("B", hour)
     assert store.bars.ingest(at(opens.to_list()), symbol="B", timeframe="1h").inserted == 20
+    assert store.bars.ingest(at(opens.to_list()), symbol="C", timeframe="1h", calendar=hour).inserted == 20
 
 
 def test_a_file_is_judged_as_a_whole_and_named(store: Store, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -83,12 +85,17 @@ def test_bars_of_the_clock_and_of_sessions_do_not_mix(store: walle.Store) -> Non
         assert opens(store, symbol, "1h") == first["timestamp"].to_list()
 
 
-def test_a_session_cuts_bars_short_also_between_two_ingests(store: walle.Store) -> None:
-    store.bars.set_calendar("7203", "XTKS")
+@pytest.mark.parametrize("given", [False, True], ids=["set before", "given"])
+def test_a_session_cuts_bars_short_also_between_two_ingests(store: walle.Store, given: bool) -> None:
+    if not given:
+        store.bars.set_calendar("7203", "XTKS")
     morning = [datetime(2025, 1, 6, tzinfo=UTC) + timedelta(days=day) for day in range(4)]  # 09:00 in Tokyo
     afternoon = [time + timedelta(hours=3, minutes=30) for time in morning]
-    assert store.bars.ingest(at(morning), symbol="7203", timeframe="4h").inserted == 4
-    assert store.bars.ingest(at(afternoon), symbol="7203", timeframe="4h").inserted == 4
+    unknown = pytest.warns(walle.ContradictionWarning, match="1d apart") if given else contextlib.nullcontext()
+    with unknown:  # nothing says yet that a session begins every day
+        assert store.bars.ingest(at(morning), symbol="7203", timeframe="4h").inserted == 4
+    calendar = "XTKS" if given else None
+    assert store.bars.ingest(at(afternoon), symbol="7203", timeframe="4h", calendar=calendar).inserted == 4
     with pytest.raises(InvalidBars):
         store.bars.ingest(at([time + HOUR for time in morning]), symbol="7203", timeframe="4h")
     assert opens(store, "7203") == sorted(morning + afternoon)
@@ -388,3 +395,37 @@ def test_a_hint_names_no_calendar_that_the_bars_contradict(store: walle.Store) -
     assert "set_calendar" not in hint(MIDNIGHT + timedelta(days=3))
     assert "set_calendar(symbol, 'XNYS')" in hint(MIDNIGHT + 15.5 * HOUR, 168 * HOUR)
     assert "set_calendar(symbol, 'XTKS')" in hint(MIDNIGHT + HOUR, 168 * HOUR)
+
+
+def test_accepted_conflicts_bring_no_second_grid_back(store: walle.Store) -> None:
+    day = timedelta(days=1)
+    old, series = every(4, 6), dict[str, Any](symbol="A", timeframe="4h")
+    store.bars.ingest(old, **series)
+    store.bars.ingest(old.with_columns(volume=7.0), **series)
+    conflicts = store.bars.conflicts()
+    store.bars.withdraw("A", "4h", MIDNIGHT, MIDNIGHT + day, "another feed")
+    late = every(4, 3, MIDNIGHT + 9 * HOUR)
+    assert store.bars.ingest(late, **series).inserted == 3
+    with pytest.raises(InvalidBars, match=r"4 of 6 rows .*a series has one grid") as caught:
+        store.bars.accept(conflicts, "restated")
+    assert caught.value.rejected_rows["timestamp"].to_list() == old["timestamp"].to_list()[2:]
+    assert opens(store) == late["timestamp"].to_list()
+    assert store.bars.versions("A", "4h")["version"].max() == 2
+    assert store.bars.accept(conflicts.head(2), "restated") == 2
+    assert opens(store) == old["timestamp"].to_list()[:2] + late["timestamp"].to_list()
+    assert store.bars.series()["bars"].item() == 5
+    store.bars.withdraw("A", "4h", MIDNIGHT, MIDNIGHT + day, "neither")
+    store.bars.ingest(late.with_columns(volume=7.0), **series)
+    both = store.bars.conflicts().filter(pl.col("volume") == 7.0)
+    with pytest.raises(InvalidBars, match="has ended"):
+        store.bars.accept(both, "restated")  # two grids at once
+    assert store.bars.accept(both.filter(pl.col("timestamp").is_in(late["timestamp"].implode())), "restated") == 3
+    assert opens(store) == late["timestamp"].to_list()
+
+
+def test_accepted_conflicts_of_bars_that_hold_need_no_room(store: walle.Store) -> None:
+    store.bars.ingest(every(4, 6), symbol="A", timeframe="4h")
+    store.bars.ingest(every(4, 6).with_columns(volume=7.0), symbol="A", timeframe="4h")
+    assert store.bars.accept(store.bars.conflicts(), "restated") == 6
+    assert store.bars.read("A", "4h")["volume"].unique().to_list() == [7.0]
+    assert store.bars.series()["bars"].item() == 6

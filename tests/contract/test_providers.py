@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ import walle
 from tests.contract.test_one_grid import meet, together
 from tests.raw import Raw
 from tests.samples import START, bars
-from walle.database import Database
+from walle.database import Database, Writer
 from walle.enums import PRICES
 from walle.errors import FilesRefused, InputError, OtherProvider, RescaledBars, UnknownSymbol, UnknownTimeframe
 from walle.frames import PROVIDERS
@@ -60,6 +61,34 @@ def test_the_first_name_is_adopted_and_said(store: walle.Store, caplog: pytest.L
     assert row["recorded_at"] is not None
     with pytest.raises(OtherProvider):
         put(store, bars(3), "y")
+
+
+def test_a_provider_of_many_series_is_adopted_at_once(
+    store: walle.Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"S{number:04}" for number in range(1_200)]
+    many = bars(1).drop("timestamp").join(pl.DataFrame({"symbol": names}), how="cross")
+    many = many.with_columns(timestamp=pl.lit(START), timeframe=pl.lit("1m"))
+    store.bars.ingest(many.filter(pl.col("symbol") != "S0003"))
+    put(store, bars(1), "x", "S0003")
+    count, real = 0, Writer.execute
+
+    async def execute(writer: Writer, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await real(writer, *arguments)
+
+    monkeypatch.setattr(Writer, "execute", execute)
+    with caplog.at_level(logging.WARNING, logger="walle"):
+        assert store.bars.ingest(many, provider="x").duplicates == 1_200
+    assert count < 40
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "1,199 series (S0000 1m, S0001 1m, S0002 1m, ...) had no provider; from now on it is 'x'"
+    listed = store.bars.providers()
+    assert listed.height == 1_200
+    assert listed.filter(pl.col("reason").is_null())["symbol"].to_list() == ["S0003"]
+    with pytest.raises(OtherProvider):
+        store.bars.ingest(many, provider="y")
 
 
 def test_a_provider_is_set_anew_with_a_reason(store: walle.Store) -> None:

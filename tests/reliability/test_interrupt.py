@@ -84,7 +84,7 @@ def test_ctrl_c_that_polars_raises_in_another_thread_ends_the_call_only(
         raise KeyboardInterrupt
 
     if place == "the dialect's bulk load":
-        step = "postgresql._bars_in_binary" if "postgresql" in repr(store) else "sqlite._storage_form"
+        step = "postgresql.bars_in_binary" if "postgresql" in repr(store) else "sqlite._storage_form"
         place = f"walle.dialects.{step}"
     frame = big_bars(100)
     store.bars.ingest(frame.tail(10).with_columns(volume=1e6), symbol=SYMBOL, timeframe="1m")

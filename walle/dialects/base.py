@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -384,6 +384,16 @@ class Dialect(ABC):
         connection : AsyncConnection
         series : mapping of (symbol, timeframe) to bool
             Whether it is held alone; otherwise together with all others that do not hold it alone.
+        """
+
+    @abstractmethod
+    async def hold_versions(self, connection: AsyncConnection, series: Collection[tuple[str, str]]) -> None:
+        """Hold off the transactions that add versions to bars of these series, until this one ends.
+
+        Parameters
+        ----------
+        connection : AsyncConnection
+        series : collection of (symbol, timeframe)
         """
 
     @abstractmethod

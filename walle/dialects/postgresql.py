@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import adbc_driver_manager
-import numpy as np
 import polars as pl
 import psycopg
 import sqlalchemy as sa
@@ -27,7 +26,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from walle.config import DatabaseConfig
 from walle.dialects import postgresql_guards
-from walle.dialects.base import BATCH_ROWS, CheckResult, Dialect, ReadJob
+from walle.dialects.base import CheckResult, Dialect, ReadJob
+from walle.dialects.postgresql_copy import bars_in_binary, rows_in_csv
 from walle.dialects.postgresql_examine import examine
 from walle.dialects.postgresql_outbox import PostgreSQLOutbox, locks_of_writers
 from walle.dialects.postgresql_settings import Settings, options_of
@@ -60,6 +60,14 @@ _MIGRATION_LOCK = 0x57414C4C45  # "WALLE"
 _TABLE_LOCKS = 0x57414C4C << 32  # "WALL", and the table's oid
 _SERIES_LOCKS = 0x57414C4C  # and a number of its own: locks of two numbers are others than those of one
 _SERIES_LOCKS_IN_ALL = 64
+_VERSIONS_LOCKS_AT_MOST = 256
+
+_BUSY = {
+    "55P03": "another transaction held for too long what this one waited for",
+    "40P01": "two transactions waited for one another, and the server ended this one",
+    "40001": "another transaction changed what this one had read",
+}
+_AGAIN = "Roll the transaction back, and do all of it again; a call without a session is rolled back already."
 
 
 class PostgreSQLDialect(Dialect):
@@ -299,7 +307,7 @@ class PostgreSQLDialect(Dialect):
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(table, columns, sql.SQL(form))
         async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for part in _bars_in_binary(frame) if bars else _rows_in_csv(frame):
+            for part in bars_in_binary(frame) if bars else rows_in_csv(frame):
                 await copy.write(part)
 
     async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
@@ -338,6 +346,20 @@ class PostgreSQLDialect(Dialect):
         for key, exclusive in sorted(alone.items()):
             take = sa.func.pg_advisory_xact_lock if exclusive else sa.func.pg_advisory_xact_lock_shared
             await connection.execute(sa.select(take(_SERIES_LOCKS, key)))
+
+    async def hold_versions(self, connection: AsyncConnection, series: Collection[tuple[str, str]]) -> None:
+        """Take an advisory lock for each series, in one order; for many series one that all the others share."""
+        table = "'bar_versions'::regclass::oid::bigint"  # another schema of the database has its own
+        many = len(series) > _VERSIONS_LOCKS_AT_MOST
+        every = "pg_advisory_xact_lock" if many else "pg_advisory_xact_lock_shared"
+        await connection.exec_driver_sql(f"SELECT {every}({_TABLE_LOCKS} + {table})")
+        if not many:
+            keys = f"SELECT DISTINCT hashtextextended(timeframe || ' ' || symbol, {table}) AS key FROM given ORDER BY 1"
+            await connection.exec_driver_sql(
+                "WITH given AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS one (symbol, timeframe)) "
+                f"SELECT pg_advisory_xact_lock(key) FROM ({keys}) AS ordered",
+                ([symbol for symbol, _ in series], [timeframe for _, timeframe in series]),
+            )
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:
         """Set the setting that the trigger for other programs' bars checks."""
@@ -429,8 +451,8 @@ class PostgreSQLDialect(Dialect):
             return StatementCancelled(
                 f"{where} cancelled the statement: {text}. Read less at once, or set a longer limit."
             )
-        if state in ("55P03", "40P01", "40001"):
-            return DatabaseBusy(f"{where}: {text}. Try again.")
+        if state in _BUSY:
+            return DatabaseBusy(f"{where}: {_BUSY[state]} ({text}). {_AGAIN}")
         lost = not state and not isinstance(cause, psycopg.DataError | psycopg.ProgrammingError)
         if lost or state[:2] in ("08", "57") or state in ("3D000", "53300"):
             return DatabaseUnavailable(f"{where} cannot be reached: {text}.")
@@ -458,44 +480,3 @@ def _run(connection: Any, commands: str) -> None:
         connection.run_async(lambda driver: driver.execute(commands, prepare=False))
     else:
         connection.execute(commands, prepare=False)
-
-
-def _rows_in_csv(frame: pl.DataFrame) -> Iterator[bytes]:
-    for part in frame.iter_slices(BATCH_ROWS):
-        # non_numeric quotes texts but not nulls, which is how COPY distinguishes '' from NULL
-        text = part.write_csv(
-            None, include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%dT%H:%M:%S%.6f+00"
-        )
-        yield text.encode()
-
-
-def _bars_in_binary(frame: pl.DataFrame) -> Iterator[bytes]:
-    """Yield COPY's binary format, which keeps every bit of a float64, built column by column.
-
-    See https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
-    """
-    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    for key, part in frame.partition_by(texts, maintain_order=True, as_dict=True).items():
-        constants = {name: str(value).encode() for name, value in zip(texts, key, strict=True)}
-        for rows in part.iter_slices(BATCH_ROWS):
-            yield _pack(rows, constants)
-    yield b"\xff\xff"
-
-
-def _pack(rows: pl.DataFrame, constants: Mapping[str, bytes]) -> bytes:
-    layout: list[tuple[str, str]] = [("fields", ">i2")]
-    for name in rows.columns:
-        kind = f"S{len(constants[name])}" if name in constants else ">f8" if rows[name].dtype == pl.Float64 else ">i8"
-        layout += [(f"{name} size", ">i4"), (name, kind)]
-    packed = np.zeros(rows.height, dtype=layout)
-    packed["fields"] = rows.width
-    for name in rows.columns:
-        packed[f"{name} size"] = packed.dtype[name].itemsize
-        if name in constants:
-            packed[name] = constants[name]
-        elif rows[name].dtype == pl.Float64:
-            packed[name] = rows[name].to_numpy()
-        else:  # PostgreSQL counts microseconds from 2000
-            packed[name] = rows[name].to_physical().to_numpy() - 946_684_800_000_000
-    return packed.tobytes()

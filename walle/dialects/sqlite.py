@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -375,6 +375,9 @@ class SQLiteDialect(Dialect):
         """Return None: one writer at a time has the file."""
 
     async def hold_series(self, connection: AsyncConnection, series: Mapping[tuple[str, str], bool]) -> None:
+        """Nothing to do, likewise."""
+
+    async def hold_versions(self, connection: AsyncConnection, series: Collection[tuple[str, str]]) -> None:
         """Nothing to do, likewise."""
 
     async def begin_indexing(self, connection: AsyncConnection) -> None:

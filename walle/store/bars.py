@@ -880,9 +880,10 @@ class Bars(Part[BarRepository]):
         -------
         polars.DataFrame
             symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
-            detected_at (UTC), and if a conflict has further columns, those of both as JSON texts, stored_extra and
-            extra; each refused version once (of those that differ in further columns alone, the first), sorted by
-            symbol, timeframe, timestamp and detected_at.
+            detected_at and accepted_at (UTC): when its values last became a version of the bar after that, by
+            :meth:`accept` or an ingest that corrects; null: they did not. If a conflict has further columns, also those
+            of both as JSON texts, stored_extra and extra. Each refused version once (of those that differ in further
+            columns alone, the first), sorted by symbol, timeframe, timestamp and detected_at.
 
         Raises
         ------
@@ -918,6 +919,8 @@ class Bars(Part[BarRepository]):
         ------
         InputError
             For rows that are no stored conflicts; nothing was written.
+        InvalidBars
+            For a withdrawn bar that has no room among those that the series has by now; nothing was written.
 
         Examples
         --------
@@ -1017,6 +1020,9 @@ class Bars(Part[BarRepository]):
 
     def now(self) -> str:
         """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
+
+        Bars that another program wrote are known from when they are noticed: by this call, unless another writer is at
+        work or ``session`` is given.
 
         Examples
         --------

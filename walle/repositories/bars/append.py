@@ -1,6 +1,9 @@
-"""Append what belongs to an ingest: the opening times of the bars that it brought, and further versions."""
+"""Append an ingest and what belongs to it: the opening times of the bars that it brought, and further versions."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -9,10 +12,26 @@ from walle import models
 from walle.bars.spans import count_bars, pack
 from walle.bars.versions import VERSION
 from walle.database import Writer
+from walle.types import clock
 
-__all__ = ["add_times", "add_versions"]
+__all__ = ["add_times", "add_versions", "enter"]
 
 _SERIES = ["symbol", "timeframe"]
+
+
+async def enter(writer: Writer, record: Mapping[str, Any]) -> int:
+    """Record an ingest, after its bars; return its id.
+
+    Parameters
+    ----------
+    writer : Writer
+    record : mapping
+        The columns of ``ingests`` but for id and time.
+    """
+    table = models.ingests
+    last = sa.select(table.c.ingested_at).order_by(table.c.id.desc()).limit(1).scalar_subquery()
+    insert = sa.insert(table).values(**record, ingested_at=clock(last)).returning(table.c.id)
+    return int((await writer.execute(insert)).scalar_one())
 
 
 async def add_times(writer: Writer, ingest: int, spans: pl.DataFrame) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.database import Database, Writer
+from walle.database import Database
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import INSTANT
 from walle.repositories.select import finish, wire_schema
@@ -28,7 +27,7 @@ from walle.repositories.tokens import AsOf, Known, parse_token
 from walle.types import clock, wire
 from walle.validation import parse_time
 
-__all__ = ["AsOf", "Known", "database_clock", "enter", "newest_token", "resolve"]
+__all__ = ["AsOf", "Known", "database_clock", "newest_token", "resolve"]
 
 
 _SKEW = timedelta(seconds=5)
@@ -39,21 +38,6 @@ _PATIENCE = 60.0
 """Seconds for which a call waits for ingests that are being committed."""
 
 _STATE = pl.Schema({"last": pl.Int64(), "newest": INSTANT, "now": INSTANT, "writers": pl.String()})
-
-
-async def enter(writer: Writer, record: Mapping[str, Any]) -> int:
-    """Record an ingest, after its bars; return its id.
-
-    Parameters
-    ----------
-    writer : Writer
-    record : mapping
-        The columns of ``ingests`` but for id and time.
-    """
-    table = models.ingests
-    last = sa.select(table.c.ingested_at).order_by(table.c.id.desc()).limit(1).scalar_subquery()
-    insert = sa.insert(table).values(**record, ingested_at=clock(last)).returning(table.c.id)
-    return int((await writer.execute(insert)).scalar_one())
 
 
 async def database_clock(database: Database, session: AsyncSession | None) -> datetime:

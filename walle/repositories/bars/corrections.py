@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.bars.extras import FurtherColumns, unpacked
+from walle.bars.ingest_source import BarOptions
+from walle.bars.phase import Phases
 from walle.bars.spans import keys_of, spans_of, unpack
 from walle.bars.versions import CANDIDATES, KEY, NEWEST, VALUES, VERSION, hold_against
 from walle.database import Database, Writer
@@ -17,11 +19,14 @@ from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.frames import BAR_VERSIONS, BARS, INSTANT
 from walle.interop import frame_of
-from walle.repositories.bars.append import add_versions
-from walle.repositories.bars.as_of import enter, resolve
+from walle.repositories.bars.append import add_versions, enter
+from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.extras import ExtraRecords, extra_of, kinds_of
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.neighbours import Neighbours
 from walle.repositories.bars.newest import newest, newest_of
+from walle.repositories.bars.openings import Openings
+from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.series import StoredSeries, bars_in
 from walle.repositories.common import Time, check_name, in_range, same_key
 from walle.repositories.events.consumer_claims import whoami
@@ -48,10 +53,11 @@ class BarCorrections:
     database : Database
     index : BarIndex
     series : StoredSeries
+    records : SeriesRecords
     """
 
-    def __init__(self, database: Database, index: BarIndex, series: StoredSeries) -> None:
-        self._database, self._index, self._series = database, index, series
+    def __init__(self, database: Database, index: BarIndex, series: StoredSeries, records: SeriesRecords) -> None:
+        self._database, self._index, self._series, self._records = database, index, series, records
 
     async def accept(self, conflicts: object, reason: str, author: str | None, session: AsyncSession | None) -> int:
         """Make conflicts the newest versions of their bars; return how many are.
@@ -59,20 +65,29 @@ class BarCorrections:
         Raises
         ------
         InputError
+        InvalidBars
+            For a bar that was withdrawn and would come back on another grid than its series has by now.
         """
         record = _record("accept", reason, author)
         wanted = _conflicts_of(conflicts)
+        phases, series = Phases(), set(wanted.select("symbol", "timeframe").iter_rows())
+        await self._records.learn(phases, series, session)
         async with self._database.write(session) as writer:
             wanted = await self._as_stored(writer, wanted)
-            await writer.hold(models.bar_versions)
+            await writer.hold_versions(series)
             unknown = (pl.lit(None, CANDIDATES[f"stored_{name}"]).alias(f"stored_{name}") for name in VALUES)
             rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64)).select(list(CANDIDATES))
             kinds = await ExtraRecords(FurtherColumns(None)).settle(writer, wanted)
             held = hold_against(rows, await self._current(writer, wanted), kinds)
             differs = ~pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in VALUES)
             chosen = held.filter(differs).select(list(_STATED))
+            back = held.filter(pl.col("stored_close").is_null())
+            if back.height:
+                spans, openings = spans_of(back), Openings(self._database, BarOptions())
+                near = Neighbours(self._database, self._index, openings)
+                await near.check(writer, [spans], phases, wanted.height, None, session, judged=False)
+                await self._index.add(writer, spans, summed=False)
             if chosen.height:
-                await self._index.add(writer, spans_of(chosen), summed=False)  # of a withdrawn one
                 await self._append(writer, record, chosen)
         return chosen.height
 
@@ -105,7 +120,7 @@ class BarCorrections:
         await self._series.require([symbol], timeframe, session)
         async with self._database.write(session) as writer:
             await self._index.lock(writer, (symbol, timeframe))
-            await writer.hold(models.bar_versions)
+            await writer.hold_versions([(symbol, timeframe)])
             there = await self._accepted(writer, symbol, timeframe, first, last)
             if there.is_empty():
                 raise InputError(
@@ -141,6 +156,9 @@ class BarCorrections:
         if changed:
             statement = statement.where(sa.exists().where(same_key(models.bar_versions, table, KEY)))
         first = await read(self._database, statement, stated, session)
+        if token is not None:  # looked at before the ingests, one of which may tell of them by then
+            unnoticed = await self._index.unnoticed({(symbol, timeframe)}, session)
+            first = first.join(unnoticed, on=KEY, how="anti")
         told = await self._brought(symbol, timeframe, session)
         known = first.join(told, on=KEY, how="left")
         if token is not None:

@@ -18,7 +18,7 @@ from walle.database import Database
 from walle.errors import InputError
 from walle.frames import BARS
 from walle.notices import ContradictionWarning, warn
-from walle.repositories.bars.calendars import calendars_of
+from walle.repositories.bars.openings import Openings
 from walle.repositories.select import expression, read
 
 __all__ = ["columns_of", "refuse_sparse"]
@@ -41,6 +41,7 @@ def columns_of(source: object, reading: BarOptions, reader: BarReader | None) ->
 
 async def refuse_sparse(
     database: Database,
+    openings: Openings,
     spans: Sequence[pl.DataFrame],
     reading: BarOptions,
     reader: BarReader | None,
@@ -67,7 +68,7 @@ async def refuse_sparse(
     found = await database.in_thread(lambda: contradictions(joined))
     if not found:
         return
-    markets = await calendars_of(database, [one.symbol for one in found], session)
+    markets = await openings.markets({one.symbol for one in found}, session)
     doubtful = []
     for one in found:
         mine = joined.filter(pl.col("symbol") == one.symbol, pl.col("timeframe") == one.timeframe)

@@ -9,7 +9,8 @@ next reader of the index looks those bars up and replaces the mark.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -35,8 +36,7 @@ from walle.bars.versions import KEY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
 from walle.frames import BARS, INSTANT
-from walle.repositories.bars.append import add_times
-from walle.repositories.bars.as_of import enter
+from walle.repositories.bars.append import add_times, enter
 from walle.repositories.common import IN_LIST, same_key
 from walle.repositories.select import expression, read
 from walle.validation import from_microseconds
@@ -56,6 +56,8 @@ _PACKED = pl.Schema(
     | {name: _SERIES_SUMMARY[name] for name in (*_SERIES, "first", "last", "bars")}
     | {"runs": pl.Binary()}
 )
+_RUNS = pl.Schema({"runs": pl.Binary()})
+_Fetch = Callable[[sa.Select[Any], pl.Schema], Awaitable[pl.DataFrame]]
 _TIME = pl.Schema({"timestamp": BARS["timestamp"]})
 
 
@@ -190,6 +192,35 @@ class BarIndex:
                 await self._settle(marks, looked_up)
         return join_spans(pl.concat(parts))
 
+    async def settle(self) -> None:
+        """Look up the bars of other programs that nobody has looked up yet; one ingest then tells of them.
+
+        If that would wait or fails, they stay unnoticed.
+        """
+        if self.exists and not self._database.read_only and (marks := await self._marks([], None)):
+            await self._settle(marks, await self._look_up(marks, None))
+
+    async def unnoticed(self, wanted: set[Series], session: AsyncSession | None) -> pl.DataFrame:
+        """Return the bars of other programs that no ingest tells of until somebody looks them up.
+
+        Returns
+        -------
+        polars.DataFrame
+            symbol, timeframe, timestamp.
+        """
+        marks = await self._marks(_among(wanted), session) if self.exists else []
+        marks = [mark for mark in marks if (mark["symbol"], mark["timeframe"]) in wanted]
+        found = await self._look_up(marks, session) if marks else pl.DataFrame(schema=SPANS)
+        return keys_of(await self._untold(partial(read, self._database, session=session), found))
+
+    async def _marks(
+        self, conditions: Sequence[sa.ColumnElement[bool]], session: AsyncSession | None
+    ) -> list[dict[str, Any]]:
+        table = models.bar_index
+        columns = [expression(self._database, table, name) for name in _PACKED]
+        statement = sa.select(*columns).where(table.c.runs.is_(None), *conditions)
+        return (await read(self._database, statement, _PACKED, session)).rows(named=True)
+
     async def times(self, symbol: str, timeframe: str, session: AsyncSession | None = None) -> pl.Series:
         """Return the opening times of one series: Datetime("us", "UTC"), ascending."""
         return times_of(await self.spans({(symbol, timeframe)}, session))
@@ -231,17 +262,18 @@ class BarIndex:
                     if len(ids) < len(part):
                         raise _Changed
                     await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
-                noticed = await self._untold(writer, spans)
+                noticed = await self._untold(writer.fetch, spans)
                 await self.add(writer, spans, summed=True)
                 if noticed.height:
                     await self._notice(writer, noticed)
 
-    async def _untold(self, writer: Writer, spans: pl.DataFrame) -> pl.DataFrame:
+    async def _untold(self, fetch: _Fetch, spans: pl.DataFrame) -> pl.DataFrame:
         """Return those of some opening times that no ingest tells of: columns of ``SPANS``."""
         table, packed = models.bar_ingests, []
         for symbol, timeframe in spans.select(_SERIES).unique().iter_rows():
-            own = sa.select(table.c.runs).where(table.c.symbol == symbol, table.c.timeframe == timeframe)
-            packed += [(symbol, timeframe, runs) for runs in (await writer.execute(own)).scalars()]
+            runs = sa.select(expression(self._database, table, "runs"))
+            own = runs.where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+            packed += [(symbol, timeframe, *row) for row in (await fetch(own, _RUNS)).iter_rows()]
         return without(spans, keys_of(join_spans(unpack(packed))))
 
     async def _notice(self, writer: Writer, spans: pl.DataFrame) -> None:

@@ -163,15 +163,16 @@ class BarIngest:
             calendar=market,
             extra=check_extra(extra),
         )
+        openings = Openings(self._database, reading)
         intake = _Intake(
             reading=reading,
             policy=policy,
-            openings=Openings(self._database, reading),
+            openings=openings,
             provider=provider,
             progress=progress or Progress("rows"),
             source="file" if is_files(source) else "records" if is_records(source) else "frame",
             given=source,
-            neighbours=Neighbours(self._database, self._index),
+            neighbours=Neighbours(self._database, self._index, openings),
             further=reading.further,
         )
         await self._database.check_writable(session)
@@ -211,14 +212,15 @@ class BarIngest:
         if before is not None:
             log.info("%s was ingested on %s UTC, so it is skipped", path, f"{before:%Y-%m-%d %H:%M}")
             return IngestReport(outcomes=(FileOutcome(path=str(path), skipped=True),))
+        openings = Openings(self._database, every.reading)
         intake = _Intake(
             reading=every.reading,
             policy=every.policy,
-            openings=Openings(self._database, every.reading),
+            openings=openings,
             provider=every.provider,
             progress=every.progress,
             source=every.source,
-            neighbours=Neighbours(self._database, self._index),
+            neighbours=Neighbours(self._database, self._index, openings),
             further=every.reading.further,
             file=file,
         )
@@ -335,7 +337,9 @@ class BarIngest:
         await self._database.in_thread(intake.further.refuse_mixed)
         reader, path = intake.reader, None if intake.file is None else intake.file.path
         columns = columns_of(intake.given, intake.reading, reader)
-        await refuse_sparse(self._database, intake.spans, intake.reading, reader, columns, path, session)
+        await refuse_sparse(
+            self._database, intake.openings, intake.spans, intake.reading, reader, columns, path, session
+        )
         for contradiction in [] if reader is None else reader.contradictions:
             warn(f"{path}: {contradiction}.", ContradictionWarning)
 
@@ -352,9 +356,7 @@ class BarIngest:
             return checked, spans_of(checked.bars)
 
         checked, spans = await self._database.in_thread(judge)
-        if unknown := checked.suspects - phases.markets.keys():
-            markets = await intake.openings.markets(unknown, session)
-            phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
+        if await intake.openings.learn(phases, checked.suspects, session):
             checked, spans = await self._database.in_thread(judge)
         checked, spans = await intake.neighbours.judge(checked, spans, page, phases, first_row, session)
         if intake.reader is not None and checked.rejected.height and intake.reader.unread:

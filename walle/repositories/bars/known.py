@@ -77,14 +77,15 @@ class KnownBars:
         """Return the bars of some series that came later: symbol, timeframe, timestamp."""
         if not self.versioned:
             return keys_of(pl.DataFrame(schema=SPANS))
-        table, packed = models.bar_ingests, []
+        table, packed, unnoticed = models.bar_ingests, [], []
         columns = [expression(self._database, table, name) for name in _PACKED]
         for some in _chunks(wanted):
             symbols = sorted({symbol for symbol, _ in some})
+            unnoticed.append(await self._index.unnoticed(some, session))  # before an ingest tells of them
             statement = sa.select(*columns).where(table.c.symbol.in_(symbols), as_of.lacks(table.c.ingest))
             rows = await read(self._database, statement, _PACKED, session)
             packed += [row for row in rows.iter_rows() if (row[0], row[1]) in some]
-        return keys_of(join_spans(unpack(packed)))
+        return pl.concat([keys_of(join_spans(unpack(packed))), *unnoticed])
 
     async def spans(self, wanted: set[Series], as_of: Known | None, session: AsyncSession | None) -> pl.DataFrame:
         """Return the opening times of the bars of some series: columns of ``SPANS``, joined."""
@@ -124,7 +125,8 @@ class KnownBars:
                 if again.equals(withdrawn):  # else a writer came in between
                     break
                 withdrawn = again
-            untold += max(0, bars + withdrawn.height - told)  # what is withdrawn is not in the index
+            later = (await self._index.unnoticed(some, session)).height
+            untold += max(0, bars + withdrawn.height - told - later)  # what is withdrawn is not in the index
         if untold:
             warn(
                 f"of {untold:,} bars it is unknown when they were stored (before this was kept, or by another "

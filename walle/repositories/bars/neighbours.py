@@ -30,15 +30,15 @@ from walle.bars.phase import Phases, Series
 from walle.bars.spans import SPANS, join_spans, spans_of, steps, unpack
 from walle.database import Database, Writer
 from walle.frames import INSTANT, REJECTED_BARS
-from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.bars.index import BarIndex
+from walle.repositories.bars.openings import Openings
 from walle.repositories.common import IN_LIST
 from walle.repositories.select import read
 from walle.timeframe import TIMEFRAMES, length
 from walle.types import wire
 from walle.validation import MICROSECOND, from_microseconds, shift
 
-__all__ = ["Neighbours", "learn_markets"]
+__all__ = ["Neighbours"]
 
 _FEW = 8
 _SERIES = ["symbol", "timeframe"]
@@ -52,10 +52,12 @@ class Neighbours:
     ----------
     database : Database
     index : BarIndex
+    openings : Openings
+        With the calendars of the source.
     """
 
-    def __init__(self, database: Database, index: BarIndex) -> None:
-        self._database, self._index = database, index
+    def __init__(self, database: Database, index: BarIndex, openings: Openings) -> None:
+        self._database, self._index, self._openings = database, index, openings
         self._extents: list[pl.DataFrame] = []
         self._known: set[Series] = set()
         self._spans: dict[Series, pl.DataFrame] = {}
@@ -119,7 +121,7 @@ class Neighbours:
         crowded = await self._database.in_thread(lambda: _misplaced(spans, stored, stored, phases))
         if crowded.is_empty():
             return checked, spans
-        await learn_markets(self._database, phases, crowded["symbol"].unique(), session)
+        await self._openings.learn(phases, crowded["symbol"].unique(), session)
 
         def left() -> tuple[Checked, pl.DataFrame]:
             reasons = refused_times(not_cut_short(crowded, phases))
@@ -138,6 +140,8 @@ class Neighbours:
         rows: int,
         path: Path | None,
         session: AsyncSession | None,
+        *,
+        judged: bool = True,
     ) -> None:
         """Check in the transaction that all pages have one grid, together and with what others have stored since.
 
@@ -152,6 +156,8 @@ class Neighbours:
         path : Path, optional
             The file, for the error.
         session : AsyncSession, optional
+        judged : bool
+            Whether each page is known to have one grid in itself.
 
         Raises
         ------
@@ -163,14 +169,15 @@ class Neighbours:
         await writer.hold_series({series: series in alone for series in held})
         near = await stored_spans(writer, new)
         far = await stored_spans(writer, _among(new, alone), whole=True) if alone else near.clear()
-        if near.is_empty() and far.is_empty() and len(pages) == 1:
+        alike = judged and len(pages) == 1
+        if near.is_empty() and far.is_empty() and alike:
             return
         stored = _misplaced(new, near, far, phases)
-        own = pl.concat([crowded_within(new), moved_within(new)]) if len(pages) > 1 else stored.clear()
+        own = stored.clear() if alike else pl.concat([crowded_within(new), moved_within(new)])
         if stored.is_empty() and own.is_empty():
             return
         symbols = pl.concat([stored["symbol"], own["symbol"]]).unique()
-        await learn_markets(self._database, phases, symbols, session)
+        await self._openings.learn(phases, symbols, session)
         reasons = pl.concat(
             [
                 refused_times(not_cut_short(stored, phases)),
@@ -208,15 +215,6 @@ class Neighbours:
             if (symbol, timeframe) in reach and first < end + step and last > start - step:
                 met.add((symbol, timeframe))
         return met
-
-
-async def learn_markets(
-    database: Database, phases: Phases, symbols: Collection[str], session: AsyncSession | None
-) -> None:
-    """Add the calendars of symbols to ``phases``; None for those whose markets know no sessions."""
-    if unknown := set(symbols) - phases.markets.keys():
-        markets = await calendars_of(database, unknown, session)
-        phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
 
 
 async def stored_spans(writer: Writer, near: pl.DataFrame, *, whole: bool = False) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The opening times of bars on their way in, by what their timestamps are and the calendars of their symbols."""
+"""The calendars of the symbols of a source, and the opening times of its bars by what their timestamps are."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Openings:
             named = dict.fromkeys(unknown, given) if given else await calendars_of(self._database, unknown, session)
             self._markets |= {symbol: market for symbol, market in named.items() if market is not None}
         return {symbol: self._markets[symbol] for symbol in symbols}
+
+    async def learn(self, phases: Phases, symbols: Collection[str], session: AsyncSession | None) -> bool:
+        """Add the calendars of symbols to ``phases``, None for those without sessions; return whether one is new."""
+        unknown = set(symbols) - phases.markets.keys()
+        markets = await self.markets(unknown, session)
+        phases.markets |= {symbol: None if market.continuous else market for symbol, market in markets.items()}
+        return bool(unknown)
 
     async def of(
         self, bars: pl.DataFrame, series: Collection[Series], phases: Phases, session: AsyncSession | None

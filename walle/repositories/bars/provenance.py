@@ -16,19 +16,20 @@ from walle.bars.files.find import split_name
 from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
 from walle.bars.phase import Phases, Series, phase_unit
-from walle.bars.versions import without_empty_extras
+from walle.bars.versions import KEY, without_empty_extras
 from walle.calendars import MONDAY
 from walle.database import Database, Writer
+from walle.enums import OHLCV
 from walle.errors import DatabaseBusy, InputError
 from walle.frames import CONFLICT_EXTRAS, INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
-from walle.repositories.bars.append import add_times, add_versions
-from walle.repositories.bars.as_of import enter
+from walle.repositories.bars.append import add_times, add_versions, enter
 from walle.repositories.bars.extras import stored_columns
 from walle.repositories.bars.series import symbol_list
 from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import TIMEFRAMES, check_timeframe, is_calendar
+from walle.types import wire
 from walle.validation import json_text, to_microseconds
 
 __all__ = ["SeriesRecords"]
@@ -209,8 +210,10 @@ class SeriesRecords:
         if not self._database.has(table):
             return pl.DataFrame(schema=STORED_CONFLICTS)
         whole = pl.Schema({**STORED_CONFLICTS, **CONFLICT_EXTRAS})
-        columns = [expression(self._database, table, name) for name in whole]
-        frame = await read(self._database, sa.select(*columns).where(*conditions), whole, session)
+        columns = {name: expression(self._database, table, name) for name in whole if name != "accepted_at"}
+        columns["accepted_at"] = self._accepted_at()
+        statement = sa.select(*(columns[name] for name in whole)).where(*conditions)
+        frame = await read(self._database, statement, whole, session)
         return without_empty_extras(frame).sort("symbol", "timeframe", "timestamp", "detected_at")
 
     async def extra_columns(
@@ -218,6 +221,17 @@ class SeriesRecords:
     ) -> pl.DataFrame:
         """List the further columns of series: columns of ``BAR_COLUMNS``."""
         return await stored_columns(self._database, _of_series(models.bar_series, symbol, timeframe), session)
+
+    def _accepted_at(self) -> sa.ColumnElement[Any]:
+        """Return when the values of a conflict last became a version of its bar, by whichever way."""
+        kept, table = models.bar_versions, models.bar_conflicts
+        if not self._database.has(kept):
+            return expression(self._database, kept, "recorded_at").label("accepted_at")
+        alike = [kept.c[name] == table.c[name] for name in (*KEY, *OHLCV)]
+        alike.append(sa.or_(table.c.extra.is_(None), kept.c.extra == table.c.extra))
+        times = sa.select(sa.func.max(kept.c.recorded_at)).where(*alike, kept.c.recorded_at >= table.c.detected_at)
+        last = sa.type_coerce(times.scalar_subquery(), kept.c.recorded_at.type)
+        return wire(last, self._database.dialect.name).label("accepted_at")
 
 
 def _of_series(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -28,6 +28,8 @@ __all__ = ["Providers"]
 log: logging.Logger = logging.getLogger("walle")
 
 _ADOPTED = "the first provider that an ingest named; earlier ones named none"
+_NAMED = 3
+"""Series that a line of the log names."""
 _SERIES = ["symbol", "timeframe"]
 
 
@@ -56,20 +58,34 @@ class Providers:
         if provider is None or not series:
             return
         unnamed = sorted(key for key, name in (await self._named(writer, series)).items() if name is None)
-        table, author = models.bar_series, whoami()
-        for symbol, timeframe in unnamed:
-            mine = table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.provider.is_(None)
-            if not (await writer.execute(sa.update(table).where(*mine).values(provider=provider))).rowcount:
-                continue  # another writer was first
-            change = {"symbol": symbol, "timeframe": timeframe, "provider": provider, "previous": None}
-            change |= {"reason": _ADOPTED, "author": author}
-            await writer.execute(sa.insert(models.provider_changes), change)
-            log.warning("%s %s had no provider; from now on it is %r", symbol, timeframe, provider)
+        if unnamed:
+            await self._adopt(writer, unnamed, provider)
         named = await self._named(writer, series, held=True)
         others = [(key, name) for key, name in sorted(named.items()) if name != provider]
         if others:
             (symbol, timeframe), stored = others[0]
             raise OtherProvider(symbol, timeframe, stored or "", provider, len(others) - 1)
+
+    async def _adopt(self, writer: Writer, unnamed: Sequence[Series], provider: str) -> None:
+        """Make a provider that of sorted series without one; another writer may be first."""
+        table, adopted = models.bar_series, list[Series]()
+        key = table.c.symbol, table.c.timeframe
+        for at in range(0, len(unnamed), IN_LIST):
+            mine = sa.tuple_(*key).in_(unnamed[at : at + IN_LIST]), table.c.provider.is_(None)
+            free = sa.select(*key).where(*mine).order_by(*key).with_for_update()  # in one order, as other writers do
+            if found := [(row.symbol, row.timeframe) for row in await writer.execute(free)]:
+                change = sa.update(table).where(sa.tuple_(*key).in_(found))
+                await writer.execute(change.values(provider=provider))
+                adopted += found
+        if not adopted:
+            return
+        said = {"provider": provider, "previous": None, "reason": _ADOPTED, "author": whoami()}
+        changes = [{"symbol": symbol, "timeframe": timeframe, **said} for symbol, timeframe in adopted]
+        await writer.execute(sa.insert(models.provider_changes), changes)
+        named = ", ".join(" ".join(one) for one in adopted[:_NAMED])
+        if len(adopted) > _NAMED:
+            named = f"{len(adopted):,} series ({named}, ...)"
+        log.warning("%s had no provider; from now on it is %r", named, provider)
 
     async def set(
         self,

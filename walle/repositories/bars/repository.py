@@ -46,7 +46,7 @@ class BarRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        index = BarIndex(database)
+        self._index = index = BarIndex(database)
         self._series = StoredSeries(database, index)
         self._calendars = Calendars(database, self._series)
         self._coverage = Coverage(database, self._series, self._calendars)
@@ -55,7 +55,7 @@ class BarRepository:
         self._records = SeriesRecords(database)
         self._providers = Providers(database, self._series, self._records)
         self._ingest = BarIngest(database, index, self._records, self._providers)
-        self._corrections = BarCorrections(database, index, self._series)
+        self._corrections = BarCorrections(database, index, self._series, self._records)
 
     async def ingest(
         self,
@@ -992,9 +992,10 @@ class BarRepository:
         -------
         polars.DataFrame
             symbol, timeframe, timestamp, stored_open..stored_volume (kept), open..volume (refused), source,
-            detected_at (UTC), and if a conflict has further columns, those of both as JSON texts, stored_extra and
-            extra; each refused version once (of those that differ in further columns alone, the first), sorted by
-            symbol, timeframe, timestamp and detected_at.
+            detected_at and accepted_at (UTC): when its values last became a version of the bar after that, by
+            :meth:`accept` or an ingest that corrects; null: they did not. If a conflict has further columns, also those
+            of both as JSON texts, stored_extra and extra. Each refused version once (of those that differ in further
+            columns alone, the first), sorted by symbol, timeframe, timestamp and detected_at.
 
         Raises
         ------
@@ -1039,6 +1040,8 @@ class BarRepository:
         ------
         InputError
             For rows that are no stored conflicts; nothing was written.
+        InvalidBars
+            For a withdrawn bar that has no room among those that the series has by now; nothing was written.
 
         Examples
         --------
@@ -1150,6 +1153,9 @@ class BarRepository:
     async def now(self, *, session: AsyncSession | None = None) -> str:
         """Return a token of what is known now, for ``as_of``: what is ingested later never enters it.
 
+        Bars that another program wrote are known from when they are noticed: by this call, unless another writer is at
+        work or ``session`` is given.
+
         Examples
         --------
         >>> token = store.bars.now()
@@ -1158,4 +1164,6 @@ class BarRepository:
         >>> store.bars.count("BTC/USD", "1m", "2025-11-20", "2025-11-21", as_of=token)
         1440
         """
+        if session is None:
+            await self._index.settle()
         return await newest_token(self._database, session)

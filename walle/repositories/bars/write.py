@@ -11,13 +11,14 @@ import sqlalchemy as sa
 
 from walle import models
 from walle.bars import IngestReport
-from walle.bars.spans import SPANS, join_spans, spans_of, within
+from walle.bars.spans import SPANS, count_bars, join_spans, spans_of, within
 from walle.bars.versions import (
     CANDIDATES,
     CONFLICTS,
     KEY,
     NEWEST,
     UNFINISHED,
+    VALUES,
     VERSION,
     Decision,
     decide,
@@ -107,7 +108,7 @@ class BarWrites:
         self._extras = extras
         self._staged: sa.TableClause | None = None
         self._rows = self._inserted = 0
-        self._repeated = self._versioned = False
+        self._versioned = False
         self._spans: list[pl.DataFrame] = []
         self._new: list[pl.DataFrame] = []
         self._candidates: list[pl.DataFrame] = []
@@ -136,7 +137,6 @@ class BarWrites:
 
     def _begin(self, part: Part) -> None:
         self._rows += part.bars.height + part.repeats.height
-        self._repeated |= part.repeats.height > 0
         self._spans.append(part.spans)
         self._unfinished.append(part.unfinished)
 
@@ -148,9 +148,10 @@ class BarWrites:
         ConflictingBars
         """
         if self._staged is not None:
-            overlap = await _overlaps(writer, _joined(self._spans))
+            spans = _joined(self._spans)
+            overlap, repeated = await _overlaps(writer, spans), self._rows > count_bars(spans)["bars"].sum()
             await writer.dialect.begin_indexing(writer.connection)
-            await self._insert_staged(writer, self._staged, self._rows, overlap=overlap)
+            await self._insert_staged(writer, self._staged, self._rows, overlap=overlap, repeated=repeated)
             await writer.dialect.end_indexing(writer.connection)
             await writer.execute(sa.delete(self._staged))  # the connection goes on, and would keep the rows
         decision = await self._decide(writer)
@@ -177,12 +178,20 @@ class BarWrites:
             self._new.append(spans)
             await append_extras(writer, rows)
         else:
-            staged = await stage_bars(writer, rows)
+            staged, earlier = await stage_bars(writer, rows), len(self._candidates)
             await self._insert_staged(writer, staged, rows.height, overlap=True, given=rows)
+            self._add_returning(rows, earlier)
         self._progress.advance(rows.height)
 
     async def _insert_staged(
-        self, writer: Writer, staged: sa.TableClause, rows: int, *, overlap: bool, given: pl.DataFrame | None = None
+        self,
+        writer: Writer,
+        staged: sa.TableClause,
+        rows: int,
+        *,
+        overlap: bool,
+        repeated: bool = False,
+        given: pl.DataFrame | None = None,
     ) -> None:
         """Insert staged rows; ``given`` are they, where they are still in memory."""
         if given is None:
@@ -202,11 +211,26 @@ class BarWrites:
             await append_extras(writer, given, self._new[-1])
         if inserted < rows:
             again = None
-            if self._repeated and rows == self._rows:  # of a key that comes twice each row counts, in their order
+            if repeated and self._reason is not None:  # of a key that comes twice each row counts, in their order
                 keys = sa.select(*(staged.c[name] for name in KEY))
                 keys = keys.group_by(*keys.selected_columns).having(sa.func.count() > 1)
                 again = sa.tuple_(*(staged.c[name] for name in KEY)).in_(keys)
             self._candidates.append(await self._stored(writer, staged, again=again))
+
+    def _add_returning(self, rows: pl.DataFrame, count: int) -> None:
+        """Add rows that equal the first version of their bar, but come after other ones: ``count`` candidates."""
+        earlier = [part for part in self._candidates[:count] if part.height]
+        if self._reason is None or not earlier:  # else the first version holds to the end
+            return
+        first = pl.concat(earlier).unique(KEY).drop(*VALUES, "place")
+        found = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates[count:]])
+        again = (
+            _extended(rows)
+            .join(first, on=KEY, maintain_order="left")
+            .join(found, on=KEY, how="anti", maintain_order="left")
+        )
+        place = pl.int_range(1, pl.len() + 1) + sum(part.height for part in self._candidates)
+        self._candidates.append(again.with_columns(place=place).select(list(CANDIDATES)))
 
     async def _stored(
         self, writer: Writer, staged: sa.TableClause, *, again: sa.ColumnElement[bool] | None
@@ -241,31 +265,35 @@ class BarWrites:
         symbols = pl.concat(self._spans)["symbol"].unique().sort().to_list()
         table = models.bar_versions
         some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
-        self._versioned |= bool((await writer.execute(sa.select(sa.exists().where(*some)))).scalar())
+        one = sa.select(table.c.id).where(*some).exists()
+        self._versioned |= bool((await writer.execute(sa.select(one))).scalar())
         return self._versioned
 
     async def _decide(self, writer: Writer) -> Decision:
         candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
         if candidates.is_empty():
             return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=CONFLICTS))
-        unfinished = pl.concat([pl.DataFrame(schema=BARS), *(part.select(list(BARS)) for part in self._unfinished)])
         newest, extended = pl.DataFrame(schema=NEWEST), candidates["extra"].null_count() < candidates.height
         if self._versioned or self._reason is not None or extended:
-            await writer.hold(models.bar_versions)  # from here on, no other writer adds versions
+            # from here on, no other writer adds versions to these series
+            await writer.hold_versions(set(candidates.select("symbol", "timeframe").iter_rows()))
             newest = await newest_of(writer, candidates)
         kinds = await self._extras.settle(writer, candidates) if extended else {}
-        return decide(hold_against(candidates, newest, kinds), unfinished, self._reason)
+        return decide(hold_against(candidates, newest, kinds), self._early(), self._reason)
+
+    def _early(self) -> pl.DataFrame:
+        """Return the first row of each bar that has not ended: columns of BARS, and extra."""
+        parts = [_extended(part) for part in self._unfinished if part.height]
+        whole = pl.concat([pl.DataFrame(schema={**BARS, "extra": pl.String()}), *parts])
+        return whole.unique(KEY, keep="first", maintain_order=True)
 
     def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
         """Return what marks the new bars that have not ended: columns of VERSION."""
-        unfinished = [part for part in self._unfinished if part.height]
-        if not unfinished:
+        early = self._early()
+        if early.is_empty():
             return pl.DataFrame(schema=VERSION)
-        whole = pl.concat(unfinished)
-        marked = whole.filter(within(whole, new)).with_columns(provisional=True, reason=pl.lit(UNFINISHED))
-        if "extra" not in marked.columns:
-            marked = marked.with_columns(extra=pl.lit(None, pl.String))
-        return marked.select(list(VERSION)).cast(VERSION)
+        marked = early.filter(within(early, new))
+        return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).select(list(VERSION)).cast(VERSION)
 
     async def _keep(self, writer: Writer, conflicts: pl.DataFrame) -> None:
         """Keep conflicts; one with the same values as an earlier one is kept once."""
@@ -273,6 +301,12 @@ class BarWrites:
             models.bar_conflicts, conflicts.with_columns(source=pl.lit(self._source, pl.String))
         )
         await writer.execute(insert_missing(models.bar_conflicts, staged, (*KEY, *OHLCV)))
+
+
+def _extended(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return bars with a column of further columns, null where none are kept."""
+    given = bars if "extra" in bars.columns else bars.with_columns(extra=pl.lit(None, pl.String))
+    return given.select(*BARS, "extra")
 
 
 def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
