@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -230,4 +231,19 @@ def test_files_are_ingested(address: str, capsys: pytest.CaptureFixture[str], tm
     assert main(["ingest", str(tmp_path / "other.csv"), *options[:2], "--url", address, "--column", "last"]) == 1
     assert "THEIRS=OURS" in capsys.readouterr().err
     assert main(["ingest", str(tmp_path / "other.csv")]) == 2
-    assert "to ingest: --url" in capsys.readouterr().err
+    assert "or by --url" in capsys.readouterr().err
+
+
+def test_every_command_takes_the_address_by_url_too(store: walle.Store, address: str, capsys: Any) -> None:
+    store.bars.ingest(bars(3), symbol="BTC/USD", timeframe="1m")
+    store.close()
+    commands = [["status"], ["upgrade"], ["coverage"], ["gaps", "BTC/USD", "1m"], ["calendar", "list"], ["audit"]]
+    commands += [["events", "consumers"], ["calendar", "set", "BTC/USD", "24/7"]]
+    for command in commands:
+        assert main([*command, "--url", address]) == 0, command
+        assert main([*command, address]) == 0
+        with pytest.raises(SystemExit) as caught:
+            main([*command, address, "--url", address])
+        assert caught.value.code == 2
+        assert "named twice" in capsys.readouterr().err
+    assert main(["gaps", f"--url={address}", "BTC/USD", "1m"]) == 0

@@ -74,6 +74,7 @@ def test_eight_digits_are_a_date(form: str, tmp_path: Path) -> None:
         ([930, 931, 1000, 1559], [(9, 30), (9, 31), (10, 0), (15, 59)]),
         ([93000, 93100, 100000, 155900], [(9, 30), (9, 31), (10, 0), (15, 59)]),
         ([930.0, 931.0, 1000.0, 1559.0], [(9, 30), (9, 31), (10, 0), (15, 59)]),
+        ([30.0, 45.0, 100.0, 115.0], [(0, 30), (0, 45), (1, 0), (1, 15)]),
         (["0001", "0002", "0003", "0004"], [(0, 1), (0, 2), (0, 3), (0, 4)]),
         (["000100", "000200", "000300", "000400"], [(0, 1), (0, 2), (0, 3), (0, 4)]),
         (["930", "931", "1000", "1559"], [(9, 30), (9, 31), (10, 0), (15, 59)]),
@@ -82,8 +83,6 @@ def test_eight_digits_are_a_date(form: str, tmp_path: Path) -> None:
 def test_numbers_beside_a_date_are_times_of_day(
     form: str, clock: list[object], expected: list[tuple[int, int]], tmp_path: Path
 ) -> None:
-    if form == "csv" and isinstance(clock[0], float):
-        pytest.skip("a text 930.0 is no time of day")
     found = read(table(date=[20240131] * 4, time=clock), form, tmp_path)
     assert found == [datetime(2024, 1, 31, hour, minute, tzinfo=UTC) for hour, minute in expected]
 
@@ -131,3 +130,34 @@ def test_dates_that_repeat_beside_an_unread_column_are_refused(tmp_path: Path) -
             read(frame, "frame", tmp_path, timeframe)
     assert len(read(frame.drop("hhmm"), "frame", tmp_path, "1d")) == 240  # versions of a bar, told as conflicts
     assert len(read(frame[::24], "frame", tmp_path, "1d")) == 10
+
+
+@pytest.mark.parametrize("form", ["frame", "csv", "parquet", "json"])
+@pytest.mark.parametrize(
+    ("clock", "timeframe", "doubtful"),
+    [
+        ([0, 500, 1000, 1500], "5m", True),  # 05:00, or five past midnight
+        ([900, 1000, 1100, 1200], "1m", True),
+        ([900, 1000, 1100, 1200], "1h", False),
+        ([900, 1000, 1100, 1200], "30m", False),  # nine minutes past midnight are no time of bars of 30m
+        ([0, 500, 1000, 1505], "5m", False),
+    ],
+)
+def test_hours_are_not_told_from_minutes_of_shorter_bars(
+    form: str, clock: list[object], timeframe: str, doubtful: bool, tmp_path: Path
+) -> None:
+    frame = table(date=[20240131] * 4, time=clock)
+    if doubtful:
+        with pytest.raises(InputError, match=r"'time' holds \d+ \(row .*: \d\d:00, or 00:\d\d:00\?"):
+            read(frame, form, tmp_path, timeframe)
+    else:
+        found = read(frame, form, tmp_path, timeframe)
+        assert found[1] == datetime(2024, 1, 31, int(str(clock[1])) // 100, tzinfo=UTC)
+
+
+def test_dates_of_pandas_and_of_metastock_stand_beside_times_of_day(tmp_path: Path) -> None:
+    frame = table(date=[datetime(2024, 1, 31)] * 4, time=[930, 931, 1000, 1559])
+    assert read(frame, "frame", tmp_path)[0] == datetime(2024, 1, 31, 9, 30, tzinfo=UTC)
+    named = table(**{"<DTYYYYMMDD>": [20240131] * 4, "<TIME>": [93000, 93100, 100000, 155900]})
+    for form in ("frame", "csv"):
+        assert read(named, form, tmp_path)[3] == datetime(2024, 1, 31, 15, 59, tzinfo=UTC)

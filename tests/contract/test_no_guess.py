@@ -329,6 +329,29 @@ def test_an_explanation_of_nothing_is_told(store: Store) -> None:
     assert store.bars.explanations("A").height == 6
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("BTCUSD", "BTC/USD"),
+        ("btc-usd", "BTC/USD"),
+        ("APPL", "AAPL"),
+        ("APL", "AAPL"),
+        ("AALP", "AAPL"),
+        ("GM", "GE"),
+        ("V", None),
+        ("ZZ", None),
+    ],
+)
+def test_a_symbol_misspelt_by_a_letter_or_a_sign_is_named(store: Store, wrong: str, right: str | None) -> None:
+    frame = pl.concat([every(DAY, 2).with_columns(symbol=pl.lit(name)) for name in ("BTC/USD", "AAPL", "GE", "F")])
+    store.bars.ingest(frame, timeframe="1d")
+    for call in (store.bars.read, store.bars.latest, store.bars.gaps):
+        with pytest.raises(walle.UnknownSymbol) as caught:
+            call(wrong, "1d")
+        assert ("did you mean" in str(caught.value)) == (right is not None)
+        assert right is None or f"did you mean {right!r}" in str(caught.value)
+
+
 # a symbol whose market closes, without a calendar
 
 

@@ -211,3 +211,43 @@ def test_the_bars_of_sessions_with_a_break_come_one_by_one(store: walle.Store, e
             frame = pl.DataFrame({"timestamp": [opened], **{name: [1.0] for name in numbers}})
             store.bars.ingest(frame, symbol="A", timeframe=timeframe, calendar=exchange)
     assert store.bars.count("A", timeframe) == len(times)
+
+
+FOURS = ["2024-03-08 18:30", "2024-03-08 21:00", "2024-03-11 17:30", "2024-03-11 20:00"]
+"""The ends of the bars of 4h of two sessions at XNYS."""
+
+
+def test_one_session_with_few_bars_raises_a_doubt_alone(store: walle.Store) -> None:
+    with pytest.raises(InputError, match="the close of every session, so the timestamps are the ends"):
+        store.bars.ingest(bars(FOURS), symbol="A", timeframe="4h", calendar="XNYS")
+    with pytest.raises(InputError, match="the close of every session, so the timestamps are the ends"):
+        store.bars.ingest(bars(CLOSES), symbol="A", timeframe="1h", calendar="XNYS")
+    with pytest.warns(walle.ContradictionWarning, match=r"A 4h: .*the close of the only session, .*may be the ends"):
+        report = store.bars.ingest(
+            bars(FOURS[:2]), symbol="A", timeframe="4h", calendar="XNYS", on_invalid="quarantine"
+        )
+    assert report.inserted + report.rejected == 2
+    opens = ["2024-03-08 14:30", "2024-03-08 18:30"]
+    with pytest.warns(
+        walle.ContradictionWarning, match=r"B 4h: .*the open of the only session of.*may be when the bars"
+    ):
+        store.bars.ingest(bars(opens), symbol="B", timeframe="4h", calendar="XNYS", stamp="close")
+    with pytest.raises(InputError, match="the open of every session"):
+        later = [*opens, "2024-03-11 13:30", "2024-03-11 17:30"]
+        store.bars.ingest(bars(later), symbol="C", timeframe="4h", calendar="XNYS", stamp="close")
+
+
+def test_weeks_of_stocks_labelled_by_the_sunday_before_are_counted_right(store: walle.Store) -> None:
+    sundays = [datetime(2024, 1, 7) + timedelta(days=7 * number) for number in range(52)]
+    labels = [day.isoformat() for day in sundays]
+    assert store.bars.ingest(bars(labels), symbol="A", timeframe="1w", calendar="XNYS").inserted == 52
+    assert counts(store, "A", "1w") == (52, 52, 0, 0)
+    assert store.bars.gaps("A", "1w").is_empty()
+    store.bars.ingest(bars(labels[:20] + labels[22:]), symbol="B", timeframe="1w", calendar="XNYS")
+    assert counts(store, "B", "1w") == (50, 52, 2, 0)
+    (gap,) = store.bars.gaps("B", "1w").select("start", "end", "missing").rows()
+    assert gap == (at(labels[20]), at(labels[22]), 2)
+    # 2001-09-11 closed the exchange for four days of one week, and no week of it was without a session
+    autumn = [(datetime(2001, 9, 2) + timedelta(days=7 * number)).isoformat() for number in range(5)]
+    store.bars.ingest(bars(autumn), symbol="C", timeframe="1w", calendar="XNYS")
+    assert counts(store, "C", "1w")[1:] == (5, 0, 0)

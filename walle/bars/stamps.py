@@ -12,6 +12,7 @@ from walle.bars.labels import dated
 from walle.calendars import Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
+from walle.notices import ContradictionWarning, warn
 from walle.options import BarStamp
 from walle.timeframe import is_calendar, length
 from walle.validation import MICROSECOND
@@ -21,6 +22,8 @@ __all__ = ["check_stamp", "opening_times", "restamped", "stamps_ends", "unusual"
 _SERIES = ["symbol", "timeframe"]
 _SECOND = 1_000_000
 _HOUR = 3_600 * _SECOND
+_SESSIONS, _BARS = 2, 5
+"""Sessions that prove what stamps are, or bars of the only one."""
 _ENDS_BEFORE = (999_000, 999_999)
 """Of a second: sources such as Binance stamp a bar's last millisecond."""
 
@@ -80,25 +83,32 @@ def restamped(
     ------
     InputError
         If two bars would open at the same time, or get one date; if ``stamp="close"`` is no end of a session or period;
-        if the stamps of ``stamp="open"`` are ends.
+        if the stamps of ``stamp="open"`` are ends, or those of ``stamp="close"`` are not.
+
+    Warns
+    -----
+    ContradictionWarning
+        If the stamps seem to be the other by one session with few bars.
     """
     column = bars["timestamp"]
     for (symbol, timeframe), rows in _each_series(bars, markets, stamp):
-        market, name, times = markets[symbol], timeframe, rows["timestamp"]
+        market, name, times, doubt = markets[symbol], timeframe, rows["timestamp"], None
         if stamp == "close":
             times = _whole_seconds(times)
         try:
             if is_calendar(name):
                 opens = dated(times, name, market, stamp, weeks.get((symbol, name)))
             elif stamp == "close":
-                _refuse_opens(times, name, market)
+                doubt = _doubt_opens(times, name, market)
                 opens = opening_times(times, name, market, weeks.get((symbol, name)))
             else:
-                _refuse_ends(times, name, market)
-                continue
+                doubt, opens = _doubt_ends(times, name, market), None
         except InputError as error:
             raise InputError(f"{symbol} {timeframe}: {error}") from error
-        column = column.scatter(rows["place"], opens)
+        if doubt is not None:
+            warn(f"{symbol} {timeframe}: {doubt}", ContradictionWarning)
+        if opens is not None:
+            column = column.scatter(rows["place"], opens)
     return bars.with_columns(column.alias("timestamp"))
 
 
@@ -214,6 +224,18 @@ def stamps_opens(times: pl.Series, timeframe: str, market: Calendar) -> bool:
     return not at_close.any() and bool(whole["open"].is_in(given.implode()).all())
 
 
+def _is_proof(times: pl.Series, market: Calendar, *, before: int, after: int) -> bool:
+    """Return whether there are enough sessions, or bars in the only one, to prove what the stamps are.
+
+    One bar that stands at the close of one session may stand there for another reason, such as an auction.
+    """
+    whole = _whole_sessions(times, market, before=before, after=after)
+    if whole.height != 1:
+        return whole.height >= _SESSIONS
+    opened, closed = whole.row(0)
+    return int(_ascending(times).is_between(opened, closed).sum()) >= _BARS
+
+
 def _whole_sessions(times: pl.Series, market: Calendar, *, before: int, after: int) -> pl.DataFrame:
     """Return open and close (integers) of the sessions inside the reach of times and so much around it."""
     none = pl.DataFrame(schema={"open": pl.Int64(), "close": pl.Int64()})
@@ -235,22 +257,52 @@ def _ascending(times: pl.Series) -> pl.Series:
     return given if (given.diff().drop_nulls() > 0).all() else given.unique().sort()
 
 
-def _refuse_opens(times: pl.Series, timeframe: str, market: Calendar) -> None:
-    if stamps_opens(times, timeframe, market):
-        raise InputError(
-            f"stamp='close', but a bar is stamped with the open of every session of calendar {market.name}, and none "
-            "with its close, so the timestamps are when the bars open. Leave stamp out. If they are ends, the calendar "
-            "is wrong: store.bars.set_calendar."
-        )
+def _doubt_opens(times: pl.Series, timeframe: str, market: Calendar) -> str | None:
+    """Refuse ends that are opening times, or return what is to be told of them.
+
+    Raises
+    ------
+    InputError
+    """
+    if not stamps_opens(times, timeframe, market):
+        return None
+    every = _is_proof(times, market, before=0, after=length(timeframe) // MICROSECOND)
+    text = (
+        f"stamp='close', but a bar is stamped with the open of {_each(every)} of calendar {market.name}, and none "
+        f"with its close, so the timestamps {_are(every)} when the bars open. Leave stamp out. If they are ends, the "
+        "calendar is wrong: store.bars.set_calendar."
+    )
+    if every:
+        raise InputError(text)
+    return text
 
 
-def _refuse_ends(times: pl.Series, timeframe: str, market: Calendar) -> None:
-    if stamps_ends(times, timeframe, market):
-        raise InputError(
-            f"no bar opens with a session of calendar {market.name}, and one is stamped with the close of every "
-            "session, so the timestamps are the ends of the bars. Say so: stamp='close'. If they are opening times, "
-            "the calendar is wrong: store.bars.set_calendar."
-        )
+def _doubt_ends(times: pl.Series, timeframe: str, market: Calendar) -> str | None:
+    """Refuse opening times that are ends, or return what is to be told of them.
+
+    Raises
+    ------
+    InputError
+    """
+    if not stamps_ends(times, timeframe, market):
+        return None
+    every = _is_proof(times, market, before=length(timeframe) // MICROSECOND, after=0)
+    text = (
+        f"no bar opens with a session of calendar {market.name}, and one is stamped with the close of {_each(every)}, "
+        f"so the timestamps {_are(every)} the ends of the bars. Say so: stamp='close'. If they are opening times, the "
+        "calendar is wrong: store.bars.set_calendar."
+    )
+    if every:
+        raise InputError(text)
+    return text
+
+
+def _each(proof: bool) -> str:
+    return "every session" if proof else "the only session"
+
+
+def _are(proof: bool) -> str:
+    return "are" if proof else "may be"
 
 
 def _whole_seconds(times: pl.Series) -> pl.Series:

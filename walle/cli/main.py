@@ -18,7 +18,7 @@ import polars as pl
 import walle
 from walle import demo, migrate
 from walle.cli import audit, bars, events
-from walle.cli.output import ADDRESS, show
+from walle.cli.output import add_address, show
 from walle.config import DatabaseConfig, masked
 from walle.decimals import trim_zeros
 from walle.errors import ConfigurationError, WalleError
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_demo)
 
     command = commands.add_parser("status", help="tell the state of a store")
-    command.add_argument("url", nargs="?", help=ADDRESS)
+    add_address(command)
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument(
         "--deep", action="store_true", help="check every page, index and value; exit code 1 if any is bad"
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_status)
 
     command = commands.add_parser("upgrade", help="bring the tables of a store to the current revision")
-    command.add_argument("url", nargs="?", help=ADDRESS)
+    add_address(command)
     command.add_argument("--yes", action="store_true", help="also a database that the backend's own chain made")
     command.add_argument("--allow-rounding", action="store_true", help="round bars that float64 cannot hold")
     command.add_argument(
@@ -171,7 +171,7 @@ def _status(options: argparse.Namespace) -> int:
 def _upgrade(options: argparse.Namespace) -> int:
     config = DatabaseConfig.from_environment(options.url)
     if config.url is None:
-        raise ConfigurationError("which database? walle upgrade URL, or set WALLE_DATABASE_URL.")
+        raise ConfigurationError("which database? walle upgrade URL, or --url URL, or set WALLE_DATABASE_URL.")
     before = migrate.aside(config) if options.set_aside else 0
     ran = migrate.upgrade(
         config, confirmed=options.yes, allow_rounding=options.allow_rounding, set_aside=options.set_aside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import polars.selectors as cs
@@ -14,17 +15,37 @@ from walle.config import DatabaseConfig
 from walle.errors import ConfigurationError
 from walle.store import Store
 
-__all__ = ["ADDRESS", "add_store", "open_store", "printable", "report", "safe", "show", "to_json"]
+__all__ = ["ADDRESS", "add_address", "add_store", "open_store", "printable", "report", "safe", "show", "to_json"]
 
 ADDRESS = "path or URL of the database (default: WALLE_DATABASE_URL, which keeps a password out of the shell's history)"
 """The help text of the commands for the address of the database."""
+
+
+class _Address(argparse.Action):
+    """Takes the address from its place or from ``--url``, but not from both."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Keep the address; a place that was left empty gives none."""
+        if values is None:
+            return
+        if options.url is not None:
+            parser.error(f"the store is named twice: {options.url} and {values}")
+        options.url = values
+
+
+def add_address(command: argparse.ArgumentParser) -> None:
+    """Add the address of the store to a command: as its last argument, or as ``--url``."""
+    command.add_argument("url", nargs="?", action=_Address, help=ADDRESS)
+    command.add_argument("--url", action=_Address, help="the same")
 
 
 def add_store(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, as_json: bool = True
 ) -> None:
     """Complete a command that works on a store: add the address and the choice of JSON, and set what it runs."""
-    command.add_argument("url", nargs="?", help=ADDRESS)
+    add_address(command)
     if as_json:
         command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=run)
@@ -40,7 +61,7 @@ def open_store(options: argparse.Namespace, *, read_only: bool = True) -> Store:
     """
     if DatabaseConfig.from_environment(options.url).url is None:
         raise ConfigurationError(
-            "which store? Give its path or URL last (to ingest: --url), or set WALLE_DATABASE_URL; a store in memory "
+            "which store? Give its path or URL last, or by --url, or set WALLE_DATABASE_URL; a store in memory "
             "ends with its process."
         )
     return walle.connect(options.url, read_only=read_only)

@@ -38,6 +38,9 @@ __all__ = [
 IN_LIST = 500
 """Values that one IN list holds; of more, all rows are read, or they are asked for in parts."""
 
+_SHORT = 5
+"""Letters of a name up to which one that differs is near."""
+
 Time = datetime | date | str | None
 """An end of a range: an aware datetime, a date or ISO string (UTC), or None for open."""
 
@@ -144,9 +147,31 @@ def one_of(
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:
-    """Return up to three known names that are spelled like a word."""
+    """Return up to three known names that are spelled like a word.
+
+    Those come first that differ in signs alone (BTCUSD and BTC/USD), or in two letters that changed places; of short
+    names, those that differ in one letter.
+    """
     by_lower = {name.lower(): name for name in known}
-    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, 3, 0.6)]
+    mine = word.lower()
+    alike = [name for name in by_lower if _is_near(mine, name)]
+    alike += difflib.get_close_matches(mine, [name for name in by_lower if name not in alike], 3, 0.6)
+    return [by_lower[match] for match in alike[:3]]
+
+
+def _is_near(word: str, name: str) -> bool:
+    """Return whether two names differ in signs alone, in one letter of a short name, or in neighbours that swapped."""
+    letters = ["".join(filter(str.isalnum, text)) for text in (word, name)]
+    if letters[0] and letters[0] == letters[1]:
+        return True
+    short, long = sorted(letters, key=len)
+    odd = [place for place, (one, other) in enumerate(zip(short, long, strict=False)) if one != other]
+    if len(short) == len(long):
+        swapped = len(odd) == 2 and odd[1] == odd[0] + 1 and long[odd[0]] == short[odd[1]]
+        swapped = swapped and long[odd[1]] == short[odd[0]]
+        return swapped or (len(odd) == 1 and 1 < len(long) <= _SHORT)
+    place = odd[0] if odd else len(short)
+    return len(long) - len(short) == 1 < len(long) <= _SHORT and short[place:] == long[place + 1 :]
 
 
 async def known_run(database: Database, run_id: str, session: AsyncSession | None = None) -> None:

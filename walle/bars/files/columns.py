@@ -17,7 +17,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
         *("timestamp", "timestamp_utc", "utc_timestamp", "date", "datetime", "date_time", "datetime_utc", "date_utc"),
         *("utc", "utc_time", "time_utc", "gmt", "gmt_time", "time", "ts", "ts_event", "open_time", "opentime"),
         *("open_time_utc", "unix", "unix_time", "unix_timestamp", "epoch", "t", "start", "start_time", "begins_at"),
-        "__index_level_0__",
+        *("dtyyyymmdd", "__index_level_0__"),
     ),
     "open": ("open", "o", "open_price", "price_open", "1_open"),
     "high": ("high", "h", "high_price", "price_high", "2_high"),
@@ -27,6 +27,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "pair", "sym"),
     "timeframe": ("timeframe", "interval", "rtype", "tf"),
 }
+_DATE_AND_TIME = ({"date", "time"}, {"dtyyyymmdd", "time"})
 _BINANCE_HEADER = {"open_time", "close_time", "quote_volume"}
 _BY_PLACE = ("timestamp", *OHLCV)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
@@ -110,8 +111,8 @@ def assign(
     layout = _layout(names, header=header, hint=hint)
     found = _by_name(names, given) if header else _by_place(names, given, first)
     time = found.pop("timestamp")
-    if len(time) == 2 and header and {_normal(name) for name in time} == {"date", "time"}:
-        time = sorted(time, key=lambda name: _normal(name) != "date")
+    if len(time) == 2 and header and {_normal(name) for name in time} in _DATE_AND_TIME:
+        time = sorted(time, key=lambda name: _normal(name) == "time")
     elif len(time) > 1 and header:
         found["timestamp"] = time
     chosen = _chosen(found, without_volume=without_volume)

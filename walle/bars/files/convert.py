@@ -19,7 +19,7 @@ from walle.bars.parse import parse_bars
 from walle.enums import OHLCV
 from walle.errors import InputError
 from walle.interop import within_reach
-from walle.timeframe import is_calendar
+from walle.timeframe import is_calendar, length
 from walle.validation import check_text
 
 __all__ = ["Converter", "ReadOptions"]
@@ -81,7 +81,6 @@ class Converter:
     def __post_init__(self) -> None:
         """Decide everything that does not depend on the rows."""
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
-        self._clock = ClockNumbers(repr(self.roles.time[-1]))
         roles, wanted, facts = self.roles, self.wanted, self.facts
         if self.further is not None:
             self._kept = self.further.wanted(roles.ignored)
@@ -93,6 +92,8 @@ class Converter:
             self.timeframe_from = "spacing"
         if self.symbol is not None:
             check_text(self.symbol, "symbol", maximum=128)
+        step = None if self.timeframe is None else int(length(self.timeframe).total_seconds())
+        self._clock = ClockNumbers(repr(roles.time[-1]), step)
 
     def convert(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Return a batch with the columns of ``BARS``, and ``extra`` if further columns are kept, row for row.
@@ -164,6 +165,8 @@ class Converter:
             if isinstance(date.dtype, pl.Date) and isinstance(clock.dtype, pl.Time):
                 values = batch.select(pl.col(self.roles.time[0]).dt.combine(pl.col(self.roles.time[1]))).to_series()
             else:
+                if isinstance(date.dtype, pl.Datetime) and (date == date.dt.truncate("1d")).all():
+                    date = date.cast(pl.Date)  # pandas has no dates
                 values = date.cast(pl.String).str.strip_chars() + " " + self._clock.texts(clock, offset)
         else:
             values = batch[self.roles.time[0]]
