@@ -110,6 +110,16 @@ def test_pages_make_no_difference(store: walle.Store, tmp_path: Path, count: int
     check()
 
 
+@pytest.mark.parametrize("page", [1, 2, 100])
+def test_further_columns_come_back_too(store: walle.Store, tmp_path: Path, page: int) -> None:
+    given = rows((0, 1), (1, 5), (0, 1), (2, 5), (0, 1)).with_columns(note=pl.Series(["a", "x", "b", "x", "a"]))
+    report = ingest(store, tmp_path / "a.feather", given, "A", page, extra="all", **CORRECT)
+    assert (report.inserted, report.corrected, report.duplicates) == (3, 2, 0)
+    listed = store.bars.versions("A", "1m")
+    notes = listed.filter(pl.col("timestamp") == PAST).select("version", "note").rows()
+    assert notes == [(1, "a"), (2, "b"), (3, "a")]
+
+
 def test_many_series_are_corrected_at_once(store: walle.Store) -> None:
     names = pl.DataFrame({"symbol": [f"S{number:03}" for number in range(600)], "timeframe": "1m"})
     given = names.join(rows((0, 1), (1, 2)), how="cross")

@@ -38,9 +38,6 @@ from walle.validation import MICROSECOND, parse_range, shift
 
 __all__ = ["StoredBars"]
 
-_TRIES = 3
-"""Reads of bars between two equal looks at their versions; beside a writer that is faster, the last one counts."""
-
 _LOOKS = 100
 """Looks into the index that one statement makes."""
 
@@ -228,18 +225,32 @@ class StoredBars:
             frame = await self._frame(plain, wanted.stored, session)
             if frame.height or not known.versioned:
                 return await self._database.in_thread(partial(wanted.named, frame)) if wanted.further else frame
-        whole, unknown = wanted.with_keys, pl.DataFrame(schema=NEWEST)
-        newest = await known.newest(*args, token, session)
-        for _ in range(_TRIES):
-            frame = await self._frame(self._select(whole), whole.stored, session)
-            if token is not None:
-                unknown = await known.later(wanted.series, token, session)
-                break
-            again = await known.newest(*args, None, session)
-            if again.equals(newest):  # so no ingest that brought versions was committed in between
-                break
-            newest = again
+        unknown, newest = pl.DataFrame(schema=NEWEST), await known.newest(*args, token, session)
+        frame = await self._frame(self._select(wanted.with_keys), wanted.with_keys.stored, session)
+        if token is not None:
+            unknown = await known.later(wanted.series, token, session)
+        elif not newest.equals(await known.newest(*args, None, session)):  # an ingest came in between
+            frame, newest = await self._first_and_newest(wanted, session)
         return await self._database.in_thread(lambda: wanted.named(overlay(frame, newest, unknown)))
+
+    async def _first_and_newest(
+        self, wanted: _Wanted, session: AsyncSession | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the first versions of bars, and the newest further ones, of one moment: by one slower statement."""
+        columns = None if wanted.columns is None else list(dict.fromkeys([*wanted.columns, "close"]))
+        whole, table = replace(wanted, columns=columns, keyed=True), models.bar_versions
+        newest = self._series.known.newest_statement(
+            wanted.symbols, wanted.timeframe, wanted.start, wanted.end, None
+        ).with_only_columns(
+            *(wire(table.c[name], self._database.dialect.name).label(name) for name in whole.stored),
+            sa.literal(1).label("further"),
+        )
+        first = self._select(whole).order_by(None).add_columns(sa.literal(0).label("further"))
+        both = sa.union_all(first, newest).subquery()
+        schema = pl.Schema({**whole.stored, "further": pl.Int64()})
+        rows = await read(self._database, sa.select(*both.c), schema, session)
+        parts = [rows.filter(further=place).drop("further") for place in (0, 1)]
+        return parts[0].sort("symbol", "timestamp"), parts[1]
 
     async def last_before(
         self, moments: pl.DataFrame, timeframe: str, count: int, as_of: AsOf, session: AsyncSession | None

@@ -1,0 +1,46 @@
+"""A read beside a writer of versions gives the bars of one moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.samples import bars
+from walle.database import Database
+from walle.repositories import BarRepository
+from walle.repositories.bars.read import StoredBars
+
+SERIES: dict[str, Any] = {"symbol": "A", "timeframe": "1m"}
+
+
+@pytest.mark.parametrize("columns", [None, ["volume"], ["timestamp", "close"], ["volume", "note"]])
+async def test_an_ingest_in_the_middle_of_a_read_is_in_it_as_a_whole(
+    database: Database, monkeypatch: pytest.MonkeyPatch, columns: list[str] | None
+) -> None:
+    repository = BarRepository(database)
+    first = bars(4).with_columns(note=pl.lit("first"))
+    await repository.ingest(first, **SERIES, extra="all")
+    await repository.withdraw("A", "1m", first["timestamp"][0], first["timestamp"][1], "a bad tick")
+    wanted, real = 0, StoredBars._frame
+
+    async def frame(self: StoredBars, *arguments: Any) -> pl.DataFrame:
+        nonlocal wanted
+        found = await real(self, *arguments)
+        if found.height:  # the first versions are read, and their newest ones were before
+            wanted += 1
+            other = bars(6).with_columns(volume=pl.lit(float(wanted)), note=pl.lit(f"{wanted}")).tail(5)
+            await repository.ingest(other, **SERIES, extra="all", on_conflict="correct", reason="restated")
+        return found
+
+    monkeypatch.setattr(StoredBars, "_frame", frame)
+    read = await repository.read("A", "1m", columns=columns)
+    assert wanted == 1
+    monkeypatch.undo()
+    assert read.equals(await repository.read("A", "1m", columns=columns))
+    assert read.height == 5
+    if "volume" in read.columns:
+        assert read["volume"].to_list() == [1.0] * 5
+    if "note" in read.columns:
+        assert read["note"].to_list() == ["1"] * 5
