@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import polars as pl
 
-from walle.calendars import MONDAY, PERIODS, Calendar, Slots, check_instants
+from walle.calendars import Calendar, Slots, check_instants
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
-from walle.timeframe import check_timeframe, is_calendar, length
+from walle.periods import offset, phases_of, usual_phase
+from walle.timeframe import check_timeframe, has_anchor, is_calendar, length
 from walle.validation import MICROSECOND, parse_range
 
 __all__ = [
@@ -92,8 +93,8 @@ def find_gaps(
         The range ``[start, end)`` of opening times; by default from the first bar to the last one, both included.
     phase : timedelta, optional
         The phase on the clock's grid, see :meth:`walle.calendars.Calendar.grid`. The default is the phase of the first
-        bar for 24/7, 24/5 and ``1w``; for other calendars, that of each session, or, if it fits more bars, one for all
-        with a short first bar in each session.
+        bar for 24/7, 24/5, weeks, and several days or months; for other calendars, that of each session, or, if it fits
+        more bars, one for all with a short first bar in each session.
 
     Returns
     -------
@@ -227,7 +228,7 @@ def summarise_each(
     timeframe : str
     calendar : str or Calendar
         One whose sessions have each their own phase, so no continuous one such as 24/7. A series with unexpected bars
-        may have another grid, which :func:`summarise` finds; and so may one of ``1w``.
+        may have another grid, which :func:`summarise` finds; and so may one of weeks, or of several days or months.
     start, end : datetime, date or str, optional
 
     Returns
@@ -321,12 +322,14 @@ def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | N
 def own_phase(times: pl.Series, timeframe: str) -> timedelta:
     """Return how long after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates.
 
-    Of ``1w`` it is the first day of a week; without bars, that of weeks from Monday.
+    Of weeks, and of several days or months, it is the first day of a period (:mod:`walle.periods`); without bars, that
+    of periods that begin on 1970-01-01, of weeks on its first Monday.
     """
     first = check_instants(times, "times").to_physical().min()
-    if check_timeframe(timeframe) == "1w":
-        day = first // _DAY * _DAY if isinstance(first, int) else MONDAY
-        return timedelta(microseconds=day) % length(timeframe)
+    if has_anchor(check_timeframe(timeframe)):
+        if not isinstance(first, int):
+            return timedelta(microseconds=usual_phase(timeframe))
+        return timedelta(microseconds=phases_of(pl.Series([first // _DAY * _DAY]), timeframe)[0])
     if is_calendar(timeframe) or not isinstance(first, int):
         return timedelta(0)
     return timedelta(microseconds=first) % length(timeframe)
@@ -383,7 +386,7 @@ def _hold(
         raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
     if not (given.to_physical().diff().drop_nulls() > 0).all():
         given = given.unique().sort()
-    if phase is None and (market.continuous or timeframe == "1w"):
+    if phase is None and (market.continuous or has_anchor(timeframe)):
         phase = own_phase(given, timeframe)
     first, last = parse_range(start, end)
     lo = first if first is not None else given.first()
@@ -409,7 +412,7 @@ def _no_slots() -> Slots:
 def _gaps(held: _PlacedTimes, timeframe: str) -> pl.DataFrame:
     slots, (before, after) = held.slots, _around(held)
     last, following = slots.at(after - 1), slots.at(after)
-    ends = last.dt.offset_by(PERIODS[timeframe]) if is_calendar(timeframe) else last + length(timeframe)
+    ends = last.dt.offset_by(offset(timeframe)) if is_calendar(timeframe) else last + length(timeframe)
     single = (after - before == 2) & (before >= 0) & (after < slots.total)
     found = pl.DataFrame({"start": slots.at(before + 1), "end": ends, "next": following, "single": single})
     return found.select(
