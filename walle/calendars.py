@@ -174,6 +174,7 @@ class Calendar(ABC):
         *,
         phase: timedelta | None = None,
         short_first: bool = False,
+        local: bool = False,
     ) -> pl.Series:
         """Return the opening time of every bar that is expected in ``[start, end)``.
 
@@ -192,6 +193,9 @@ class Calendar(ABC):
             With a ``phase``, and for calendars whose sessions have a phase of their own: the first bar of a session
             opens with it, and so does the first one after its break; the others stand on the clock's grid (09:30,
             10:00, 11:00 ... at XNYS).
+        local : bool
+            With a ``phase``, and for 24/5: the clock is that of New York, and ``phase`` that of its winter. In summer
+            the bars open an hour earlier in UTC.
 
         Returns
         -------
@@ -206,7 +210,7 @@ class Calendar(ABC):
         carry a session's date at 00:00 UTC, longer ones the first day of their period: a Monday for ``1w``, the first
         for ``1M``. Several days are days of the calendar, not sessions; a period without a session is not expected.
         """
-        return self.slots(timeframe, start, end, phase=phase, short_first=short_first).times()
+        return self.slots(timeframe, start, end, phase=phase, short_first=short_first, local=local).times()
 
     def slots(
         self,
@@ -216,6 +220,7 @@ class Calendar(ABC):
         *,
         phase: timedelta | None = None,
         short_first: bool = False,
+        local: bool = False,
     ) -> Slots:
         """Return the same opening times as :meth:`grid`, counted and numbered without writing them out."""
         step = length(check_timeframe(timeframe)) // MICROSECOND
@@ -238,7 +243,8 @@ class Calendar(ABC):
                 ]
             ).sort("open")
         elif phased is not None:
-            first = (first - phased) // step * step + phased
+            grid = pl.lit(phased) if not local else phased + self.summer(first)
+            first = (first - grid) // step * step + grid
             stop = first + _ceil(stop - first, step) * step
             first = pl.max_horizontal(first, stop.shift(1))  # the bar that spans a break is one bar
         bounds = stretches.select(first=first, stop=stop)
@@ -286,6 +292,10 @@ class Calendar(ABC):
         parts = pl.concat([morning, evening]) if evening.height else morning
         return parts.sort("open").filter((pl.col("close") > lo) & (pl.col("open") < hi))
 
+    def summer(self, opens: pl.Expr) -> pl.Expr:
+        """Return how many microseconds later than in winter a session opens in UTC: 0, or for 24/5 minus an hour."""
+        return opens * 0
+
     def _check(self, lo: int, hi: int) -> None:  # noqa: B027  # 24/7 and 24/5 have no bounds
         """Raise if the range exceeds the calendar's bounds."""
 
@@ -323,6 +333,9 @@ class _Forex(Calendar):
             for wall in (ends - timedelta(days=1), ends)
         )
         return _sessions(days, opens, closes)
+
+    def summer(self, opens: pl.Expr) -> pl.Expr:
+        return opens % _DAY - 22 * 3_600_000_000  # 17:00 in New York
 
 
 class _Listed(Calendar):

@@ -21,6 +21,7 @@ __all__ = [
     "COVERAGE",
     "GAPS",
     "find_gaps",
+    "local_phase",
     "missing",
     "outages",
     "own_phase",
@@ -372,6 +373,41 @@ def short_first_phase(times: pl.Series, timeframe: str, market: Calendar) -> tim
     return phase if begun.any() and short.null_count() < own else None
 
 
+def local_phase(times: pl.Series, timeframe: str, market: Calendar) -> timedelta | None:
+    """Return the phase of a series of 24/5 whose bars follow the clocks of New York.
+
+    Parameters
+    ----------
+    times : polars.Series
+        The opening times of its bars: Datetime("us", "UTC"), sorted, without nulls.
+    timeframe : str
+    market : Calendar
+
+    Returns
+    -------
+    datetime.timedelta or None
+        That of its first bar, in winter (:meth:`walle.calendars.Calendar.grid`), if more bars fit it than the grid of
+        the first bar in UTC; else None.
+    """
+    first, last = times.first(), times.last()
+    if market.name != "24/5" or is_calendar(timeframe) or not timedelta(hours=1) % length(timeframe):
+        return None
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return None
+    end, step = last + MICROSECOND, length(timeframe)
+    own = market.slots(timeframe, first, end, phase=own_phase(times, timeframe)).place(times).null_count()
+    if not own:
+        return None
+    at = times.head(1).to_physical()
+    opens = market.stretches(int(at[0]), int(at[0]) + step // MICROSECOND)
+    if opens.is_empty():
+        return None
+    summer = opens.head(1).select(market.summer(pl.col("open"))).item()
+    phase = timedelta(microseconds=int(at[0]) - summer) % step
+    local = market.slots(timeframe, first, end, phase=phase, local=True).place(times).null_count()
+    return phase if local < own else None
+
+
 def _hold(
     times: pl.Series,
     timeframe: str,
@@ -386,8 +422,9 @@ def _hold(
         raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
     if not (given.to_physical().diff().drop_nulls() > 0).all():
         given = given.unique().sort()
+    local = local_phase(given, timeframe, market) if phase is None else None
     if phase is None and (market.continuous or has_anchor(timeframe)):
-        phase = own_phase(given, timeframe)
+        phase = own_phase(given, timeframe) if local is None else local
     first, last = parse_range(start, end)
     lo = first if first is not None else given.first()
     hi = last if last is not None else given.last()
@@ -401,7 +438,7 @@ def _hold(
         phase = short_first_phase(held, timeframe, market)
         slots = market.slots(timeframe, lo, max(lo, hi), phase=phase, short_first=phase is not None)
     else:
-        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
+        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase, local=local is not None)
     return _PlacedTimes(held, slots, slots.place(held))
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from walle.bars.coverage import short_first_phase
+from walle.bars.coverage import local_phase, short_first_phase
 from walle.bars.spans import steps
 from walle.calendars import Calendar, Slots
 from walle.errors import InputError
@@ -221,18 +221,23 @@ def _anchors(buckets: pl.DataFrame) -> pl.Series:
 
 
 def _short_phases(listed: pl.DataFrame, spans: pl.DataFrame, markets: Mapping[str, Calendar]) -> pl.DataFrame:
-    """Return series and short: the phase of those whose sessions begin with a short bar, in microseconds."""
+    """Return series and short: the phase of those whose sessions begin with a short bar, or that follow New York."""
     first, last = pl.col("first"), pl.col("last")
     following = first.shift(-1).over("series")
     crowded = (following - last < pl.col("step")) & (following % pl.col("step") != last % pl.col("step"))
-    asked = spans.sort("series", "first").filter(crowded.fill_null(False))["series"].unique()
+    ordered = spans.sort("series", "first")
+    several = ordered.group_by("series").agg(phases=(first % pl.col("step")).n_unique()).filter(pl.col("phases") > 1)
+    forex = [symbol for symbol, market in markets.items() if market.name == "24/5"]
+    moving = listed.filter(pl.col("symbol").is_in(forex), pl.col("series").is_in(several["series"].implode()))
+    asked = pl.concat([ordered.filter(crowded.fill_null(False))["series"], moving["series"]]).unique()
     found: list[tuple[int, int]] = []
     for number, symbol, timeframe in listed.filter(pl.col("series").is_in(asked.implode())).iter_rows():
         mine = spans.filter(pl.col("series") == number)
         times = mine.select(
             pl.int_ranges("first", pl.col("last") + pl.col("step"), pl.col("step")).explode()
         ).to_series()
-        phase = short_first_phase(times.unique().sort().cast(INSTANT), timeframe, markets[symbol])
+        find = local_phase if symbol in forex else short_first_phase
+        phase = find(times.unique().sort().cast(INSTANT), timeframe, markets[symbol])
         if phase is not None:
             found.append((number, phase // MICROSECOND))
     return pl.DataFrame(found, schema={"series": pl.Int64(), "short": pl.Int64()}, orient="row")
@@ -256,12 +261,13 @@ def _count(
     """Count the expected and the missing bars in each cell of the series that share one grid."""
     width, height = max(0, edges.len() - 1), buckets.height
     short = buckets["short"][0]
-    own_phase = buckets["phase"][0] if market.continuous or has_anchor(timeframe) else short
+    own_phase = buckets["phase"][0] if short is None and (market.continuous or has_anchor(timeframe)) else short
     phase = None if own_phase is None else timedelta(microseconds=own_phase)
     known = buckets.filter(pl.col("lo") < pl.col("hi"))
     lo, hi = (known["lo"].min(), known["hi"].max()) if known.height else (0, 0)
     ends = pl.Series([lo, hi], dtype=pl.Int64).cast(INSTANT)
-    slots = market.slots(timeframe, ends[0], ends[1], phase=phase, short_first=short is not None)
+    special = {"local" if market.continuous else "short_first": short is not None}
+    slots = market.slots(timeframe, ends[0], ends[1], phase=phase, **special)
     bounds = _before(slots, edges)
     own = buckets.select("row", low=_before(slots, buckets["lo"]), high=_before(slots, buckets["hi"]))
     place = pl.DataFrame({"place": pl.int_range(height * width, eager=True)})

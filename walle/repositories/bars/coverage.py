@@ -9,7 +9,16 @@ from functools import partial
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise, summarise_each
+from walle.bars.coverage import (
+    COVERAGE,
+    GAPS,
+    find_gaps,
+    local_phase,
+    outages,
+    own_phase,
+    summarise,
+    summarise_each,
+)
 from walle.bars.grid import CoverageGrid, check_period, count_grid
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
@@ -311,6 +320,9 @@ def _silence(
     """Return the gaps of a series whose first bar is ``first``, and when its bars are expected."""
     own = own_phase(pl.Series([first], dtype=INSTANT), timeframe)
     phase = own if market.continuous or has_anchor(timeframe) else None
+    if (local := local_phase(times, timeframe, market)) is not None:
+        expected = market.slots(timeframe, start, end, phase=local, local=True).stretches()
+        return find_gaps(times, timeframe, market, start, end), expected
     expected = market.slots(timeframe, start, end, phase=phase).stretches()
     return find_gaps(times, timeframe, market, start, end, phase=phase), expected
 
