@@ -16,7 +16,7 @@ START = datetime(2025, 3, 3, tzinfo=UTC)
 
 
 def test_what_divides_a_day_is_a_timeframe_under_one_name() -> None:
-    lengths = {name: length for name, length in walle.TIMEFRAMES.items() if name not in ("1d", "1w", "1M")}
+    lengths = {name: length for name, length in walle.TIMEFRAMES.items() if name[-1] in "smh"}
     whole = [timedelta(seconds=seconds) for seconds in range(1, 86_400) if 86_400 % seconds == 0]
     assert list(lengths.values()) == whole  # each once, from the shortest
     for name, length in lengths.items():
@@ -30,7 +30,9 @@ NEAREST = {
     "60s": "1m", "60m": "1h", "120m": "2h", "24h": "1d", "1440m": "1d", "86400s": "1d", "7d": "1w",  # another name
     "7m": "6m", "5h": "4h", "7h": "6h", "13h": "12h", "11s": "10s", "50m": "48m", "0m": "1m",  # divides no day
     "5min": "5m", "1H": "1h", "15T": "15m", "1Day": "1d", "2 hours": "2h", "1MIN": "1m", "45sec": "45s", "month": "1M",
-    "M15": "15m", "H4": "4h", "D1": "1d", "W1": "1w", "MN1": "1M", "5M": "5m", "1mo": "1M",
+    "M15": "15m", "H4": "4h", "D1": "1d", "W1": "1w", "MN1": "1M", "1mo": "1M",
+    "14d": "2w", "48h": "2d", "168h": "1w", "36h": "1d", "2880m": "2d", "3D": "3d", "2W": "2w", "6mo": "6M", "0d": "1d",
+    "1y": "12M", "2 years": "24M", "1Q": "3M", "quarter": "3M", "1000d": "999d", "5000w": "999w", "1000M": "999M",
 }  # fmt: skip
 
 

@@ -14,12 +14,12 @@ import polars as pl
 from walle.errors import ConfigurationError, InputError, UnknownCalendar
 from walle.frames import INSTANT
 from walle.interop import beyond_years
-from walle.timeframe import check_timeframe, is_calendar, length
+from walle.periods import MONDAY, begins, check_phase, offset
+from walle.timeframe import check_timeframe, has_anchor, is_calendar, length, parts
 from walle.validation import MICROSECOND, check_text, parse_range, to_microseconds
 
 __all__ = [
     "MONDAY",
-    "PERIODS",
     "SESSIONS",
     "Calendar",
     "Slots",
@@ -38,10 +38,6 @@ _DAY = 86_400_000_000
 _OWN = ("24/7", "24/5")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _date = pl.col("session").cast(pl.Datetime("us")).to_physical()
-MONDAY = timedelta(days=4) // MICROSECOND
-"""The phase of weeks that begin on Mondays: the first Monday of 1970, in microseconds."""
-
-PERIODS = {"1d": "1d", "1w": "1w", "1M": "1mo"}  # as Polars spells them
 _LAST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 # exchange_calendars has no limit of its own, but the holiday rules of pandas silently omit holidays before 1970
 _REACH = (date(1970, 1, 1), date(2049, 12, 31))
@@ -178,6 +174,7 @@ class Calendar(ABC):
         *,
         phase: timedelta | None = None,
         short_first: bool = False,
+        local: bool = False,
     ) -> pl.Series:
         """Return the opening time of every bar that is expected in ``[start, end)``.
 
@@ -189,12 +186,16 @@ class Calendar(ABC):
         phase : timedelta, optional
             From 0 to below the timeframe. Intraday bars then stand on the clock's grid since 1970 UTC plus ``phase``,
             and a bar is expected wherever the market is open at some time within it. The default is a phase of 0 for
-            24/7 and 24/5; for other calendars each session has its own phase. Of ``1w`` it says when weeks begin:
-            the time from 1970-01-01, a Thursday, to the first such day; by default they begin on Mondays.
+            24/7 and 24/5; for other calendars each session has its own phase. Of ``1w`` and of several days, weeks or
+            months it says when they begin: the time from 1970-01-01, a Thursday, to the first such day. By default
+            weeks begin on Mondays, several weeks on the first Monday of 1970, days and months with that year.
         short_first : bool
             With a ``phase``, and for calendars whose sessions have a phase of their own: the first bar of a session
             opens with it, and so does the first one after its break; the others stand on the clock's grid (09:30,
             10:00, 11:00 ... at XNYS).
+        local : bool
+            With a ``phase``, and for 24/5: the clock is that of New York, and ``phase`` that of its winter. In summer
+            the bars open an hour earlier in UTC.
 
         Returns
         -------
@@ -206,9 +207,10 @@ class Calendar(ABC):
         Without a phase, the bars of a session start at its open (09:30, 10:30 ... at XNYS) and start anew at the end of
         its break; the last one before a break or the close may be cut short. These are the opening times that
         ``exchange_calendars.ExchangeCalendar.trading_index(..., intervals=False, closed="left")`` gives. ``1d`` bars
-        carry a session's date at 00:00 UTC, ``1w`` the Monday and ``1M`` the first of a period with a session.
+        carry a session's date at 00:00 UTC, longer ones the first day of their period: a Monday for ``1w``, the first
+        for ``1M``. Several days are days of the calendar, not sessions; a period without a session is not expected.
         """
-        return self.slots(timeframe, start, end, phase=phase, short_first=short_first).times()
+        return self.slots(timeframe, start, end, phase=phase, short_first=short_first, local=local).times()
 
     def slots(
         self,
@@ -218,29 +220,31 @@ class Calendar(ABC):
         *,
         phase: timedelta | None = None,
         short_first: bool = False,
+        local: bool = False,
     ) -> Slots:
         """Return the same opening times as :meth:`grid`, counted and numbered without writing them out."""
         step = length(check_timeframe(timeframe)) // MICROSECOND
         lo, hi = self._range(start, end)
-        offset = _offset(phase, timeframe)
+        phased = _phase(phase, timeframe)
         if is_calendar(timeframe):
-            periods = self._periods(timeframe, lo, hi, MONDAY if offset is None else offset)
+            periods = self._periods(timeframe, lo, hi, phased)
             return Slots.of(step, periods.to_frame("first").with_columns(count=pl.lit(1, pl.Int64)))
-        if offset is None and self.continuous:
-            offset = 0
+        if phased is None and self.continuous:
+            phased = 0
         # a bar on the clock's grid is expected if the market opens within it, even after the end of the range
         stretches = self.stretches(lo, hi + step)
         first, stop = pl.col("open"), pl.col("close")
-        if offset is not None and short_first and not self.continuous:
-            clock = first + (offset - first) % step
+        if phased is not None and short_first and not self.continuous:
+            clock = first + (phased - first) % step
             stretches = pl.concat(
                 [
                     stretches.select(open="open", close=pl.min_horizontal(clock, "close")),
                     stretches.select(clock, "close"),
                 ]
             ).sort("open")
-        elif offset is not None:
-            first = (first - offset) // step * step + offset
+        elif phased is not None:
+            grid = pl.lit(phased) if not local else phased + self.summer(first)
+            first = (first - grid) // step * step + grid
             stop = first + _ceil(stop - first, step) * step
             first = pl.max_horizontal(first, stop.shift(1))  # the bar that spans a break is one bar
         bounds = stretches.select(first=first, stop=stop)
@@ -267,12 +271,11 @@ class Calendar(ABC):
         self._check(lo, hi)
         return lo, hi
 
-    def _periods(self, timeframe: str, lo: int, hi: int, week: int) -> pl.Series:
-        # a Monday or first of the month may lie in the range although its first session comes after the range
-        dates = self.known(lo - 31 * _DAY, hi + 31 * _DAY)["session"].cast(pl.Datetime("us"))
-        begun = dates.to_physical() - (dates.to_physical() - week) % (7 * _DAY)
-        starts = begun if timeframe == "1w" else dates.dt.truncate(PERIODS[timeframe]).to_physical()
-        starts = starts.unique().sort()
+    def _periods(self, timeframe: str, lo: int, hi: int, phase: int | None) -> pl.Series:
+        # the first day of a period may lie in the range although its first session comes after the range
+        margin = length(timeframe) // MICROSECOND
+        dates = self.known(lo - margin, hi + margin)["session"].cast(pl.Datetime("us"))
+        starts = begins(dates.to_physical(), timeframe, phase).unique().sort()
         return starts.filter((starts >= lo) & (starts < hi))
 
     def stretches(self, lo: int, hi: int) -> pl.DataFrame:
@@ -288,6 +291,10 @@ class Calendar(ABC):
         evening = sessions.drop_nulls("break_end").select(pl.col("break_end").alias("open"), "close")
         parts = pl.concat([morning, evening]) if evening.height else morning
         return parts.sort("open").filter((pl.col("close") > lo) & (pl.col("open") < hi))
+
+    def summer(self, opens: pl.Expr) -> pl.Expr:
+        """Return how many microseconds later than in winter a session opens in UTC: 0, or for 24/5 minus an hour."""
+        return opens * 0
 
     def _check(self, lo: int, hi: int) -> None:  # noqa: B027  # 24/7 and 24/5 have no bounds
         """Raise if the range exceeds the calendar's bounds."""
@@ -326,6 +333,9 @@ class _Forex(Calendar):
             for wall in (ends - timedelta(days=1), ends)
         )
         return _sessions(days, opens, closes)
+
+    def summer(self, opens: pl.Expr) -> pl.Expr:
+        return opens % _DAY - 22 * 3_600_000_000  # 17:00 in New York
 
 
 class _Listed(Calendar):
@@ -457,7 +467,7 @@ def check_instants(values: pl.Series, field: str) -> pl.Series:
 
 
 def plain_ends(opens: pl.Series, timeframe: str) -> pl.Series:
-    """Return opening times plus the length of a bar, by no calendar: of ``1M`` the month from there on.
+    """Return opening times plus the length of a bar, by no calendar: of months, so many from there on.
 
     Parameters
     ----------
@@ -470,7 +480,8 @@ def plain_ends(opens: pl.Series, timeframe: str) -> pl.Series:
     polars.Series
         Datetime("us", "UTC"), at most the last microsecond of the year 9999; null for null.
     """
-    ends = opens.dt.offset_by(PERIODS[timeframe]) if timeframe == "1M" else opens + length(timeframe)
+    months = timeframe.endswith("M")
+    ends = opens.dt.offset_by(offset(timeframe)) if months else opens + length(timeframe)
     return ends.to_physical().clip(upper_bound=_LAST).cast(opens.dtype)
 
 
@@ -521,16 +532,21 @@ def _exchange(library: Any, name: str) -> Calendar:
     return _Listed(made.name, sessions, (first, last), str(made.tz))
 
 
-def _offset(phase: timedelta | None, timeframe: str) -> int | None:
+def _phase(phase: timedelta | None, timeframe: str) -> int | None:
     if phase is None:
         return None
-    if is_calendar(timeframe) and timeframe != "1w" and phase:
+    if is_calendar(timeframe) and not has_anchor(timeframe) and phase:
         raise InputError(f"bars of {timeframe} carry a date at 00:00 UTC: they have no phase, but phase={phase!r}.")
     if not isinstance(phase, timedelta) or not timedelta(0) <= phase < length(timeframe):
         raise InputError(f"phase={phase!r} is no timedelta from 0 to below the timeframe {timeframe}.")
-    if timeframe == "1w" and phase % timedelta(days=1):
-        raise InputError(f"phase={phase!r}: weeks begin with a day, so give whole days since 1970-01-01, a Thursday.")
-    return phase // MICROSECOND
+    given = phase // MICROSECOND
+    if is_calendar(timeframe) and not check_phase(given, timeframe):
+        what = {"d": "days", "w": "weeks", "M": "months"}[parts(timeframe)[1]]
+        begin = "one of the first months of 1970" if what == "months" else "a day"
+        raise InputError(
+            f"phase={phase!r}: {what} begin with {begin}, so give whole days since 1970-01-01, a Thursday."
+        )
+    return given
 
 
 def _ceil(value: pl.Expr, step: int) -> pl.Expr:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
-    "CALENDAR_TIMEFRAMES",
     "OHLCV",
     "PRICES",
     "ActionKind",
@@ -27,9 +26,6 @@ OHLCV = ("open", "high", "low", "close", "volume")
 """The numbers of a bar."""
 
 PRICES = OHLCV[:4]
-
-CALENDAR_TIMEFRAMES = ("1d", "1w", "1M")
-"""Timeframes whose bars carry the date of their session or period at 00:00 UTC."""
 
 
 class RunMode(StrEnum):

@@ -16,7 +16,6 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from walle.enums import (
-    CALENDAR_TIMEFRAMES,
     OHLCV,
     ActionKind,
     AdjustedPrices,
@@ -102,6 +101,10 @@ class Record:
         return f"{type(self).__name__}.{field_name}"
 
 
+_DATED = ("d", "w", "M")
+"""The units of timeframes whose bars carry dates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar(Record):
     """One OHLCV bar.
@@ -112,7 +115,7 @@ class Bar(Record):
     timeframe : str
         One of :data:`walle.TIMEFRAMES`.
     timestamp : datetime
-        The opening time; aware. For ``1d``, ``1w`` and ``1M`` it is the date at midnight, in any zone or none.
+        The opening time; aware. For days, weeks and months it is the date at midnight, in any zone or none.
     open, high, low, close : float
         Finite, ``low <= open, close <= high``.
     volume : float
@@ -137,7 +140,7 @@ class Bar(Record):
         self._texts(128, "symbol")
         self._texts(8, "timeframe")
         opened = self.timestamp
-        if self.timeframe in CALENDAR_TIMEFRAMES and isinstance(opened, datetime) and opened.time() == time():
+        if self.timeframe[-1:] in _DATED and isinstance(opened, datetime) and opened.time() == time():
             self._set("timestamp", datetime(opened.year, opened.month, opened.day, tzinfo=UTC))
         self._instants("timestamp")
         for name in OHLCV:

@@ -41,11 +41,16 @@ store.close()
   and `panel` give them by name, and `store.bars.extra_columns()` lists them. They are a part of each version of a bar.
   Others are ignored, but a column such as `publisher_id` or `exchange` refuses a source in which it tells rows of one
   bar apart.
-- **Times.** The timestamp of a bar is its opening time. Naive times need `timezone="America/New_York"`. Bars of `1d`,
-  `1w` and `1M` carry the date of their session or period: plain dates are accepted, and midnight in any zone becomes
-  that date.
+- **Times.** The timestamp of a bar is its opening time. Naive times need `timezone="America/New_York"`. Bars of days,
+  weeks and months carry the date of their session, or the first day of their period: plain dates are accepted, and
+  midnight in any zone becomes that date.
+- **Timeframes.** `<n>s`, `<n>m` and `<n>h` that divide a day, and `<n>d`, `<n>w` and `<n>M` up to 999 (`3d`, `2w`,
+  `6M`). Each length has one name: `1d` for 24 hours, `1w` for 7 days, `2w` for 14; a year is `12M`.
 - **One phase.** The bars of a series open at one phase of the clock (09:30, 10:30, ...), or where the calendar of the
-  symbol starts a session. A bar off that phase is refused, because it belongs to another timeframe.
+  symbol starts a session. A bar off that phase is refused, because it belongs to another timeframe. In the same way the
+  first bars of `3d`, `2w` or `3M` say where the periods of their series begin, and later ones follow whole periods
+  after them. Periods count days of the calendar on a fixed grid, also on exchanges, where one without a session has no
+  bar; they may be named by their first or last session, too (`calendar=`), or by their end (`stamp="close"`).
 - **Refused rows.** One bad row stops the whole call, and the error's `.rejected_rows` lists every bad row with its
   reason. With `on_invalid="quarantine"` the good rows are stored; the bad ones are returned in `report.rejected_rows`
   and kept for `store.bars.rejected()`.
@@ -93,8 +98,8 @@ store.close()
   symbol has no bar.
 - **Adjusted prices.** `read`, `panel`, `scan` and `latest` take `adjust="splits"` or `adjust="all"`; see below.
 - **Other timeframes.** `walle.resample(frame, "5m", timeframe="1m", calendar="XNYS")` never joins two sessions, and
-  marks incomplete buckets. A frame does not know the calendar of its symbol: without `calendar=` the buckets follow the
-  clock in UTC, as for 24/7.
+  marks incomplete buckets; `phase=` says where periods such as `2w` begin. A frame does not know the calendar of its
+  symbol: without `calendar=` the buckets follow the clock in UTC, as for 24/7.
 - **Filling.** `walle.fill_gaps(frame, timeframe="1m", max_gap=3)` fills short gaps of a frame and marks every filled
   row. Nothing in the store is ever filled in.
 
@@ -126,9 +131,9 @@ with walle.connect("stocks.db") as stocks:
   a price does not depend on the range in which it is read. A split that is only announced counts, too; a dividend
   counts from its ex-date on, because the close before it has to be known.
 - **From when on.** An intraday bar is before an action if it opens before 00:00 UTC of the ex-date, or before the
-  session of that date if the symbol's calendar opens it earlier, as in the books of runs. Bars of `1d`, `1w` and `1M`
-  are before it if their date is. So a bar of a week or month that holds an ex-date is adjusted whole, and a
-  `walle.AdjustmentWarning` names it: resample adjusted `1d` bars instead.
+  session of that date if the symbol's calendar opens it earlier, as in the books of runs. Bars of days,
+  weeks and months are before it if their date is. So a bar of several days that holds an ex-date is adjusted whole, and
+  a `walle.AdjustmentWarning` names it: resample adjusted `1d` bars instead.
 - **Exact.** A factor is the exact product of those of all later actions, rounded once to a float, and each number of a
   bar is multiplied by it once.
 - **Refused.** A dividend that is not in the currency of the prices, or where that is unknown (save the instrument), and

@@ -12,11 +12,11 @@ import polars as pl
 from walle.bars.distances import shorter_timeframe
 from walle.bars.exchanges import exchange_near
 from walle.bars.mixed import mixed_grids, opens_too_early
-from walle.bars.phase import Phases
+from walle.bars.phase import Phases, names_in
 from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
 from walle.frames import REJECTED_BARS
-from walle.timeframe import CALENDAR_TIMEFRAMES
+from walle.timeframe import is_calendar
 
 __all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars", "refuse"]
 
@@ -27,11 +27,12 @@ _TIME = r"\d{4,}-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC"
 """A time in a reason, such as that of a neighbour."""
 
 _STRAY = "it opens off the phase of its series"
+_OFF_PERIODS = "it begins off the periods of its series, which follow one another from its first bars on"
 _OFF_GRID = r"^it opens (off the phase|before the|on another grid)| opens before it has ended"
 """The reasons of bars that their grid leaves no room for."""
 _UNDATED = (
-    "a bar of 1d, 1w or 1M opens at midnight (of its own zone: dt.convert_time_zone), or at an instant that belongs to "
-    "a session of its calendar (calendar=)"
+    "a bar of days, weeks or months opens at midnight (of its own zone: dt.convert_time_zone), or at an instant that "
+    "belongs to a session of its calendar (calendar=)"
 )
 _HINT = "Is it another timeframe?"
 _SESSIONS = " Where sessions start the bars anew, say which, such as store.bars.set_calendar(symbol, {}).\n"
@@ -190,7 +191,9 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
     first_row : int
         The position of the first row in its source.
     """
-    reason = frame.select(_reason(phases.off_weeks(frame))).to_series()
+    dated = [name for name in names_in(frame["timeframe"]) if is_calendar(name)]
+    astray = (phases.off_weeks(frame), phases.off_periods(frame)) if dated else None
+    reason = frame.select(_reason(dated, astray)).to_series()
     rejected = pl.DataFrame(schema=REJECTED_BARS)
     good = frame
     if reason.null_count() < frame.height:
@@ -251,9 +254,7 @@ def refuse(checked: Checked, page: pl.DataFrame, reasons: pl.DataFrame, *, first
     )
 
 
-def _reason(off_weeks: pl.Series) -> pl.Expr:
-    midnight = pl.col("timestamp").dt.truncate("1d") == pl.col("timestamp")
-    calendar = pl.col("timeframe").is_in(CALENDAR_TIMEFRAMES)
+def _reason(dated: list[str], off: tuple[pl.Series, pl.Series] | None) -> pl.Expr:
     rules = [
         ("timestamp is missing, or skipped or repeated by a clock change", pl.col("timestamp").is_null()),
         *((f"{name} is missing", pl.col(name).is_null()) for name in ("symbol", "timeframe", *PRICES, "volume")),
@@ -262,16 +263,27 @@ def _reason(off_weeks: pl.Series) -> pl.Expr:
         ("open lies outside low..high", ~pl.col("open").is_between("low", "high")),
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),
         ("volume is below 0", pl.col("volume") < 0),
-        (_UNDATED, calendar & ~midnight),
-        ("a bar of 1w opens on a Monday, or on one other weekday in all of a series", pl.lit(off_weeks)),
-        (
-            "a bar of 1M opens on the first, or names its month by its last day or, with a calendar, its last session",
-            (pl.col("timeframe") == "1M") & (pl.col("timestamp").dt.day() != 1),
-        ),
+        *(() if off is None else _reasons_of_dates(dated, *off)),
         ("timestamp lies outside the years 1 to 9999", ~pl.col("timestamp").dt.year().is_between(1, 9999)),
         ("symbol is empty, padded, longer than 128 characters or holds NUL", UNSTORABLE_SYMBOL),
     ]
     return pl.coalesce(*(pl.when(broken).then(pl.lit(text)) for text, broken in rules)).alias("reason")
+
+
+def _reasons_of_dates(
+    dated: list[str], off_weeks: pl.Series, off_periods: pl.Series
+) -> tuple[tuple[str, pl.Expr], ...]:
+    timeframe, time = pl.col("timeframe"), pl.col("timestamp")
+    return (
+        (_UNDATED, timeframe.is_in(dated) & (time.dt.truncate("1d") != time)),
+        ("a bar of 1w opens on a Monday, or on one other weekday in all of a series", pl.lit(off_weeks)),
+        (
+            "a bar of months opens on the first, or names its month by its last day or, with a calendar, its last "
+            "session",
+            timeframe.is_in([name for name in dated if name[-1] == "M"]) & (time.dt.day() != 1),
+        ),
+        (_OFF_PERIODS, pl.lit(off_periods)),
+    )
 
 
 def _first_of_each_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

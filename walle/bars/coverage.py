@@ -9,17 +9,19 @@ from typing import TypeVar
 
 import polars as pl
 
-from walle.calendars import MONDAY, PERIODS, Calendar, Slots, check_instants
+from walle.calendars import Calendar, Slots, check_instants
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
-from walle.timeframe import check_timeframe, is_calendar, length
+from walle.periods import offset, phases_of, usual_phase
+from walle.timeframe import check_timeframe, has_anchor, is_calendar, length
 from walle.validation import MICROSECOND, parse_range
 
 __all__ = [
     "COVERAGE",
     "GAPS",
     "find_gaps",
+    "local_phase",
     "missing",
     "outages",
     "own_phase",
@@ -92,8 +94,8 @@ def find_gaps(
         The range ``[start, end)`` of opening times; by default from the first bar to the last one, both included.
     phase : timedelta, optional
         The phase on the clock's grid, see :meth:`walle.calendars.Calendar.grid`. The default is the phase of the first
-        bar for 24/7, 24/5 and ``1w``; for other calendars, that of each session, or, if it fits more bars, one for all
-        with a short first bar in each session.
+        bar for 24/7, 24/5, weeks, and several days or months; for other calendars, that of each session, or, if it fits
+        more bars, one for all with a short first bar in each session.
 
     Returns
     -------
@@ -227,7 +229,7 @@ def summarise_each(
     timeframe : str
     calendar : str or Calendar
         One whose sessions have each their own phase, so no continuous one such as 24/7. A series with unexpected bars
-        may have another grid, which :func:`summarise` finds; and so may one of ``1w``.
+        may have another grid, which :func:`summarise` finds; and so may one of weeks, or of several days or months.
     start, end : datetime, date or str, optional
 
     Returns
@@ -321,12 +323,14 @@ def outages(gaps: Mapping[Name, pl.DataFrame], *, spans: Mapping[Name, Span] | N
 def own_phase(times: pl.Series, timeframe: str) -> timedelta:
     """Return how long after the clock's grid since 1970 UTC the earliest bar opens; 0 without bars and for dates.
 
-    Of ``1w`` it is the first day of a week; without bars, that of weeks from Monday.
+    Of weeks, and of several days or months, it is the first day of a period (:mod:`walle.periods`); without bars, that
+    of periods that begin on 1970-01-01, of weeks on its first Monday.
     """
     first = check_instants(times, "times").to_physical().min()
-    if check_timeframe(timeframe) == "1w":
-        day = first // _DAY * _DAY if isinstance(first, int) else MONDAY
-        return timedelta(microseconds=day) % length(timeframe)
+    if has_anchor(check_timeframe(timeframe)):
+        if not isinstance(first, int):
+            return timedelta(microseconds=usual_phase(timeframe))
+        return timedelta(microseconds=phases_of(pl.Series([first // _DAY * _DAY]), timeframe)[0])
     if is_calendar(timeframe) or not isinstance(first, int):
         return timedelta(0)
     return timedelta(microseconds=first) % length(timeframe)
@@ -369,6 +373,41 @@ def short_first_phase(times: pl.Series, timeframe: str, market: Calendar) -> tim
     return phase if begun.any() and short.null_count() < own else None
 
 
+def local_phase(times: pl.Series, timeframe: str, market: Calendar) -> timedelta | None:
+    """Return the phase of a series of 24/5 whose bars follow the clocks of New York.
+
+    Parameters
+    ----------
+    times : polars.Series
+        The opening times of its bars: Datetime("us", "UTC"), sorted, without nulls.
+    timeframe : str
+    market : Calendar
+
+    Returns
+    -------
+    datetime.timedelta or None
+        That of its first bar, in winter (:meth:`walle.calendars.Calendar.grid`), if more bars fit it than the grid of
+        the first bar in UTC; else None.
+    """
+    first, last = times.first(), times.last()
+    if market.name != "24/5" or is_calendar(timeframe) or not timedelta(hours=1) % length(timeframe):
+        return None
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return None
+    end, step = last + MICROSECOND, length(timeframe)
+    own = market.slots(timeframe, first, end, phase=own_phase(times, timeframe)).place(times).null_count()
+    if not own:
+        return None
+    at = times.head(1).to_physical()
+    opens = market.stretches(int(at[0]), int(at[0]) + step // MICROSECOND)
+    if opens.is_empty():
+        return None
+    summer = opens.head(1).select(market.summer(pl.col("open"))).item()
+    phase = timedelta(microseconds=int(at[0]) - summer) % step
+    local = market.slots(timeframe, first, end, phase=phase, local=True).place(times).null_count()
+    return phase if local < own else None
+
+
 def _hold(
     times: pl.Series,
     timeframe: str,
@@ -383,8 +422,9 @@ def _hold(
         raise InputError(f"times holds {given.null_count()} nulls; every bar has an opening time.")
     if not (given.to_physical().diff().drop_nulls() > 0).all():
         given = given.unique().sort()
-    if phase is None and (market.continuous or timeframe == "1w"):
-        phase = own_phase(given, timeframe)
+    local = local_phase(given, timeframe, market) if phase is None else None
+    if phase is None and (market.continuous or has_anchor(timeframe)):
+        phase = own_phase(given, timeframe) if local is None else local
     first, last = parse_range(start, end)
     lo = first if first is not None else given.first()
     hi = last if last is not None else given.last()
@@ -398,7 +438,7 @@ def _hold(
         phase = short_first_phase(held, timeframe, market)
         slots = market.slots(timeframe, lo, max(lo, hi), phase=phase, short_first=phase is not None)
     else:
-        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase)
+        slots = market.slots(timeframe, lo, max(lo, hi), phase=phase, local=local is not None)
     return _PlacedTimes(held, slots, slots.place(held))
 
 
@@ -409,7 +449,7 @@ def _no_slots() -> Slots:
 def _gaps(held: _PlacedTimes, timeframe: str) -> pl.DataFrame:
     slots, (before, after) = held.slots, _around(held)
     last, following = slots.at(after - 1), slots.at(after)
-    ends = last.dt.offset_by(PERIODS[timeframe]) if is_calendar(timeframe) else last + length(timeframe)
+    ends = last.dt.offset_by(offset(timeframe)) if is_calendar(timeframe) else last + length(timeframe)
     single = (after - before == 2) & (before >= 0) & (after < slots.total)
     found = pl.DataFrame({"start": slots.at(before + 1), "end": ends, "next": following, "single": single})
     return found.select(

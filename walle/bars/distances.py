@@ -11,7 +11,7 @@ import polars as pl
 from walle.bars.spans import SPANS, count_bars, times_of
 from walle.calendars import Calendar
 from walle.errors import InputError
-from walle.timeframe import TIMEFRAMES, length
+from walle.timeframe import TIMEFRAMES, is_even, length
 from walle.validation import MICROSECOND, from_microseconds
 
 __all__ = ["Contradiction", "contradictions", "is_expected", "shorter_timeframe"]
@@ -26,7 +26,7 @@ _EVIDENCE = 6.0
 _DOUBT = 2.0
 """The same of equal distances that are only doubted."""
 _DAY = timedelta(days=1) // MICROSECOND
-_LENGTHS = {name: span // MICROSECOND for name, span in TIMEFRAMES.items() if name != "1M"}
+_LENGTHS = {name: span // MICROSECOND for name, span in TIMEFRAMES.items() if is_even(name)}
 _NAMES = {span: name for name, span in _LENGTHS.items()}
 # weeks and months that begin on their first session
 _UNEVEN = {"1w": (5 * _DAY, 9 * _DAY, 6 * _DAY, 8 * _DAY), "1M": (26 * _DAY, 36 * _DAY, 28 * _DAY, 32 * _DAY)}

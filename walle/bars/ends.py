@@ -20,9 +20,9 @@ def bar_ends(times: pl.Series, timeframe: str, calendar: Calendar) -> pl.Series:
     An intraday bar ends when its length has passed, but not after the close of its session or the start of its break,
     nor after the next one of ``times`` (a short first hour ends on the clock). The session of a bar that opens while
     the market is closed is the one that opens within its length; sessions of 24/7 and 24/5 that touch are one. A bar of
-    ``1d`` ends at the close of the session of its date, one of ``1w`` or ``1M`` at the close of the last session in its
-    period. Where the calendar knows no session, such as beyond its bounds, the length counts, and for a date the end of
-    the day (week, month) in UTC.
+    ``1d`` ends at the close of the session of its date, a longer one at the close of the last session in its period.
+    Where the calendar knows no session, such as beyond its bounds, the length counts, and for a date the end of the day
+    (week, month) in UTC.
 
     Parameters
     ----------

@@ -8,13 +8,14 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from walle.bars.coverage import short_first_phase
+from walle.bars.coverage import local_phase, short_first_phase
 from walle.bars.spans import steps
-from walle.calendars import MONDAY, Calendar, Slots
+from walle.calendars import Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.options import GridPeriod
-from walle.timeframe import is_calendar, length
+from walle.periods import phases_of, usual_phase
+from walle.timeframe import has_anchor, is_calendar, is_even, length
 from walle.validation import MICROSECOND, parse_range, to_microseconds
 
 __all__ = ["GRID", "GRID_PERIODS", "CoverageGrid", "check_period", "count_grid"]
@@ -146,9 +147,11 @@ def count_grid(
     )
     lo, hi = (None if moment is None else to_microseconds(moment) for moment in parse_range(start, end))
     placed = spans.join(listed, on=_SERIES, maintain_order="left").with_columns(step=steps())
+    begun = placed.group_by("series").agg(begun=pl.col("first").min())  # also of series without bars in the range
     placed = _inside(placed, lo, hi)
     short = _short_phases(listed, placed, markets)
     placed = placed.select("series", "first", "last")
+    listed = listed.join(begun, on="series", how="left", maintain_order="left")
     buckets = _spans(listed, placed, markets, lo, hi).join(short, on="series", how="left", maintain_order="left")
     starts = _columns(buckets, period)
     edges = starts.to_physical()
@@ -193,7 +196,6 @@ def _spans(
     grids = [symbol for symbol, market in markets.items() if market.continuous]
     dated = [name for name in buckets["timeframe"].unique() if is_calendar(name)]
     own = pl.col("symbol").is_in(grids) & ~pl.col("timeframe").is_in(dated) & pl.col("first").is_not_null()
-    week = (pl.col("first") // _DAY * _DAY).fill_null(MONDAY) % steps()
     nowhere = pl.lit(0, pl.Int64)
     known = (pl.lit(lo is not None) | pl.col("first").is_not_null()) & (
         pl.lit(hi is not None) | pl.col("last").is_not_null()
@@ -201,25 +203,41 @@ def _spans(
     return buckets.with_columns(
         calendar=pl.col("symbol").replace_strict(names, return_dtype=pl.String),
         market=pl.col("symbol").replace_strict(kinds, return_dtype=pl.Int64),
-        phase=pl.when(own).then(pl.col("first") % steps()).when(timeframe="1w").then(week).otherwise(0),
+        phase=pl.when(own).then(pl.col("first") % steps()).otherwise(_anchors(buckets)),
         lo=pl.when(known).then(pl.lit(lo, pl.Int64).fill_null(pl.col("first"))).otherwise(nowhere),
         hi=pl.when(known).then(pl.lit(hi, pl.Int64).fill_null(pl.col("last") + 1)).otherwise(nowhere),
     )
 
 
+def _anchors(buckets: pl.DataFrame) -> pl.Series:
+    """Return the phase of the periods of each series that has an anchor, else 0."""
+    found = pl.zeros(buckets.height, dtype=pl.Int64, eager=True)
+    for name in buckets["timeframe"].unique():
+        if has_anchor(name):
+            rows = (buckets["timeframe"] == name).arg_true()
+            days = buckets["begun"].gather(rows) // _DAY * _DAY
+            found = found.scatter(rows, phases_of(days, name).fill_null(usual_phase(name)))
+    return found
+
+
 def _short_phases(listed: pl.DataFrame, spans: pl.DataFrame, markets: Mapping[str, Calendar]) -> pl.DataFrame:
-    """Return series and short: the phase of those whose sessions begin with a short bar, in microseconds."""
+    """Return series and short: the phase of those whose sessions begin with a short bar, or that follow New York."""
     first, last = pl.col("first"), pl.col("last")
     following = first.shift(-1).over("series")
     crowded = (following - last < pl.col("step")) & (following % pl.col("step") != last % pl.col("step"))
-    asked = spans.sort("series", "first").filter(crowded.fill_null(False))["series"].unique()
+    ordered = spans.sort("series", "first")
+    several = ordered.group_by("series").agg(phases=(first % pl.col("step")).n_unique()).filter(pl.col("phases") > 1)
+    forex = [symbol for symbol, market in markets.items() if market.name == "24/5"]
+    moving = listed.filter(pl.col("symbol").is_in(forex), pl.col("series").is_in(several["series"].implode()))
+    asked = pl.concat([ordered.filter(crowded.fill_null(False))["series"], moving["series"]]).unique()
     found: list[tuple[int, int]] = []
     for number, symbol, timeframe in listed.filter(pl.col("series").is_in(asked.implode())).iter_rows():
         mine = spans.filter(pl.col("series") == number)
         times = mine.select(
             pl.int_ranges("first", pl.col("last") + pl.col("step"), pl.col("step")).explode()
         ).to_series()
-        phase = short_first_phase(times.unique().sort().cast(INSTANT), timeframe, markets[symbol])
+        find = local_phase if symbol in forex else short_first_phase
+        phase = find(times.unique().sort().cast(INSTANT), timeframe, markets[symbol])
         if phase is not None:
             found.append((number, phase // MICROSECOND))
     return pl.DataFrame(found, schema={"series": pl.Int64(), "short": pl.Int64()}, orient="row")
@@ -243,12 +261,13 @@ def _count(
     """Count the expected and the missing bars in each cell of the series that share one grid."""
     width, height = max(0, edges.len() - 1), buckets.height
     short = buckets["short"][0]
-    own_phase = buckets["phase"][0] if market.continuous or timeframe == "1w" else short
+    own_phase = buckets["phase"][0] if short is None and (market.continuous or has_anchor(timeframe)) else short
     phase = None if own_phase is None else timedelta(microseconds=own_phase)
     known = buckets.filter(pl.col("lo") < pl.col("hi"))
     lo, hi = (known["lo"].min(), known["hi"].max()) if known.height else (0, 0)
     ends = pl.Series([lo, hi], dtype=pl.Int64).cast(INSTANT)
-    slots = market.slots(timeframe, ends[0], ends[1], phase=phase, short_first=short is not None)
+    special = {"local" if market.continuous else "short_first": short is not None}
+    slots = market.slots(timeframe, ends[0], ends[1], phase=phase, **special)
     bounds = _before(slots, edges)
     own = buckets.select("row", low=_before(slots, buckets["lo"]), high=_before(slots, buckets["hi"]))
     place = pl.DataFrame({"place": pl.int_range(height * width, eager=True)})
@@ -278,7 +297,7 @@ def _present(slots: Slots, spans: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Return row, first and last: the first and last slot of each unbroken sequence of present bars."""
     if slots.first.is_empty():
         return pl.DataFrame(schema={"row": spans.schema["row"], "first": pl.Int64(), "last": pl.Int64()})
-    if timeframe != "1M":  # each span of 1M is one bar
+    if is_even(timeframe):  # each span of others is one bar
         spans = _aligned(slots, spans, length(timeframe) // MICROSECOND)
     placed = spans.select("row", first=_before(slots, spans["first"]), last=slots.floor(spans["last"].cast(INSTANT)))
     return placed.filter(pl.col("first") <= pl.col("last")).sort("row", "first")

@@ -59,7 +59,7 @@ def hours_of(times: pl.Series, timeframe: str) -> Hours | None:
     are a short list, chosen by the first and last bars of a day on the clock of each exchange.
     """
     days = times.dt.date().unique().sort()
-    if days.len() < _LEAST_DAYS or timeframe in ("1w", "1M"):
+    if days.len() < _LEAST_DAYS or (is_calendar(timeframe) and timeframe != "1d"):
         return None
     whole = pl.date_range(days[0], days[-1], eager=True)
     if (whole.dt.weekday() == 6).sum() < _LEAST_SATURDAYS or (days.dt.weekday() == 6).any():

@@ -1,14 +1,17 @@
-"""The dates of daily, weekly and monthly bars that are stamped with instants, or with another day of their period."""
+"""The dates of bars of days, weeks and months that are stamped with instants, or with another day of their period."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from walle.calendars import MONDAY, PERIODS, Calendar
+from walle.bars.long_labels import long_closed, long_opened
+from walle.calendars import MONDAY, Calendar
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.options import BarStamp
-from walle.validation import from_microseconds
+from walle.periods import begins
+from walle.timeframe import has_anchor, length
+from walle.validation import MICROSECOND, from_microseconds
 
 __all__ = ["dated"]
 
@@ -17,31 +20,32 @@ _WEEK = 7 * _DAY
 _MARGIN = 62 * _DAY
 
 
-def dated(times: pl.Series, timeframe: str, market: Calendar, stamp: BarStamp, week: int | None = None) -> pl.Series:
-    """Return the date under which each daily, weekly or monthly bar of a series is kept.
+def dated(times: pl.Series, timeframe: str, market: Calendar, stamp: BarStamp, phase: int | None = None) -> pl.Series:
+    """Return the date under which each bar of days, weeks or months of a series is kept.
 
     Parameters
     ----------
     times : polars.Series
         The stamps of one series: Datetime("us", "UTC"), in any order, perhaps with nulls.
     timeframe : str
-        ``1d``, ``1w`` or ``1M``.
+        Of days, weeks or months.
     market : Calendar
     stamp : {"open", "close"}
         With ``open``, midnight UTC names a date; another instant belongs to the session that opens, closes or goes on
         then, or, while the market is closed, to the date on the clocks of its zone, if that is the date of a session or
         the instant is midnight there. A session that opens when another one closes comes first. A week or month may be
-        named by its first day, by its first or its last session, and a month by its last day. With ``close``, the
+        named by its first day, by its first or its last session, and a month by its last day; and so may several days,
+        weeks or months, for which all labels of a new series have to be the first or the last ones. With ``close``, the
         instant belongs to the session, week or month that ends then, or has ended within the last 24 hours (a week or
         month: since its last session); a week or month may be named by the date of its last session, a month by that of
         its last day.
-    week : int, optional
-        The phase of the weeks of ``1w`` (microseconds since 1970 modulo a week), if it is known.
+    phase : int, optional
+        The phase of the weeks, or of several days or months (:mod:`walle.periods`), if it is known.
 
     Returns
     -------
     polars.Series
-        Datetime("us", "UTC"): midnight of the session's date, the first day of the week, or the first of the month. A
+        Datetime("us", "UTC"): midnight of the session's date, or of the first day of the week, month or period. A
         stamp of ``open`` that no rule covers stays as it is.
 
     Raises
@@ -52,7 +56,7 @@ def dated(times: pl.Series, timeframe: str, market: Calendar, stamp: BarStamp, w
     given = times.unique().drop_nulls().sort()
     if given.is_empty():
         return times
-    kept = (_opened if stamp == "open" else _closed)(given.to_physical(), timeframe, market, week)
+    kept = (_opened if stamp == "open" else _closed)(given.to_physical(), timeframe, market, phase)
     named = pl.DataFrame({"given": given, "date": kept.cast(INSTANT)})
     if named["date"].n_unique() < named.height:
         twice = named.filter(pl.col("date").is_duplicated()).sort("date", "given")
@@ -68,10 +72,12 @@ def dated(times: pl.Series, timeframe: str, market: Calendar, stamp: BarStamp, w
 
 
 def _opened(given: pl.Series, timeframe: str, market: Calendar, week: int | None) -> pl.Series:
-    sessions = _sessions(given, market)
+    sessions = _sessions(given, market, timeframe)
     days = _dates_of_openings(given, sessions, market)
     if timeframe == "1d":
         return days
+    if _is_long(timeframe):
+        return long_opened(days, sessions["day"], timeframe, week)
     anchor = MONDAY if week is None else week
     start = _starts(days, timeframe, anchor)
     named = (days == start) | days.is_in(_edges(sessions, timeframe, anchor).implode())
@@ -103,7 +109,11 @@ def _dates_of_openings(given: pl.Series, sessions: pl.DataFrame, market: Calenda
 
 
 def _closed(given: pl.Series, timeframe: str, market: Calendar, week: int | None) -> pl.Series:
-    sessions = _sessions(given, market)
+    sessions = _sessions(given, market, timeframe)
+    if _is_long(timeframe):
+        found, right = long_closed(given, sessions, timeframe, market, week)
+        _refuse_no_ends(given, right, timeframe, market)
+        return found
     anchor = week if week is not None else int(given[0]) % _WEEK if market.name == "24/7" else MONDAY
     if market.name == "24/7":
         ended = (given - 1) // _DAY * _DAY
@@ -128,24 +138,33 @@ def _closed(given: pl.Series, timeframe: str, market: Calendar, week: int | None
         by_date |= given == _last_days(given) if timeframe == "1M" else False
         found = _starts(given, timeframe, anchor).zip_with(by_date, found)
         right |= by_date
+    _refuse_no_ends(given, right, timeframe, market)
+    return found
+
+
+def _refuse_no_ends(given: pl.Series, right: pl.Series, timeframe: str, market: Calendar) -> None:
     if not right.fill_null(False).all():
         wrong = from_microseconds(int(given.filter(~right.fill_null(False))[0]))
-        what = {"1d": "session", "1w": "week", "1M": "month"}[timeframe]
+        what = {"1d": "session", "1w": "week", "1M": "month"}.get(timeframe, f"period of {timeframe}")
         raise InputError(
             f"stamp='close', but no {what} of calendar {market.name} ends at {wrong:%Y-%m-%d %H:%M} UTC, and none has "
             f"just ended. If the bars of {timeframe} carry dates or opening times, leave stamp out; else check the "
             "calendar (calendar=, store.bars.set_calendar)."
         )
-    return found
 
 
-def _sessions(given: pl.Series, market: Calendar) -> pl.DataFrame:
+def _is_long(timeframe: str) -> bool:
+    return has_anchor(timeframe) and timeframe != "1w"
+
+
+def _sessions(given: pl.Series, market: Calendar, timeframe: str) -> pl.DataFrame:
     """Return the sessions around some instants: day, open, close in microseconds; none for 24/7."""
     columns = (
         pl.col("session").cast(pl.Datetime("us")).to_physical().alias("day"),
         pl.col("open", "close").to_physical(),
     )
-    lo, hi = int(given[0]) - _MARGIN, int(given[-1]) + _MARGIN
+    margin = _MARGIN + length(timeframe) // MICROSECOND
+    lo, hi = int(given[0]) - margin, int(given[-1]) + margin
     known = market.known(lo, hi)
     return (known.clear() if market.name == "24/7" else known).select(columns)
 
@@ -154,7 +173,7 @@ def _starts(days: pl.Series, timeframe: str, week: int) -> pl.Series:
     """Return the first day of the week or month of each day."""
     if timeframe == "1w":
         return days - (days - week) % _WEEK
-    return days.cast(pl.Datetime("us")).dt.truncate(PERIODS[timeframe]).to_physical()
+    return begins(days.cast(pl.Datetime("us")).dt.truncate("1d").to_physical(), timeframe)
 
 
 def _last_days(days: pl.Series) -> pl.Series:

@@ -7,10 +7,10 @@ from datetime import timedelta
 import polars as pl
 
 from walle.bars.clocks import ZONES, clock, follows
-from walle.bars.phase import Phases
+from walle.bars.phase import Phases, names_in
 from walle.bars.spans import steps
 from walle.frames import INSTANT
-from walle.timeframe import is_calendar, length
+from walle.timeframe import is_calendar, length, parts
 
 __all__ = ["CROWDED", "mixed_grids", "opens_too_early", "refused_times"]
 
@@ -98,8 +98,7 @@ def _irregular(bars: pl.DataFrame, *, moved: bool) -> pl.Series:
 
     Only bars longer than an hour can have moved: shorter ones are strays then (:meth:`Phases.strays`).
     """
-    lengths = {name: length(name) // _MICROSECOND for name in bars["timeframe"].unique().to_list()}
-    lengths |= {"1M": timedelta(days=28) // _MICROSECOND} if "1M" in lengths else {}
+    lengths = {name: _shortest(name) // _MICROSECOND for name in names_in(bars["timeframe"])}
     if not lengths:
         return pl.Series(dtype=pl.Boolean)
     grids = {name: unit if moved and unit > _HOUR and not is_calendar(name) else 1 for name, unit in lengths.items()}
@@ -113,6 +112,12 @@ def _irregular(bars: pl.DataFrame, *, moved: bool) -> pl.Series:
     if max(grids.values()) > 1:
         odd |= step % grid != 0
     return bars.select(odd.fill_null(False)).to_series()
+
+
+def _shortest(timeframe: str) -> timedelta:
+    """Return the length of a bar, of months less than the shortest."""
+    count, unit = parts(timeframe)
+    return timedelta(days=28 * count) if unit == "M" else length(timeframe)
 
 
 def _cut_short(bars: pl.DataFrame, phases: Phases) -> pl.Series:

@@ -48,7 +48,8 @@ def crowded_by(new: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     -------
     polars.DataFrame
         Columns of :data:`CROWDED`, sorted by the first three; at most one row for the stored bar before a new one, and
-        one for that after it. Months, which all open on the first, and unknown timeframes are left out.
+        one for that after it. Months, several days and weeks, whose periods follow one another, and unknown timeframes
+        are left out.
     """
     if stored.is_empty():
         return pl.DataFrame(schema=CROWDED)
@@ -183,8 +184,10 @@ def off_phase(spans: pl.DataFrame, phases: Phases) -> set[Series]:
 
 def _is_off(symbol: str, timeframe: str, first: int, phases: Phases) -> bool:
     """Tell of one bar what :func:`_off` tells of many: a frame of one row costs more than the answer."""
-    unit = 0 if timeframe in ("1w", "1M") or timeframe not in TIMEFRAMES else phase_unit(timeframe)
-    return unit > 0 and (first - phases.known.get((symbol, timeframe), 0)) % unit != 0
+    if timeframe not in TIMEFRAMES or (is_calendar(timeframe) and timeframe != "1d"):
+        return False
+    unit = phase_unit(timeframe)
+    return (first - phases.known.get((symbol, timeframe), 0)) % unit != 0
 
 
 def _off(spans: pl.DataFrame, phases: Phases) -> pl.DataFrame:

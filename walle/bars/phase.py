@@ -1,4 +1,4 @@
-"""The phase of a series: how long after the clock's grid its intraday bars open."""
+"""The phase of a series: how long after the clock's grid its intraday bars open, and when its periods begin."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import polars as pl
 
 from walle.calendars import MONDAY, Calendar
 from walle.errors import InputError
-from walle.timeframe import CALENDAR_TIMEFRAMES, length
+from walle.periods import phases_of, usual_day
+from walle.timeframe import has_anchor, is_calendar, length
 from walle.validation import MICROSECOND, from_microseconds, shift
 
-__all__ = ["Phases", "Series", "phase_unit"]
+__all__ = ["Phases", "Series", "names_in", "phase_unit"]
 
 Series = tuple[str, str]
 """A symbol and a timeframe."""
@@ -27,13 +28,22 @@ def phase_unit(timeframe: str) -> int:
     return length(timeframe) // MICROSECOND
 
 
+def names_in(timeframes: pl.Series) -> list[str]:
+    """Return the distinct timeframes of a column, without nulls; most sources have one."""
+    first = timeframes.first()
+    if isinstance(first, str) and bool((timeframes == first).fill_null(False).all()):
+        return [first]
+    return timeframes.unique().drop_nulls().to_list()
+
+
 class Phases:
     """The phases of series: the recorded ones, and those learned from the first bars of new series.
 
     Parameters
     ----------
     known : mapping of (symbol, timeframe) to int
-        Microseconds after the clock's grid since 1970 UTC; of ``1w`` the first day of a week since 1970-01-01.
+        Microseconds after the clock's grid since 1970 UTC; of weeks, and of several days or months, the first day of a
+        period since 1970-01-01 (:mod:`walle.periods`).
 
     Attributes
     ----------
@@ -61,8 +71,8 @@ class Phases:
             Boolean. The phase of a new series is the most frequent one among these bars. Bars longer than an hour may
             also open an hour off, because of daylight saving time: 22:00 UTC becomes 21:00 in summer.
         """
-        timeframes = bars["timeframe"].unique().to_list()
-        intraday = [name for name in timeframes if name not in CALENDAR_TIMEFRAMES]
+        timeframes = names_in(bars["timeframe"])
+        intraday = [name for name in timeframes if not is_calendar(name)]
         if not intraday:
             return pl.Series("stray", [False], pl.Boolean).new_from_index(0, bars.height)
         times, units = pl.col("timestamp").to_physical(), {name: phase_unit(name) for name in intraday}
@@ -112,6 +122,33 @@ class Phases:
         own = pl.col("symbol").replace_strict(known, default=MONDAY, return_dtype=pl.Int64)
         return weekly & bars.select((days % phase_unit("1w") != own).fill_null(False)).to_series()
 
+    def off_periods(self, bars: pl.DataFrame) -> pl.Series:
+        """Return whether each bar of several days, weeks or months begins off the periods of its series.
+
+        Parameters
+        ----------
+        bars : polars.DataFrame
+            symbol, timeframe, timestamp (UTC); any row may hold nulls.
+
+        Returns
+        -------
+        polars.Series
+            Boolean, False for bars of other timeframes. The periods of a new series begin where most of these bars do;
+            where as many begin elsewhere, with the earliest phase.
+        """
+        off = pl.Series("off", [False], pl.Boolean).new_from_index(0, bars.height)
+        long = [name for name in names_in(bars["timeframe"]) if has_anchor(name) and name != "1w"]
+        if not long:
+            return off
+        named = bars.with_row_index("place").filter(pl.col("timeframe").is_in(long))
+        for (symbol, timeframe), rows in named.drop_nulls([*_SERIES, "timestamp"]).group_by(_SERIES):
+            series = (str(symbol), str(timeframe))
+            days = rows["timestamp"].dt.truncate("1d").to_physical()
+            if series not in self.known:
+                self.known[series] = _anchor(rows["timestamp"], days, series[1])
+            off = off.scatter(rows["place"], phases_of(days, series[1]) != self.known[series])
+        return off
+
     def on_grid(self, bars: pl.DataFrame) -> pl.Series:
         """Return whether the calendar of its symbol expects each bar; False without a calendar."""
         places = pl.Series("on_grid", [False], pl.Boolean).new_from_index(0, bars.height)
@@ -139,13 +176,22 @@ class Phases:
             self.known.setdefault((symbol, timeframe), phase)
 
 
+def _anchor(times: pl.Series, days: pl.Series, timeframe: str) -> int:
+    """Return the phase at which most bars begin their periods, as far as their labels are first days."""
+    first = times.to_physical() == days
+    if timeframe.endswith("M"):
+        first &= times.dt.day() == 1
+    return usual_day((days.filter(first) if first.any() else days).unique(), timeframe)
+
+
 def _expected(
     times: pl.Series, timeframe: str, market: Calendar, lo: datetime, hi: datetime, phase: int | None
 ) -> pl.Series:
     """Return whether each bar stands on the calendar's own grid, or that with short first bars if more of them do."""
-    slots = market.slots(timeframe, lo, hi + MICROSECOND)
+    anchor = timedelta(microseconds=phase) if phase is not None and has_anchor(timeframe) else None
+    slots = market.slots(timeframe, lo, hi + MICROSECOND, phase=anchor)
     own = slots.place(times).is_not_null()
-    if phase is None or market.continuous or timeframe in CALENDAR_TIMEFRAMES:
+    if phase is None or market.continuous or is_calendar(timeframe):
         return own
     unit = phase_unit(timeframe)
     short = market.slots(timeframe, lo, hi + MICROSECOND, phase=timedelta(microseconds=phase), short_first=True)

@@ -10,15 +10,22 @@ import polars as pl
 
 from walle.bars.check import check_on_invalid
 from walle.bars.ends import bar_ends
+from walle.bars.phase import names_in
 from walle.calendars import Calendar
-from walle.enums import CALENDAR_TIMEFRAMES
 from walle.errors import InputError
+from walle.timeframe import is_calendar, length
 from walle.validation import check_text
 
-__all__ = ["LONGEST", "IngestPolicy", "recent", "unfinished_bars"]
+__all__ = ["IngestPolicy", "longest", "recent", "unfinished_bars"]
 
 LONGEST = timedelta(days=400)
-"""No bar lasts longer."""
+"""No bar of at most a year lasts longer."""
+
+
+def longest(bars: pl.DataFrame) -> timedelta:
+    """Return a time that no bar of these timeframes lasts longer than, whatever its calendar; also of unknown ones."""
+    lengths = [length(name) for name in names_in(bars["timeframe"]) if is_calendar(name)]
+    return max([LONGEST, *(span + timedelta(days=34) for span in lengths)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,9 @@ class IngestPolicy:
 
 def recent(bars: pl.DataFrame, clock: datetime) -> pl.DataFrame:
     """Return the bars that could end after a time, whatever their calendar."""
-    dated = pl.col("timeframe").is_in(CALENDAR_TIMEFRAMES)
-    longest = pl.when(dated).then(pl.lit(LONGEST)).otherwise(pl.lit(timedelta(days=2)))
-    return bars.filter(pl.col("timestamp") > pl.lit(clock) - longest)
+    dated = pl.col("timeframe").is_in([name for name in names_in(bars["timeframe"]) if is_calendar(name)])
+    lasts = pl.when(dated).then(pl.lit(longest(bars))).otherwise(pl.lit(timedelta(days=2)))
+    return bars.filter(pl.col("timestamp") > pl.lit(clock) - lasts)
 
 
 def unfinished_bars(bars: pl.DataFrame, markets: Mapping[str, Calendar], limit: datetime) -> pl.DataFrame:

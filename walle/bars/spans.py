@@ -2,7 +2,8 @@
 
 A frame of spans has the columns symbol, timeframe, first and last: the first and last opening time of each span, in
 microseconds since 1970 UTC; within a span, consecutive opening times are one bar's length apart. Months differ in
-length, so each bar of 1M is a span of its own, and so is each bar of an unknown timeframe.
+length, so each bar of 1M is a span of its own, and so is each bar of several days, weeks or months (a series has few of
+them) and of an unknown timeframe.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import timedelta
 import polars as pl
 
 from walle.frames import INSTANT
-from walle.timeframe import TIMEFRAMES
+from walle.timeframe import TIMEFRAMES, is_even
 from walle.validation import MICROSECOND
 
 __all__ = [
@@ -40,7 +41,7 @@ SUMMARY = ("bars", "expected", "missing", "gaps", "longest_gap", "unexpected")
 """The columns that :func:`summaries` counts; see ``walle.bars.coverage.COVERAGE``."""
 
 _SERIES = ["symbol", "timeframe"]
-_STEPS = {name: 1 if name == "1M" else period // MICROSECOND for name, period in TIMEFRAMES.items()}
+_STEPS = {name: period // MICROSECOND for name, period in TIMEFRAMES.items() if is_even(name)}
 _STEP = pl.col("timeframe").replace_strict(_STEPS, default=1, return_dtype=pl.Int64)
 _DAY = timedelta(days=1) // MICROSECOND
 
@@ -126,7 +127,8 @@ def summaries(spans: pl.DataFrame) -> pl.DataFrame:
     -------
     polars.DataFrame
         symbol, timeframe, first, last (Int64), bars, expected, missing, gaps, longest_gap, unexpected; one row per
-        series, sorted. The columns from expected on are null for 1M and for unknown timeframes.
+        series, sorted. The columns from expected on are null for months, for several days or weeks, and
+        for unknown timeframes.
     """
     step, first, last = pl.col("step"), pl.col("first"), pl.col("last")
     day = first // _DAY * _DAY
@@ -156,7 +158,7 @@ def summaries(spans: pl.DataFrame) -> pl.DataFrame:
         .agg(present=pl.col("bars").sum(), gaps=(hole > 0).sum().cast(pl.Int64), longest_gap=hole.max())
     )
     expected = ((pl.col("end") - pl.col("start")) // step + 1).clip(0)
-    known = pl.col("timeframe").is_in([name for name in TIMEFRAMES if name != "1M"])
+    known = pl.col("timeframe").is_in(list(_STEPS))
     summed = whole.join(counted, on=_SERIES, maintain_order="left").with_columns(
         expected=expected, missing=expected - pl.col("present"), unexpected=pl.col("bars") - pl.col("present")
     )

@@ -9,12 +9,13 @@ import polars as pl
 
 from walle.bars.ends import bar_ends
 from walle.bars.labels import dated
+from walle.bars.phase import names_in
 from walle.calendars import Calendar, Slots
 from walle.errors import InputError
 from walle.frames import INSTANT
 from walle.notices import ContradictionWarning, warn
 from walle.options import BarStamp
-from walle.timeframe import is_calendar, length
+from walle.timeframe import has_anchor, is_calendar, length
 from walle.validation import MICROSECOND
 
 __all__ = ["check_stamp", "opening_times", "restamped", "stamps_ends", "unusual"]
@@ -56,9 +57,11 @@ def unusual(bars: pl.DataFrame, stamp: BarStamp) -> set[str]:
     one = _one_series(bars)
     if one is not None and not is_calendar(one[1]):
         return {one[0]} if bars.height > 1 else set()  # one bar stands not at both ends of a session
-    longer = timeframe.is_in([name for name in bars["timeframe"].unique().drop_nulls().to_list() if is_calendar(name)])
+    dated_names = [name for name in names_in(bars["timeframe"]) if is_calendar(name)]
+    longer = timeframe.is_in(dated_names)
     plain = (time.dt.truncate("1d") == time) & ((timeframe != "1w") | (time.dt.weekday() == 1))
     plain &= (timeframe != "1M") | (time.dt.day() == 1)
+    plain &= ~timeframe.is_in([name for name in dated_names if has_anchor(name) and name != "1w"])
     asked = pl.when(longer).then(~plain).otherwise(pl.lit(bars.height > 1))
     return set(bars.filter(asked.fill_null(False))["symbol"].unique().drop_nulls())
 

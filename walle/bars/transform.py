@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from walle.bars.coverage import missing, short_first_phase
-from walle.calendars import PERIODS, Calendar, Slots, calendar, check_instants
+from walle.bars.coverage import missing, own_phase, short_first_phase
+from walle.calendars import Calendar, Slots, calendar, check_instants
 from walle.enums import PRICES
 from walle.errors import InputError
 from walle.frames import INSTANT
-from walle.timeframe import check_timeframe, is_calendar, length
-from walle.validation import MICROSECOND, to_microseconds
+from walle.periods import begins, check_phase, following, phases_of, usual_phase
+from walle.timeframe import check_timeframe, has_anchor, is_calendar, length, parts
+from walle.validation import MICROSECOND, from_microseconds, to_microseconds
 
 __all__ = ["fill_gaps", "resample"]
 
@@ -79,7 +81,14 @@ def fill_gaps(
     )
 
 
-def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Calendar = "24/7") -> pl.DataFrame:
+def resample(
+    frame: pl.DataFrame,
+    to: str,
+    *,
+    timeframe: str,
+    calendar: str | Calendar = "24/7",
+    phase: timedelta | None = None,
+) -> pl.DataFrame:
     """Make bars of a longer timeframe, and mark those that have all their parts.
 
     Parameters
@@ -94,8 +103,13 @@ def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Ca
     calendar : str or Calendar
         Intraday bars start at the open of each session and at the end of its break, as in
         :meth:`walle.calendars.Calendar.grid`, and end with the session or at its break; for 24/7 and 24/5 they stand on
-        the clock's grid in UTC. ``1d`` bars hold one session, and carry its date at 00:00 UTC; ``1w`` and ``1M`` bars
-        hold the sessions of that period.
+        the clock's grid in UTC. ``1d`` bars hold one session, and carry its date at 00:00 UTC; longer ones hold the
+        sessions of their period, and carry its first day. Days and weeks make no whole months, which are made of bars
+        of at most a day or of months.
+    phase : timedelta, optional
+        When the periods of weeks, and of several days or months begin: the time from 1970-01-01 to the first one. The
+        default is that of :meth:`walle.calendars.Calendar.grid` (weeks from Monday, quarters from January), or, where
+        the periods of the frame's own bars do not meet it, theirs.
 
     Returns
     -------
@@ -111,11 +125,14 @@ def resample(frame: pl.DataFrame, to: str, *, timeframe: str, calendar: str | Ca
         For a target that is not a longer multiple, a missing column, bars of another timeframe, a duplicate bar, or
         bars that open where the calendar expects none.
     """
-    market, frame = _target(timeframe, to, calendar), _checked(frame, timeframe)
+    market, frame = _target(timeframe, to, calendar, phase), _checked(frame, timeframe)
     keys = [key for key in ("symbol", "timeframe") if key in frame.columns]
     frame = frame.sort(*keys, "timestamp")
     _refuse_repeated(frame, keys)
-    bucket, expected = _buckets(frame["timestamp"], timeframe, to, market)
+    if "symbol" in keys and has_anchor(timeframe) and frame["symbol"].n_unique() > 1:  # each has its own periods
+        each = frame.partition_by("symbol", maintain_order=True)
+        return pl.concat(resample(rows, to, timeframe=timeframe, calendar=market, phase=phase) for rows in each)
+    bucket, expected = _buckets(frame["timestamp"], timeframe, to, market, phase)
     real = (~pl.col("is_filled")).sum() if "is_filled" in frame.columns else pl.len()
     made = (
         frame.with_columns(bucket=bucket)
@@ -153,9 +170,17 @@ def _checked(frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return frame.with_columns(times.alias("timestamp"))
 
 
-def _target(timeframe: str, to: str, name: str | Calendar) -> Calendar:
+def _target(timeframe: str, to: str, name: str | Calendar, phase: timedelta | None) -> Calendar:
     step, longer, market = length(timeframe), length(to), calendar(name)
-    if longer <= step or longer % step:
+    if phase is not None and not has_anchor(to):
+        raise InputError(f"phase={phase!r} says when weeks and several days or months begin; bars of {to} have none.")
+    if phase is not None and not check_phase(phase // MICROSECOND, to):
+        raise InputError(f"phase={phase!r} is not the time from 1970-01-01 to the first period of {to} from there on.")
+    (count, unit), (more, long) = parts(timeframe), parts(to)
+    whole = more % count == 0 if unit == long == "M" else not longer % step
+    if "M" in (unit, long) and unit != long:
+        whole = long == "M" and step <= timedelta(days=1)
+    if longer <= step or not whole:
         raise InputError(
             f"bars of {timeframe} do not make bars of {to}: it must be a longer timeframe, and a multiple."
         )
@@ -167,16 +192,22 @@ def _target(timeframe: str, to: str, name: str | Calendar) -> Calendar:
     return market
 
 
-def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tuple[pl.Series, pl.DataFrame]:
+def _buckets(
+    times: pl.Series, timeframe: str, to: str, market: Calendar, phase: timedelta | None
+) -> tuple[pl.Series, pl.DataFrame]:
     """Return the new opening time of each bar, and a frame of all of these (bucket) and their expected bars (Int64)."""
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return times.alias("bucket"), pl.DataFrame(schema={"bucket": INSTANT, "expected": pl.Int64})
+    if is_calendar(timeframe) and timeframe != "1d":
+        return _periods(times, timeframe, to, market, phase)
     short = short_first_phase(times.unique().sort(), timeframe, market) if is_calendar(to) else None
     _refuse_outside(times, market.slots(timeframe, first, last + MICROSECOND, **_on(short)), timeframe, market)
     if is_calendar(to):
-        sessions = market.known(to_microseconds(first) - _MARGIN, to_microseconds(last) + _MARGIN)
-        return _dates(times, timeframe, to, sessions, market, short)
+        margin = _MARGIN + length(to) // MICROSECOND
+        sessions = market.known(to_microseconds(first) - margin, to_microseconds(last) + margin)
+        own = usual_phase(to) if phase is None else phase // MICROSECOND
+        return _dates(times, timeframe, sessions, market, short, partial(begins, timeframe=to, phase=own))
     lo, hi = first - length(to), last + length(to)
     slots, parts = market.slots(to, lo, hi), market.slots(timeframe, lo, hi)
     place = slots.floor(times)
@@ -186,8 +217,39 @@ def _buckets(times: pl.Series, timeframe: str, to: str, market: Calendar) -> tup
     return slots.at(place), pl.DataFrame({"bucket": start, "expected": expected})
 
 
+def _periods(
+    times: pl.Series, timeframe: str, to: str, market: Calendar, phase: timedelta | None
+) -> tuple[pl.Series, pl.DataFrame]:
+    """Return the same of bars that hold several days themselves.
+
+    Raises
+    ------
+    InputError
+    """
+    own = own_phase(times, timeframe)
+    begun = usual_phase(to) if phase is None else phase // MICROSECOND
+    if has_anchor(timeframe) and phases_of(pl.Series([begun]), timeframe)[0] != own // MICROSECOND:
+        if phase is not None:
+            raise InputError(
+                f"phase={phase!r}: no bar of {timeframe} begins with those periods, but {own!r} after 1970."
+            )
+        begun = own // MICROSECOND
+    ends = begins(pl.Series([times.min(), times.max()], dtype=INSTANT).to_physical(), to, begun)
+    lo, hi = from_microseconds(ends[0]), from_microseconds(following(ends, to)[1])
+    slots = market.slots(timeframe, lo, hi, phase=own if has_anchor(timeframe) else None)
+    _refuse_outside(times, slots, timeframe, market)
+    buckets = begins(slots.times().to_physical(), to, begun).cast(INSTANT)
+    expected = buckets.to_frame("bucket").group_by("bucket").agg(expected=pl.len().cast(pl.Int64))
+    return begins(times.to_physical(), to, begun).cast(INSTANT), expected
+
+
 def _dates(
-    times: pl.Series, timeframe: str, to: str, sessions: pl.DataFrame, market: Calendar, short: timedelta | None
+    times: pl.Series,
+    timeframe: str,
+    sessions: pl.DataFrame,
+    market: Calendar,
+    short: timedelta | None,
+    to_periods: Callable[[pl.Series], pl.Series],
 ) -> tuple[pl.Series, pl.DataFrame]:
     starts = sessions["session"].cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if is_calendar(timeframe):
@@ -196,7 +258,7 @@ def _dates(
         opens = sessions["open"]
         slots = market.slots(timeframe, opens[0], sessions["close"][-1], **_on(short))
         parts = slots.floor(sessions["close"] - MICROSECOND) - slots.floor(opens - MICROSECOND)
-    buckets = starts.dt.truncate(PERIODS[to])
+    buckets = to_periods(starts.to_physical()).cast(INSTANT)
     expected = pl.DataFrame({"bucket": buckets, "expected": parts}).group_by("bucket").sum()
     return buckets.gather(opens.search_sorted(times, "right").cast(pl.Int64) - 1), expected
 

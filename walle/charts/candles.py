@@ -82,7 +82,7 @@ def candles(
     step = step_of(bars["timestamp"])
     bars, step, joined = _joined(bars, step)
     name = title or _name(frame)
-    note = f"{_timeframe(step)} candles{joined}, {lasting(bars['timestamp'].to_list())}"
+    note = f"{_timeframe(step, bars['timestamp'])} candles{joined}, {lasting(bars['timestamp'].to_list())}"
     first, last = bars["timestamp"][0], bars["timestamp"][-1]
     time = time_axis("timestamp", first, last)
     layers: list[Any] = []
@@ -124,7 +124,10 @@ def _name(frame: pl.DataFrame) -> str:
     return str(frame["symbol"][0]) if "symbol" in frame.columns else "bars"
 
 
-def _timeframe(step: timedelta) -> str:
+def _timeframe(step: timedelta, times: pl.Series) -> str:
+    if step >= timedelta(days=28) and (times.dt.day() == 1).all():
+        months = times.dt.year().cast(pl.Int64) * 12 + times.dt.month()
+        return f"{int(months.diff().mode().min() or 1)}M"
     known = {length: name for name, length in TIMEFRAMES.items()}
     return known.get(step, f"{step}")
 

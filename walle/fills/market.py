@@ -60,7 +60,7 @@ class Market:
         return length(self.timeframe)
 
     def _after(self, opens: pl.Series) -> pl.Series:
-        """Return opening times plus the timeframe: of ``1M`` the calendar month."""
+        """Return opening times plus the timeframe: of months, so many of the calendar."""
         return plain_ends(opens, self.timeframe)
 
     def ends(self) -> pl.Series:

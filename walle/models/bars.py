@@ -97,7 +97,12 @@ bar_series = sa.Table(
     metadata,
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("timeframe", sa.Text, primary_key=True),
-    sa.Column("phase", sa.BigInteger, doc="microseconds after the clock's grid at which its bars open; null for dates"),
+    sa.Column(
+        "phase",
+        sa.BigInteger,
+        doc="microseconds after the clock's grid at which its bars open; of weeks, and of several days or months, from "
+        "1970-01-01 to the first day of a period from there on; null for 1d, for 1M and for weeks from Monday",
+    ),
     sa.Column("provider", sa.Text, doc="who delivers it"),
     sa.Column("columns", Json, doc="its columns beside OHLCV, and their types"),
 )

@@ -13,6 +13,7 @@ from walle.calendars import calendar as find_calendar
 from walle.decimals import to_float
 from walle.exact import decimals
 from walle.frames import DECIMAL, INSTANT
+from walle.periods import offset
 from walle.runs.sessions import session_starts
 from walle.timeframe import length
 from walle.validation import EPOCH
@@ -45,8 +46,8 @@ class Curve:
         if times.is_empty():
             return EPOCH
         step, first = times.diff().min(), times[0]
-        if self.timeframe == "1M":  # a month back from the first of the next one
-            return times.head(1).dt.offset_by("-1mo")[0]  # type: ignore[no-any-return]  # an instant
+        if self.timeframe is not None and self.timeframe.endswith("M"):  # from the first of the month after them
+            return times.head(1).dt.offset_by(f"-{offset(self.timeframe)}")[0]  # type: ignore[no-any-return]  # an instant
         if self.timeframe is not None and times.len() == 1:
             step = length(self.timeframe)
         return first - step if isinstance(step, timedelta) else first  # type: ignore[no-any-return]  # an instant

@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from walle.calendars import PERIODS, Calendar
+from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.frames import INSTANT
-from walle.timeframe import is_calendar, length
+from walle.periods import begins, following, usual_day
+from walle.timeframe import has_anchor, is_calendar, length, parts
 from walle.validation import MICROSECOND
 
 __all__ = ["SESSION_STARTS", "common_periods", "periods_per_year", "session_starts"]
@@ -58,7 +59,7 @@ def session_starts(markets: Markets, times: pl.Series) -> pl.DataFrame:
     lo, hi = _instant(first) - _LONGEST_PAUSE - _DAY, _instant(last) + _DAY
     short = [(market, timeframe) for market, timeframe in every if length(timeframe) <= _DAY]
     if every and not short:
-        found = _long(every, lo, hi)
+        found = _long(every, lo, hi, times)
     else:
         spans = [_spans(market, timeframe, lo, hi, times) for market, timeframe in short or [(find_calendar(), "1m")]]
         joined = pl.concat(spans).group_by("session").agg(pl.col("open").min(), pl.col("close").max()).sort("session")
@@ -84,7 +85,7 @@ def periods_per_year(calendars: Iterable[Calendar], timeframe: str, start: datet
     -------
     float
         Bars in a mean year of 365.25 days: 365.25 for ``1d`` under 24/7, about 261 under 24/5, about 252 at XNYS; for
-        ``1w`` about 52.18, and for ``1M`` 12. 0 without calendars.
+        ``1w`` about 52.18, for ``1M`` 12, and for ``3M`` 4. 0 without calendars.
     """
     every = list({(market.name, id(market.own)): market for market in calendars}.values())
     named = [market for market in every if market.own is None]
@@ -106,7 +107,8 @@ def common_periods(mine: Sequence[Calendar], other: Calendar, timeframe: str, st
 def _rate(markets: Sequence[Calendar], timeframe: str, lo: date, hi: date) -> float:
     """Return the share of the bars of a market that never closes that some markets have, times those in a year."""
     always = find_calendar().slots(timeframe, lo, hi).total
-    year = 12.0 if timeframe == "1M" else _YEAR / length(timeframe)
+    count, unit = parts(timeframe)
+    year = 12.0 / count if unit == "M" else _YEAR / length(timeframe)
     return _distinct(markets, timeframe, lo, hi) / always * year if always else 0.0
 
 
@@ -128,9 +130,13 @@ def _distinct(markets: Sequence[Calendar], timeframe: str, lo: date, hi: date) -
 
 
 def _of_own(market: Calendar, timeframe: str) -> tuple[date, date]:
-    """Return the span of a custom calendar, from the beginning of the week or month of its first session."""
+    """Return the span of a custom calendar, from the beginning of the period of its first session."""
     days = market.known(-(2**62), 2**62)["session"]
-    first, last = days.dt.truncate(PERIODS.get(timeframe, "1d")).min(), days.max()
+    if is_calendar(timeframe):
+        starts = begins(days.cast(pl.Datetime("us")).to_physical(), timeframe)
+        first, last = starts.cast(pl.Datetime("us")).dt.date().min(), days.max()
+    else:
+        first, last = days.min(), days.max()
     return (first, last + _DAY) if isinstance(first, date) and isinstance(last, date) else _CYCLE
 
 
@@ -155,17 +161,25 @@ def _spans(market: Calendar, timeframe: str, lo: datetime, hi: datetime, times: 
     return pl.concat([known.cast(_SPANS), outside.join(known, on="session", how="anti")])
 
 
-def _long(markets: Sequence[tuple[Calendar, str]], lo: datetime, hi: datetime) -> pl.DataFrame:
+def _long(markets: Sequence[tuple[Calendar, str]], lo: datetime, hi: datetime, times: pl.Series) -> pl.DataFrame:
     """Return the periods of bars that are longer than a day."""
     timeframe = min((timeframe for _, timeframe in markets), key=length)
-    opens = pl.concat(_periods(market, timeframe, lo, hi) for market, _ in markets).unique().sort()
+    phase = _phase(times, timeframe) if has_anchor(timeframe) and timeframe != "1w" else None
+    opens = pl.concat(_periods(market, timeframe, lo, hi, phase) for market, _ in markets).unique().sort()
     return pl.DataFrame({"session": opens.dt.date(), "after": opens})
 
 
-def _periods(market: Calendar, timeframe: str, lo: datetime, hi: datetime) -> pl.Series:
-    ends = [int(moment.timestamp() * 1_000_000) for moment in (lo - _LONGEST_PAUSE, hi)]
-    dates = market.known(*ends)["session"].cast(pl.Datetime("us")).dt.truncate(PERIODS[timeframe])
-    return dates.dt.replace_time_zone("UTC").unique()
+def _periods(market: Calendar, timeframe: str, lo: datetime, hi: datetime, phase: int | None) -> pl.Series:
+    start, end = (int(moment.timestamp() * 1_000_000) for moment in (lo - _LONGEST_PAUSE, hi))
+    dates = market.known(start - length(timeframe) // MICROSECOND, end)["session"].cast(pl.Datetime("us"))
+    return begins(dates.to_physical(), timeframe, phase).cast(INSTANT).unique()
+
+
+def _phase(times: pl.Series, timeframe: str) -> int:
+    """Return the phase of several days, weeks or months, of which most rows are the end."""
+    days = (times.unique() - MICROSECOND).dt.truncate("1d").to_physical()
+    one = {"d": "1d", "w": "1w", "M": "1M"}[parts(timeframe)[1]]
+    return usual_day(following(begins(days, one), one), timeframe)
 
 
 def _instant(moment: datetime) -> datetime:

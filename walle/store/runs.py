@@ -497,7 +497,7 @@ class Runs(Part[RunRepository]):
             bars longer than a day, each bar is a session. ``bar``: the change from bar to bar.
         periods : float, optional
             How many of these returns a year has. None: as many as the calendars have in a mean year: 365.25 for 24/7,
-            about 261 for 24/5 and 252 for XNYS; of ``1w`` bars 52.18, of ``1M`` bars 12.
+            about 261 for 24/5 and 252 for XNYS; of ``1w`` bars 52.18, of ``1M`` bars 12, of ``3M`` bars 4.
         risk_free : float
             A year's interest without risk, such as 0.04.
         benchmark : str, optional

@@ -7,22 +7,23 @@ from datetime import timedelta
 import polars as pl
 
 from walle.errors import InputError
-from walle.timeframe import CALENDAR_TIMEFRAMES, COMMON_TIMEFRAMES, TIMEFRAMES
+from walle.timeframe import COMMON_TIMEFRAMES, TIMEFRAMES, is_calendar
 
 __all__ = ["Grid", "infer_timeframe"]
 
 _DAY = 86_400_000_000
 _LEAST_BARS = 3
-_LENGTHS = {
-    span // timedelta(microseconds=1): name for name, span in TIMEFRAMES.items() if name not in CALENDAR_TIMEFRAMES
-}
+_LENGTHS = {span // timedelta(microseconds=1): name for name, span in TIMEFRAMES.items() if not is_calendar(name)}
+_DAYS = {span // timedelta(microseconds=1): name for name, span in TIMEFRAMES.items() if name[-1] in "dw"}
+_USUAL = (_DAY, 7 * _DAY)
 
 
 def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) -> str:
     """Return the timeframe that matches the most common distance between bars.
 
     That distance must be the smallest one, a known timeframe, and at least half of all distances, and all others must
-    be multiples of it. If all bars open at midnight by the source's clock, they are bars of days, weeks or months.
+    be multiples of it; of several days, weeks or months, nine in ten of them. If all bars open at midnight by the
+    source's clock, they are bars of days, weeks or months.
 
     Parameters
     ----------
@@ -48,10 +49,23 @@ def infer_timeframe(instants: pl.Series, wall: pl.Series, symbols: pl.Series) ->
     monthly = midnight and bool((bars["time"].dt.day() == 1).all()) and bool((steps >= 28 * _DAY).all())
     if monthly and int(steps.median()) <= 31 * _DAY:  # type: ignore[arg-type]  # of integers, and not of none
         return "1M"
-    known = ({_DAY: "1d", 7 * _DAY: "1w"} if midnight else _LENGTHS).get(step)
+    if monthly and (several := _months(bars)) is not None:
+        return several
+    known = (_DAYS if midnight else _LENGTHS).get(step)
+    if midnight and step not in _USUAL and 10 * count < 9 * steps.len():
+        known = None
     if known is None or (steps % step != 0).any() or 2 * count < steps.len():
         raise InputError(_unclear(counts, steps.len(), midnight=midnight))
     return known
+
+
+def _months(bars: pl.DataFrame) -> str | None:
+    """Return the timeframe of several months that bars at firsts of months have."""
+    month = pl.col("time").dt.year().cast(pl.Int64) * 12 + pl.col("time").dt.month()
+    steps = bars.select(month.diff().over("symbol").alias("step")).drop_nulls()["step"]
+    step, count = steps.value_counts().sort(["count", "step"], descending=[True, False]).row(0)
+    known = 10 * count >= 9 * steps.len() and bool((steps % step == 0).all())
+    return f"{step}M" if known and f"{step}M" in TIMEFRAMES else None
 
 
 class Grid:
@@ -65,7 +79,7 @@ class Grid:
     def __init__(self, timeframe: str) -> None:
         self._timeframe = timeframe
         length = TIMEFRAMES[timeframe] // timedelta(microseconds=1)
-        self._length = 0 if timeframe in CALENDAR_TIMEFRAMES else length
+        self._length = 0 if is_calendar(timeframe) else length
         self._phases: dict[str | None, int] = {}
 
     def check(self, bars: pl.DataFrame, offset: int) -> None:

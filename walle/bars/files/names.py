@@ -97,8 +97,8 @@ def timeframe_of(text: str) -> str | None:
 
     Examples
     --------
-    >>> timeframe_of("60m"), timeframe_of("1Mo"), timeframe_of("1Day"), timeframe_of("7m")
-    ('1h', '1M', '1d', None)
+    >>> timeframe_of("60m"), timeframe_of("1Mo"), timeframe_of("14Day"), timeframe_of("7m")
+    ('1h', '1M', '2w', None)
     """
     if text in TIMEFRAMES:
         return text
@@ -113,5 +113,7 @@ def timeframe_of(text: str) -> str | None:
         return None
     if unit in ("s", "m") and count % 60 == 0:
         count, unit = count // 60, "m" if unit == "s" else "h"
+    if unit == "d" and count % 7 == 0:
+        count, unit = count // 7, "w"
     name = f"{count}{unit}"
     return name if name in TIMEFRAMES else None

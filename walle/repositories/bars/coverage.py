@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from walle.bars.coverage import COVERAGE, GAPS, find_gaps, outages, own_phase, summarise, summarise_each
+from walle.bars.coverage import (
+    COVERAGE,
+    GAPS,
+    find_gaps,
+    local_phase,
+    outages,
+    own_phase,
+    summarise,
+    summarise_each,
+)
 from walle.bars.grid import CoverageGrid, check_period, count_grid
 from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
@@ -22,7 +31,7 @@ from walle.repositories.bars.hints import CalendarHints
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import Time, check_name
 from walle.repositories.tokens import AsOf, Known
-from walle.timeframe import check_timeframe, length
+from walle.timeframe import check_timeframe, has_anchor, length
 from walle.validation import MICROSECOND, shift
 
 __all__ = ["SERIES_COVERAGE", "SERIES_GAPS", "Coverage"]
@@ -38,6 +47,7 @@ SERIES_GAPS = pl.Schema({**GAPS, "reason": pl.String(), "author": pl.String()})
 unexplained."""
 
 
+_KEY = ["symbol", "timeframe", "first"]
 _MOST_TIMES = 2_000_000
 """Opening times that are held at a time."""
 
@@ -87,12 +97,14 @@ class Coverage:
         at_once = await self._at_once(plain.head(0) if token is not None else plain, markets, start, end, session)
         series = series.join(at_once, on=["symbol", "timeframe"], how="anti", maintain_order="left")
         wanted = list(series.select("symbol", "timeframe").iter_rows())
+        phases = {(name, period): _anchor(period, first) for name, period, first in series.select(_KEY).iter_rows()}
         async for (name, period), times in self._series.times_of_each(wanted, start, end, session, token):
-            market, covered = given or own[name], 0
-            row = await self._database.in_thread(partial(summarise, times, period, market, start, end))
+            market, covered, phase = given or own[name], 0, phases[name, period]
+            row = await self._database.in_thread(partial(summarise, times, period, market, start, end, phase=phase))
             mine = explanations.filter(pl.col("symbol") == name)
             if mine.height and row["missing"].item():
-                gaps = await self._database.in_thread(partial(find_gaps, times, period, market, start, end))
+                search = partial(find_gaps, times, period, market, start, end, phase=phase)
+                gaps = await self._database.in_thread(search)
                 covered = int(add_explanations(gaps, mine, period).drop_nulls("reason")["missing"].sum())
             rows.append((name, period, *row.row(0), covered, market.name))
         counted = pl.DataFrame(rows, schema=SERIES_COVERAGE, orient="row")
@@ -113,7 +125,7 @@ class Coverage:
         """Return the coverage of the series whose sessions have their own phases, many at a time."""
         groups: dict[tuple[str, int], list[tuple[str, int]]] = {}
         for name, period, bars in series.select("symbol", "timeframe", "bars").iter_rows():
-            if not markets[name].continuous and period != "1w":
+            if not markets[name].continuous and not has_anchor(period):
                 groups.setdefault((period, id(markets[name])), []).append((name, bars))
         found = [pl.DataFrame(schema=SERIES_COVERAGE)]
         for (period, _), members in groups.items():
@@ -226,11 +238,14 @@ class Coverage:
         session: AsyncSession | None,
     ) -> pl.DataFrame:
         """Return the gaps of a series with their explanations, without checking other series for outages."""
-        given = None if calendar is None else find_calendar(calendar)
+        given, phase = None if calendar is None else find_calendar(calendar), None
         if times.is_empty():
             await self._series.require([symbol], timeframe, session)
+            if has_anchor(timeframe):
+                (first,) = (await self._series.choose(symbol, timeframe, session))["first"]
+                phase = _anchor(timeframe, first)
         market = given or (await calendars_of(self._database, [symbol], session))[symbol]
-        found = await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end))
+        found = await self._database.in_thread(partial(find_gaps, times, timeframe, market, start, end, phase=phase))
         return add_explanations(found, await self._calendars.explained_gaps(symbol, session), timeframe).cast(
             SERIES_GAPS
         )
@@ -260,6 +275,11 @@ class Coverage:
         silent = outages(gaps, spans=asked)[symbol].filter(pl.col("cause") == "outage")["start"]
         cause = pl.when(pl.col("start").is_in(silent.implode())).then(pl.lit("outage")).otherwise("cause")
         return found.with_columns(cause=cause)
+
+
+def _anchor(timeframe: str, first: datetime) -> timedelta | None:
+    """Return the phase of the periods of a series by its first bar, also for a range without bars; None without."""
+    return own_phase(pl.Series([first], dtype=INSTANT), timeframe) if has_anchor(timeframe) else None
 
 
 def _indexed_coverage(series: pl.DataFrame) -> pl.DataFrame:
@@ -298,8 +318,11 @@ def _silence(
     times: pl.Series, timeframe: str, market: Calendar, start: datetime, end: datetime, first: datetime
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the gaps of a series whose first bar is ``first``, and when its bars are expected."""
-    own = market.continuous or timeframe == "1w"
-    phase = own_phase(pl.Series([first], dtype=INSTANT), timeframe) if own else None
+    own = own_phase(pl.Series([first], dtype=INSTANT), timeframe)
+    phase = own if market.continuous or has_anchor(timeframe) else None
+    if (local := local_phase(times, timeframe, market)) is not None:
+        expected = market.slots(timeframe, start, end, phase=local, local=True).stretches()
+        return find_gaps(times, timeframe, market, start, end), expected
     expected = market.slots(timeframe, start, end, phase=phase).stretches()
     return find_gaps(times, timeframe, market, start, end, phase=phase), expected
 

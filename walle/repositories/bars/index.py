@@ -162,7 +162,7 @@ class BarIndex:
         -------
         polars.DataFrame
             symbol, timeframe, first, last (UTC), bars, and under the calendar 24/7: expected, missing, gaps,
-            longest_gap, unexpected (null for 1M); one row per series, sorted.
+            longest_gap, unexpected (null for bars that are no spans, such as 1M); one row per series, sorted.
         """
         table = models.bar_index
         columns = [expression(self._database, table, name) for name in _SERIES_SUMMARY]

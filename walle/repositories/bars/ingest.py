@@ -30,7 +30,7 @@ from walle.bars.ingest_source import (
     series_of,
 )
 from walle.bars.phase import Phases, Series
-from walle.bars.policy import LONGEST, IngestPolicy, recent, unfinished_bars
+from walle.bars.policy import IngestPolicy, longest, recent, unfinished_bars
 from walle.bars.spans import join_spans, spans_of
 from walle.bars.stamps import check_stamp
 from walle.bars.versions import KEY
@@ -374,7 +374,7 @@ class BarIngest:
         UnfinishedBars
         """
         last = part.bars["timestamp"].max()
-        if not isinstance(last, datetime) or last < datetime.now(UTC) - LONGEST:
+        if not isinstance(last, datetime) or last < datetime.now(UTC) - longest(part.bars):
             return part
         if intake.clock is None:
             intake.clock = await database_clock(self._database, session)

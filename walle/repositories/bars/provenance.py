@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
+from walle.bars.coverage import own_phase
 from walle.bars.files.find import split_name
 from walle.bars.files.names import name_facts
 from walle.bars.ingest_source import Fingerprint
-from walle.bars.phase import Phases, Series, phase_unit
+from walle.bars.phase import Phases, Series
 from walle.bars.versions import KEY, without_empty_extras
 from walle.calendars import MONDAY
 from walle.database import Database, Writer
@@ -28,9 +29,9 @@ from walle.repositories.bars.series import symbol_list
 from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
-from walle.timeframe import TIMEFRAMES, check_timeframe, is_calendar
+from walle.timeframe import TIMEFRAMES, check_timeframe, has_anchor, is_calendar
 from walle.types import wire
-from walle.validation import json_text, to_microseconds
+from walle.validation import MICROSECOND, json_text
 
 __all__ = ["SeriesRecords"]
 
@@ -86,10 +87,10 @@ class SeriesRecords:
         schema = pl.Schema({"symbol": pl.String(), "timeframe": pl.String(), "first": INSTANT})
         found = await read(self._database, sa.select(*columns).where(*_among(table, wanted)), schema, session)
         return {
-            (symbol, timeframe): to_microseconds(first.date() if timeframe == "1w" else first) % phase_unit(timeframe)
+            (symbol, timeframe): own_phase(pl.Series([first], dtype=INSTANT), timeframe) // MICROSECOND
             for symbol, timeframe, first in found.sort("first", descending=True).iter_rows()
             if (symbol, timeframe) in wanted
-            and (timeframe == "1w" or (timeframe in TIMEFRAMES and not is_calendar(timeframe)))
+            and (has_anchor(timeframe) or (timeframe in TIMEFRAMES and not is_calendar(timeframe)))
         }
 
     async def record_series(

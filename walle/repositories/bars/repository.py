@@ -85,8 +85,9 @@ class BarRepository:
         reads give the newest one. All bars of a series open at one phase of the clock (or on the grid of its symbol's
         calendar); a bar at another time is invalid, and so is one that opens before the stored bar before it has ended,
         or ends after the stored bar after it opens, unless a session of the calendar cuts it short. Weeks begin on
-        Mondays, or on the one other day on which all of several first bars open. Each ingest of a frame or file is
-        recorded: see :meth:`ingests`.
+        Mondays, or on the one other day on which all of several first bars open; the periods of ``3d``, ``2w`` or
+        ``3M`` begin where those of most first bars do, and later bars follow whole periods after them. Each ingest of a
+        frame or file is recorded: see :meth:`ingests`.
 
         Parameters
         ----------
