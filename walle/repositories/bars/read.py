@@ -105,7 +105,8 @@ class StoredBars:
             raise InputError(
                 f"symbols={symbols!r}: each becomes a column, so give it once, and none can be called 'timestamp'."
             )
-        if field not in OHLCV and field not in await self._further(names, timeframe, [field], session):
+        further = await self._further(names, timeframe, [field], session)
+        if not isinstance(field, str) or field not in {*OHLCV, *further}:
             raise InputError(
                 f"field={field!r}: choose one of {', '.join(OHLCV)}, or a further column (store.bars.extra_columns())."
             )
@@ -327,7 +328,7 @@ class StoredBars:
         session: AsyncSession | None,
     ) -> dict[str, str]:
         """Return the kinds of the further columns of series, if any may be asked for."""
-        if columns is None or isinstance(columns, str) or set(columns) <= set(BARS):
+        if columns is None or isinstance(columns, str) or all(name in tuple(BARS) for name in columns):
             return {}
         return await kinds_of(self._database, symbol_list(symbol), check_timeframe(timeframe), session)
 
