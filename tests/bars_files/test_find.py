@@ -126,7 +126,7 @@ def test_names_of_files(stem: str, symbol: str | None, timeframe: str | None, sc
         ("1wk", "1w"),
         ("1mo", "1M"),
         ("hour", "1h"),
-        ("2d", None),
+        ("2d", "2d"),
         ("m1", None),
         ("", None),
     ],

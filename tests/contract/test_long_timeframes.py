@@ -132,6 +132,7 @@ def test_files_and_bars_of_long_timeframes(store: walle.Store, tmp_path: Path) -
 def test_a_series_in_parts_is_the_model(store: walle.Store, address: str, model: Model, data: st.DataObject) -> None:
     expected = [at(start) for start, _, _ in model.periods()]
     assume(len(expected) > 5)
+    assume(model.name != "24/5" or model.unit != "w" or expected[0].weekday() != 4)  # Fridays name the weeks they end
     there = some(data, expected, least=4)
     symbol = f"{model.name} {model.anchor} {next(NUMBERS)}"
     cut = data.draw(st.integers(3, max(3, len(there) - 1)))
