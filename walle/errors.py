@@ -232,7 +232,8 @@ class ConflictingBars(InputError):
     def of(cls, conflict_rows: pl.DataFrame, source: str | None) -> ConflictingBars:
         """Return the error about the conflicts of a source (a file or provider)."""
         first = conflict_rows.row(0, named=True)
-        shown = [f"{name} {first[f'stored_{name}']!r} and {first[name]!r}" for name in ("close", "volume")]
+        named = ["close", "volume", *(["extra"] if first.get("extra") else [])]
+        shown = [f"{name} {first[f'stored_{name}']!r} and {first[name]!r}" for name in named]
         count = conflict_rows.height
         message = (
             f"{'1 bar is' if count == 1 else f'{count:,} bars are'} stored with other values, so nothing of "

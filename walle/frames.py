@@ -96,7 +96,8 @@ before the bar had ended, the id of the ingest that brought it (null: unknown), 
 the first), and when (UTC)."""
 
 BAR_COLUMNS = pl.Schema({**_SERIES, "column": pl.String(), "kind": pl.String()})
-"""One row is a further column of a series, and the kind of its values: integer, float, boolean or text. No nulls."""
+"""One row is a further column of a series, and the kind of its values: one of :data:`walle.bars.extras.KINDS`. No
+nulls."""
 
 REJECTED_BARS = pl.Schema({"row": pl.Int64(), **BARS, "reason": pl.String()})
 """One row is a refused input row: its position in the source from 0, the values that could be read, and the reason."""

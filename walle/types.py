@@ -39,6 +39,7 @@ __all__ = [
     "big_key",
     "bounded_text",
     "clock",
+    "holds",
     "listed_member",
     "member",
     "microseconds",
@@ -269,6 +270,22 @@ def member(column: sa.ColumnElement[Any], key: str, dialect: str, *, document: b
         return sa.cast(value, sa.Text)
     raw = sa.cast(column, postgresql.JSONB)  # another program's column may be json; for jsonb the cast has no effect
     return sa.func.nullif(sa.cast(raw.op("->")(key), sa.Text), "null") if document else raw[key].astext
+
+
+def holds(column: sa.ColumnElement[Any], part: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[bool]:
+    """Return whether a JSON object has all members of another one, with their values; neither has nulls.
+
+    Parameters
+    ----------
+    column, part : ColumnElement
+        Columns of the type :class:`Json`.
+    dialect : str
+        ``sqlite`` or ``postgresql``.
+    """
+    if dialect == "sqlite":
+        whole = sa.type_coerce(column, sa.Text)
+        return sa.func.json_patch(whole, sa.type_coerce(part, sa.Text)) == sa.func.json(whole)
+    return sa.cast(column, postgresql.JSONB).contains(sa.cast(part, postgresql.JSONB))
 
 
 def plain_member(column: sa.ColumnElement[Any], key: str, dialect: str) -> sa.ColumnElement[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_columns_that_are_asked_for_are_read_by_name(store: walle.Store) -> None
     assert store.bars.extra_columns("A").rows() == [
         ("A", "1m", "is_final", "boolean"),
         ("A", "1m", "note", "text"),
-        ("A", "1m", "trades", "integer"),
+        ("A", "1m", "trades", "big integer"),
         ("A", "1m", "vwap", "float"),
     ]
     assert store.bars.extra_columns(timeframe="1h").is_empty()
@@ -153,6 +154,7 @@ def test_numbers_widen_and_other_kinds_are_refused(store: walle.Store) -> None:
             store.bars.ingest(one(3, **wrong), **SERIES, extra="all")
     for column, message in (
         (pl.lit(float("inf")), "infinite"),
+        (pl.lit(1.7976931348623157e308), "stand for unknown ones"),
         (pl.lit(2**64 - 1, pl.UInt64), "64 bits"),
         (pl.lit("a\0b"), "NUL"),
         (pl.lit([1, 2]), "numbers, booleans, times and texts"),
@@ -269,6 +271,100 @@ def test_rows_of_several_pages_are_told_apart(store: walle.Store, tmp_path: Path
     with pytest.raises(walle.InputError, match=r"70,000 of 140,000 rows .* \('1', '2'\)"):
         store.bars.ingest(tmp_path / "A-1m.csv")
     assert store.bars.series().is_empty()
+
+
+def test_integers_that_a_float_would_round_stay_what_they_are(store: walle.Store) -> None:
+    first = bars(1).with_columns(n=2**53 + 1)
+    store.bars.ingest(first, **SERIES, extra=["n"])
+    with pytest.raises(walle.InputError, match="float values here and big integer values before"):
+        store.bars.ingest(bars(2).tail(1).with_columns(n=0.5), **SERIES, extra=["n"])
+    assert store.bars.ingest(first.with_columns(n=2**53), **SERIES, extra=["n"]).conflicts == 1
+    store.bars.ingest(bars(1).with_columns(z=0.0), symbol="B", timeframe="1m", extra=["z"])
+    assert store.bars.ingest(bars(1).with_columns(z=-0.0), symbol="B", timeframe="1m", extra=["z"]).duplicates == 1
+
+
+def test_accepting_a_conflict_leaves_what_its_source_did_not_say(store: walle.Store) -> None:
+    store.bars.ingest(bars(1).with_columns(v=1.0, w=1), **SERIES, extra="all")
+    store.bars.ingest(bars(1).with_columns(volume=9.0), **SERIES)
+    store.bars.ingest(bars(1).with_columns(w=3, volume=8.0), **SERIES, extra=["w"])
+    assert store.bars.conflicts()["extra"].str.json_path_match("$.w").to_list() == [None, "3"]
+    assert store.bars.conflicts()["extra"].str.json_path_match("$.v").to_list() == [None, None]
+    store.bars.ingest(bars(1).with_columns(v=5.0), **SERIES, extra=["v"], on_conflict="correct", reason="v was wrong")
+    store.bars.accept(store.bars.conflicts().filter(volume=9.0), "the volume")
+    names = ["volume", "v", "w"]
+    assert store.bars.read("A", "1m", columns=names).row(0) == (9.0, 5.0, 1)
+    store.bars.accept(store.bars.conflicts().filter(volume=8.0), "the other one")
+    assert store.bars.read("A", "1m", columns=names).row(0) == (8.0, 5.0, 3)
+    assert store.bars.conflicts()["accepted_at"].null_count() == 0
+
+
+def test_what_is_accepted_is_what_was_given_or_nothing(store: walle.Store) -> None:
+    store.bars.ingest(bars(1).with_columns(v=1), **SERIES, extra="all")
+    first = store.bars.ingest(bars(1).with_columns(v=7), **SERIES, extra="all").conflict_rows
+    second = store.bars.ingest(bars(1).with_columns(v=6), **SERIES, extra="all").conflict_rows
+    assert store.bars.conflicts()["accepted_at"].to_list() == [None]
+    with pytest.raises(walle.InputError, match="the first is stored"):
+        store.bars.accept(second, "6 is right")
+    assert store.bars.read("A", "1m", columns=["v"])["v"].to_list() == [1]
+    assert store.bars.accept(first, "7 is right") == 1
+    assert store.bars.read("A", "1m", columns=["v"])["v"].to_list() == [7]
+    assert store.bars.conflicts()["accepted_at"].null_count() == 0
+    with pytest.raises(walle.ConflictingBars, match=r'extra .*"v": ?7.* and .*"v": ?6'):
+        store.bars.ingest(bars(1).with_columns(v=6), **SERIES, extra="all", on_conflict="raise")
+
+
+def test_other_columns_of_other_series_are_no_obstacle(store: walle.Store) -> None:
+    one, other = (bars(2).with_columns(vwap=1.5, symbol=pl.lit(symbol)) for symbol in "AB")
+    store.bars.ingest(one.with_columns(flag=pl.lit("x")), timeframe="1m", extra="all")
+    store.bars.ingest(other.with_columns(flag=0.5), timeframe="1m", extra="all")
+    assert store.bars.read(["A", "B"], "1m", columns=["symbol", "vwap"])["vwap"].to_list() == [1.5] * 4
+    assert store.bars.panel(["A", "B"], "1m", "vwap").height == 2
+    assert store.bars.ingest(pl.concat([one, other]), timeframe="1m", extra=["vwap"]).duplicates == 4
+    both = pl.concat([one, other]).with_columns(volume=7.0, vwap=2.5)
+    assert store.bars.ingest(both, timeframe="1m", extra=["vwap"]).conflicts == 4
+    assert store.bars.accept(store.bars.conflicts(), "restated") == 4
+    assert store.bars.read("A", "1m", columns=["vwap", "flag"]).rows() == [(2.5, "x")] * 2
+    with pytest.raises(walle.InputError, match="'flag' holds text values in A 1m and float values in B 1m"):
+        store.bars.read(["A", "B"], "1m", columns=["symbol", "flag"])
+
+
+def test_an_adjusted_download_is_found_beside_revised_columns(store: walle.Store) -> None:
+    given = bars(60, price=1208.0).with_columns(n=pl.int_range(60))
+    store.bars.ingest(given, **SERIES, extra=["n"])
+    halved = pl.when(pl.int_range(60) < 30).then(0.5).otherwise(1.0)
+    again = given.with_columns(*(pl.col(name) * halved for name in ("open", "high", "low", "close")), n=pl.col("n") + 1)
+    with pytest.raises(walle.RescaledBars):
+        store.bars.ingest(again, **SERIES, extra=["n"])
+
+
+def test_a_file_without_a_header_has_the_names_of_its_layout(store: walle.Store, tmp_path: Path) -> None:
+    lines = [
+        f"{1735689600000 + 60_000 * place},1.5,2,1,1.5,10,{1735689659999 + 60_000 * place},{place}.25,{7 * place},1,-,0"
+        for place in range(3)
+    ]
+    (tmp_path / "BTCUSDT-1m-2025-01.csv").write_text("\n".join(lines))
+    store.bars.ingest(tmp_path / "BTCUSDT-1m-2025-01.csv", extra=["count", "quote_volume", "taker_buy_quote_volume"])
+    read = store.bars.read("BTCUSDT", "1m", columns=["count", "quote_volume"])
+    assert read.rows() == [(0, 0.25), (7, 1.25), (14, 2.25)]
+
+
+async def test_two_writers_that_bring_different_columns_first_lose_none(database: walle.Database, address: str) -> None:
+    await walle.BarRepository(database).ingest(bars(1), **SERIES)
+    others = [walle.Database(database.config) for _ in range(2)]
+    try:
+        for turn in range(1, 6):
+            frames = [bars(100).slice(10 * turn + 5 * place, 2) for place in range(2)]
+            named = [frame.with_columns(pl.lit(turn).alias(f"c{turn}_{place}")) for place, frame in enumerate(frames)]
+            writing = (
+                walle.BarRepository(other).ingest(frame, **SERIES, extra="all", provider="x")
+                for other, frame in zip(others, named, strict=True)
+            )
+            await asyncio.gather(*writing)
+    finally:
+        for other in others:
+            await other.close()
+    told = await walle.BarRepository(database).extra_columns()
+    assert told["column"].to_list() == sorted(f"c{turn}_{place}" for turn in range(1, 6) for place in range(2))
 
 
 async def test_they_join_the_callers_transaction(database: walle.Database) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
 
 import polars as pl
 
@@ -18,17 +20,36 @@ from walle.errors import InputError
 from walle.frames import BAR_VERSIONS, BARS, STORED_CONFLICTS
 from walle.validation import check_text
 
-__all__ = ["ALL", "KINDS", "FurtherColumns", "check_extra", "laid_over", "merged_kinds", "tells_apart", "unpacked"]
+__all__ = [
+    "ALL",
+    "KINDS",
+    "FurtherColumns",
+    "check_extra",
+    "laid_over",
+    "merged_kinds",
+    "normal",
+    "tells_apart",
+    "unpacked",
+]
 
 ALL = "all"
 
 KINDS: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
+    "big integer": pl.Int64(),
     "float": pl.Float64(),
     "boolean": pl.Boolean(),
     "text": pl.String(),
 }
-"""The kinds of further columns, and their types in frames."""
+"""The kinds of further columns, and their types in frames; of a big integer a float would lose digits."""
+
+_WIDER = {
+    frozenset({"integer", "float"}): "float",
+    frozenset({"integer", "big integer"}): "big integer",
+    frozenset({"integer", "text"}): "text",
+    frozenset({"big integer", "text"}): "text",
+}
+"""The kind of a column with values of two kinds; others are refused."""
 
 _RESERVED = frozenset({*BARS, *STORED_CONFLICTS, *BAR_VERSIONS})
 _APART = frozenset(
@@ -40,13 +61,20 @@ _APART = frozenset(
 )
 """Names of columns that tell where a bar is from, or which of several prices it is of."""
 
+_KEY = ["symbol", "timeframe", "timestamp"]
 _SEPARATOR = "\0"
 _INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
 _FLOAT = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _LONG = r"^[+-]?\d{19,}$"
-_NOTHING = ["", "nan", "null", "none", "na", "n/a"]
+_NOTHING = ["", "nan", "null", "none", "na", "n/a", "-", "--", "."]
 _WORDS = ["true", "false"]
 _NAMED = 5
+
+_GREATEST = 1e35
+"""Greater numbers mean that none is known, and as JSON not every database gives them back."""
+
+_TRACKED = 200_000
+"""The spans that are kept of a column that may tell rows of several pages apart."""
 
 
 @dataclass(slots=True)
@@ -69,10 +97,17 @@ class FurtherColumns:
     asked: tuple[str, ...] | str | None
     names: Mapping[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
-    _apart: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    _apart: dict[str, list[pl.DataFrame] | None] = field(default_factory=dict)
 
-    def wanted(self, others: Sequence[str]) -> dict[str, str]:
+    def wanted(self, others: Sequence[str], titles: Mapping[str, str] | None = None) -> dict[str, str]:
         """Choose from the columns that are no part of a bar: source name to the name under which it is kept.
+
+        Parameters
+        ----------
+        others : sequence of str
+            Their names in the source.
+        titles : mapping of str to str, optional
+            Names of columns that have none in the source.
 
         Raises
         ------
@@ -81,7 +116,8 @@ class FurtherColumns:
         """
         if self.asked is None:
             return {}
-        kept = {name: self.names.get(name, name) for name in others}
+        own = {**(titles or {}), **self.names}
+        kept = {name: own.get(name, name) for name in others}
         if self.asked != ALL:
             absent = [name for name in self.asked if name not in kept.values()]
             if absent:
@@ -92,6 +128,11 @@ class FurtherColumns:
             kept = {source: name for source, name in kept.items() if name in self.asked}
         for source, name in kept.items():
             check_text(name, "a further column's name", maximum=64)
+            if name == "*" or name.startswith("^"):
+                raise InputError(
+                    f"a further column cannot be called {name!r}, which selects columns in Polars. Name it otherwise: "
+                    f"columns={{{source!r}: '...'}}."
+                )
             if name in _RESERVED:
                 raise InputError(
                     f"a further column cannot be called {name!r}, which frames of bars use for something else. Name it "
@@ -121,10 +162,7 @@ class FurtherColumns:
             For values that cannot be kept.
         """
         for name in filter(tells_apart, source.columns):
-            value = source[name].cast(pl.String, strict=False).fill_null("")
-            keys = bars.select("symbol", "timeframe", "timestamp").with_columns(value.alias("value")).drop_nulls()
-            keyed = keys.with_columns(symbol=pl.concat_str("value", pl.lit(_SEPARATOR), "symbol"))
-            self._apart.setdefault(name, []).append(spans_of(keyed))
+            self._look(bars, source[name])
         if not kept:
             return bars
         columns = []
@@ -136,27 +174,52 @@ class FurtherColumns:
         return bars.with_columns(_packed(pl.DataFrame(columns)))
 
     def refuse_mixed(self) -> None:
-        """Raise if a column tells rows of one bar apart.
+        """Raise if a column tells rows of one bar apart that came in several pages.
 
         Raises
         ------
         InputError
         """
         for name, parts in self._apart.items():
-            spans = join_spans(pl.concat(parts))
-            halves = pl.col("symbol").str.splitn(_SEPARATOR, 2).struct
-            values = spans.select(halves[0]).to_series().unique().sort()
-            if values.len() < 2:
-                continue
-            own = join_spans(spans.with_columns(halves[1].alias("symbol")))
-            rows, bars = (int(count_bars(part)["bars"].sum()) for part in (spans, own))
-            if bars < rows:
-                named = ", ".join(map(repr, values[:_NAMED])) + (", ..." if values.len() > _NAMED else "")
-                raise InputError(
-                    f"column {name!r} tells rows of one bar apart: {rows - bars:,} of {rows:,} rows have the symbol, "
-                    f"timeframe and time of another one with another {name} ({named}). A series is of one of them: "
-                    f"take its rows alone (those where {name} is {values[-1]}), or make it a part of the symbol."
-                )
+            if parts:
+                _refuse_apart(name, join_spans(pl.concat(parts)))
+
+    def _look(self, bars: pl.DataFrame, values: pl.Series) -> None:
+        """Raise for rows of one bar with several values, and keep what those of other pages are held against."""
+        value = values.cast(pl.String, strict=False).fill_null("").alias("value")
+        keys = bars.select(_KEY).with_columns(value).drop_nulls()
+        name, whole = values.name, keys.with_columns(symbol=pl.concat_str("value", pl.lit(_SEPARATOR), "symbol"))
+        tracked = self._apart.setdefault(name, [])
+        if tracked is None and keys.select(pl.struct(_KEY).is_duplicated().any()).item():
+            _refuse_apart(name, spans_of(whole))
+        if tracked is None:
+            return
+        tracked.append(spans_of(whole))
+        if sum(part.height for part in tracked) > _TRACKED:  # it changes from row to row
+            _refuse_apart(name, join_spans(pl.concat(tracked)))
+            self._apart[name] = None
+
+
+def _refuse_apart(name: str, spans: pl.DataFrame) -> None:
+    """Raise if opening times of one series come with several values, which stand before their symbol.
+
+    Raises
+    ------
+    InputError
+    """
+    halves = pl.col("symbol").str.splitn(_SEPARATOR, 2).struct
+    values = spans.select(halves[0]).to_series().unique().sort()
+    if values.len() < 2:
+        return
+    own = join_spans(spans.with_columns(halves[1].alias("symbol")))
+    rows, bars = (int(count_bars(part)["bars"].sum()) for part in (spans, own))
+    if bars < rows:
+        named = ", ".join(map(repr, values[:_NAMED])) + (", ..." if values.len() > _NAMED else "")
+        raise InputError(
+            f"column {name!r} tells rows of one bar apart: {rows - bars:,} of {rows:,} rows have the symbol, timeframe "
+            f"and time of another one with another {name} ({named}). A series is of one of them: take its rows alone "
+            f"(those where {name} is {values[-1]}), or make it a part of the symbol."
+        )
 
 
 def check_extra(extra: object) -> tuple[str, ...] | str | None:
@@ -186,7 +249,7 @@ def tells_apart(name: str) -> bool:
 
 
 def merged_kinds(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Return the kinds of columns that hold values of both; numbers of both kinds are floats.
+    """Return the kinds of columns that hold values of both; integers and floats are floats where none loses digits.
 
     Raises
     ------
@@ -195,16 +258,13 @@ def merged_kinds(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, 
     merged = dict(known)
     for name, kind in new.items():
         before = merged.setdefault(name, kind)
-        both = {before, kind}
-        if both == {"integer", "float"}:
-            merged[name] = "float"
-        elif both == {"integer", "text"}:
-            merged[name] = "text"
-        elif len(both) > 1:
+        wider = _WIDER.get(frozenset({before, kind}), kind)
+        if wider == kind != before and frozenset({before, kind}) not in _WIDER:
             raise InputError(
                 f"further column {name!r} holds {kind} values here and {before} values before. Convert it, keep it "
                 f"under another name (columns={{{name!r}: '...'}}), or leave it out of extra=[...]."
             )
+        merged[name] = wider
     return merged
 
 
@@ -224,12 +284,12 @@ def unpacked(texts: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
     return texts.str.json_decode(pl.Struct(schema)).struct.unnest()
 
 
-def laid_over(stored: pl.Series, given: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
+def laid_over(stored: pl.Series, said: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
     """Lay further columns over the stored ones: what is null is not said, so that the stored value stays.
 
     Parameters
     ----------
-    stored, given : polars.Series
+    stored, said : polars.Series
         JSON texts of objects, or null.
     kinds : mapping of str to str
         All columns of the series.
@@ -237,22 +297,34 @@ def laid_over(stored: pl.Series, given: pl.Series, kinds: Mapping[str, str]) -> 
     Returns
     -------
     polars.DataFrame
-        stored and given (String, in one form, so that equal ones are equal), and adds (Boolean: no stored value
-        differs, but some were not there).
+        stored, said and extra, what they give together (String, in one form, so that equal ones are equal); and adds
+        (Boolean: no stored value differs, but some were not there).
     """
-    before, after = unpacked(stored, kinds), unpacked(given, kinds)
+    before, after = unpacked(stored, kinds), unpacked(said, kinds)
     both = pl.DataFrame([after[name].fill_null(before[name]) for name in kinds])
-    frame = pl.DataFrame([_packed(before).alias("stored"), _packed(both).alias("given")])
-    kept = [(before[name].is_null() | (before[name] == both[name])).fill_null(True).alias(name) for name in kinds]
-    agrees = pl.DataFrame(kept).select(pl.all_horizontal(pl.all())).to_series()
-    return frame.with_columns(adds=agrees & pl.col("stored").ne_missing(pl.col("given")))
+    forms = {"stored": before, "said": after, "extra": both}
+    frame = pl.DataFrame([_packed(columns).alias(name) for name, columns in forms.items()])
+    kept = [(before[name].is_null() | (before[name] == both[name])).fill_null(True) for name in kinds]
+    agrees = reduce(and_, kept)
+    return frame.with_columns(adds=agrees & frame["stored"].ne_missing(frame["extra"]))
+
+
+def normal(texts: pl.Series, kinds: Mapping[str, str]) -> pl.Series:
+    """Return further columns in the one form of :func:`laid_over`."""
+    return _packed(unpacked(texts, kinds)).alias(texts.name) if kinds else texts
 
 
 def _packed(columns: pl.DataFrame) -> pl.Series:
-    """Return the rows of a frame as JSON texts, null where nothing is in them."""
-    ordered = columns.select(sorted(columns.columns))
-    text = pl.when(pl.any_horizontal(pl.all().is_not_null())).then(pl.struct(pl.all()).struct.json_encode())
-    return ordered.select(text.alias("extra")).to_series()
+    """Return the rows of a frame as JSON texts of what is not null, null where nothing is."""
+    members = []
+    for place, name in enumerate(sorted(columns.columns)):
+        values = columns[name]
+        one = values.to_frame().select(pl.struct(pl.all()).struct.json_encode()).to_series()
+        bare = one.str.strip_prefix("{").str.strip_suffix("}").set(values.is_null(), None)
+        members.append(bare.alias(f"{place}"))
+    joined = pl.DataFrame(members).select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True).alias("extra"))
+    text = pl.when(pl.col("extra") != "").then(pl.format("{{{}}}", pl.col("extra")))
+    return joined.select(text.alias("extra")).to_series()
 
 
 def _typed(values: pl.Series, known: str | None, *, parse: bool) -> tuple[pl.Series, str | None]:
@@ -271,11 +343,16 @@ def _typed(values: pl.Series, known: str | None, *, parse: bool) -> tuple[pl.Ser
         counted = values.cast(pl.Int64, strict=False)
         if counted.null_count() > values.null_count():
             raise InputError(f"further column {values.name!r} holds integers beyond 64 bits.")
-        return counted, "integer"
+        return counted, _integers(counted)
     if dtype.is_float() or isinstance(dtype, pl.Decimal):
         numbers = values.cast(pl.Float64).fill_nan(None)
-        if numbers.is_infinite().any():
-            raise InputError(f"further column {values.name!r} holds an infinite number, which no store keeps.")
+        numbers = numbers.set((numbers == 0).fill_null(False), 0.0)  # as prices: -0.0 is no other number
+        if (numbers.abs() > _GREATEST).any():
+            worst = numbers.filter(numbers.abs() > _GREATEST)[0]
+            raise InputError(
+                f"further column {values.name!r} holds {worst!r}; numbers beyond {_GREATEST:.0e} are infinite, or "
+                "stand for unknown ones. Make them null first."
+            )
         return numbers, "float"
     if dtype.is_temporal():
         return values.dt.to_string("iso:strict"), "text"
@@ -290,6 +367,10 @@ def _typed(values: pl.Series, known: str | None, *, parse: bool) -> tuple[pl.Ser
     return _parsed(texts, known) if parse else (texts, "text")
 
 
+def _integers(values: pl.Series) -> str:
+    return "integer" if (values.is_between(-(2**53), 2**53)).all() else "big integer"
+
+
 def _parsed(texts: pl.Series, known: str | None) -> tuple[pl.Series, str | None]:
     plain = texts.str.strip_chars()
     plain = plain.set(plain.str.to_lowercase().is_in(_NOTHING), None)
@@ -298,7 +379,8 @@ def _parsed(texts: pl.Series, known: str | None) -> tuple[pl.Series, str | None]
     if known == "text":
         return plain, "text"
     if plain.str.contains(_INTEGER).all():
-        return plain.cast(pl.Int64), "integer"
+        counted = plain.cast(pl.Int64)
+        return counted, _integers(counted)
     if plain.str.contains(_FLOAT).all() and not plain.str.contains(_LONG).any():
         numbers = plain.cast(pl.Float64)
         if numbers.is_finite().all():

@@ -83,6 +83,8 @@ def rescaled(conflicts: pl.DataFrame) -> pl.DataFrame:
     each, or one bar with three, of prices that are not coarse -, and below 1 in 10,000,000,000 near 1, for two bars.
     The volumes decide only where no price differs: then they have to share a factor of at least 10.
     """
+    alike = pl.all_horizontal([pl.col(name) == pl.col(f"stored_{name}") for name in (*PRICES, "volume")])
+    conflicts = conflicts.filter(~alike.fill_null(False))  # those differ in further columns
     if conflicts.is_empty():
         return pl.DataFrame(schema=RESCALED)
     rows = conflicts.drop_nulls([f"stored_{name}" for name in PRICES]).sort(*_SERIES, "timestamp")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from walle.bars.extras import laid_over
+from walle.bars.phase import Series
 from walle.enums import OHLCV
 from walle.frames import BAR_CONFLICTS, BARS, CONFLICT_EXTRAS, INSTANT
 
@@ -71,7 +72,9 @@ class Decision:
     conflicts: pl.DataFrame
 
 
-def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame, kinds: Mapping[str, str]) -> pl.DataFrame:
+def hold_against(
+    candidates: pl.DataFrame, newest: pl.DataFrame, kinds: Mapping[Series, Mapping[str, str]]
+) -> pl.DataFrame:
     """Put the newest versions in the place of the first ones, and lay the further columns over theirs.
 
     Parameters
@@ -80,14 +83,14 @@ def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame, kinds: Mapping[
         Columns of ``CANDIDATES``, with the values of the first versions.
     newest : polars.DataFrame
         Columns of ``NEWEST``.
-    kinds : mapping of str to str
-        The further columns of these series, and their kinds.
+    kinds : mapping
+        The further columns of each series, and their kinds.
 
     Returns
     -------
     polars.DataFrame
-        Columns of ``CANDIDATES`` (null where the bar was withdrawn), ``provisional``, and ``adds``: whether a row has
-        further columns which the bar that holds has not, and no other ones.
+        Columns of ``CANDIDATES`` (null where the bar was withdrawn), ``provisional``; ``said``: the further columns of
+        the row itself; and ``adds``: whether it has some which the bar that holds has not, and no other ones.
     """
     later = newest.rename({name: f"_{name}" for name in VALUES}).with_columns(versioned=True)
     joined = candidates.join(later, on=KEY, how="left", maintain_order="left")
@@ -96,11 +99,30 @@ def hold_against(candidates: pl.DataFrame, newest: pl.DataFrame, kinds: Mapping[
         pl.col("provisional").fill_null(False),
         *(pl.when(there).then(f"_{name}").otherwise(f"stored_{name}").alias(f"stored_{name}") for name in VALUES),
         adds=pl.lit(False),
-    ).select(*CANDIDATES, "provisional", "adds")
-    if held["extra"].null_count() == held.height:  # nothing is said about them
+        said=pl.col("extra"),
+    ).select(*CANDIDATES, "provisional", "said", "adds")
+    if held["said"].null_count() == held.height:
         return held.with_columns(extra="stored_extra")
-    laid = laid_over(held["stored_extra"], held["extra"], kinds)
-    return held.with_columns(laid["stored"].alias("stored_extra"), laid["given"].alias("extra"), laid["adds"])
+    groups: dict[tuple[tuple[str, str], ...], list[Series]] = {}
+    for series in held.select("symbol", "timeframe").unique(maintain_order=True).iter_rows():
+        groups.setdefault(tuple(sorted(kinds.get(series, {}).items())), []).append(series)
+    if len(groups) == 1:
+        return _laid(held, dict(next(iter(groups))))
+    named = pl.DataFrame(
+        [(*series, number) for number, group in enumerate(groups.values()) for series in group],
+        schema={"symbol": pl.String(), "timeframe": pl.String(), "group": pl.Int64()},
+        orient="row",
+    )
+    placed = held.with_row_index("at").join(named, on=["symbol", "timeframe"], how="left", maintain_order="left")
+    parts = [_laid(placed.filter(group=number), dict(group)) for number, group in enumerate(groups)]
+    return pl.concat(parts).sort("at").drop("at", "group")
+
+
+def _laid(held: pl.DataFrame, kinds: Mapping[str, str]) -> pl.DataFrame:
+    if not kinds:
+        return held.with_columns(extra="stored_extra")
+    laid = laid_over(held["stored_extra"], held["said"], kinds)
+    return held.with_columns(laid["stored"].alias("stored_extra"), laid["said"], laid["extra"], laid["adds"])
 
 
 def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> Decision:
@@ -152,7 +174,8 @@ def decide(rows: pl.DataFrame, unfinished: pl.DataFrame, reason: str | None) -> 
         .otherwise(pl.lit(FINISHED)),
     )
     conflicts = judged.filter(~pl.col("same") & ~pl.col("version"))
-    return Decision(versions.cast(VERSION), conflicts.select(list(CONFLICTS)).cast(CONFLICTS))
+    refused = conflicts.with_columns(extra="said").select(list(CONFLICTS)).cast(CONFLICTS)
+    return Decision(versions.cast(VERSION), refused)
 
 
 def overlay(bars: pl.DataFrame, newest: pl.DataFrame, unknown: pl.DataFrame) -> pl.DataFrame:

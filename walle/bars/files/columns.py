@@ -30,6 +30,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
 _DATE_AND_TIME = ({"date", "time"}, {"dtyyyymmdd", "time"})
 _BINANCE_HEADER = {"open_time", "close_time", "quote_volume"}
 _BY_PLACE = ("timestamp", *OHLCV)
+_BINANCE_PLACES = ("close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
@@ -53,6 +54,8 @@ class Roles:
         Columns that are not used.
     further : tuple of str
         Those of ``ignored`` that are read beside the bars.
+    titles : dict of str to str
+        The names that the layout gives to columns without a header.
     """
 
     layout: str
@@ -63,6 +66,7 @@ class Roles:
     utc: bool = False
     ignored: tuple[str, ...] = field(default=())
     further: tuple[str, ...] = field(default=())
+    titles: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -130,6 +134,7 @@ def assign(
         timeframe=chosen.get("timeframe"),
         utc=any({"utc", "gmt"} & set(_normal(name).split("_")) for name in time),
         ignored=tuple(name for name in names if name not in used),
+        titles={} if header or layout != "binance" else dict(zip(names[6:], _BINANCE_PLACES, strict=False)),
     )
 
 

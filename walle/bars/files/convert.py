@@ -83,7 +83,7 @@ class Converter:
         self.time = TimeReader(" and ".join(map(repr, self.roles.time)), utc=self.roles.utc)
         roles, wanted, facts = self.roles, self.wanted, self.facts
         if self.further is not None:
-            self._kept = self.further.wanted(roles.ignored)
+            self._kept = self.further.wanted(roles.ignored, roles.titles)
             apart = [name for name in roles.ignored if tells_apart(name)]
             self.roles = roles = replace(roles, further=tuple(dict.fromkeys([*self._kept, *apart])))
         self.symbol, self.symbol_from = _found(wanted.symbol, roles.symbol, facts.symbol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -9,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
-from walle.bars.extras import FurtherColumns, unpacked
+from walle.bars.extras import FurtherColumns, normal, unpacked
 from walle.bars.ingest_source import BarOptions
-from walle.bars.phase import Phases
+from walle.bars.phase import Phases, Series
 from walle.bars.spans import keys_of, spans_of, unpack
 from walle.bars.versions import CANDIDATES, KEY, NEWEST, VALUES, VERSION, hold_against
 from walle.database import Database, Writer
@@ -73,11 +74,11 @@ class BarCorrections:
         phases, series = Phases(), set(wanted.select("symbol", "timeframe").iter_rows())
         await self._records.learn(phases, series, session)
         async with self._database.write(session) as writer:
-            wanted = await self._as_stored(writer, wanted)
+            kinds = await ExtraRecords(FurtherColumns(None)).settle(writer, wanted)
+            wanted = await self._as_stored(writer, wanted, kinds)
             await writer.hold_versions(series)
             unknown = (pl.lit(None, CANDIDATES[f"stored_{name}"]).alias(f"stored_{name}") for name in VALUES)
             rows = wanted.with_columns(*unknown, place=pl.lit(0, pl.Int64)).select(list(CANDIDATES))
-            kinds = await ExtraRecords(FurtherColumns(None)).settle(writer, wanted)
             held = hold_against(rows, await self._current(writer, wanted), kinds)
             differs = ~pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"stored_{name}")) for name in VALUES)
             chosen = held.filter(differs).select(list(_STATED))
@@ -215,7 +216,9 @@ class BarCorrections:
         dated = times.join(moments, on="ingest", how="left", maintain_order="left")
         return dated.sort("ingest", maintain_order=True).unique(KEY, keep="first", maintain_order=True)
 
-    async def _as_stored(self, writer: Writer, wanted: pl.DataFrame) -> pl.DataFrame:
+    async def _as_stored(
+        self, writer: Writer, wanted: pl.DataFrame, kinds: Mapping[Series, Mapping[str, str]]
+    ) -> pl.DataFrame:
         """Return conflicts with their further columns as they are stored: columns of ``_STATED``.
 
         Raises
@@ -238,7 +241,19 @@ class BarCorrections:
                 f"first is {first['symbol']} {first['timeframe']} {first['timestamp'].isoformat()} with close="
                 f"{first['close']!r}. Take them from store.bars.conflicts() or from a report's .conflict_rows."
             )
-        return wanted.join(stored, on=list(_VALUES), maintain_order="left")
+        found = wanted.join(stored, on=list(_VALUES), maintain_order="left", suffix="_stored")
+        if "extra" not in wanted.columns:
+            return found
+        for row in found.filter(pl.col("extra").is_not_null()).iter_rows(named=True):
+            texts = pl.Series([row["extra"], row["extra_stored"]], dtype=pl.String)
+            if normal(texts, kinds.get((row["symbol"], row["timeframe"]), {})).n_unique() > 1:
+                raise InputError(
+                    f"{row['symbol']} {row['timeframe']} {row['timestamp'].isoformat()}: the further columns "
+                    f"{row['extra']} are not those of the stored conflict, {row['extra_stored']}, so nothing was "
+                    "accepted. Of conflicts that differ in further columns alone the first is stored: ingest the right "
+                    "ones with on_conflict='correct'."
+                )
+        return found.with_columns(extra="extra_stored").drop("extra_stored")
 
     async def _current(self, writer: Writer, wanted: pl.DataFrame) -> pl.DataFrame:
         """Return what holds of some bars: columns of ``NEWEST``."""
@@ -298,10 +313,11 @@ def _conflicts_of(conflicts: object) -> pl.DataFrame:
             f"(with {', '.join(_VALUES)})."
         )
     try:
-        wanted = frame.select(list(_VALUES)).cast(_VALUES).unique(maintain_order=True)
+        told = _STATED if "extra" in frame.columns else _VALUES
+        wanted = frame.select(list(told)).cast(told).unique(maintain_order=True)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"conflicts= has columns of other types than store.bars.conflicts(): {error}") from error
-    if wanted.null_count().sum_horizontal().item():
+    if wanted.select(list(_VALUES)).null_count().sum_horizontal().item():
         raise InputError("conflicts= has rows without a value; take them from store.bars.conflicts().")
     twice = wanted.filter(pl.struct(KEY).is_duplicated())
     if twice.height:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -17,6 +16,7 @@ from walle.bars.phase import Series
 from walle.bars.spans import within
 from walle.bars.versions import KEY
 from walle.database import Database, Writer
+from walle.errors import InputError
 from walle.frames import BAR_COLUMNS, BARS
 from walle.repositories.common import IN_LIST, insert_missing, same_key
 from walle.repositories.select import expression, read
@@ -38,16 +38,17 @@ class ExtraRecords:
     def __init__(self, further: FurtherColumns) -> None:
         self._further = further
 
-    async def settle(self, writer: Writer, series: pl.DataFrame) -> dict[str, str]:
-        """Return the kinds of the columns of the source and of some series (symbol, timeframe).
+    async def settle(self, writer: Writer, bars: pl.DataFrame) -> dict[Series, dict[str, str]]:
+        """Return the kinds of the columns of the series of some bars, with those of the source.
 
         Raises
         ------
         InputError
             If they hold values of other kinds.
         """
-        wanted = set(series.select("symbol", "timeframe").unique().iter_rows())
-        return reduce(merged_kinds, (await _stored_kinds(writer, wanted)).values(), dict(self._further.kinds))
+        series = set(bars.select("symbol", "timeframe").unique().iter_rows())
+        stored = await _stored_kinds(writer, series)
+        return {one: merged_kinds(stored.get(one, {}), self._further.kinds) for one in sorted(series)}
 
     async def record(self, writer: Writer, series: Collection[Series]) -> None:
         """Record which columns some series have now.
@@ -57,10 +58,13 @@ class ExtraRecords:
         InputError
             If the source has values of another kind than those of a series.
         """
-        if not self._further.kinds or not series:
+        merged: dict[Series, dict[str, str]] = {one: {} for one in (series if self._further.kinds else ())}
+        for held in (False, True):  # most ingests change nothing, and hold nobody off
+            stored = await _stored_kinds(writer, merged, held=held)
+            whole = {one: merged_kinds(stored.get(one, {}), self._further.kinds) for one in sorted(merged)}
+            merged = {one: kinds for one, kinds in whole.items() if kinds != stored.get(one)}
+        if not merged:
             return
-        stored = await _stored_kinds(writer, series)
-        merged = {one: merged_kinds(stored.get(one, {}), self._further.kinds) for one in sorted(series)}
         table = models.bar_series
         change = (
             sa.update(table)
@@ -70,10 +74,8 @@ class ExtraRecords:
         changed = [
             {"its_symbol": symbol, "its_timeframe": timeframe, "its_columns": kinds}
             for (symbol, timeframe), kinds in merged.items()
-            if kinds != stored.get((symbol, timeframe))
         ]
-        if changed:
-            await writer.execute(change, changed)
+        await writer.execute(change, changed)
 
 
 async def stage_bars(writer: Writer, rows: pl.DataFrame, *, more: bool = False) -> sa.TableClause:
@@ -125,22 +127,37 @@ async def append_extras(writer: Writer, rows: pl.DataFrame, new: pl.DataFrame | 
 
 
 async def kinds_of(
-    database: Database, symbols: Sequence[str], timeframe: str, session: AsyncSession | None
+    database: Database,
+    symbols: Sequence[str],
+    timeframe: str,
+    session: AsyncSession | None,
+    names: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """Return the kinds of the further columns of some symbols.
+    """Return the kinds of the further columns of some symbols, or of those of them that have some names.
 
     Raises
     ------
     InputError
-        If the columns of two symbols hold values of other kinds.
+        If such a column holds values of other kinds in two series.
     """
     table = models.bar_series
     conditions = [table.c.timeframe == timeframe]
     conditions += [table.c.symbol.in_(sorted(set(symbols)))] if len(symbols) <= IN_LIST else []
-    wanted = set(symbols)
-    rows = (row for row in await _recorded(database, conditions, session) if row[0] in wanted)
-    merged: dict[str, str] = reduce(merged_kinds, (json.loads(text) for _, _, text in rows), {})
-    return dict(sorted(merged.items()))
+    wanted, found, holder = set(symbols), dict[str, str](), dict[str, str]()
+    for symbol, _, text in sorted(await _recorded(database, conditions, session)):
+        mine = json.loads(text) if symbol in wanted else {}
+        for name, kind in mine.items():
+            if names is not None and name not in names:
+                continue
+            try:
+                found = merged_kinds(found, {name: kind})
+            except InputError:
+                raise InputError(
+                    f"further column {name!r} holds {found[name]} values in {holder[name]} {timeframe} and {kind} "
+                    f"values in {symbol} {timeframe}, and no column of a frame can hold both. Read them one by one."
+                ) from None
+            holder.setdefault(name, symbol)
+    return dict(sorted(found.items()))
 
 
 async def stored_columns(
@@ -166,10 +183,15 @@ async def _recorded(
     return (await read(database, statement, _COLUMNS, session)).rows()
 
 
-async def _stored_kinds(writer: Writer, series: Collection[Series]) -> dict[Series, Mapping[str, str]]:
-    """Return the kinds of the columns of series that have any, and keep other writers from changing them."""
-    table, symbols = models.bar_series, sorted({symbol for symbol, _ in series})
-    some = [table.c.symbol.in_(symbols)] if len(symbols) <= IN_LIST else []
-    statement = sa.select(table.c.symbol, table.c.timeframe, table.c.columns).where(table.c.columns.is_not(None), *some)
-    found = await writer.execute(statement.order_by(table.c.symbol, table.c.timeframe).with_for_update())
-    return {(row.symbol, row.timeframe): row.columns for row in found if (row.symbol, row.timeframe) in series}
+async def _stored_kinds(
+    writer: Writer, series: Collection[Series], *, held: bool = False
+) -> dict[Series, dict[str, str]]:
+    """Return the kinds of the columns of series that have any; ``held``: and keep other writers from changing them."""
+    table, found, ordered = models.bar_series, dict[Series, dict[str, str]](), sorted(series)
+    own, columns = sa.tuple_(table.c.symbol, table.c.timeframe), (table.c.symbol, table.c.timeframe, table.c.columns)
+    for place in range(0, len(ordered), IN_LIST):
+        statement = sa.select(*columns).where(own.in_(ordered[place : place + IN_LIST])).order_by(*columns[:2])
+        for row in await writer.execute(statement.with_for_update() if held else statement):
+            if row.columns is not None:
+                found[row.symbol, row.timeframe] = dict(row.columns)
+    return found

@@ -254,7 +254,6 @@ class BarIngest:
                 async for part in parts:  # none is left where they were staged
                     await writes.insert(writer, part)
                 report = await self._finish(writer, writes, intake, session)
-                await extras.record(writer, intake.series)
         if intake.unfinished:
             bars = "1 bar has" if intake.unfinished == 1 else f"{intake.unfinished:,} bars have"
             warn(
@@ -280,6 +279,7 @@ class BarIngest:
         await self._records.record_series(
             writer, intake.series & intake.unrecorded, intake.phases.known, intake.provider
         )
+        await ExtraRecords(intake.further).record(writer, intake.series)  # before its rows are held with others
         await self._providers.settle(writer, intake.series, intake.provider)
         await refuse_rescaled(self._database, writer, report.conflict_rows, intake.spans)
         again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back

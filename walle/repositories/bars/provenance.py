@@ -30,7 +30,7 @@ from walle.repositories.bars.write import Written
 from walle.repositories.common import IN_LIST, one_of
 from walle.repositories.select import expression, read
 from walle.timeframe import TIMEFRAMES, check_timeframe, has_anchor, is_calendar
-from walle.types import wire
+from walle.types import holds, wire
 from walle.validation import MICROSECOND, json_text
 
 __all__ = ["SeriesRecords"]
@@ -229,7 +229,7 @@ class SeriesRecords:
         if not self._database.has(kept):
             return expression(self._database, kept, "recorded_at").label("accepted_at")
         alike = [kept.c[name] == table.c[name] for name in (*KEY, *OHLCV)]
-        alike.append(sa.or_(table.c.extra.is_(None), kept.c.extra == table.c.extra))
+        alike.append(sa.or_(table.c.extra.is_(None), holds(kept.c.extra, table.c.extra, self._database.dialect.name)))
         times = sa.select(sa.func.max(kept.c.recorded_at)).where(*alike, kept.c.recorded_at >= table.c.detected_at)
         last = sa.type_coerce(times.scalar_subquery(), kept.c.recorded_at.type)
         return wire(last, self._database.dialect.name).label("accepted_at")

@@ -330,7 +330,11 @@ class StoredBars:
         """Return the kinds of the further columns of series, if any may be asked for."""
         if columns is None or isinstance(columns, str) or all(name in tuple(BARS) for name in columns):
             return {}
-        return await kinds_of(self._database, symbol_list(symbol), check_timeframe(timeframe), session)
+        names = {name for name in columns if isinstance(name, str)}
+        found = await kinds_of(self._database, symbol_list(symbol), check_timeframe(timeframe), session, names)
+        if names <= {*BARS, *found}:
+            return found
+        return await kinds_of(self._database, symbol_list(symbol), timeframe, session)  # the error names them all
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:
         if not self._database.has(models.bars):

@@ -372,8 +372,9 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            timestamp (UTC, the opening time), then a column of Float64 for each symbol in the given order. One row for
-            each time at which any symbol has a bar, sorted; null where a symbol has none. Nothing is filled in.
+            timestamp (UTC, the opening time), then a column for each symbol in the given order: Float64, or the
+            type of a further column. One row for each time at which any symbol has a bar, sorted; null where a symbol
+            has none. Nothing is filled in.
 
         Raises
         ------
@@ -872,8 +873,8 @@ class BarRepository:
         Returns
         -------
         polars.DataFrame
-            symbol, timeframe, column, kind (integer, float, boolean, text: Int64, Float64, Boolean and String in
-            frames); sorted.
+            symbol, timeframe, column, kind (integer, big integer, float, boolean, text: Int64, Int64, Float64, Boolean
+            and String in frames); sorted.
 
         Raises
         ------
