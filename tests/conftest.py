@@ -64,7 +64,7 @@ SLOW = [
 def pytest_configure(config: pytest.Config) -> None:
     asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
     whole = not config.option.markexpr or "thorough" in asked
-    examples.choose(config.option.hypothesis_profile or (examples.FULL if whole else "quick"))
+    examples.choose(config.option.hypothesis_profile or (examples.THOROUGH if whole else "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -86,7 +86,7 @@ def _is_in(item: pytest.Item, names: list[str]) -> bool:
 def _is_thorough(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough") or "lab" in getattr(item, "fixturenames", ()):
         return True
-    chosen = item.config.option.hypothesis_profile is None and examples.is_full()
+    chosen = item.config.option.hypothesis_profile is None and examples.is_thorough()
     if chosen and getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         return True  # the quick set tries few of its examples
     return _is_in(item, THOROUGH) or (_is_on_postgresql(item) and _is_in(item, SQLITE_FIRST))

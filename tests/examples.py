@@ -1,4 +1,4 @@
-"""What of many cases the quick set tries; the thorough one tries them all."""
+"""What of many cases the quick set tries; the thorough one tries them all, and half of the examples of properties."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-FULL = "full"
-"""Hypothesis's profile in the thorough set; ``pytest --hypothesis-profile full`` takes it for a test by name."""
+THOROUGH = "thorough"
+"""Hypothesis's profile in the thorough set."""
 
-settings.register_profile("quick", deadline=None)
-settings.register_profile(FULL, deadline=None)
+_SHARES = {"quick": 6, THOROUGH: 2, "full": 1}
+"""The profiles, and what part of its examples a property tries; ``pytest --hypothesis-profile full`` tries all."""
+
+for _name in _SHARES:
+    settings.register_profile(_name, deadline=None)
 _chosen = ["quick"]
 
 
@@ -22,14 +25,14 @@ def choose(profile: str) -> None:
     _chosen[:] = [profile]
 
 
-def is_full() -> bool:
-    """Whether properties try all of their examples."""
-    return _chosen == [FULL]
+def is_thorough() -> bool:
+    """Whether properties try more of their examples than in the quick set."""
+    return _chosen == [THOROUGH]
 
 
 def examples(full: int) -> int:
-    """How many examples a property tries: a fifth in the quick set."""
-    return full if is_full() else max(10, full // 5)
+    """How many examples a property tries."""
+    return max(min(5, full), full // _SHARES.get(_chosen[0], 1))
 
 
 def first_quick(cases: Iterable[Any], by: Callable[[Any], object] = lambda case: None) -> list[Any]:
