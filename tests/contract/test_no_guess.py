@@ -174,6 +174,15 @@ def test_stored_bars_and_sessions_prove_that_a_series_is_sparse(store: Store) ->
     assert store.bars.ingest(at(opens.to_list()), symbol="C", timeframe="1h", calendar=hour).inserted == 20
 
 
+def test_hours_in_a_series_of_minutes_are_told_unless_they_fill_its_gaps(store: Store) -> None:
+    minutes = every(timedelta(minutes=1), 600)
+    store.bars.ingest(minutes.filter(pl.int_range(600) % 60 != 30), symbol="A", timeframe="1m")
+    missing = minutes.filter(pl.int_range(600) % 60 == 30)
+    assert store.bars.ingest(missing, symbol="A", timeframe="1m").inserted == 10
+    with pytest.warns(walle.ContradictionWarning, match="timeframe='1m' was given, but the bars of 'A' lie 1h apart"):
+        store.bars.ingest(every(timedelta(hours=1), 100, MONDAY + timedelta(days=3)), symbol="A", timeframe="1m")
+
+
 def test_a_file_is_judged_as_a_whole_and_named(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "BTC_USD-1m.csv"
     every(5 * MINUTE, 70_000).write_csv(path)  # several pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from walle import models
 from walle.bars.distances import Contradiction, contradictions, is_expected
 from walle.bars.files import BarReader
 from walle.bars.ingest_source import BarOptions
-from walle.bars.spans import join_spans, spans_of
+from walle.bars.spans import count_bars, join_spans, spans_of
 from walle.database import Database
 from walle.errors import InputError
 from walle.frames import BARS
@@ -75,13 +76,27 @@ async def refuse_sparse(
         if is_expected(mine, one.timeframe, markets[one.symbol]):
             continue
         stored = spans_of(await _stored(database, one, session))
-        if stored.is_empty() or contradictions(join_spans(pl.concat([mine, stored]))):
+        both = join_spans(pl.concat([mine, stored]))
+        if stored.is_empty() or contradictions(both):
             doubtful.append(one)
+        elif one.sure and _follow_directly(stored) and _stand_alone(mine, both):
+            doubtful.append(replace(one, sure=False))
     where = "" if path is None else f"{path}: "
     if sure := [one for one in doubtful if one.sure]:
         raise InputError(where + _doubt(sure, reading, reader))
     if doubtful:
         warn(where + _doubt(doubtful, reading, reader), ContradictionWarning)
+
+
+def _follow_directly(spans: pl.DataFrame) -> bool:
+    """Return whether most bars of one series follow directly on others."""
+    return 2 * spans.height <= int(count_bars(spans)["bars"].sum())
+
+
+def _stand_alone(spans: pl.DataFrame, both: pl.DataFrame) -> bool:
+    """Return whether most bars of a source have no neighbour, also with the stored ones: they fill no gaps."""
+    alone = both.filter(pl.col("first") == pl.col("last")).join(spans, on=["symbol", "timeframe", "first"], how="semi")
+    return 2 * alone.height > int(count_bars(spans)["bars"].sum())
 
 
 async def _stored(database: Database, series: Contradiction, session: AsyncSession | None) -> pl.DataFrame:
