@@ -49,10 +49,10 @@ def mixed_grids(bars: pl.DataFrame, phases: Phases) -> tuple[pl.DataFrame, pl.Da
     if pairs.is_empty():
         return none, none
     found = []
-    for (symbol, timeframe), apart in pairs.group_by(_SERIES):
-        mine = bars.filter(symbol=symbol, timeframe=timeframe).select(_KEY)
+    odd = bars.select(_KEY).join(pairs.select(_SERIES).unique(), on=_SERIES, how="semi", maintain_order="left")
+    for (_, timeframe), mine in odd.partition_by(_SERIES, as_dict=True, maintain_order=True).items():
         unit = length(str(timeframe)) // _MICROSECOND
-        off = _minority(mine, unit, int(opens_too_early(mine, phases).sum()), phases) if apart.height else None
+        off = _minority(mine, unit, int(opens_too_early(mine, phases).sum()), phases)
         if off is not None:
             found.append(_beside(mine.filter(off), mine.filter(~off)))
     off_grid = refused_times(pl.concat(found), of="") if found else none
