@@ -154,8 +154,8 @@ def _plain(value: Any) -> Any:
 def _mark_again(connection: Connection) -> None:
     """Leave a mark for every series without an index."""
     connection.exec_driver_sql(
-        "INSERT INTO bar_index (symbol, timeframe, first, last, bars) "
-        "SELECT symbol, timeframe, min(timestamp), max(timestamp), count(*) FROM bars WHERE NOT EXISTS "
+        "INSERT INTO bar_index (symbol, timeframe, first, last, bars, unexpected) "
+        "SELECT symbol, timeframe, min(timestamp), max(timestamp), count(*), 0 FROM bars WHERE NOT EXISTS "
         "(SELECT 1 FROM bar_index AS known WHERE known.symbol = bars.symbol AND known.timeframe = bars.timeframe) "
         "GROUP BY symbol, timeframe"
     )

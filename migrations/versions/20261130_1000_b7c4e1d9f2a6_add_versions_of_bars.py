@@ -88,6 +88,8 @@ def upgrade() -> None:
         for name, kind in columns.items():
             op.add_column(table, sa.Column(name, kind))
     op.create_index("ix_ingests_time", "ingests", ["ingested_at"])
+    # no bar that is stored by now is new
+    op.execute("UPDATE bar_index SET unexpected = 0 WHERE unexpected IS NULL")
     with op.batch_alter_table("bar_conflicts") as batch:
         for name in OHLCV:
             batch.alter_column(f"stored_{name}", existing_type=sa.Double(), nullable=True)

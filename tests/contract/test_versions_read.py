@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import walle
 from tests.samples import bars
 from walle.database import Database
 from walle.repositories import BarRepository
@@ -44,3 +45,33 @@ async def test_an_ingest_in_the_middle_of_a_read_is_in_it_as_a_whole(
         assert read["volume"].to_list() == [1.0] * 5
     if "note" in read.columns:
         assert read["note"].to_list() == ["1"] * 5
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize("ingests", [1, 5])
+async def test_an_ingest_in_the_middle_of_a_collect_is_in_it_as_a_whole(
+    store: walle.Store, monkeypatch: pytest.MonkeyPatch, versioned: bool, ingests: int
+) -> None:
+    first = bars(4)
+    store.bars.ingest(first, **SERIES)
+    if versioned:
+        store.bars.withdraw("A", "1m", first["timestamp"][0], first["timestamp"][1], "a bad tick")
+    done, real = 0, StoredBars._newest
+
+    def newest(self: StoredBars, *arguments: Any) -> pl.DataFrame:
+        nonlocal done
+        found = real(self, *arguments)
+        if done < ingests:
+            done += 1
+            other = bars(4 + done).with_columns(volume=pl.lit(float(done))).tail(3 + done)
+            store.bars.ingest(other, **SERIES, on_conflict="correct", reason="restated")
+        return found
+
+    for lazy in (store.bars.scan("A", "1m"), store.bars.scan("A", "1m", columns=["volume"]).head(3)):
+        done = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(StoredBars, "_newest", newest)
+            collected = lazy.collect()
+        assert done == min(ingests, 3)
+        assert collected.equals(lazy.collect())
+    assert store.bars.scan("A", "1m", "1999-01-01", "1999-01-02").collect().is_empty()

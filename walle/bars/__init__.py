@@ -74,7 +74,8 @@ store.close()
   others gives what was known at a time, or at a token of `store.bars.now()`. What was known then never changes: an
   ingest that was under way at that time and committed later is either waited for or left out for good. Bars of which it
   is unknown when they came (stored before this was kept) count always, and a warning says how many. Bars of another
-  program count from the time at which a writer's store noticed them.
+  program count from the time at which a writer's store noticed them; if bars of their series were deleted before that,
+  it is unknown when they came.
 
 ```python
 store = walle.connect("versions.db")

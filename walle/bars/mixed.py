@@ -49,10 +49,10 @@ def mixed_grids(bars: pl.DataFrame, phases: Phases) -> tuple[pl.DataFrame, pl.Da
     if pairs.is_empty():
         return none, none
     found = []
-    for (symbol, timeframe), apart in pairs.group_by(_SERIES):
-        mine = bars.filter(symbol=symbol, timeframe=timeframe).select(_KEY)
-        unit = length(str(timeframe)) // _MICROSECOND
-        off = _minority(mine, unit, int(opens_too_early(mine, phases).sum()), phases) if apart.height else None
+    odd = bars.select(_KEY).join(pairs.select(_SERIES).unique(), on=_SERIES, how="semi", maintain_order="left")
+    usual = _usual_grids(odd)
+    for series, mine in odd.partition_by(_SERIES, as_dict=True, maintain_order=True).items():
+        off = _minority(mine, usual[series], int(opens_too_early(mine, phases).sum()), phases)
         if off is not None:
             found.append(_beside(mine.filter(off), mine.filter(~off)))
     off_grid = refused_times(pl.concat(found), of="") if found else none
@@ -129,24 +129,43 @@ def _cut_short(bars: pl.DataFrame, phases: Phases) -> pl.Series:
     return expected & expected.shift(1).fill_null(False)
 
 
-def _minority(mine: pl.DataFrame, unit: int, early: int, phases: Phases) -> pl.Series | None:
+def _usual_grids(bars: pl.DataFrame) -> dict[tuple[object, ...], tuple[str, int, int, int]]:
+    """Return the zone on whose clocks most bars of each series open at the same time of a grid.
+
+    Returns
+    -------
+    dict
+        By symbol and timeframe: the zone, the bar's length, when the grid begins on its clocks, and how many bars
+        follow it. UTC comes first where another zone has no more, and is the only zone for bars of an hour and less.
+    """
+    units = {name: length(name) // _MICROSECOND for name in names_in(bars["timeframe"])}
+    unit = pl.col("timeframe").replace_strict(units, return_dtype=pl.Int64).alias("unit")
+    timed, found = bars.with_columns(unit), []
+    for place, zone in enumerate(("UTC", *ZONES)):
+        moving = timed if place == 0 else timed.filter(pl.col("unit") > _HOUR)
+        local = moving.select(*_SERIES, "unit", grid=clock("timestamp", zone) % pl.col("unit"))
+        counts = local.group_by(*_SERIES, "unit", "grid").len("count").sort("count", "grid", descending=[True, False])
+        most = counts.unique(_SERIES, keep="first", maintain_order=True)
+        found.append(most.select(*_SERIES, pl.lit(zone).alias("zone"), "unit", "grid", "count"))
+    best = pl.concat(found).sort("count", descending=True, maintain_order=True)
+    rows = best.unique(_SERIES, keep="first", maintain_order=True).iter_rows()
+    return {(symbol, timeframe): (*grid,) for symbol, timeframe, *grid in rows}
+
+
+def _minority(mine: pl.DataFrame, usual: tuple[str, int, int, int], early: int, phases: Phases) -> pl.Series | None:
     """Return whether each bar of a series is off the grid that most follow, or None if that is unclear.
 
-    The grid is that of the calendar, or the same time on the clocks of one zone. Where most bars open too early, two
-    grids half a bar apart may as well be one of bars that are half as long.
+    The grid is that of the calendar, or the usual one, the same time on the clocks of one zone. Where most bars open
+    too early, two grids half a bar apart may as well be one of bars that are half as long.
     """
     dense = 2 * early > mine.height
     expected = phases.on_grid(mine)
     if not dense and 2 * expected.sum() > mine.height:
         return ~expected
-    most, off, half = 0, expected, False
-    for zone in ("UTC", *ZONES) if unit > _HOUR else ("UTC",):
-        local = mine.select(phase=clock("timestamp", zone) % unit).to_series()
-        counts = local.value_counts().sort("count", "phase", descending=[True, False])
-        grid, count = counts.row(0)
-        if count > most:
-            most, off = count, local != grid
-            half = bool((2 * (local.filter(off) - grid) % (2 * unit) == unit).any())
+    zone, unit, grid, most = usual
+    local = mine.select(phase=clock("timestamp", zone) % unit).to_series()
+    off = local != grid
+    half = bool((2 * (local.filter(off) - grid) % (2 * unit) == unit).any())
     return None if 2 * most <= mine.height or (dense and half) else off & ~expected
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from walle.calendars import MONDAY, Calendar
 from walle.errors import InputError
-from walle.periods import phases_of, usual_day
+from walle.periods import phases_of
 from walle.timeframe import has_anchor, is_calendar, length
 from walle.validation import MICROSECOND, from_microseconds, shift
 
@@ -140,13 +140,18 @@ class Phases:
         long = [name for name in names_in(bars["timeframe"]) if has_anchor(name) and name != "1w"]
         if not long:
             return off
-        named = bars.with_row_index("place").filter(pl.col("timeframe").is_in(long))
-        for (symbol, timeframe), rows in named.drop_nulls([*_SERIES, "timestamp"]).group_by(_SERIES):
-            series = (str(symbol), str(timeframe))
-            days = rows["timestamp"].dt.truncate("1d").to_physical()
-            if series not in self.known:
-                self.known[series] = _anchor(rows["timestamp"], days, series[1])
-            off = off.scatter(rows["place"], phases_of(days, series[1]) != self.known[series])
+        day = pl.col("timestamp").dt.truncate("1d").to_physical().alias("day")
+        dated = bars.select(*_SERIES, "timestamp", day).with_row_index("place").drop_nulls()
+        for timeframe in long:
+            rows = dated.filter(timeframe=timeframe)
+            if rows.is_empty():
+                continue
+            rows = rows.with_columns(phases_of(rows["day"], timeframe).alias("phase"))
+            known = {symbol: phase for (symbol, name), phase in self.known.items() if name == timeframe}
+            new = _anchors(rows.filter(~pl.col("symbol").is_in(list(known))), timeframe)
+            self.known |= {(symbol, timeframe): phase for symbol, phase in new.items()}
+            own = pl.col("symbol").replace_strict(known | new, return_dtype=pl.Int64)
+            off = off.scatter(rows["place"], rows.select(pl.col("phase") != own).to_series())
         return off
 
     def on_grid(self, bars: pl.DataFrame) -> pl.Series:
@@ -176,12 +181,21 @@ class Phases:
             self.known.setdefault((symbol, timeframe), phase)
 
 
-def _anchor(times: pl.Series, days: pl.Series, timeframe: str) -> int:
-    """Return the phase at which most bars begin their periods, as far as their labels are first days."""
-    first = times.to_physical() == days
+def _anchors(bars: pl.DataFrame, timeframe: str) -> dict[str, int]:
+    """Return the phase at which most bars of each symbol begin their periods, as far as their labels are first days.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        symbol, timestamp, day (its first microsecond), phase.
+    timeframe : str
+    """
+    first = pl.col("timestamp").to_physical() == pl.col("day")
     if timeframe.endswith("M"):
-        first &= times.dt.day() == 1
-    return usual_day((days.filter(first) if first.any() else days).unique(), timeframe)
+        first &= pl.col("timestamp").dt.day() == 1
+    labels = bars.filter(first | ~first.any().over("symbol")).unique(["symbol", "day"])
+    counts = labels.group_by("symbol", "phase").len().sort("len", "phase", descending=[True, False])
+    return dict(counts.unique("symbol", keep="first", maintain_order=True).select("symbol", "phase").iter_rows())
 
 
 def _expected(

@@ -135,7 +135,7 @@ bar_index = sa.Table(
     sa.Column("missing", sa.BigInteger),
     sa.Column("gaps", sa.BigInteger),
     sa.Column("longest_gap", sa.BigInteger),
-    sa.Column("unexpected", sa.BigInteger),
+    sa.Column("unexpected", sa.BigInteger, doc="never null but in a mark of bars that the index did not hold"),
     sa.Index("ix_bar_index_series", "symbol", "timeframe"),
     sqlite_autoincrement=True,
 )

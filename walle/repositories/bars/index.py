@@ -3,7 +3,9 @@
 A row of ``bar_index`` holds opening times of one series; the union of its rows is the whole series. Our own writers
 merge new times into the series' row if they get its lock at once, and add a row otherwise, so that no writer waits for
 another here. When another program writes bars, triggers add a mark (a row without runs) in the same transaction; the
-next reader of the index looks those bars up and replaces the mark.
+next reader of the index looks those bars up and replaces the mark. Bars that neither an ingest tells of nor the index
+held are new then. When bars are deleted, triggers turn the rows of their series into marks, which keep their number of
+unexpected bars; what the index held is lost then, so no bar of the series is taken for new.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ _SERIES_SUMMARY = pl.Schema(
 _PACKED = pl.Schema(
     {"id": pl.Int64()}
     | {name: _SERIES_SUMMARY[name] for name in (*_SERIES, "first", "last", "bars")}
-    | {"runs": pl.Binary()}
+    | {"unexpected": pl.Int64(), "runs": pl.Binary()}
 )
+_HELD = pl.Schema({"unexpected": pl.Int64(), "runs": pl.Binary()})
 _RUNS = pl.Schema({"runs": pl.Binary()})
 _Fetch = Callable[[sa.Select[Any], pl.Schema], Awaitable[pl.DataFrame]]
 _TIME = pl.Schema({"timestamp": BARS["timestamp"]})
@@ -201,7 +204,7 @@ class BarIndex:
             await self._settle(marks, await self._look_up(marks, None))
 
     async def unnoticed(self, wanted: set[Series], session: AsyncSession | None) -> pl.DataFrame:
-        """Return the bars of other programs that no ingest tells of until somebody looks them up.
+        """Return the new bars of other programs, of which no ingest tells until somebody looks them up.
 
         Returns
         -------
@@ -211,7 +214,7 @@ class BarIndex:
         marks = await self._marks(_among(wanted), session) if self.exists else []
         marks = [mark for mark in marks if (mark["symbol"], mark["timeframe"]) in wanted]
         found = await self._look_up(marks, session) if marks else pl.DataFrame(schema=SPANS)
-        return keys_of(await self._untold(partial(read, self._database, session=session), found))
+        return keys_of(await self._new(partial(read, self._database, session=session), marks, found))
 
     async def _marks(
         self, conditions: Sequence[sa.ColumnElement[bool]], session: AsyncSession | None
@@ -262,19 +265,30 @@ class BarIndex:
                     if len(ids) < len(part):
                         raise _Changed
                     await writer.execute(sa.delete(table).where(table.c.id.in_(ids)))
-                noticed = await self._untold(writer.fetch, spans)
+                noticed = await self._new(writer.fetch, marks, spans)
                 await self.add(writer, spans, summed=True)
                 if noticed.height:
                     await self._notice(writer, noticed)
 
-    async def _untold(self, fetch: _Fetch, spans: pl.DataFrame) -> pl.DataFrame:
-        """Return those of some opening times that no ingest tells of: columns of ``SPANS``."""
-        table, packed = models.bar_ingests, []
+    async def _new(self, fetch: _Fetch, marks: Sequence[Mapping[str, Any]], spans: pl.DataFrame) -> pl.DataFrame:
+        """Return those opening times of marks that no ingest tells of and that the index did not hold: ``SPANS``.
+
+        What the index held of a series is lost once a row of it has become a mark: then none of its bars is new.
+        """
+        told, held, packed = models.bar_ingests, models.bar_index, []
+        lost = {(mark["symbol"], mark["timeframe"]) for mark in marks if mark["unexpected"] is not None}
         for symbol, timeframe in spans.select(_SERIES).unique().iter_rows():
-            runs = sa.select(expression(self._database, table, "runs"))
-            own = runs.where(table.c.symbol == symbol, table.c.timeframe == timeframe)
-            packed += [(symbol, timeframe, *row) for row in (await fetch(own, _RUNS)).iter_rows()]
-        return without(spans, keys_of(join_spans(unpack(packed))))
+            columns = [expression(self._database, told, name) for name in _RUNS]
+            own = sa.select(*columns).where(told.c.symbol == symbol, told.c.timeframe == timeframe)
+            brought = (await fetch(own, _RUNS))["runs"].to_list()  # first: who notices bars tells of them and adds them
+            columns = [expression(self._database, held, name) for name in _HELD]
+            rows = await fetch(sa.select(*columns).where(*_one(symbol, timeframe)), _HELD)
+            if rows.filter(pl.col("runs").is_null() & pl.col("unexpected").is_not_null()).height:  # deleted since
+                lost.add((symbol, timeframe))
+            packed += [(symbol, timeframe, runs) for runs in [*brought, *rows["runs"].drop_nulls()]]
+        known_before = pl.DataFrame(sorted(lost), schema=pl.Schema(dict.fromkeys(_SERIES, pl.String())), orient="row")
+        found = spans.join(known_before, on=_SERIES, how="anti", maintain_order="left")
+        return without(found, keys_of(join_spans(unpack(packed))))
 
     async def _notice(self, writer: Writer, spans: pl.DataFrame) -> None:
         """Record bars of another program as an ingest of the time at which they were noticed."""
@@ -305,7 +319,7 @@ def _records(spans: pl.DataFrame, wanted: set[Series], *, summed: bool) -> dict[
         series: dict.fromkeys(SUMMARY)
         | counts[series]
         | {name: from_microseconds(counts[series][name]) for name in ("first", "last")}
-        | {"runs": blob}
+        | {"unexpected": counts[series].get("unexpected") or 0, "runs": blob}  # never null, as in a mark of new bars
         for series, blob in packed.items()
     }
 

@@ -51,6 +51,11 @@ class KnownBars:
             return []
         return [~sa.exists().where(*_in(models.bar_versions, symbols, timeframe, start, end))]
 
+    def counted(self, symbols: Sequence[str], timeframe: str, start: Time, end: Time) -> sa.ScalarSelect[int]:
+        """Return the number of further versions of the bars of a range; it only ascends."""
+        conditions = _in(models.bar_versions, symbols, timeframe, start, end)
+        return sa.select(sa.func.count(models.bar_versions.c.id)).where(*conditions).scalar_subquery()
+
     def newest_statement(
         self, symbols: Sequence[str], timeframe: str, start: Time, end: Time, as_of: Known | None
     ) -> sa.Select[tuple[object, ...]]:

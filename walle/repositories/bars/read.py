@@ -38,6 +38,9 @@ from walle.validation import MICROSECOND, parse_range, shift
 
 __all__ = ["StoredBars"]
 
+_TRIES = 3
+"""Reads in batches beside ingests that bring versions, until the bars are read whole."""
+
 _LOOKS = 100
 """Looks into the index that one statement makes."""
 
@@ -122,7 +125,7 @@ class StoredBars:
         columns: Sequence[str] | None,
         as_of: AsOf,
     ) -> pl.LazyFrame:
-        """Return a lazy frame that reads the database at every collect."""
+        """Return a lazy frame that reads the database at every collect, as it is at one moment."""
         kinds = await self._further(symbol, timeframe, columns, None)
         wanted = _Wanted(symbol, timeframe, start, end, columns, kinds)
         await self._series.require(wanted.symbols, timeframe, None)
@@ -146,19 +149,57 @@ class StoredBars:
     def _batches(
         self, wanted: _Wanted, token: Known | None, spans: pl.DataFrame | None, rows: int | None
     ) -> Iterator[pl.DataFrame]:
-        """Yield the bars in batches, and not more than some rows; blocking."""
-        newest, known = pl.DataFrame(schema=NEWEST), self._series.known
-        if known.versioned:
-            statement = known.newest_statement(wanted.symbols, wanted.timeframe, wanted.start, wanted.end, token)
-            parts = self._database.batches(statement, wire_schema(NEWEST))
-            newest = pl.concat([newest, *(finish(raw, NEWEST) for raw in parts)])
+        """Yield the bars of one moment in batches, and not more than some rows; blocking."""
+        known = self._series.known
+        if token is not None or not known.versioned:
+            yield from self._overlaid(wanted, self._newest(wanted, token), spans, rows, None)
+            return
+        for _ in range(_TRIES):
+            versions = self._versions(wanted)
+            newest, found = self._newest(wanted, None), False
+            for frame in self._overlaid(wanted, newest, spans, rows, versions):
+                found = True
+                yield frame
+            if found or self._versions(wanted) == versions:
+                return
+        statement, schema = self._both(wanted)  # an ingest came in between each time
+        parts = [finish(raw, schema) for raw in self._database.batches(statement, wire_schema(schema))]
+        first, newest = _parted(pl.concat([pl.DataFrame(schema=schema), *parts]))
+        frame = overlay(first, newest, pl.DataFrame(schema=NEWEST))
+        yield wanted.named(frame if rows is None else frame.head(rows))
+
+    def _versions(self, wanted: _Wanted) -> int:
+        """Count the further versions of the bars of a range; blocking."""
+        counted = self._series.known.counted(wanted.symbols, wanted.timeframe, wanted.start, wanted.end)
+        found = self._database.batches(sa.select(counted.label("versions")), {"versions": pl.Int64()})
+        return int(pl.concat(list(found)).item())
+
+    def _newest(self, wanted: _Wanted, token: Known | None) -> pl.DataFrame:
+        """Return the newest versions of the bars of a range; blocking."""
+        known, none = self._series.known, pl.DataFrame(schema=NEWEST)
+        if not known.versioned:
+            return none
+        statement = known.newest_statement(wanted.symbols, wanted.timeframe, wanted.start, wanted.end, token)
+        return pl.concat(
+            [none, *(finish(raw, NEWEST) for raw in self._database.batches(statement, wire_schema(NEWEST)))]
+        )
+
+    def _overlaid(
+        self, wanted: _Wanted, newest: pl.DataFrame, spans: pl.DataFrame | None, rows: int | None, versions: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the bars in batches; none if their further versions are no longer as many; blocking."""
         plain = newest.is_empty() and spans is None
         kept = wanted if plain else wanted.with_keys
         statement = self._select(kept)
+        if versions is not None:
+            counted = self._series.known.counted(wanted.symbols, wanted.timeframe, wanted.start, wanted.end)
+            statement = statement.where(counted == versions)
         if plain and rows is not None:
             statement = statement.limit(rows)
         unknown = pl.DataFrame(schema=NEWEST)
         for raw in self._database.batches(statement, wire_schema(kept.stored)):
+            if raw.is_empty():
+                continue
             frame = finish(raw, kept.stored)
             if spans is not None:
                 named = frame.select("symbol", pl.lit(wanted.timeframe).alias("timeframe"), "timestamp")
@@ -238,6 +279,11 @@ class StoredBars:
         self, wanted: _Wanted, session: AsyncSession | None
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the first versions of bars, and the newest further ones, of one moment: by one slower statement."""
+        statement, schema = self._both(wanted)
+        return _parted(await read(self._database, statement, schema, session))
+
+    def _both(self, wanted: _Wanted) -> tuple[sa.Select[Any], pl.Schema]:
+        """Select first versions (further: 0) and the newest further ones (1) in one statement; return its schema."""
         columns = None if wanted.columns is None else list(dict.fromkeys([*wanted.columns, "close"]))
         whole, table = replace(wanted, columns=columns, keyed=True), models.bar_versions
         newest = self._series.known.newest_statement(
@@ -248,10 +294,7 @@ class StoredBars:
         )
         first = self._select(whole).order_by(None).add_columns(sa.literal(0).label("further"))
         both = sa.union_all(first, newest).subquery()
-        schema = pl.Schema({**whole.stored, "further": pl.Int64()})
-        rows = await read(self._database, sa.select(*both.c), schema, session)
-        parts = [rows.filter(further=place).drop("further") for place in (0, 1)]
-        return parts[0].sort("symbol", "timestamp"), parts[1]
+        return sa.select(*both.c), pl.Schema({**whole.stored, "further": pl.Int64()})
 
     async def last_before(
         self, moments: pl.DataFrame, timeframe: str, count: int, as_of: AsOf, session: AsyncSession | None
@@ -434,6 +477,12 @@ class _Wanted:
     def with_keys(self) -> _Wanted:
         """The same, with the columns symbol and timestamp before the others."""
         return replace(self, keyed=True)
+
+
+def _parted(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the first versions of bars, sorted, and the further ones."""
+    first, further = (rows.filter(further=place).drop("further") for place in (0, 1))
+    return first.sort("symbol", "timestamp"), further
 
 
 def _side_by_side(bars: pl.DataFrame, field: str, names: Sequence[str]) -> pl.DataFrame:

@@ -421,8 +421,9 @@ class BarRepository:
         Returns
         -------
         polars.LazyFrame
-            Each collect reads the database again, in batches. The database selects columns and applies ``head(n)``, but
-            filters are applied here, batch by batch, so give the range as ``start`` and ``end``.
+            Each collect reads the database again, as it is at one moment, in batches. The database selects columns and
+            applies ``head(n)``, but filters are applied here, batch by batch, so give the range as ``start`` and
+            ``end``.
 
         Raises
         ------
