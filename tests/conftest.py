@@ -36,6 +36,9 @@ ENDURANCE_TIMEOUT = 3_600.0
 MEMORY = Path("/dev/shm")
 """A folder in memory, on Linux."""
 
+TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+"""Where pytest makes its temporary folders."""
+
 THOROUGH = [
     *("backend", "benchmarks", "fuzz", "pooler", "reliability"),
     *("bars_files/test_memory.py", "ingest/test_memory.py"),
@@ -65,6 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
     asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
     whole = not config.option.markexpr or "thorough" in asked
     examples.choose(config.option.hypothesis_profile or (examples.THOROUGH if whole else "quick"))
+    if TEMPORARY not in os.environ and config.option.basetemp is None and _has_room(MEMORY, 2**33):
+        root = MEMORY / f"walle-tests-{os.getuid()}"  # no test asks whether a disk keeps what it was told to
+        root.mkdir(mode=0o700, exist_ok=True)
+        os.environ[TEMPORARY] = str(root)  # the workers have it from here
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -124,8 +131,8 @@ def _quiet_environment() -> Iterator[None]:
         yield
 
 
-def _has_room(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2**32
+def _has_room(folder: Path, least: int = 2**32) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > least
 
 
 @pytest.fixture(scope="session")

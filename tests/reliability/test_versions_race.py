@@ -129,7 +129,6 @@ write(sys.argv[1], int(sys.argv[2]), 10_000)
 """
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("kills", [pytest.param(6), pytest.param(30, marks=pytest.mark.endurance)])
 def test_a_killed_writer_leaves_whole_ingests(address: str, kills: int) -> None:
     chosen = random.Random(7)
