@@ -183,11 +183,24 @@ def test_numbers_widen_and_other_kinds_are_refused(store: walle.Store) -> None:
 def test_wrong_requests_are_refused(store: walle.Store, extra: object, message: str) -> None:
     with pytest.raises(walle.InputError, match=message):
         store.bars.ingest(extended(), **SERIES, extra=extra)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(walle.InputError, match="say extra='all'"):
+        store.bars.ingest(extended(), **SERIES, extra=["all", "vwap"])
     named = extended().rename({"note": "reason"})
     with pytest.raises(walle.InputError, match="cannot be called 'reason'"):
         store.bars.ingest(named, **SERIES, extra="all")
     store.bars.ingest(named, **SERIES, extra="all", columns={"reason": "note"})
     assert store.bars.read("A", "1m", columns=["note"])["note"].equals(extended()["note"])
+
+
+def test_a_wrong_symbol_is_named_before_its_columns(store: walle.Store) -> None:
+    store.bars.ingest(extended(), symbol="AAPL", timeframe="1m", extra="all")
+    for read in (store.bars.read, store.bars.scan):
+        with pytest.raises(walle.UnknownSymbol, match="AAPL"):
+            read("APPL", "1m", columns=["vwap"])
+    with pytest.raises(walle.UnknownSymbol, match="AAPL"):
+        store.bars.panel(["APPL"], "1m", "vwap")
+    with pytest.raises(walle.UnknownSymbol, match="AAPL"):
+        store.bars.extra_columns("APPL")
 
 
 def test_files_bring_their_columns(store: walle.Store, tmp_path: Path) -> None:

@@ -121,9 +121,10 @@ class FurtherColumns:
         if self.asked != ALL:
             absent = [name for name in self.asked if name not in kept.values()]
             if absent:
+                every = f" For all of them say extra={ALL!r}." if ALL in absent else ""
                 raise InputError(
                     f"extra={list(self.asked)!r}: the source has no further column {', '.join(map(repr, absent))}. "
-                    f"Beside those of a bar it has: {', '.join(map(repr, kept)) or 'none'}."
+                    f"Beside those of a bar it has: {', '.join(map(repr, kept)) or 'none'}.{every}"
                 )
             kept = {source: name for source, name in kept.items() if name in self.asked}
         for source, name in kept.items():
@@ -233,7 +234,7 @@ def check_extra(extra: object) -> tuple[str, ...] | str | None:
         return ALL if extra == ALL else None
     names = [] if isinstance(extra, str) or not isinstance(extra, Sequence) else list(extra)
     if not names or not all(isinstance(name, str) and name for name in names):
-        hint = f" For one column: extra=[{extra!r}]." if isinstance(extra, str) else ""
+        hint = f" For one column: extra=[{extra!r}]." if isinstance(extra, str) and extra else ""
         raise InputError(f"extra={extra!r} is neither a list of columns, extra=['vwap', 'trades'], nor 'all'.{hint}")
     wrong = [name for name in names if name in BARS]
     if wrong or len(set(names)) < len(names):

@@ -96,10 +96,15 @@ def crowded_within(spans: pl.DataFrame) -> pl.DataFrame:
         Columns of :data:`CROWDED`; the neighbour is the bar before.
     """
     stepped = spans.with_columns(step=steps()).filter(_STEP > 1)
-    times = _times(stepped.join(_with_several_grids(stepped), on=_SERIES, how="semi")).sort(*_SERIES, "time")
-    before = times.with_columns(neighbour=pl.col("time").shift(1).over(_SERIES))
+    before = _after_one_another(stepped)
     close = before.filter(pl.col("time") - pl.col("neighbour") < _STEP)
     return close.select(*_SERIES, timestamp="time", neighbour="neighbour").cast(CROWDED)
+
+
+def _after_one_another(stepped: pl.DataFrame) -> pl.DataFrame:
+    """Return each opening time of the series with several grids, and the one before it as ``neighbour``."""
+    times = _times(stepped.join(_with_several_grids(stepped), on=_SERIES, how="semi")).sort(*_SERIES, "time")
+    return times.with_columns(neighbour=pl.col("time").shift(1).over(_SERIES)).drop_nulls("neighbour")
 
 
 def moved_within(spans: pl.DataFrame) -> pl.DataFrame:
@@ -117,8 +122,7 @@ def moved_within(spans: pl.DataFrame) -> pl.DataFrame:
     """
     hours = {name for name in spans["timeframe"].unique() if not is_calendar(name) and length(name) > _HOUR}
     stepped = spans.filter(pl.col("timeframe").is_in(sorted(hours))).with_columns(step=steps())
-    times = _times(stepped.join(_with_several_grids(stepped), on=_SERIES, how="semi")).sort(*_SERIES, "time")
-    before = times.with_columns(neighbour=pl.col("time").shift(1).over(_SERIES)).drop_nulls("neighbour")
+    before = _after_one_another(stepped)
     apart = pl.col("time") - pl.col("neighbour")
     moved = before.filter((apart > _STEP) & (apart % _STEP != 0)).cast({"time": INSTANT, "neighbour": INSTANT})
     return moved.filter(~follows("time", "neighbour", _STEP)).select(*_SERIES, timestamp="time", neighbour="neighbour")

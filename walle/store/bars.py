@@ -780,6 +780,8 @@ class Bars(Part[BarRepository]):
 
         Raises
         ------
+        UnknownSymbol
+            If a symbol has no stored bars; it suggests similar names.
         UnknownTimeframe, InputError
 
         Examples

@@ -377,6 +377,7 @@ class StoredBars:
         found = await kinds_of(self._database, symbol_list(symbol), check_timeframe(timeframe), session, names)
         if names <= {*BARS, *found}:
             return found
+        await self._series.require(symbol_list(symbol), timeframe, session)  # a wrong symbol has no such column
         return await kinds_of(self._database, symbol_list(symbol), timeframe, session)  # the error names them all
 
     async def _frame(self, statement: sa.Select[Any], schema: pl.Schema, session: AsyncSession | None) -> pl.DataFrame:

@@ -879,6 +879,8 @@ class BarRepository:
 
         Raises
         ------
+        UnknownSymbol
+            If a symbol has no stored bars; it suggests similar names.
         UnknownTimeframe, InputError
 
         Examples
@@ -891,6 +893,8 @@ class BarRepository:
         >>> store.bars.read("SOL/USD", "1h", columns=["close", "vwap"]).row(0)
         (139.0, 138.6)
         """
+        if symbol is not None:
+            await self._series.choose(symbol, timeframe, session)
         return await self._records.extra_columns(symbol, timeframe, session)
 
     async def explain_gap(
