@@ -24,7 +24,7 @@ def html_of(store: Store) -> str:
 
     Values from the database appear only as escaped text. A part that cannot be read shows the reason.
     """
-    title = f"<p><b>{_text(repr(store))}</b></p>"
+    title = f"<p><b>{_text(repr(store), 600)}</b></p>"
     if not store.durable or store.closed:
         return title
     try:
