@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 import polars as pl
 
 from walle.enums import OHLCV
@@ -46,6 +49,7 @@ __all__ = [
     "RUNS",
     "RUN_SUMMARY",
     "STORED_CONFLICTS",
+    "no_rows",
 ]
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -492,3 +496,13 @@ RESETS = pl.Schema(
 )
 """One row is one reset of a consumer's offset: the old and the new offset, the reason, who did it (user@host) and when.
 No nulls."""
+
+
+def no_rows(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return a frame without rows; it is made once, which takes Polars longer than many of its operations."""
+    return _without_rows(tuple(schema.items())).clone()
+
+
+@cache
+def _without_rows(columns: tuple[tuple[str, pl.DataType], ...]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict(columns))

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from walle.frames import BAR_CONFLICTS, COUNTS, INGESTED_FILES, REJECTED_BARS
+from walle.frames import BAR_CONFLICTS, COUNTS, INGESTED_FILES, REJECTED_BARS, no_rows
 
 __all__ = ["FileOutcome", "IngestReport"]
 
@@ -74,8 +74,8 @@ class IngestReport:
     rejected: int = 0
     corrected: int = 0
     unfinished: int = 0
-    rejected_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_BARS))
-    conflict_rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BAR_CONFLICTS))
+    rejected_rows: pl.DataFrame = field(default_factory=lambda: no_rows(REJECTED_BARS))
+    conflict_rows: pl.DataFrame = field(default_factory=lambda: no_rows(BAR_CONFLICTS))
     outcomes: tuple[FileOutcome, ...] = ()
 
     @property

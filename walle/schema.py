@@ -14,6 +14,7 @@ from walle import backend
 from walle.config import DatabaseConfig
 from walle.dialects import Dialect, dialect_for
 from walle.dialects.base import open_for_inspection
+from walle.dialects.columns import columns_of
 from walle.errors import DatabaseBusy, DatabaseUnavailable, NotAWalleStore, SchemaError, SchemaOutdated, SchemaTooNew
 from walle.models import GUARDED_SINCE, HEAD, REVISIONS, metadata
 
@@ -212,20 +213,18 @@ def guarded(revision: str | None) -> bool:
 
 def read_schema(connection: Connection, dialect: Dialect) -> Schema:
     """Inspect the tables that a connection sees."""
-    inspector = sa.inspect(connection)
-    names = set(inspector.get_table_names())
+    names = set(sa.inspect(connection).get_table_names())
     ours = {name for name in metadata.tables if name in names}
-    versioned = _VERSION_TABLE in names and "version_num" in {
-        item["name"] for item in inspector.get_columns(_VERSION_TABLE)
-    }
+    columns = columns_of(connection, {*ours, _VERSION_TABLE})
+    versioned = "version_num" in columns.pop(_VERSION_TABLE, ())
     known = ours | {_VERSION_TABLE} if versioned else ours
     # WallE's helper tables begin with its name; all other tables belong to another program
     foreign = {name for name in names - known if not name.startswith("walle_")}
-    columns = {name: frozenset(item["name"] for item in inspector.get_columns(name)) for name in ours}
     revision = None
     if versioned:
         revisions = connection.scalars(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).all()
         revision = ", ".join(sorted(map(str, revisions))) or None
-    populated = any(connection.scalar(sa.text(f"SELECT EXISTS (SELECT 1 FROM {name})")) for name in sorted(ours))
+    filled = " OR ".join(f"EXISTS (SELECT 1 FROM {name})" for name in sorted(ours))
+    populated = bool(ours) and bool(connection.scalar(sa.text(f"SELECT {filled}")))
     missing = dialect.missing_guards(connection) if guarded(revision) and revision in REVISIONS else []
     return Schema(revision, columns, tuple(sorted(foreign)), populated, tuple(missing))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +17,7 @@ from walle.bars.mixed import mixed_grids, opens_too_early
 from walle.bars.phase import Phases, names_in
 from walle.enums import PRICES
 from walle.errors import InputError, InvalidBars
-from walle.frames import REJECTED_BARS
+from walle.frames import REJECTED_BARS, no_rows
 from walle.timeframe import is_calendar
 
 __all__ = ["UNSTORABLE_SYMBOL", "Checked", "Refused", "check_bars", "check_on_invalid", "judge_bars", "refuse"]
@@ -192,9 +194,9 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
         The position of the first row in its source.
     """
     dated = [name for name in names_in(frame["timeframe"]) if is_calendar(name)]
-    astray = (phases.off_weeks(frame), phases.off_periods(frame)) if dated else None
-    reason = frame.select(_reason(dated, astray)).to_series()
-    rejected = pl.DataFrame(schema=REJECTED_BARS)
+    off = _reasons_of_dates(dated, phases.off_weeks(frame), phases.off_periods(frame)) if dated else None
+    reason = frame.select(_reason(off) if off else _plain_reason()).to_series()
+    rejected = no_rows(REJECTED_BARS)
     good = frame
     if reason.null_count() < frame.height:
         rejected = _rejected(frame, reason, first_row)
@@ -208,13 +210,13 @@ def judge_bars(frame: pl.DataFrame, phases: Phases, *, first_row: int = 0) -> Ch
         rejected = _rejected(frame, reason, first_row)
         good = good.filter(~stray)
     bars, repeats = _first_of_each_key(good)
-    off, unclear = mixed_grids(bars, phases)
-    early = pl.DataFrame(schema=REJECTED_BARS)
+    off_grid, unclear = mixed_grids(bars, phases)
+    early = no_rows(REJECTED_BARS)
     if unclear.height:
         placed = frame.with_row_index("row", first_row).cast({"row": pl.Int64})
         early = placed.join(unclear, on=_KEY, maintain_order="left").select(list(REJECTED_BARS))
     checked = Checked(bars, repeats, rejected, early)
-    return refuse(checked, frame, off, first_row=first_row) if off.height else checked
+    return refuse(checked, frame, off_grid, first_row=first_row) if off_grid.height else checked
 
 
 def _is_denser(good: pl.DataFrame, phases: Phases) -> bool:
@@ -254,7 +256,12 @@ def refuse(checked: Checked, page: pl.DataFrame, reasons: pl.DataFrame, *, first
     )
 
 
-def _reason(dated: list[str], off: tuple[pl.Series, pl.Series] | None) -> pl.Expr:
+@cache
+def _plain_reason() -> pl.Expr:
+    return _reason(())
+
+
+def _reason(of_dates: Sequence[tuple[str, pl.Expr]]) -> pl.Expr:
     rules = [
         ("timestamp is missing, or skipped or repeated by a clock change", pl.col("timestamp").is_null()),
         *((f"{name} is missing", pl.col(name).is_null()) for name in ("symbol", "timeframe", *PRICES, "volume")),
@@ -263,7 +270,7 @@ def _reason(dated: list[str], off: tuple[pl.Series, pl.Series] | None) -> pl.Exp
         ("open lies outside low..high", ~pl.col("open").is_between("low", "high")),
         ("close lies outside low..high", ~pl.col("close").is_between("low", "high")),
         ("volume is below 0", pl.col("volume") < 0),
-        *(() if off is None else _reasons_of_dates(dated, *off)),
+        *of_dates,
         ("timestamp lies outside the years 1 to 9999", ~pl.col("timestamp").dt.year().is_between(1, 9999)),
         ("symbol is empty, padded, longer than 128 characters or holds NUL", UNSTORABLE_SYMBOL),
     ]

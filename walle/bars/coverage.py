@@ -12,7 +12,7 @@ import polars as pl
 from walle.calendars import Calendar, Slots, check_instants
 from walle.calendars import calendar as find_calendar
 from walle.errors import InputError
-from walle.frames import INSTANT
+from walle.frames import INSTANT, no_rows
 from walle.periods import offset, phases_of, usual_phase
 from walle.timeframe import check_timeframe, has_anchor, is_calendar, length
 from walle.validation import MICROSECOND, parse_range
@@ -471,10 +471,10 @@ def _around(held: _PlacedTimes) -> tuple[pl.Series, pl.Series]:
 
 def _heard(gaps: Mapping[Name, pl.DataFrame], spans: Mapping[Name, Span] | None) -> pl.DataFrame:
     """Return how long the provider was active before each end of a gap; it is equal at both ends of an outage."""
-    ends = pl.concat(frame.select("start", "end") for frame in gaps.values()) if gaps else pl.DataFrame(schema=GAPS)
+    ends = pl.concat(frame.select("start", "end") for frame in gaps.values()) if gaps else no_rows(GAPS)
     always = ends.select(open=pl.col("start").min(), close=pl.col("end").max())
     changes = [_changes(frame, always if spans is None else _ranges(spans[name])) for name, frame in gaps.items()]
-    moments = pl.concat([pl.DataFrame(schema=_CHANGES), *changes]).group_by("time").sum().sort("time")
+    moments = pl.concat([no_rows(_CHANGES), *changes]).group_by("time").sum().sort("time")
     moments = moments.with_columns(pl.col("silent", "heard").cum_sum())
     lasts = (pl.col("time").shift(-1) - pl.col("time")).dt.total_microseconds().fill_null(0)
     heard = pl.when((pl.col("heard") > 0) | (pl.col("silent") < 2)).then(lasts).otherwise(0)

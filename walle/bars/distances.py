@@ -72,6 +72,8 @@ def contradictions(spans: pl.DataFrame) -> list[Contradiction]:
     list of Contradiction
         Sorted by symbol and timeframe. None for a series with bars that follow directly on others.
     """
+    if spans.height < 3:  # bars that follow on others are too few, if any
+        return []
     known = spans.filter(pl.col("timeframe").is_in(sorted(_LENGTHS.keys() - {"1w"})))
     counts = count_bars(known).join(known.group_by(_SERIES).agg(spans=pl.len()), on=_SERIES)
     counts = counts.select(*_SERIES, distances=pl.col("bars") - 1, direct=pl.col("bars") - pl.col("spans"))

@@ -9,7 +9,7 @@ import polars as pl
 from walle.bars.clocks import ZONES, clock, follows
 from walle.bars.phase import Phases, names_in
 from walle.bars.spans import steps
-from walle.frames import INSTANT
+from walle.frames import INSTANT, no_rows
 from walle.timeframe import is_calendar, length, parts
 
 __all__ = ["CROWDED", "mixed_grids", "opens_too_early", "refused_times"]
@@ -87,7 +87,7 @@ def _unexplained(bars: pl.DataFrame, phases: Phases) -> pl.DataFrame:
     if odd.any():
         odd &= ~_cut_short(bars, phases)
     if not odd.any():
-        return pl.DataFrame(schema=CROWDED)
+        return no_rows(CROWDED)
     before = bars.select(*_KEY, neighbour=pl.col("timestamp").shift(1)).filter(odd)
     apart = (pl.col("timestamp") - pl.col("neighbour")).dt.total_microseconds() >= steps()
     return before.filter(~(apart & follows("timestamp", "neighbour", steps()))).cast(CROWDED)

@@ -15,7 +15,7 @@ from walle.bars.clocks import follows
 from walle.bars.mixed import CROWDED
 from walle.bars.phase import Phases, Series, phase_unit
 from walle.bars.spans import steps
-from walle.frames import INSTANT
+from walle.frames import INSTANT, no_rows
 from walle.timeframe import TIMEFRAMES, is_calendar, length
 
 __all__ = [
@@ -52,7 +52,7 @@ def crowded_by(new: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
         are left out.
     """
     if stored.is_empty():
-        return pl.DataFrame(schema=CROWDED)
+        return no_rows(CROWDED)
     stepped = new.with_columns(step=steps()).filter(_STEP > 1)
     reach = stepped.group_by(_SERIES).agg(
         low=pl.col("first").min() - _STEP.max(), high=pl.col("last").max() + _STEP.max()
@@ -61,7 +61,7 @@ def crowded_by(new: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     near = near.filter((pl.col("first") < pl.col("high")) & (pl.col("last") > pl.col("low")))
     mixed = _with_several_grids(pl.concat([near.select(stepped.columns), stepped]))
     if near.is_empty() or mixed.is_empty():
-        return pl.DataFrame(schema=CROWDED)
+        return no_rows(CROWDED)
     first, last = pl.col("first"), pl.col("last")
     cut = near.join(mixed, on=_SERIES, how="semi").with_columns(
         first=first + ((pl.col("low") - first).clip(0) + _STEP - 1) // _STEP * _STEP,
@@ -148,7 +148,7 @@ def moved_from(new: pl.DataFrame, stored: pl.DataFrame, phases: Phases) -> pl.Da
     """
     shifted = _off(new, phases)
     if shifted.is_empty() or stored.is_empty():
-        return pl.DataFrame(schema=CROWDED)
+        return no_rows(CROWDED)
     grid = {"phase": pl.col("first") % _STEP}
     own = stored.with_columns(step=steps()).with_columns(**grid).select(*_SERIES, "phase", "first", "last")
     times = _times(shifted).with_columns(phase=pl.col("time") % _STEP).sort("time")

@@ -8,6 +8,7 @@ import polars as pl
 
 from walle.bars.spans import keys_of
 from walle.enums import PRICES
+from walle.frames import no_rows
 
 __all__ = ["RESCALED", "rescaled", "throughout"]
 
@@ -86,7 +87,7 @@ def rescaled(conflicts: pl.DataFrame) -> pl.DataFrame:
     alike = pl.all_horizontal([pl.col(name) == pl.col(f"stored_{name}") for name in (*PRICES, "volume")])
     conflicts = conflicts.filter(~alike.fill_null(False))  # those differ in further columns
     if conflicts.is_empty():
-        return pl.DataFrame(schema=RESCALED)
+        return no_rows(RESCALED)
     rows = conflicts.drop_nulls([f"stored_{name}" for name in PRICES]).sort(*_SERIES, "timestamp")
     found = _judged(rows.group_by(_SERIES, maintain_order=True).head(_FIRST))  # most conflicts need no closer look
     if found.is_empty():

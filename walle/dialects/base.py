@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
 
 from walle.config import DatabaseConfig, masked
+from walle.dialects.columns import columns_of
 from walle.dialects.outbox_port import OutboxDialect
 from walle.dialects.wire_frames import doubtful, wired
 from walle.errors import PrecisionError, UnreadableRow, WalleError
@@ -270,7 +271,7 @@ class Dialect(ABC):
         """
         direct = _direct(within) if within is not None else set()
         for table in tables:
-            present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+            present = columns_of(connection, [table.name])[table.name]
             for among in [within, None] if table in direct else [None]:
                 query = search(table, self.name, only=present, within=among)
                 if query is not None and (rows := connection.execute(query).all()):

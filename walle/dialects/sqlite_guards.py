@@ -11,11 +11,12 @@ text in a column of times.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from walle.dialects.columns import columns_of
 from walle.forms import describe_unreadable, forms
 from walle.models import FACTS, FORMED_BY, metadata
 
@@ -111,7 +112,8 @@ _INDEX = {
 }
 
 
-def _of_form(table: sa.Table, only: Collection[str] | None = None) -> dict[str, str]:
+@cache
+def _of_form(table: sa.Table, only: frozenset[str] | None = None) -> dict[str, str]:
     """Return the guards of form of a table; their values already have the column's affinity."""
     statements = {}
     for event in ("insert", "update"):
@@ -176,8 +178,6 @@ def _wanted(connection: Connection) -> dict[str, str]:
     wanted = {name: statement for name, statement in _FACTS.items() if not name.startswith(absent)}
     if FORMED_BY not in tables:  # an older schema
         return wanted
-    for table in metadata.sorted_tables:
-        if table.name in tables:
-            present = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
-            wanted |= _of_form(table, present)
+    for name, present in sorted(columns_of(connection, tables.intersection(metadata.tables)).items()):
+        wanted |= _of_form(metadata.tables[name], present)
     return wanted

@@ -19,7 +19,7 @@ from walle.dialects import ReadJob
 from walle.dialects.base import CheckResult
 from walle.errors import DatabaseUnavailable, UnreadableRow, WalleError
 from walle.forms import UnreadableValue, is_list
-from walle.frames import DECIMAL, EVENTS, INSTANT
+from walle.frames import DECIMAL, EVENTS, INSTANT, no_rows
 from walle.progress import Progress
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest
@@ -60,7 +60,7 @@ class Integrity:
         self._database = database
         self._schema = schema
         self._examined = CheckResult()
-        self._bars = pl.DataFrame(schema=SPANS)
+        self._bars = no_rows(SPANS)
         self._unread: set[str] = set()
 
     async def check(self, progress: Progress) -> CheckResult:
@@ -175,7 +175,7 @@ class Integrity:
         try:
             indexed = await index.series()
             series = set(indexed.select(_SERIES).iter_rows())
-            spans = await index.spans(series) if series else pl.DataFrame(schema=SPANS)
+            spans = await index.spans(series) if series else no_rows(SPANS)
         except _UNREADABLE as error:
             self._examined.problems.append(f"bar_index: some rows cannot be read: {error}")
             return None

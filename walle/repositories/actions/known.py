@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.calendars import Calendar
 from walle.database import Database
-from walle.frames import CORPORATE_ACTIONS, INSTANT
+from walle.frames import CORPORATE_ACTIONS, INSTANT, no_rows
 from walle.repositories.actions.standing import not_superseded
 from walle.repositories.bars.calendars import calendars_of
 from walle.repositories.common import IN_LIST
@@ -55,7 +55,7 @@ async def known_actions(
         earlier. Sorted by symbol, ex_date and id.
     """
     table = models.corporate_actions
-    found = pl.DataFrame(schema=_ACTIONS)
+    found = no_rows(_ACTIONS)
     if symbols and database.has(table):
         found = await _standing(database, symbols, known_at, session)
     before: dict[str, str] = {}

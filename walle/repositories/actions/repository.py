@@ -14,7 +14,7 @@ from walle.database import Database, Writer
 from walle.errors import ActionConflict, AlreadyCorrected, InputError, UnknownAction
 from walle.fills import WriteReport
 from walle.fills.coerce import ACTION, actions_frame
-from walle.frames import CORPORATE_ACTIONS
+from walle.frames import CORPORATE_ACTIONS, no_rows
 from walle.records import CorporateAction
 from walle.repositories.actions.standing import not_superseded
 from walle.repositories.as_of import known_at, recorded_by
@@ -176,7 +176,7 @@ class CorporateActionRepository:
         conditions = [*one_of(table.c.symbol, symbol), *in_range(table.c.ex_date, start, end)]
         conditions += recorded_by(self._database, table, known)
         if not self._database.has(table):
-            return pl.DataFrame(schema=CORPORATE_ACTIONS)
+            return no_rows(CORPORATE_ACTIONS)
         if not superseded:
             conditions.append(not_superseded(known))
         columns = [expression(self._database, table, name) for name in CORPORATE_ACTIONS]

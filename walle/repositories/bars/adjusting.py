@@ -14,7 +14,7 @@ from walle.bars.adjust import ACTIONS, CLOSES, FACTORS, adjusted, close_ends, fa
 from walle.database import Database
 from walle.enums import OHLCV, PRICES
 from walle.errors import InputError
-from walle.frames import BARS
+from walle.frames import BARS, no_rows
 from walle.instruments import facts_of
 from walle.notices import AdjustmentWarning, warn
 from walle.records import Bar
@@ -173,7 +173,7 @@ class AdjustedBars:
         if first is not None:
             actions = actions.filter(pl.col("moment") > first)
         if actions.is_empty():
-            return pl.DataFrame(schema=FACTORS)
+            return no_rows(FACTORS)
         closes = await self._closes(actions, timeframe, as_of, session)
         ended = closes.filter(pl.col("ended") <= pl.col("moment")).unique(
             ["symbol", "moment"], keep="first", maintain_order=True

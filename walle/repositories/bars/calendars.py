@@ -15,7 +15,7 @@ from walle.calendars import SESSIONS, Calendar, from_sessions
 from walle.calendars import calendar as find_calendar
 from walle.database import Database, Writer
 from walle.errors import InputError
-from walle.frames import CALENDARS, EXPLANATIONS
+from walle.frames import CALENDARS, EXPLANATIONS, no_rows
 from walle.repositories.bars.effects import gaps_around, warn_unexplaining, warn_unknown, warn_unset
 from walle.repositories.bars.series import StoredSeries, symbol_list
 from walle.repositories.common import IN_LIST, Time, check_name, one_of
@@ -66,7 +66,7 @@ class Calendars:
         """Return the stored calendars: columns of ``CALENDARS``."""
         table = models.symbol_calendars
         if not self._database.has(table):
-            return pl.DataFrame(schema=CALENDARS)
+            return no_rows(CALENDARS)
         columns = [expression(self._database, table, name) for name in CALENDARS]
         return (await read(self._database, sa.select(*columns), CALENDARS, session)).sort("symbol")
 

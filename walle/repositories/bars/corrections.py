@@ -18,7 +18,7 @@ from walle.bars.versions import CANDIDATES, KEY, NEWEST, VALUES, VERSION, hold_a
 from walle.database import Database, Writer
 from walle.enums import OHLCV
 from walle.errors import InputError
-from walle.frames import BAR_VERSIONS, BARS, INSTANT
+from walle.frames import BAR_VERSIONS, BARS, INSTANT, no_rows
 from walle.interop import frame_of
 from walle.repositories.bars.append import add_versions, enter
 from walle.repositories.bars.as_of import resolve
@@ -226,7 +226,7 @@ class BarCorrections:
         InputError
         """
         table = models.bar_conflicts
-        parts = [pl.DataFrame(schema=_STATED)]
+        parts = [no_rows(_STATED)]
         for (symbol, timeframe), rows in wanted.group_by("symbol", "timeframe"):
             lo, hi = rows["timestamp"].min(), rows["timestamp"].max()
             here = [table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(lo, hi)]
@@ -257,7 +257,7 @@ class BarCorrections:
 
     async def _current(self, writer: Writer, wanted: pl.DataFrame) -> pl.DataFrame:
         """Return what holds of some bars: columns of ``NEWEST``."""
-        table, parts = models.bars, [pl.DataFrame(schema=NEWEST)]
+        table, parts = models.bars, [no_rows(NEWEST)]
         for (symbol, timeframe), rows in wanted.group_by("symbol", "timeframe"):
             lo, hi = rows["timestamp"].min(), rows["timestamp"].max()
             here = [table.c.symbol == symbol, table.c.timeframe == timeframe, table.c.timestamp.between(lo, hi)]

@@ -24,7 +24,7 @@ from walle.calendars import Calendar
 from walle.calendars import calendar as find_calendar
 from walle.database import Database
 from walle.errors import IncompleteBars
-from walle.frames import INSTANT
+from walle.frames import INSTANT, no_rows
 from walle.repositories.bars.as_of import resolve
 from walle.repositories.bars.calendars import DEFAULT, Calendars, add_explanations, calendars_of
 from walle.repositories.bars.hints import CalendarHints
@@ -86,7 +86,7 @@ class Coverage:
         token = await self._known(as_of, series, session)
         own = {} if given else await calendars_of(self._database, series["symbol"], session)
         explanations = await self._calendars.explained_gaps(symbol, session)
-        indexed, rows = pl.DataFrame(schema=SERIES_COVERAGE), []
+        indexed, rows = no_rows(SERIES_COVERAGE), []
         if token is None and start is None and end is None and "expected" in series.columns:  # the index knows it
             always = [name for name in series["symbol"].unique() if (given or own[name]).name == DEFAULT]
             known = pl.col("symbol").is_in(always) & pl.col("expected").is_not_null()
@@ -127,7 +127,7 @@ class Coverage:
         for name, period, bars in series.select("symbol", "timeframe", "bars").iter_rows():
             if not markets[name].continuous and not has_anchor(period):
                 groups.setdefault((period, id(markets[name])), []).append((name, bars))
-        found = [pl.DataFrame(schema=SERIES_COVERAGE)]
+        found = [no_rows(SERIES_COVERAGE)]
         for (period, _), members in groups.items():
             market = markets[members[0][0]]
             for names in _parts(members):

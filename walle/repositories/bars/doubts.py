@@ -17,7 +17,7 @@ from walle.bars.ingest_source import BarOptions
 from walle.bars.spans import count_bars, join_spans, spans_of
 from walle.database import Database
 from walle.errors import InputError
-from walle.frames import BARS
+from walle.frames import BARS, no_rows
 from walle.notices import ContradictionWarning, warn
 from walle.repositories.bars.openings import Openings
 from walle.repositories.select import expression, read
@@ -102,7 +102,7 @@ def _stand_alone(spans: pl.DataFrame, both: pl.DataFrame) -> bool:
 async def _stored(database: Database, series: Contradiction, session: AsyncSession | None) -> pl.DataFrame:
     """Return the last stored opening times of a series: symbol, timeframe, timestamp."""
     table = models.bars
-    times = pl.DataFrame(schema=_TIME)
+    times = no_rows(_TIME)
     if database.has(table):
         wanted = sa.select(expression(database, table, "timestamp")).where(
             table.c.symbol == series.symbol, table.c.timeframe == series.timeframe

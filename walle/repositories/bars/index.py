@@ -37,7 +37,7 @@ from walle.bars.spans import (
 from walle.bars.versions import KEY
 from walle.database import Database, Writer
 from walle.errors import DatabaseBusy, ReadOnly, StorageFull
-from walle.frames import BARS, INSTANT
+from walle.frames import BARS, INSTANT, no_rows
 from walle.repositories.bars.append import add_times, enter
 from walle.repositories.common import IN_LIST, same_key
 from walle.repositories.select import expression, read
@@ -213,7 +213,7 @@ class BarIndex:
         """
         marks = await self._marks(_among(wanted), session) if self.exists else []
         marks = [mark for mark in marks if (mark["symbol"], mark["timeframe"]) in wanted]
-        found = await self._look_up(marks, session) if marks else pl.DataFrame(schema=SPANS)
+        found = await self._look_up(marks, session) if marks else no_rows(SPANS)
         return keys_of(await self._new(partial(read, self._database, session=session), marks, found))
 
     async def _marks(
@@ -230,7 +230,7 @@ class BarIndex:
 
     async def _look_up(self, marks: Sequence[Mapping[str, Any]], session: AsyncSession | None) -> pl.DataFrame:
         """Return the spans of the bars that marks refer to."""
-        table, parts = models.bars, [pl.DataFrame(schema=SPANS)]
+        table, parts = models.bars, [no_rows(SPANS)]
         spans = pl.DataFrame(marks, schema=_PACKED).group_by(_SERIES).agg(pl.min("first"), pl.max("last"))
         for symbol, timeframe, first, last in spans.iter_rows():
             statement = sa.select(expression(self._database, table, "timestamp")).where(

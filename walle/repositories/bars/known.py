@@ -13,6 +13,7 @@ from walle.bars.phase import Series
 from walle.bars.spans import SPANS, join_spans, keys_of, spans_of, unpack, without
 from walle.bars.versions import NEWEST
 from walle.database import Database
+from walle.frames import no_rows
 from walle.notices import UnrecordedWarning, warn
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.newest import newest
@@ -74,14 +75,14 @@ class KnownBars:
     ) -> pl.DataFrame:
         """Return the newest versions of the bars of a range, by key once: columns of ``NEWEST``."""
         if not self.versioned:
-            return pl.DataFrame(schema=NEWEST)
+            return no_rows(NEWEST)
         statement = self.newest_statement(symbols, timeframe, start, end, as_of)
         return (await read(self._database, statement, NEWEST, session)).sort("symbol", "timestamp")
 
     async def later(self, wanted: set[Series], as_of: Known, session: AsyncSession | None) -> pl.DataFrame:
         """Return the bars of some series that came later: symbol, timeframe, timestamp."""
         if not self.versioned:
-            return keys_of(pl.DataFrame(schema=SPANS))
+            return keys_of(no_rows(SPANS))
         table, packed, unnoticed = models.bar_ingests, [], []
         columns = [expression(self._database, table, name) for name in _PACKED]
         for some in _chunks(wanted):
@@ -95,11 +96,11 @@ class KnownBars:
     async def spans(self, wanted: set[Series], as_of: Known | None, session: AsyncSession | None) -> pl.DataFrame:
         """Return the opening times of the bars of some series: columns of ``SPANS``, joined."""
         now = [await self._index.spans(some, session) for some in _chunks(wanted)]
-        spans = join_spans(pl.concat([pl.DataFrame(schema=SPANS), *now]))
+        spans = join_spans(pl.concat([no_rows(SPANS), *now]))
         if as_of is None or not self.versioned:
             return spans
-        parts = [pl.DataFrame(schema=NEWEST)]
-        ever = [pl.DataFrame(schema=NEWEST)]
+        parts = [no_rows(NEWEST)]
+        ever = [no_rows(NEWEST)]
         for timeframe in {timeframe for _, timeframe in wanted}:
             names = sorted(symbol for symbol, period in wanted if period == timeframe)
             for at in range(0, len(names), IN_LIST):
@@ -152,7 +153,7 @@ class KnownBars:
 
     async def _withdrawn(self, wanted: set[Series], session: AsyncSession | None) -> pl.DataFrame:
         """Return the bars of some series that are withdrawn: columns of ``NEWEST``."""
-        parts = [pl.DataFrame(schema=NEWEST)]
+        parts = [no_rows(NEWEST)]
         for timeframe in sorted({timeframe for _, timeframe in wanted}):
             names = sorted(symbol for symbol, period in wanted if period == timeframe)
             found = await self.newest(names, timeframe, None, None, None, session)

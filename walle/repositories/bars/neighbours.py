@@ -29,7 +29,7 @@ from walle.bars.neighbours import (
 from walle.bars.phase import Phases, Series
 from walle.bars.spans import SPANS, join_spans, spans_of, steps, unpack
 from walle.database import Database, Writer
-from walle.frames import INSTANT, REJECTED_BARS
+from walle.frames import INSTANT, REJECTED_BARS, no_rows
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.openings import Openings
 from walle.repositories.common import IN_LIST
@@ -115,7 +115,7 @@ class Neighbours:
             return checked, spans
         if unread := touched - self._spans.keys():
             read_now = (await self._index.spans(unread, session)).partition_by(_SERIES, as_dict=True)
-            none = pl.DataFrame(schema=SPANS)
+            none = no_rows(SPANS)
             self._spans |= {series: read_now.get(series, none) for series in unread}
         stored = pl.concat([self._spans[series] for series in touched])
         crowded = await self._database.in_thread(lambda: _misplaced(spans, stored, stored, phases))
@@ -234,7 +234,7 @@ async def stored_spans(writer: Writer, near: pl.DataFrame, *, whole: bool = Fals
             statement = statement.where(table.c.last > shift(low, -longest), table.c.first < shift(high, longest))
         rows = await writer.execute(statement)
         packed += [(row.symbol, row.timeframe, row.runs) for row in rows if (row.symbol, row.timeframe) in wanted]
-    return join_spans(unpack(packed)) if packed else pl.DataFrame(schema=SPANS)
+    return join_spans(unpack(packed)) if packed else no_rows(SPANS)
 
 
 def _misplaced(new: pl.DataFrame, near: pl.DataFrame, far: pl.DataFrame, phases: Phases) -> pl.DataFrame:

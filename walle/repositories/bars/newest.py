@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from walle import models
 from walle.bars.versions import KEY, NEWEST
 from walle.database import Writer
+from walle.frames import no_rows
 from walle.repositories.common import IN_LIST, same_key
 from walle.repositories.select import finish, wire_schema
 from walle.repositories.tokens import Known
@@ -49,7 +50,7 @@ async def newest_of(writer: Writer, bars: pl.DataFrame) -> pl.DataFrame:
     bars : polars.DataFrame
         symbol, timeframe, timestamp.
     """
-    table, found = models.bar_versions, [pl.DataFrame(schema=NEWEST)]
+    table, found = models.bar_versions, [no_rows(NEWEST)]
     for timeframe, first, last in (
         bars.group_by("timeframe")
         .agg(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last"))

@@ -22,7 +22,7 @@ from walle.calendars import MONDAY
 from walle.database import Database, Writer
 from walle.enums import OHLCV
 from walle.errors import DatabaseBusy, InputError
-from walle.frames import CONFLICT_EXTRAS, INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS
+from walle.frames import CONFLICT_EXTRAS, INGESTS, INSTANT, KEPT_REJECTED, STORED_CONFLICTS, no_rows
 from walle.repositories.bars.append import add_times, add_versions, enter
 from walle.repositories.bars.extras import stored_columns
 from walle.repositories.bars.series import symbol_list
@@ -158,6 +158,8 @@ class SeriesRecords:
         number = await enter(writer, record)
         await add_times(writer, number, written.spans)
         await add_versions(writer, number, written.versions, str(record["author"]))
+        if rejected.is_empty():
+            return
         kept = rejected.with_columns(
             pl.lit(number).alias("ingest"),
             pl.col(pl.Float64).fill_nan(None),
@@ -172,7 +174,7 @@ class SeriesRecords:
         """List the ingests: columns of ``INGESTS``."""
         table = models.ingests
         if not self._database.has(table):
-            return pl.DataFrame(schema=INGESTS)
+            return no_rows(INGESTS)
         columns = [expression(self._database, table, name) for name in INGESTS]
         found = (await read(self._database, sa.select(*columns), INGESTS, session)).sort("id")
         # PostgreSQL changes the spaces and the order of JSON
@@ -192,7 +194,7 @@ class SeriesRecords:
             raise InputError(f"ingest={ingest!r} is not the id of an ingest: store.bars.ingests() lists them.")
         table, ingests = models.rejected_bars, models.ingests
         if not self._database.has(table):
-            return pl.DataFrame(schema=KEPT_REJECTED)
+            return no_rows(KEPT_REJECTED)
         columns = [expression(self._database, ingests if name == "name" else table, name) for name in KEPT_REJECTED]
         statement = sa.select(*columns).join_from(table, ingests, table.c.ingest == ingests.c.id)
         if ingest is not None:
@@ -209,7 +211,7 @@ class SeriesRecords:
         table = models.bar_conflicts
         conditions = _of_series(table, symbol, timeframe)
         if not self._database.has(table):
-            return pl.DataFrame(schema=STORED_CONFLICTS)
+            return no_rows(STORED_CONFLICTS)
         whole = pl.Schema({**STORED_CONFLICTS, **CONFLICT_EXTRAS})
         columns = {name: expression(self._database, table, name) for name in whole if name != "accepted_at"}
         columns["accepted_at"] = self._accepted_at()

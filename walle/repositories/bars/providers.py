@@ -14,7 +14,7 @@ from walle import models
 from walle.bars.phase import Phases, Series
 from walle.database import Database, Writer
 from walle.errors import InputError, OtherProvider
-from walle.frames import PROVIDERS
+from walle.frames import PROVIDERS, no_rows
 from walle.repositories.bars.provenance import SeriesRecords
 from walle.repositories.bars.series import StoredSeries
 from walle.repositories.common import IN_LIST, check_name
@@ -128,7 +128,7 @@ class Providers:
         """Return the providers and their changes: columns of ``PROVIDERS``."""
         series, changes = models.bar_series, models.provider_changes
         if not self._database.has(series):
-            return pl.DataFrame(schema=PROVIDERS)
+            return no_rows(PROVIDERS)
         numbered = pl.Schema({**PROVIDERS, "id": pl.Int64()})
         now = {name: PROVIDERS[name] for name in (*_SERIES, "provider")}
         columns = [expression(self._database, series, name) for name in now]

@@ -22,7 +22,7 @@ from walle.bars.versions import NEWEST, overlay
 from walle.database import Database
 from walle.enums import OHLCV
 from walle.errors import InputError, NotFound
-from walle.frames import BARS
+from walle.frames import BARS, no_rows
 from walle.notices import EmptySeriesWarning, warn
 from walle.records import Bar
 from walle.repositories.bars.as_of import resolve
@@ -165,7 +165,7 @@ class StoredBars:
         statement, schema = self._both(wanted)  # an ingest came in between each time
         parts = [finish(raw, schema) for raw in self._database.batches(statement, wire_schema(schema))]
         first, newest = _parted(pl.concat([pl.DataFrame(schema=schema), *parts]))
-        frame = overlay(first, newest, pl.DataFrame(schema=NEWEST))
+        frame = overlay(first, newest, no_rows(NEWEST))
         yield wanted.named(frame if rows is None else frame.head(rows))
 
     def _versions(self, wanted: _Wanted) -> int:
@@ -176,7 +176,7 @@ class StoredBars:
 
     def _newest(self, wanted: _Wanted, token: Known | None) -> pl.DataFrame:
         """Return the newest versions of the bars of a range; blocking."""
-        known, none = self._series.known, pl.DataFrame(schema=NEWEST)
+        known, none = self._series.known, no_rows(NEWEST)
         if not known.versioned:
             return none
         statement = known.newest_statement(wanted.symbols, wanted.timeframe, wanted.start, wanted.end, token)
@@ -196,7 +196,7 @@ class StoredBars:
             statement = statement.where(counted == versions)
         if plain and rows is not None:
             statement = statement.limit(rows)
-        unknown = pl.DataFrame(schema=NEWEST)
+        unknown = no_rows(NEWEST)
         for raw in self._database.batches(statement, wire_schema(kept.stored)):
             if raw.is_empty():
                 continue
@@ -267,7 +267,7 @@ class StoredBars:
             frame = await self._frame(plain, wanted.stored, session)
             if frame.height or not known.versioned:
                 return await self._database.in_thread(partial(wanted.named, frame)) if wanted.further else frame
-        unknown, newest = pl.DataFrame(schema=NEWEST), await known.newest(*args, token, session)
+        unknown, newest = no_rows(NEWEST), await known.newest(*args, token, session)
         frame = await self._frame(self._select(wanted.with_keys), wanted.with_keys.stored, session)
         if token is not None:
             unknown = await known.later(wanted.series, token, session)

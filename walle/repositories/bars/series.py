@@ -14,7 +14,7 @@ from walle.bars.phase import Series
 from walle.bars.spans import SPANS, keys_of, spans_of, times_of
 from walle.database import Database
 from walle.errors import InputError, UnknownSymbol
-from walle.frames import BAR_SERIES, BARS
+from walle.frames import BAR_SERIES, BARS, no_rows
 from walle.repositories.bars.index import BarIndex
 from walle.repositories.bars.known import KnownBars
 from walle.repositories.common import IN_LIST, Time, check_name, in_range, near, one_of
@@ -161,7 +161,7 @@ class StoredSeries:
         if as_of is not None and self._index.exists:
             return await self.known.spans(set(series.select(_SERIES).iter_rows()), as_of, session)
         if not self._index.exists:
-            parts = [pl.DataFrame(schema=SPANS)]
+            parts = [no_rows(SPANS)]
             for symbol, timeframe in series.select(_SERIES).iter_rows():
                 times = await self.times(symbol, timeframe, None, None, session)
                 named = pl.lit(symbol).alias("symbol"), pl.lit(timeframe).alias("timeframe")
@@ -214,11 +214,11 @@ async def stored_series(
     named = symbols if symbols is None or len(symbols) <= IN_LIST else None
     index, table = BarIndex(database), models.bars
     if symbols is not None and not symbols:
-        found = pl.DataFrame(schema=BAR_SERIES)
+        found = no_rows(BAR_SERIES)
     elif index.exists:
         found = (await index.series(named, session=session)).select(list(BAR_SERIES))
     elif not database.has(table):
-        found = pl.DataFrame(schema=BAR_SERIES)
+        found = no_rows(BAR_SERIES)
     else:
         time = expression(database, table, "timestamp")
         statement = (

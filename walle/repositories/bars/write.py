@@ -28,7 +28,7 @@ from walle.bars.versions import (
 from walle.database import Writer
 from walle.enums import OHLCV
 from walle.errors import ConflictingBars
-from walle.frames import BAR_SERIES, BARS
+from walle.frames import BAR_SERIES, BARS, no_rows
 from walle.progress import Progress
 from walle.repositories.bars.extras import ExtraRecords, append_extras, extra_of, insert_extras, stage_bars
 from walle.repositories.bars.newest import newest_of
@@ -65,7 +65,7 @@ class Part:
     bars: pl.DataFrame
     repeats: pl.DataFrame
     spans: pl.DataFrame
-    unfinished: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BARS))
+    unfinished: pl.DataFrame = field(default_factory=lambda: no_rows(BARS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +223,7 @@ class BarWrites:
         if self._reason is None or not earlier:  # else the first version holds to the end
             return
         first = pl.concat(earlier).unique(KEY).drop(*VALUES, "place")
-        found = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates[count:]])
+        found = pl.concat([no_rows(CANDIDATES), *self._candidates[count:]])
         again = (
             _extended(rows)
             .join(first, on=KEY, maintain_order="left")
@@ -270,10 +270,10 @@ class BarWrites:
         return self._versioned
 
     async def _decide(self, writer: Writer) -> Decision:
-        candidates = pl.concat([pl.DataFrame(schema=CANDIDATES), *self._candidates])
-        if candidates.is_empty():
-            return Decision(pl.DataFrame(schema=VERSION), pl.DataFrame(schema=CONFLICTS))
-        newest, extended = pl.DataFrame(schema=NEWEST), candidates["extra"].null_count() < candidates.height
+        if not any(part.height for part in self._candidates):
+            return Decision(no_rows(VERSION), no_rows(CONFLICTS))
+        candidates = pl.concat(self._candidates)
+        newest, extended = no_rows(NEWEST), candidates["extra"].null_count() < candidates.height
         if self._versioned or self._reason is not None or extended:
             # from here on, no other writer adds versions to these series
             await writer.hold_versions(set(candidates.select("symbol", "timeframe").iter_rows()))
@@ -289,9 +289,9 @@ class BarWrites:
 
     def _provisional(self, new: pl.DataFrame) -> pl.DataFrame:
         """Return what marks the new bars that have not ended: columns of VERSION."""
+        if not any(part.height for part in self._unfinished):
+            return no_rows(VERSION)
         early = self._early()
-        if early.is_empty():
-            return pl.DataFrame(schema=VERSION)
         marked = early.filter(within(early, new))
         return marked.with_columns(provisional=True, reason=pl.lit(UNFINISHED)).select(list(VERSION)).cast(VERSION)
 
@@ -311,7 +311,7 @@ def _extended(bars: pl.DataFrame) -> pl.DataFrame:
 
 def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return the union of spans; each part is joined in itself."""
-    return parts[0] if len(parts) == 1 else join_spans(pl.concat([pl.DataFrame(schema=SPANS), *parts]))
+    return parts[0] if len(parts) == 1 else join_spans(pl.concat([no_rows(SPANS), *parts]))
 
 
 async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:

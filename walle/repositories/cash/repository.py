@@ -16,7 +16,7 @@ from walle.errors import CashFlowConflict, InputError, UnknownCashFlow
 from walle.fills import WriteReport
 from walle.fills.coerce import CASH_FLOW, cash_flows_frame
 from walle.fills.ingest_frame import FactOptions, read_cash_flows
-from walle.frames import CASH_CORRECTIONS, CASH_FLOW_CONFLICTS, CASH_FLOWS
+from walle.frames import CASH_CORRECTIONS, CASH_FLOW_CONFLICTS, CASH_FLOWS, no_rows
 from walle.options import Floats, OnInvalid
 from walle.records import CashFlow
 from walle.reports import IngestReport
@@ -272,7 +272,7 @@ class CashFlowRepository:
             *in_range(table.c.time, start, end),
             *(uncorrected(self._database, CASH, known) if corrected else ()),
         ]
-        frame = pl.DataFrame(schema=CASH_FLOWS)
+        frame = no_rows(CASH_FLOWS)
         if self._database.has(table):
             columns = [expression(self._database, table, name) for name in CASH_FLOWS]
             statement: sa.Select[Any] = sa.select(*columns).where(*conditions)

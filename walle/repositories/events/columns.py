@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database
-from walle.frames import EVENTS, INSTANT
+from walle.frames import EVENTS, INSTANT, no_rows
 from walle.repositories.select import wire_schema
 from walle.types import member, resembles, wire
 
@@ -77,7 +77,7 @@ async def events_of_run(database: Database, run_id: str, session: AsyncSession |
         Columns of :data:`HISTORY_EVENTS`; sorted by offset.
     """
     if not database.has(models.outbox):
-        return pl.DataFrame(schema=HISTORY_EVENTS)
+        return no_rows(HISTORY_EVENTS)
     dialect = database.dialect.name
     statement: sa.Select[Any] = (
         sa.select(*(event_column(name, dialect).label(name) for name in HISTORY_EVENTS))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from walle import models
 from walle.database import Database, Writer
 from walle.errors import UnknownConsumer
-from walle.frames import PARKED, RESETS
+from walle.frames import PARKED, RESETS, no_rows
 from walle.repositories.common import near
 from walle.repositories.events.consumer_claims import (
     OFFSETS,
@@ -396,7 +396,7 @@ class OffsetRepository:
         """Return parked events; columns of :data:`walle.frames.PARKED`, sorted by consumer_id and offset."""
         database, table, outbox = self._database, models.parked_events, models.outbox
         if not database.has(table):
-            return pl.DataFrame(schema=PARKED)
+            return no_rows(PARKED)
         sources = {
             "offset": table.c.event,
             "type": outbox.c.type,
@@ -415,7 +415,7 @@ class OffsetRepository:
         """Return every reset; columns of :data:`walle.frames.RESETS`, in the order in which they were made."""
         table = models.offset_resets
         if not self._database.has(table):
-            return pl.DataFrame(schema=RESETS)
+            return no_rows(RESETS)
         columns = (wire(table.c[name], self._database.dialect.name).label(name) for name in RESETS)
         statement = sa.select(*columns).order_by(table.c.id)
         if consumer_id is not None:

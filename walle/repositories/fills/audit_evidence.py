@@ -13,6 +13,7 @@ from walle import models
 from walle.database import Database
 from walle.fills.evidence import HOLDINGS, INSTRUMENTS, Evidence, Thresholds
 from walle.fills.order_events import order_events
+from walle.frames import no_rows
 from walle.repositories.as_of import recorded_by, warn_later
 from walle.repositories.common import IN_LIST
 from walle.repositories.events.columns import events_of_orders
@@ -105,7 +106,7 @@ async def _instruments(database: Database, session: AsyncSession | None, known: 
     """Return the stored facts about symbols in the order in which they were recorded."""
     table = models.instruments
     if not database.has(table):
-        return pl.DataFrame(schema=INSTRUMENTS)
+        return no_rows(INSTRUMENTS)
     columns = [expression(database, table, name) for name in INSTRUMENTS]
     rows = sa.select(*columns).where(*recorded_by(database, table, known)).order_by(table.c.id)
     return await read(database, rows, INSTRUMENTS, session)
@@ -116,7 +117,7 @@ async def _holdings(
 ) -> pl.DataFrame:
     """Return the currencies of the cash flows of runs, and those that their configurations begin with."""
     flows, runs = models.cash_flows, models.runs
-    found = [pl.DataFrame(schema=HOLDINGS)]
+    found = [no_rows(HOLDINGS)]
     if database.has(flows):
         paid: sa.Select[Any] = sa.select(flows.c.run_id, flows.c.currency).distinct()
         paid = paid.where(*recorded_by(database, flows, known))

@@ -17,7 +17,7 @@ from walle.errors import Conflict, DuplicateKey, InputError, StaleSnapshot, Unkn
 from walle.fills import WriteReport, orders_frame
 from walle.fills.coerce import ORDER
 from walle.fills.ingest_frame import FactOptions, read_orders
-from walle.frames import ORDER_CONFLICTS, ORDERS
+from walle.frames import ORDER_CONFLICTS, ORDERS, no_rows
 from walle.options import Floats, OnInvalid
 from walle.records import Order
 from walle.reports import IngestReport
@@ -181,7 +181,7 @@ class OrderRepository:
         """
         reading = FactOptions(run_id=run_id, columns=columns, timezone=timezone, floats=floats, on_invalid=on_invalid)
         given, rejected = await self._database.in_thread(lambda: read_orders(source, reading))
-        frame, conflicts = given.unique("id").sort("id"), pl.DataFrame(schema=ORDER_CONFLICTS)
+        frame, conflicts = given.unique("id").sort("id"), no_rows(ORDER_CONFLICTS)
         inserted = updated = 0
         if frame.height:
             async with write_staged(self._database, models.orders, frame, session) as (writer, staged):
@@ -351,7 +351,7 @@ class OrderRepository:
     ) -> pl.DataFrame:
         table = models.orders
         if not self._database.has(table):
-            return pl.DataFrame(schema=ORDERS)
+            return no_rows(ORDERS)
         statement: sa.Select[Any] = sa.select(*(expression(self._database, table, name) for name in ORDERS)).where(
             *conditions
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database
 from walle.errors import InputError, UnknownFill
-from walle.frames import FILL_CORRECTIONS, FILL_ORDER, FILLS
+from walle.frames import FILL_CORRECTIONS, FILL_ORDER, FILLS, no_rows
 from walle.records import Fill
 from walle.repositories.as_of import recorded_by, warn_unrecorded
 from walle.repositories.common import IN_LIST, Time, canonical, check_name, document, in_range, known_run, one_of
@@ -118,7 +118,7 @@ class FillReader:
         InputError
             When there are fills, and none of that symbol.
         """
-        parts = [pl.DataFrame(schema=FILLS)]
+        parts = [no_rows(FILLS)]
         for at in range(0, len(run_ids), IN_LIST):
             part = list(run_ids[at : at + IN_LIST])
             conditions = [*self._among("run_id", part), *self._of("symbol", symbol), *self._standing(True, known)]
@@ -137,7 +137,7 @@ class FillReader:
     ) -> pl.DataFrame:
         table, orders = models.fills, models.orders
         if not self._database.has(table):
-            return pl.DataFrame(schema=FILLS)
+            return no_rows(FILLS)
         joins = self._database.has(orders)
         chosen: list[sa.ColumnElement[Any]] = []
         for name in FILLS:

@@ -15,7 +15,7 @@ from walle.database import Database, Writer
 from walle.errors import InputError, InstrumentConflict, UnknownInstrument
 from walle.fills import WriteReport
 from walle.fills.coerce import INSTRUMENT, instruments_frame
-from walle.frames import INSTRUMENTS
+from walle.frames import INSTRUMENTS, no_rows
 from walle.instruments import instruments_in
 from walle.interop import frame_of
 from walle.records import Instrument
@@ -178,7 +178,7 @@ class InstrumentRepository:
         table, known = models.instruments, await known_at(self._database, as_of, session)
         conditions = [*one_of(table.c.symbol, symbol), *recorded_by(self._database, table, known)]
         if not self._database.has(table):
-            return pl.DataFrame(schema=INSTRUMENTS)
+            return no_rows(INSTRUMENTS)
         schema = pl.Schema({**INSTRUMENTS, "id": pl.Int64()})
         statement: sa.Select[Any] = sa.select(*(expression(self._database, table, name) for name in schema))
         frame = _named(await read(self._database, statement.where(*conditions), schema, session)).sort("id")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from walle import models
 from walle.database import Database
-from walle.frames import INSTANT
+from walle.frames import INSTANT, no_rows
 from walle.instruments import FACTS
 from walle.repositories.as_of import recorded_by
 from walle.repositories.select import expression, read
@@ -27,7 +27,7 @@ async def stored_facts(
     """Return what is stored of all instruments (``known``: by then), in the order in which it was written."""
     table = models.instruments
     if not database.has(table):
-        return pl.DataFrame(schema=_STORED)
+        return no_rows(_STORED)
     columns = [expression(database, table, name) for name in _STORED]
     return await read(
         database, sa.select(*columns).where(*recorded_by(database, table, known)).order_by(table.c.id), _STORED, session

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from walle import models
 from walle.database import Database, Writer
 from walle.errors import Conflict, InputError
-from walle.frames import BACKTEST_RESULTS
+from walle.frames import BACKTEST_RESULTS, no_rows
 from walle.records import BacktestResult
 from walle.repositories.common import canonical, check_name, document
 from walle.repositories.select import expression, read
@@ -103,7 +103,7 @@ class BacktestResultRepository:
     async def _frame(self, conditions: list[sa.ColumnElement[bool]], session: AsyncSession | None) -> pl.DataFrame:
         table = models.backtest_results
         if not self._database.has(table):
-            return pl.DataFrame(schema=BACKTEST_RESULTS)
+            return no_rows(BACKTEST_RESULTS)
         columns = (expression(self._database, table, name) for name in BACKTEST_RESULTS)
         return (await read(self._database, sa.select(*columns).where(*conditions), BACKTEST_RESULTS, session)).sort(
             "run_id"

@@ -26,7 +26,7 @@ from walle.fills.market import Markets, no_market
 from walle.fills.matching import check_method
 from walle.fills.rates import Rate, convert_fees, convert_trades, notional_in
 from walle.fills.trades import trades
-from walle.frames import FILLS
+from walle.frames import FILLS, no_rows
 from walle.records import Run
 from walle.repositories.as_of import known_at
 from walle.repositories.bars.calendars import DEFAULT, calendars_of
@@ -264,7 +264,7 @@ class RunMetrics:
                 await known_run(self._database, run_id, session)
         books = await beside(self._database, fills, None, session, known)
         flows = await flows_of_runs(self._database, ids, session, known)
-        nothing = pl.DataFrame(schema=FILLS)
+        nothing = no_rows(FILLS)
         runs = []
         for run_id in ids:
             run = stored.get(run_id)
@@ -355,7 +355,7 @@ def _measured(
 ) -> pl.DataFrame:
     some = [held for held in runs if held.fills.height]
     if not some:
-        return pl.DataFrame(schema=METRICS)
+        return no_rows(METRICS)
     deals = _deals(some, method, by, dust)
     subjects = []
     counted: dict[object, float] = {}

@@ -16,7 +16,7 @@ from walle.backend import as_read, symbols_in, timeframe_in
 from walle.database import Database
 from walle.enums import RunMode, RunStatus
 from walle.errors import UnknownRun
-from walle.frames import FILL_CORRECTIONS, FILLS, ORDERS, RUN_SUMMARY, RUNS
+from walle.frames import FILL_CORRECTIONS, FILLS, ORDERS, RUN_SUMMARY, RUNS, no_rows
 from walle.records import Owner, Run
 from walle.repositories.common import Time, canonical, check_name, document, in_range, known_run, one_of
 from walle.repositories.corrections import FILLS as FILLS_CORRECTED
@@ -134,7 +134,7 @@ class RunReader:
         self, conditions: builtins.list[sa.ColumnElement[bool]], session: AsyncSession | None
     ) -> pl.DataFrame:
         if not self._database.has(models.runs):
-            return pl.DataFrame(schema=RUNS)
+            return no_rows(RUNS)
         statement: sa.Select[Any] = sa.select(*(self._column(name) for name in RUNS)).where(*conditions)
         return (await read(self._database, statement, RUNS, session)).sort("created_at", "id")
 
@@ -143,7 +143,7 @@ class RunReader:
     ) -> pl.DataFrame:
         table = models.runs
         if not self._database.has(table):
-            return pl.DataFrame(schema=RUN_SUMMARY)
+            return no_rows(RUN_SUMMARY)
         wanted = sa.select(table.c.id).where(*conditions) if conditions else None
         counted = {name: [part.subquery() for part in parts] for name, parts in self._counts(wanted).items()}
         source: sa.FromClause = table
