@@ -258,7 +258,7 @@ class Versions(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    "count", [3, pytest.param(8, marks=pytest.mark.thorough), pytest.param(200, marks=pytest.mark.endurance)]
+    "count", [3, pytest.param(5, marks=pytest.mark.thorough), pytest.param(200, marks=pytest.mark.endurance)]
 )
 def test_every_read_is_that_of_a_dict_of_versions(store: walle.Store, count: int) -> None:
     class Machine(Versions):

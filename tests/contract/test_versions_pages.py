@@ -82,7 +82,7 @@ def test_a_bar_that_has_not_ended_is_marked_once(
 given_rows = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2)), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(24, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.thorough)])
 def test_pages_make_no_difference(store: walle.Store, tmp_path: Path, count: int) -> None:
     later = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=1)
 

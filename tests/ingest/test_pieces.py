@@ -51,7 +51,7 @@ def pieces(draw: st.DrawFn) -> list[pl.DataFrame]:
     return draw(st.permutations(parts))
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(25, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.thorough)])
 def test_any_cut_of_a_file_leaves_the_same_store(store: walle.Store, address: str, tmp_path: Path, count: int) -> None:
     @settings(deadline=None, max_examples=count, derandomize=True)
     @given(parts=pieces(), page=st.sampled_from([9, 50, 100_000]), kind=st.sampled_from(["csv", "feather"]))

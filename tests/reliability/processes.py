@@ -57,7 +57,6 @@ class Child:
         environment |= {
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "WALLE_PROGRESS": "0",
         }
         self.process = subprocess.Popen(

@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.examples import first_quick
 from tests.samples import bars
-from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
+from tests.widgets.test_view import HOSTILE, MANY, ROOT, WIDGET
 from walle.bars.grid import CoverageGrid
 from walle.calendars import from_sessions
 from walle.errors import InputError, PersistenceUnavailable, UnknownCalendar, UnknownSymbol, UnknownTimeframe
@@ -322,12 +322,12 @@ def test_the_code_gives_the_frame_in_a_new_process(
     view.close()
 
 
-@pytest.mark.thorough
-def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
+@MANY
+def test_many_views_leave_no_comm_and_no_thread(sqlite_address: str, count: int) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
         store.bars.ingest(hourly(10, 30), symbol="ETH/USD", timeframe="1h")
-        for _ in range(100):
+        for _ in range(count):
             view = CoverageView(store)
             view._repr_mimebundle_()
             say(view.map, kind="open", row=0)

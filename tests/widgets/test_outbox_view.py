@@ -23,7 +23,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.examples import first_quick
 from tests.samples import START
-from tests.widgets.test_view import HOSTILE, ROOT
+from tests.widgets.test_view import HOSTILE, MANY, ROOT
 from walle.errors import InputError
 from walle.widgets import OutboxView
 from walle.widgets.json_limit import NUMBER, bounded
@@ -292,12 +292,12 @@ def test_an_offset_moves_only_after_its_preview(
     assert notice(view).startswith("InputError: ")
 
 
-@pytest.mark.thorough
-def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
+@MANY
+def test_many_views_leave_no_comm_and_no_thread(sqlite_address: str, count: int) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
         fill(store, 30)
-        for number in range(100):
+        for number in range(count):
             view = OutboxView(store)
             view._repr_mimebundle_()
             say(view.table, kind="select", row=0)

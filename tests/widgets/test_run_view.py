@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 import walle
 from tests.examples import first_quick
 from tests.samples import bars, fill, order, run
-from tests.widgets.test_view import HOSTILE, ROOT, WIDGET
+from tests.widgets.test_view import HOSTILE, MANY, ROOT, WIDGET
 from walle.errors import InputError, PersistenceUnavailable, UnknownRun, UnknownTimeframe
 from walle.widgets import RunView
 from walle.widgets.run_controls import moved
@@ -355,35 +355,36 @@ def test_each_callback_shows_and_logs_what_fails(
         assert error(view), name
 
 
-@pytest.mark.parametrize("tab", first_quick(TABS))
-def test_the_code_gives_the_frame_in_a_new_process(store: walle.Store, address: str, tab: str, tmp_path: Path) -> None:
+def test_the_code_of_each_tab_gives_its_frame_in_a_new_process(
+    store: walle.Store, address: str, tmp_path: Path
+) -> None:
     name = 'it\'s "run"'
     fill_up(store, name)
     view = RunView(store, name)
     assert view.widget is not None
-    view.controls["tab"].value = tab
     script, frames = "", {}
-    for number, symbol in enumerate(("", ETH)):
-        view.controls["symbol"].value = symbol
-        script += f"{view.code}\nframe.write_ipc('{number}.arrow')\nstore.close()\n"
-        frames[number] = view.frame()
+    for tab, symbol in [*((tab, "") for tab in TABS), ("trades", ETH), ("costs", ETH)]:
+        view.controls["tab"].value, view.controls["symbol"].value = tab, symbol
+        script += f"{view.code}\nframe.write_ipc('{tab}{symbol[:3]}.arrow')\nstore.close()\n"
+        frames[f"{tab}{symbol[:3]}"] = view.frame()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if "://" in address:
         environment["WALLE_DATABASE_URL"] = address
     subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=environment, check=True)
-    for number, frame in frames.items():
-        assert_frame_equal(pl.read_ipc(tmp_path / f"{number}.arrow"), frame)
-    assert frames[0].height > 0
+    assert len(frames) == len(TABS) + 2
+    for name, frame in frames.items():
+        assert_frame_equal(pl.read_ipc(tmp_path / f"{name}.arrow"), frame)
+    assert all(frames[tab].height for tab in TABS)
     view.close()
 
 
-@pytest.mark.thorough
-def test_a_hundred_views_leave_no_comm_and_no_thread(sqlite_address: str) -> None:
+@MANY
+def test_many_views_leave_no_comm_and_no_thread(sqlite_address: str, count: int) -> None:
     comms, threads = len(_instances), set(threading.enumerate())
     with walle.connect(sqlite_address) as store:
         store.runs.save(run(1))
         store.fills.append(fill(1))
-        for _ in range(100):
+        for _ in range(count):
             view = RunView(store, "run-1")
             view._repr_mimebundle_()
             say(view.table, kind="select", row=0)

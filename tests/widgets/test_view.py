@@ -30,6 +30,11 @@ from walle.widgets.view import Static
 
 ROOT = Path(__file__).parents[2]
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MANY = pytest.mark.parametrize(
+    "count", [pytest.param(20, marks=pytest.mark.thorough), pytest.param(100, marks=pytest.mark.endurance)]
+)
+"""How many views are opened and closed to see whether one leaves something behind."""
+
 HOSTILE = [
     "<script>window.hacked = 1</script>",
     "<img src=x onerror=window.hacked=1>",
