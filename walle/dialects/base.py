@@ -340,8 +340,8 @@ class Dialect(ABC):
         Returns
         -------
         bool
-            False if nothing was written and the rows have to be staged: always on SQLite, and on PostgreSQL if a key
-            already existed.
+            False if nothing was written and the rows have to be staged: many rows on SQLite, and on PostgreSQL if a key
+            already existed (on SQLite the row that has it stays).
         """
 
     @abstractmethod

@@ -53,6 +53,9 @@ READ_TRIES = 3
 STAGE_ROWS = 8_192
 """The number of rows staged between two checks for an interrupt, which takes about 10 ms."""
 
+APPEND_ROWS = 500
+"""The number of rows that are not worth being staged."""
+
 _INTERRUPTED = "walle_interrupted"
 
 
@@ -331,19 +334,26 @@ class SQLiteDialect(Dialect):
         )
         if not more:
             await connection.exec_driver_sql(f"DELETE FROM temp.{name}")
-        marks = ", ".join("?" * frame.width)
-        insert = f"INSERT INTO temp.{name} ({columns}) VALUES ({marks})"
+        await self._insert(connection, f"INSERT INTO temp.{name} ({{}}) VALUES ({{}})", table, frame)
+        return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="temp")
+
+    async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
+        """Insert few rows whose keys are new; return False for more: staging holds the write lock for less time."""
+        if frame.height > APPEND_ROWS:
+            return False
+        await self._insert(
+            connection, f"INSERT INTO {table.name} ({{}}) VALUES ({{}}) ON CONFLICT DO NOTHING", table, frame
+        )
+        return True
+
+    async def _insert(self, connection: AsyncConnection, insert: str, table: sa.Table, frame: pl.DataFrame) -> None:
+        statement = insert.format(", ".join(f'"{column}"' for column in frame.columns), ", ".join("?" * frame.width))
         storage = frame.with_columns(_storage_form(table.c[column], frame[column]) for column in frame.columns)
         connection.info.pop(_INTERRUPTED, None)
         for part in storage.iter_slices(STAGE_ROWS):
             if connection.info.get(_INTERRUPTED):
                 raise asyncio.CancelledError
-            await connection.exec_driver_sql(insert, part.rows())
-        return sa.table(name, *(sa.column(column, table.c[column].type) for column in frame.columns), schema="temp")
-
-    async def append(self, connection: AsyncConnection, table: sa.Table, frame: pl.DataFrame) -> bool:
-        """Return False, because staging holds the write lock for less time."""
-        return False
+            await connection.exec_driver_sql(statement, part.rows())
 
     async def begin_bulk_insert(self, connection: AsyncConnection, table: sa.Table) -> None:
         """Drop the triggers against replacement: an anti-joined insert replaces nothing, and they double its time.

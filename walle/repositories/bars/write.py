@@ -39,6 +39,9 @@ from walle.validation import from_microseconds
 
 __all__ = ["BarWrites", "Part", "Written"]
 
+FEW_ROWS = 500
+"""Rows that are inserted without being staged first."""
+
 SLICE_ROWS = 262_144
 """Rows that are moved between two looks at the progress."""
 
@@ -106,6 +109,7 @@ class BarWrites:
     ) -> None:
         self._source, self._progress, self._on_conflict, self._reason = source, progress, on_conflict, reason
         self._extras = extras
+        self._held: list[Part] = []
         self._staged: sa.TableClause | None = None
         self._rows = self._inserted = 0
         self._versioned = False
@@ -115,12 +119,17 @@ class BarWrites:
         self._unfinished: list[pl.DataFrame] = []
 
     async def stage(self, writer: Writer, part: Part) -> None:
-        """Load a part before the write transaction begins; :meth:`finish` inserts it."""
-        self._begin(part)
-        for bars in (part.bars, part.repeats):
-            for rows in bars.iter_slices(SLICE_ROWS):
-                self._staged = await stage_bars(writer, rows, more=self._staged is not None)
-                self._progress.advance(rows.height)
+        """Load a part before the write transaction begins, unless all have few rows; :meth:`finish` inserts it."""
+        self._held.append(part)
+        if self._staged is None and sum(held.bars.height + held.repeats.height for held in self._held) <= FEW_ROWS:
+            return
+        for held in self._held:
+            self._begin(held)
+            for bars in (held.bars, held.repeats):
+                for rows in bars.iter_slices(SLICE_ROWS):
+                    self._staged = await stage_bars(writer, rows, more=self._staged is not None)
+                    self._progress.advance(rows.height)
+        self._held.clear()
 
     async def insert(self, writer: Writer, part: Part) -> None:
         """Write a part in the transaction that is open."""
@@ -147,6 +156,8 @@ class BarWrites:
         ------
         ConflictingBars
         """
+        for part in self._held:
+            await self.insert(writer, part)
         if self._staged is not None:
             spans = _joined(self._spans)
             overlap, repeated = await _overlaps(writer, spans), self._rows > count_bars(spans)["bars"].sum()
