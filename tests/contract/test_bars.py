@@ -13,6 +13,7 @@ from walle.errors import InputError, InvalidBars, UnknownSymbol
 from walle.frames import BAR_CONFLICTS, BAR_SERIES, BARS, STORED_CONFLICTS
 from walle.records import Bar
 from walle.repositories import BarRepository
+from walle.repositories.bars.write import FEW_ROWS
 
 OHLCV = pl.Schema({name: BARS[name] for name in ("timestamp", "open", "high", "low", "close", "volume")})
 
@@ -45,6 +46,17 @@ async def test_the_same_bars_again_are_duplicates(repository: BarRepository) -> 
     report = await repository.ingest(bars(15), symbol="A", timeframe="1m")
     assert (report.inserted, report.duplicates, report.conflicts) == (5, 10, 0)
     assert await repository.count("A", "1m") == 15
+
+
+@pytest.mark.parametrize("count", [FEW_ROWS, FEW_ROWS + 1])
+async def test_few_bars_are_stored_as_many_are(repository: BarRepository, count: int) -> None:
+    given = bars(count - 3)
+    twice = pl.concat([given, given[7:9], given[:1].with_columns(volume=pl.lit(9.0))])
+    report = await repository.ingest(twice, symbol="A", timeframe="1m")
+    assert (report.rows, report.inserted, report.duplicates, report.conflicts) == (count, count - 3, 2, 1)
+    report = await repository.ingest(bars(count), symbol="A", timeframe="1m")
+    assert (report.inserted, report.duplicates, report.conflicts) == (3, count - 3, 0)
+    assert (await repository.read("A", "1m")).equals(bars(count))
 
 
 async def test_another_value_is_a_conflict_and_the_first_stays(repository: BarRepository, database: Database) -> None:

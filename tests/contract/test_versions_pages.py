@@ -37,6 +37,8 @@ def ingest(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_source, "READ_ROWS", page)
         patch.setattr(write, "SLICE_ROWS", max(1, page // 2))
+        # all is staged, or the first page waits until the second has come, or all is few
+        patch.setattr(write, "FEW_ROWS", {1: 0, 2: 3}.get(page, write.FEW_ROWS))
         return store.bars.ingest(path, symbol=symbol, timeframe="1m", **options)
 
 

@@ -72,6 +72,8 @@ class Checked:
     @property
     def suspects(self) -> set[str]:
         """The symbols with bars off their grid, except bars that their calendar expects."""
+        if self.rejected.is_empty() and self.early.is_empty():
+            return set()
         off = self.rejected.filter(pl.col("reason").str.contains(_OFF_GRID))
         return set(off["symbol"].unique()) | set(self.early["symbol"].unique())
 

@@ -194,8 +194,9 @@ def frames_of(
 def series_of(bars: pl.DataFrame) -> set[Series]:
     """Return the series of the rows, leaving out rows without a timeframe or a storable symbol."""
     changes = pl.struct("symbol", "timeframe").rle_id()  # most sources hold one series, or one after the other
-    found = bars.filter(changes != changes.shift(1, fill_value=-1)).select("symbol", "timeframe").unique()
-    return set(found.drop_nulls().filter(~UNSTORABLE_SYMBOL).iter_rows())
+    found = bars.select("symbol", "timeframe").filter(changes != changes.shift(1, fill_value=-1))
+    found = found if found.height == 1 else found.unique()
+    return set(found.filter(pl.col("timeframe").is_not_null(), ~UNSTORABLE_SYMBOL).iter_rows())
 
 
 def explain(rejected: pl.DataFrame, unread: Sequence[Unread]) -> pl.DataFrame:

@@ -140,8 +140,8 @@ async def calendars_of(
         few = one_of(table.c.symbol, wanted) if len(wanted) <= IN_LIST else []
         columns = [expression(database, table, name) for name in kept.columns]
         kept = await read(database, sa.select(*columns).where(*few), kept.schema, session)
-        kept = kept.filter(pl.col("symbol").is_in(list(wanted)))
-    named = await database.in_thread(partial(_unpack, kept))
+        kept = kept if few else kept.filter(pl.col("symbol").is_in(list(wanted)))
+    named = await database.in_thread(partial(_unpack, kept)) if kept.height else {}
     return {symbol: named.get(symbol) or find_calendar(DEFAULT) for symbol in wanted}
 
 

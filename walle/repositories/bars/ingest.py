@@ -282,7 +282,9 @@ class BarIngest:
         await ExtraRecords(intake.further).record(writer, intake.series)  # before its rows are held with others
         await self._providers.settle(writer, intake.series, intake.provider)
         await refuse_rescaled(self._database, writer, report.conflict_rows, intake.spans)
-        again = written.versions.filter(pl.col("close").is_not_null())  # a withdrawn one may be back
+        again = written.versions
+        if again.height:  # a withdrawn one may be back
+            again = again.filter(pl.col("close").is_not_null())
         if report.inserted or again.height:
             await intake.neighbours.check(
                 writer, intake.spans, intake.phases, intake.refused.total, intake.path, session

@@ -75,11 +75,12 @@ class Neighbours:
         if len(symbols) <= IN_LIST:
             statement = statement.where(table.c.symbol.in_(symbols))
         found = await read(self._database, statement, _EXTENT, session)
+        stored = set(found.select(_SERIES).iter_rows())
+        if not stored <= set(wanted):  # other timeframes of these symbols
+            found = _among(found, set(wanted))
         if found.height:
-            known = pl.DataFrame(wanted, schema=_SERIES, orient="row")
-            found = found.join(known, on=_SERIES, how="semi")
             self._extents.append(found)
-        self._known |= set(found.select(_SERIES).iter_rows())
+        self._known |= stored & set(wanted)
 
     async def judge(
         self,

@@ -327,7 +327,7 @@ def _joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:
     """Return whether a bar is stored between the first and the last of some series."""
-    series = spans.group_by("symbol", "timeframe").agg(pl.col("first").min(), pl.col("last").max())
+    series = count_bars(spans)
     if series.height > IN_LIST:
         table = models.bar_index
         columns = [wire(table.c[name], writer.dialect.name) for name in ("symbol", "timeframe", "first", "last")]
@@ -338,7 +338,7 @@ async def _overlaps(writer: Writer, spans: pl.DataFrame) -> bool:
         )
         return not both.filter(between).is_empty()
     table = models.bars
-    for symbol, timeframe, first, last in series.iter_rows():
+    for symbol, timeframe, first, last, _ in series.iter_rows():
         inside = sa.and_(
             table.c.symbol == symbol,
             table.c.timeframe == timeframe,
