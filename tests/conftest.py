@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,14 @@ SLOW = [
 """Folders and files that draw pictures, start processes, or upgrade many databases: none of it is fast."""
 
 
+LONG = [
+    *("benchmarks", "contract/test_versions_model.py", "reliability", "widgets", "test_migrations_kill.py"),
+    *("../notebooks", "ingest/test_pieces.py", "ingest/test_memory.py", "test_charts.py", "backend"),
+    *("contract/test_versions_pages.py", "contract/test_unnoticed_bars.py", "contract/test_extra_columns.py"),
+]
+"""Folders and files that take long: they come first, so that all workers end at the same time."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     asked = re.sub(r"\bnot \w+", "", config.option.markexpr)
     whole = not config.option.markexpr or "thorough" in asked
@@ -72,10 +81,14 @@ def pytest_configure(config: pytest.Config) -> None:
         root = MEMORY / f"walle-tests-{os.getuid()}"  # no test asks whether a disk keeps what it was told to
         root.mkdir(mode=0o700, exist_ok=True)
         os.environ[TEMPORARY] = str(root)  # the workers have it from here
+    if workers := getattr(config.option, "numprocesses", None):
+        # before its first frame; else the threads of each worker would wait for those of the others
+        os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.path))
     for item in items:
         if item.get_closest_marker("endurance"):
             if not item.get_closest_marker("timeout"):
@@ -88,6 +101,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_in(item: pytest.Item, names: list[str]) -> bool:
     return any(item.path.is_relative_to(HERE / name) for name in names)
+
+
+@cache
+def _place(path: Path) -> int:
+    """Where a file comes among the others."""
+    return next((at for at, name in enumerate(LONG) if path.is_relative_to((HERE / name).resolve())), len(LONG))
 
 
 def _is_thorough(item: pytest.Item) -> bool:
