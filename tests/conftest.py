@@ -51,8 +51,10 @@ SQLITE_FIRST = [
     *("widgets", "test_cli.py", "test_audit.py", "test_bad_input.py", "test_fee_currency.py", "test_migrations.py"),
     *("test_foreign_rows.py", "test_foreign_sides.py", "test_foreign_values.py", "test_immutability_guards.py"),
     *("ingest/test_layouts.py", "ingest/test_pages.py", "ingest/test_refused.py"),
+    *("contract/test_no_guess.py", "contract/test_one_grid.py", "contract/test_stamps.py"),
 ]
-"""Folders and files of long lists of cases: on SQLite in the quick set, on PostgreSQL in the thorough one."""
+"""Folders and files of long lists of cases that are judged before a database is asked: all on SQLite in the quick set,
+the first of each list on PostgreSQL in the thorough one, and the others there with the loops at their full size."""
 
 SLOW = [
     *("widgets", "ingest/test_index_series.py", "ingest/test_layouts.py", "ingest/test_progress.py"),
@@ -89,7 +91,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _place(item.path))
+    lists: set[str] = set()
     for item in items:
+        if _is_on_postgresql(item) and _is_in(item, SQLITE_FIRST):
+            cases = item.nodeid.partition("[")[0]
+            if cases in lists:
+                item.add_marker("endurance")
+            lists.add(cases)
         if item.get_closest_marker("endurance"):
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(ENDURANCE_TIMEOUT))
@@ -134,7 +142,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     left_out = {
         FAST: "left out: PostgreSQL, notebooks and what takes seconds (pytest -n 2), and all that those leave out.",
         QUICK: "left out: loops, outages, browser, memory, poolers, fuzzing, benchmarks, most examples of properties, "
-        "most of long lists of cases (pytest -n 2 -m thorough), and loops at their full size (pytest -m endurance); "
+        "some of long lists of cases (pytest -n 2 -m thorough), loops and lists at full size (pytest -m endurance); "
         ".ci/run makes all checks.",
     }
     if config.option.markexpr in left_out:
