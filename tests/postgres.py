@@ -73,6 +73,8 @@ def start_server(folder: Path) -> Server:
         # what was acknowledged survives the end of the server, not that of the machine: a third less to wait for
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("ALTER SYSTEM SET full_page_writes = off")
+        # the tests' tables are small, and its launcher may let CREATE and DROP DATABASE wait for its nap of a minute
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
         connection.execute(f"CREATE ROLE walle LOGIN PASSWORD '{PASSWORD}'")
     rules = folder / "data" / "pg_hba.conf"

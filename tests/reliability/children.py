@@ -277,8 +277,9 @@ def read_only(address: str) -> None:
         print("refused", type(error).__name__, error)
 
 
-def look(address: str) -> None:
+def look(address: str, seconds: str = str(sqlite.BUSY_TIMEOUT)) -> None:
     """Read again at each word, with one store that is opened read-only, until the parent says nothing any more."""
+    sqlite.BUSY_TIMEOUT = float(seconds)
     drop_rights()
     with contextlib.suppress(EOFError):
         try:

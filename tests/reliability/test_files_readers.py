@@ -64,7 +64,7 @@ def test_a_reader_of_a_file_without_a_log_sees_every_commit_and_none_before(shar
         "INSERT INTO bars (symbol, timeframe, timestamp, open, high, low, close, volume) "
         "SELECT symbol, timeframe, timestamp + 86400000000, open, high, low, close, volume FROM bars"
     )
-    with command("look", path) as reader:
+    with command("look", path, "2") as reader:
         assert reader.expect("seen") == "100 100 True"
         owner.execute("PRAGMA cache_size=1")  # so that pages go to the file before the commit
         owner.execute("BEGIN IMMEDIATE")
