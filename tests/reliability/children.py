@@ -27,6 +27,7 @@ from tests.samples import fill, order, run
 from walle.bars import ingest_source
 from walle.database import Database, Writer
 from walle.dialects import sqlite
+from walle.dialects.sqlite_file import SQLiteFile
 from walle.errors import WalleError
 from walle.repositories.bars import ingest as ingesting
 
@@ -295,6 +296,30 @@ def look(address: str, seconds: str = str(sqlite.BUSY_TIMEOUT)) -> None:
                 except WalleError as error:
                     print("seen", type(error).__name__, error, flush=True)
                 input()
+
+
+def look_late(address: str) -> None:
+    """Read again at each word; of the connections after the first, one opens the file as if there still were a log."""
+    original = SQLiteFile.address
+    late = ["late"]
+
+    def opened(file: SQLiteFile, mode: str) -> tuple[str, Any]:
+        uri, stamp = original(file, mode)
+        if not late or stamp is None:
+            return uri, stamp
+        late.clear()
+        return uri.removesuffix("&immutable=1"), None
+
+    drop_rights()
+    with walle.connect(address, read_only=True) as store, contextlib.suppress(EOFError):
+        print("seen", store.bars.read(SYMBOL, "1m").height, flush=True)
+        SQLiteFile.address = opened  # type: ignore[method-assign, assignment]  # the moment between the look and the opening
+        while True:
+            input()
+            try:
+                print("seen", store.bars.read(SYMBOL, "1m").height, flush=True)
+            except WalleError as error:
+                print("seen", type(error).__name__, error, flush=True)
 
 
 def read_write(address: str) -> None:

@@ -76,6 +76,17 @@ def test_a_reader_of_a_file_without_a_log_sees_every_commit_and_none_before(shar
 
 
 @needs_root
+def test_a_reader_from_whom_the_owner_takes_the_log_reads_again(shared_folder: Path) -> None:
+    path = shared_folder / "store.db"
+    with command("look_late", path) as reader:
+        assert reader.expect("seen") == "100"
+        _more(path, 100, 50)
+        answer = _again(reader)
+        assert answer.startswith("DatabaseBusy") and "opened or closed by another process" in answer
+        assert _again(reader) == "150"
+
+
+@needs_root
 def test_a_reader_beside_an_owner_who_comes_and_goes_never_sees_a_mixture(shared_folder: Path) -> None:
     path = shared_folder / "store.db"
     seen = []

@@ -29,7 +29,7 @@ from walle.errors import (
 )
 from walle.models import metadata
 
-__all__ = ["is_busy", "staging", "translate"]
+__all__ = ["is_between_logs", "is_busy", "staging", "translate"]
 
 _LAST = (1 << 63) - 1
 _ROOM = 1 << 24
@@ -46,6 +46,11 @@ _NO_LIVE_READ = (
 def is_busy(error: BaseException | None) -> bool:
     """Return whether an error means that another connection holds a lock."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def is_between_logs(error: BaseException) -> bool:
+    """Return whether SQLite would have to create a log to read: the one there was is gone with its last writer."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DIRECTORY
 
 
 @contextmanager
@@ -101,6 +106,11 @@ def translate(error: sqlite3.Error, file: SQLiteFile, *, read_only: bool, patien
             return DatabaseBusy(f"{path} was locked for {patience:.0f} s by another process, or by an open session.")
         case sqlite3.SQLITE_READONLY if code in _NO_LIVE_READ:
             return DatabaseUnavailable(f"{path} cannot be opened{_why_not_live(file)}.")
+        case sqlite3.SQLITE_READONLY if read_only and is_between_logs(error):
+            return DatabaseBusy(
+                f"{path} was opened or closed by another process while it was read, and a reader without write access "
+                "to its folder cannot lock it. Read again."
+            )
         case sqlite3.SQLITE_READONLY if read_only:
             return ReadOnly(f"{path} was opened with read_only=True; to write, open it without.")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:

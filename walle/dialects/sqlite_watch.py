@@ -18,6 +18,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
+from walle.dialects.sqlite_errors import is_between_logs
 from walle.dialects.sqlite_file import SQLiteFile
 from walle.errors import DatabaseBusy
 
@@ -112,6 +113,8 @@ def _watch_reading(engine: Engine, file: SQLiteFile) -> None:
 
     @event.listens_for(engine, "handle_error")
     def explain(context: ExceptionContext) -> None:
+        if is_between_logs(context.original_exception):
+            context.is_disconnect = True  # the next one opens the file as it is then
         if context.connection is not None:  # to a reader of an immutable file, changes look like damage
             check_read(context.connection, file)
 
