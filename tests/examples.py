@@ -1,4 +1,4 @@
-"""What of many cases the quick set tries; the thorough one tries them all, and a third of the examples of properties."""
+"""What of many cases the quick set tries; the thorough one tries all, and a third of the examples of properties."""
 
 from __future__ import annotations
 
