@@ -53,8 +53,8 @@ SQLITE_FIRST = [
     *("ingest/test_layouts.py", "ingest/test_pages.py", "ingest/test_refused.py"),
     *("contract/test_no_guess.py", "contract/test_one_grid.py", "contract/test_stamps.py"),
 ]
-"""Folders and files of long lists of cases, most of them judged before a database is asked: all on SQLite when quick, the
-first of each list on PostgreSQL in the thorough one, and the others there with the loops at their full size."""
+"""Folders and files of long lists of cases, most of them judged before a database is asked: all are on SQLite in the
+quick set; on PostgreSQL the first of each list is thorough, and the others run with the loops at their full size."""
 
 SLOW = [
     *("widgets", "ingest/test_index_series.py", "ingest/test_layouts.py", "ingest/test_progress.py"),
